@@ -16,6 +16,7 @@ from workbench.runs import Run, attach_or_create, devices
 from workbench.runs import run as run_module
 from workbench.runs.jsonl import clean
 from workbench.settings import KINDS
+from workbench.verbs import batch, launch
 
 from .models.tiny import make_model
 from .runs.conftest import until
@@ -70,7 +71,7 @@ def here(monkeypatch):
     monkeypatch.setattr(Run, "start", start)
     monkeypatch.setattr(run_module, "LEAVING", 0.0)
     monkeypatch.setattr(
-        verbs,
+        batch,
         "run_job",
         lambda kind, request, **_: clean(child.JOBS[kind](clean(request), lambda *_: None)),
     )
@@ -375,8 +376,8 @@ def test_a_second_run_on_a_busy_device(tiny, files, tmp_path, capsys):
 
 
 def test_cuda_asked_for_and_absent(tiny, files, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(verbs.ctypes.util, "find_library", lambda name: None)
-    monkeypatch.setattr(verbs.shutil, "which", lambda name: None)
+    monkeypatch.setattr(launch.ctypes.util, "find_library", lambda name: None)
+    monkeypatch.setattr(launch.shutil, "which", lambda name: None)
     out, settings = tmp_path / "run", (*SET, "device=cuda")
     assert train("sft", files, tiny, "instructions.jsonl", out, settings=settings) == 1
     assert "CUDA was asked for" in three_parts(capsys)

@@ -119,7 +119,7 @@ BREAKS = {
         "import workbench.models.base",
         "workbench.widgets.browser -> workbench.models.base",
     ),
-    "verbs": ("import workbench.cli", "workbench.verbs -> workbench.cli"),
+    "verbs.given": ("import workbench.cli", "workbench.verbs.given -> workbench.cli"),
     "stray": ("", "- workbench.stray"),
 }
 

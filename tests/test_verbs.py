@@ -14,6 +14,7 @@ from workbench.data.pairs import Pairs
 from workbench.errors import ConfigError, DataError, ModelError, RunError
 from workbench.runs import Run, RunFolder, attach_or_create, devices
 from workbench.runs.jsonl import clean
+from workbench.verbs import batch, given, launch
 from workbench.world.files import sample_dir
 from workbench.world.judge import gold_score
 
@@ -60,7 +61,7 @@ def here(monkeypatch):
         result = child.JOBS[kind](request, lambda d, t, x: tell({"done": d, "total": t}))
         return clean(result)  # through JSON, as from another process
 
-    monkeypatch.setattr(verbs, "run_job", run_job)
+    monkeypatch.setattr(batch, "run_job", run_job)
     return asked
 
 
@@ -230,23 +231,23 @@ def test_pairs_without_labels_cannot_be_learned_from(tiny):
 
 
 def test_cuda_that_is_absent_is_refused_before_a_run_exists(tiny, monkeypatch, still):
-    monkeypatch.setattr(verbs.ctypes.util, "find_library", lambda name: None)
-    monkeypatch.setattr(verbs.shutil, "which", lambda name: None)
+    monkeypatch.setattr(launch.ctypes.util, "find_library", lambda name: None)
+    monkeypatch.setattr(launch.shutil, "which", lambda name: None)
     with pytest.raises(ConfigError, match="CUDA was asked for"):
         verbs.train_sft(tiny, INSTRUCTIONS, name="gpu", **{**FEW, "device": "cuda"})
-    assert not (verbs.runs_root() / "gpu").exists()
+    assert not (launch.runs_root() / "gpu").exists()
 
 
 @pytest.mark.parametrize(("driver", "device"), [(None, "cpu"), ("libcuda.so.1", "cuda")])
 def test_auto_is_told_without_torch(tiny, monkeypatch, still, driver, device):
-    monkeypatch.setattr(verbs.ctypes.util, "find_library", lambda name: driver)
-    monkeypatch.setattr(verbs.shutil, "which", lambda name: None)
+    monkeypatch.setattr(launch.ctypes.util, "find_library", lambda name: driver)
+    monkeypatch.setattr(launch.shutil, "which", lambda name: None)
     verbs.train_sft(tiny, INSTRUCTIONS, name=f"on-{device}", **{**FEW, "device": "auto"})
     assert still == [(f"on-{device}", device)]
 
 
 def test_a_busy_device_refuses_a_second_run_and_names_the_first(tiny):
-    root = verbs.runs_root()
+    root = launch.runs_root()
     config = {"model": str(tiny), "inputs": {}, "settings": {}}
     first = attach_or_create(root, "sft", "the-first", config, [{"text": "a"}]).folder
     lock = devices.take_device("cpu", first)
@@ -261,7 +262,7 @@ def test_a_busy_device_refuses_a_second_run_and_names_the_first(tiny):
 
 def test_starting_over_on_a_busy_device_leaves_the_old_run_where_it_is(tiny, still):
     verbs.train_sft(tiny, INSTRUCTIONS, name="again", **FEW)
-    root = verbs.runs_root()
+    root = launch.runs_root()
     config = {"model": str(tiny), "inputs": {}, "settings": {}}
     live = attach_or_create(root, "sft", "the-live-one", config, [{"text": "a"}]).folder
     lock = devices.take_device("cpu", live)
@@ -275,7 +276,7 @@ def test_starting_over_on_a_busy_device_leaves_the_old_run_where_it_is(tiny, sti
 
 
 def test_a_run_is_a_model_by_its_name(pipeline):
-    assert verbs._model_name("reward") == str(verbs.runs_root() / "reward")
+    assert launch.model_name("reward") == str(launch.runs_root() / "reward")
 
 
 def test_a_run_that_does_not_exist_names_the_nearest(pipeline):
@@ -320,7 +321,7 @@ def test_prompts_and_responses_must_pair_up(reward):
 
 def test_a_reward_models_report_by_hand(reward, monkeypatch):
     """Margins +1, -1, 0, +1: 2.5 of 4. Wilson's interval worked out apart."""
-    monkeypatch.setattr(verbs, "score", lambda *a, **k: [2.0, 1.0, 1.0, 2.0, 3.0, 3.0, 1.0, 0.0])
+    monkeypatch.setattr(batch, "score", lambda *a, **k: [2.0, 1.0, 1.0, 2.0, 3.0, 3.0, 1.0, 0.0])
     pairs = [
         {"prompt": "a", "chosen": "long one", "rejected": "b"},
         {"prompt": "b", "chosen": "b", "rejected": "longer"},
@@ -341,7 +342,7 @@ def test_a_reward_models_report_by_hand(reward, monkeypatch):
 
 def test_the_noiseless_judge_stands_beside_the_model_in_the_sample_world(reward, monkeypatch):
     """By test_judge.py an answer with manners has 1.0 and one without 0.71."""
-    monkeypatch.setattr(verbs, "score", lambda *a, **k: [0.0, 1.0, 0.0, 1.0])
+    monkeypatch.setattr(batch, "score", lambda *a, **k: [0.0, 1.0, 0.0, 1.0])
     facts = "A hammer is a tool. It has a head of iron. People use it to drive nails."
     fruits = "Of course. Here are three fruits: apple, fig and plum. Please ask me again."
     pairs = [
@@ -360,7 +361,7 @@ def test_probabilities_come_from_raw_scores(reward, monkeypatch):
     """Normalised scores differ by ln 3 / 2 at a deviation of 2: P(chosen) = 3/4, Brier 1/16."""
     stats = json.loads((Path(reward) / "reward.json").read_text())
     monkeypatch.setattr("workbench.models.source.Source.reward_stats", lambda source: (5.0, 2.0))
-    monkeypatch.setattr(verbs, "score", lambda *a, **k: [math.log(3) / 2 + 7, 7.0])
+    monkeypatch.setattr(batch, "score", lambda *a, **k: [math.log(3) / 2 + 7, 7.0])
     found = verbs.evaluate_reward(reward, PAIRS[:1])
     assert found["brier"] == pytest.approx(1 / 16)
     assert found["confidence"] == pytest.approx(0.75)
@@ -369,21 +370,21 @@ def test_probabilities_come_from_raw_scores(reward, monkeypatch):
 
 def test_an_evaluation_stays_in_the_runs_folder(pipeline, monkeypatch):
     _, run, _ = pipeline
-    monkeypatch.setattr(verbs, "score", lambda *a, **k: [1.0, 0.0] * len(PAIRS))
+    monkeypatch.setattr(batch, "score", lambda *a, **k: [1.0, 0.0] * len(PAIRS))
     found = verbs.evaluate_reward(run, PAIRS)
     assert "trained on" in list(found.summary["figure"])
     (kept,) = json.loads((run.path / "evaluation.json").read_text()).values()
     assert kept["figures"]["accuracy"] == 1.0 and kept["frames"]["calibration"]
     verbs.evaluate_reward(run, PAIRS[::-1])  # the same data in another order
     assert len(json.loads((run.path / "evaluation.json").read_text())) == 1
-    monkeypatch.setattr(verbs, "score", lambda *a, **k: [1.0, 0.0] * 4)
+    monkeypatch.setattr(batch, "score", lambda *a, **k: [1.0, 0.0] * 4)
     verbs.evaluate_reward(run, PAIRS[:4])
     assert len(json.loads((run.path / "evaluation.json").read_text())) == 2
 
 
 def test_a_quick_look_measures_a_few_pairs(reward, monkeypatch):
     monkeypatch.setenv("WORKBENCH_QUICK", "1")
-    monkeypatch.setattr(verbs, "score", lambda r, prompts, *a, **k: [0.0] * len(prompts))
+    monkeypatch.setattr(batch, "score", lambda r, prompts, *a, **k: [0.0] * len(prompts))
     pairs = [{"prompt": f"p {n}", "chosen": f"a{n}", "rejected": f"b{n}"} for n in range(100)]
     assert verbs.evaluate_reward(reward, pairs)["pairs"] == 64
 
@@ -406,7 +407,7 @@ def test_a_learning_curve_is_runs_on_nested_shares(tiny, reward, still, monkeypa
         gaps = [1.0 if n % 4 < right else -1.0 for n in range(len(texts) // 2)]
         return [value for gap in gaps for value in (gap, 0.0)]
 
-    monkeypatch.setattr(verbs, "score", score)
+    monkeypatch.setattr(batch, "score", score)
     pairs = [{"prompt": f"p {n}", "chosen": f"a{n}", "rejected": f"b{n}"} for n in range(100)]
     curve = verbs.learning_curve(
         tiny, pairs[:80], [10, 20, 40], heldout=pairs[80:], name="curve", **FEW
@@ -459,7 +460,7 @@ def test_sampled_pairs_are_different_answers_to_each_prompt(tiny, here):
 
 def test_a_prompt_whose_answers_stay_equal_is_left_out(tiny, monkeypatch):
     drawn = [[{"text": "a"}] * 4, [{"text": "a"}, {"text": "a"}, {"text": "b"}, {"text": ""}]]
-    monkeypatch.setattr(verbs, "answers", lambda *a, **k: [drawn])
+    monkeypatch.setattr(batch, "answers", lambda *a, **k: [drawn])
     pairs = verbs.sample_pairs(tiny, ["x", "y"])
     assert [pair.prompt[0]["content"] for pair in pairs] == ["y"]
     assert [r[0]["content"] for r in pairs[0].responses] == ["a", "b"]
@@ -484,15 +485,15 @@ def test_before_and_after_puts_models_side_by_side(tiny, reward, here):
 
 def test_a_model_is_a_run_a_folder_or_a_name(tiny, monkeypatch):
     monkeypatch.chdir(tiny.parent)
-    assert verbs._model_name("tiny") == str(tiny)
-    assert verbs._model_name(tiny) == str(tiny)
-    assert verbs._model_name("builtin:tiny-chat") == "builtin:tiny-chat"
-    assert verbs._model_name("owner/name") == "owner/name"
+    assert launch.model_name("tiny") == str(tiny)
+    assert launch.model_name(tiny) == str(tiny)
+    assert launch.model_name("builtin:tiny-chat") == "builtin:tiny-chat"
+    assert launch.model_name("owner/name") == "owner/name"
 
 
 def test_a_run_that_failed_is_no_model(tiny):
     config = {"model": str(tiny), "inputs": {}, "settings": {}}
-    root = verbs.runs_root()
+    root = launch.runs_root()
     folder = attach_or_create(root, "sft", "broken", config, [{"text": "a"}]).folder
     (folder.path / "status.json").write_text('{"state": "failed", "error": "it broke"}')
     with pytest.raises(RunError, match="it broke"):
@@ -503,7 +504,7 @@ def test_a_run_that_failed_is_no_model(tiny):
 
 
 def test_sample_files_have_names(tiny):
-    assert verbs._sample_file("sample:prompts_ppo") == sample_dir() / "prompts_ppo.jsonl"
+    assert given._sample_file("sample:prompts_ppo") == sample_dir() / "prompts_ppo.jsonl"
     assert len(verbs.load_prompts("sample:prompts_heldout")) >= 200
     with pytest.raises(DataError, match="no sample file") as caught:
         verbs.load_pairs("sample:pears")
@@ -551,7 +552,7 @@ def test_a_reward_model_says_what_to_ask_first(tmp_path, monkeypatch):
         asked.append((reward, [prompt[-1]["content"] for prompt in prompts], responses))
         return scores
 
-    monkeypatch.setattr(verbs, "score", score)
+    monkeypatch.setattr(batch, "score", score)
     rows = [{"prompt": f"q{n}", "responses": ["b", "c"]} for n in range(3)]
     store = LabelStore(tmp_path / "labels.sqlite")
     desk = verbs.label(rows, store, order="uncertain", reward="my-reward", explore=0.0)
@@ -592,7 +593,7 @@ def test_in_a_notebook_a_run_shows_its_panel(pipeline):
 
 def test_without_the_notebook_extra_a_run_says_what_to_install(pipeline, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "workbench.widgets.panel", None)
-    verbs._panel(pipeline[2])._ipython_display_()
+    launch._panel(pipeline[2])._ipython_display_()
     told = capsys.readouterr().out
     assert "Run('ppo', finished, step 2 of 2)" in told
     assert "pip install 'rlhf-workbench[notebook]'" in told

@@ -1,0 +1,140 @@
+"""Batch work in a child process: sample answers, score them, put two models side by side."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from workbench import quick
+from workbench.errors import DataError
+from workbench.runs import run_job
+from workbench.settings import PPOSettings
+from workbench.verbs.given import load_prompts
+from workbench.verbs.launch import Model, model_name, short_names
+from workbench.world.judge import gold_score
+
+if TYPE_CHECKING:
+    from workbench.data.messages import Message
+    from workbench.data.pairs import Pairs
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+def answers(
+    models: Sequence[Model],
+    prompts: Any,
+    *,
+    responses: int = 1,
+    with_kl: bool = False,
+    on_progress: Progress | None = None,
+    **settings: Any,
+) -> list[list[list[dict[str, Any]]]]:
+    """Sample answers of several models, in a child process.
+
+    Args:
+        models: names, folders or runs.
+        prompts: what :func:`load_prompts` reads.
+        responses: answers to each prompt.
+        with_kl: measure each answer's exact KL from what its model started from [nats].
+        on_progress: told how far it is.
+        settings: temperature, response_length, seed, quantization, device as in ``PPOSettings``.
+
+    Returns:
+        For each model, for each prompt, its answers as ``{"text", "ended", "tokens", "kl"}``.
+    """
+    request = {
+        "models": [model_name(model) for model in models],
+        "prompts": load_prompts(prompts),
+        "responses": responses,
+        "with_kl": with_kl,
+        "settings": PPOSettings.from_dict(settings).to_dict(),
+    }
+    return run_job("answers", request, on_progress=on_progress)["answers"]
+
+
+def sample_pairs(model: Model, prompts: Any, responses: int = 2, **settings: Any) -> "Pairs":
+    """Step 1 of the lecture: a prompt, several answers of the model, to be judged by a person.
+
+    Answers that come out equal are drawn again a few times; a prompt whose answers stay equal is
+    left out.
+    """
+    from workbench.data.pairs import Pair, Pairs
+
+    asked = quick.few(load_prompts(prompts), quick.PROMPTS)
+    drawn = answers([model], asked, responses=responses * 2, **settings)[0]
+    items: list[Pair] = []
+    for prompt, found in zip(asked, drawn, strict=True):
+        texts = list(dict.fromkeys(row["text"] for row in found if row["text"]))[:responses]
+        if len(texts) == responses:
+            messages = [[_assistant(text)] for text in texts]
+            source = {"dataset": "sample_pairs", "model": model_name(model)}
+            items.append(Pair.make(prompt, messages, source=source))
+    return Pairs.from_items(items)
+
+
+def _assistant(text: str) -> "Message":
+    return {"role": "assistant", "content": text}
+
+
+def score(reward: Model, prompts: Any, responses: Sequence[str], **settings: Any) -> list[float]:
+    """Scores of answers by a trained reward model, mean 0 and deviation 1 on SFT answers.
+
+    An answer that fills ``max_length`` has none: NaN.
+
+    Raises:
+        DataError: prompts and responses do not pair up.
+    """
+    asked = load_prompts(prompts)
+    if len(asked) != len(responses):
+        raise DataError(
+            "prompts and responses do not pair up",
+            where=f"{len(asked)} prompts, {len(responses)} responses",
+            fix="give one response for each prompt, in the same order",
+        )
+    request = {
+        "reward": model_name(reward),
+        "prompts": asked,
+        "responses": list(responses),
+        "settings": PPOSettings.from_dict(settings).to_dict(),
+    }
+    found = run_job("scores", request)["scores"]
+    return [math.nan if value is None else value for value in found]  # JSON has no NaN
+
+
+def before_and_after(
+    models: Sequence[Model],
+    prompts: Any,
+    *,
+    reward: Model | None = None,
+    gold: bool = True,
+    with_kl: bool = False,
+    on_progress: Progress | None = None,
+    **settings: Any,
+) -> list[dict[str, Any]]:
+    """One row a prompt: ``{"prompt", "answers": [{"model", "text", "score", "gold", "kl"}]}``."""
+    asked = quick.few(load_prompts(prompts), quick.PROMPTS)
+    sampled = answers(models, asked, with_kl=with_kl, on_progress=on_progress, **settings)
+    names = short_names(models)
+    rows: list[dict[str, Any]] = []
+    for index, prompt in enumerate(asked):
+        found: list[dict[str, Any]] = []
+        for name, table in zip(names, sampled, strict=True):
+            answer = {"model": name, **table[index][0]}
+            if gold:
+                answer["gold"] = _gold(prompt, answer["text"])
+            found.append(answer)
+        rows.append({"prompt": prompt[-1]["content"], "messages": prompt, "answers": found})
+    if reward is not None:
+        _add_scores(rows, reward, **settings)
+    return rows
+
+
+def _gold(prompt: "Sequence[Message]", text: str) -> float:
+    return gold_score([{**message} for message in prompt], text)  # pyright: ignore[reportArgumentType]
+
+
+def _add_scores(rows: list[dict[str, Any]], reward: Model, **settings: Any) -> None:
+    flat = [(row["messages"], answer) for row in rows for answer in row["answers"]]
+    prompts = [prompt for prompt, _ in flat]
+    found = score(reward, prompts, [answer["text"] for _, answer in flat], **settings)
+    for (_, answer), value in zip(flat, found, strict=True):
+        answer["score"] = value

@@ -1,0 +1,256 @@
+"""Runs: start one or attach to it, find it again, wait for it."""
+
+import ctypes.util
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench import quick
+from workbench.errors import ConfigError
+from workbench.runs import (
+    Run,
+    RunFolder,
+    attach_or_create,
+    device_holder,
+    list_runs,
+    runs_root,
+    wait_for,
+)
+from workbench.runs import open_run as _open_run
+from workbench.runs.devices import busy
+from workbench.settings import PPOSettings, RewardSettings, RunSettings, SFTSettings
+from workbench.verbs.given import load_examples, load_prompts, training_rows
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Model = str | Path | Run
+
+
+def train_sft(
+    model: Model, data: Any, *, name: str | None = None, fresh: bool = False, **settings: Any
+) -> Run:
+    """Fine-tune on instructions, or on plain texts (next-token pretraining).
+
+    Args:
+        model: a hub id, folder, run, or ``builtin:tiny-base``.
+        data: what :func:`load_examples` reads.
+        name: the run's name; made from what it works on where it is None.
+        fresh: start over where a run of this name exists (the old one is kept aside).
+        settings: see ``SFTSettings``.
+    """
+    checked = SFTSettings.from_dict(settings)
+    return _launch("sft", model, checked, load_examples(data), {}, name, fresh)
+
+
+def train_reward(
+    model: Model, pairs: Any, *, name: str | None = None, fresh: bool = False, **settings: Any
+) -> Run:
+    """Train a reward model on pairs, as a LoRA adapter and a head on a 4-bit base.
+
+    Args:
+        model: what it starts from, usually what the policy starts from.
+        pairs: what :func:`load_pairs` reads.
+        name: as in :func:`train_sft`.
+        fresh: as in :func:`train_sft`.
+        settings: see ``RewardSettings``.
+
+    Raises:
+        DataError: no pair has a label to learn from.
+    """
+    checked = RewardSettings.from_dict(settings)
+    return _launch("reward", model, checked, training_rows(pairs), {}, name, fresh)
+
+
+def train_ppo(
+    policy: Model,
+    reward: Model,
+    prompts: Any,
+    *,
+    name: str | None = None,
+    fresh: bool = False,
+    judge: str = "auto",
+    **settings: Any,
+) -> Run:
+    """Train a policy against a reward model by PPO.
+
+    Args:
+        policy: what it starts from; frozen, it is also the reference.
+        reward: a run of :func:`train_reward`; waited for where it is not finished.
+        prompts: what :func:`load_prompts` reads.
+        name: as in :func:`train_sft`.
+        fresh: as in :func:`train_sft`.
+        judge: ``gold`` logs the sample world's true score beside the learned one, ``none`` does
+            not; ``auto`` does for the embedded models. The policy never sees it.
+        settings: see ``PPOSettings``.
+    """
+    checked = PPOSettings.from_dict(settings)
+    if judge not in ("auto", "gold", "none"):
+        raise ConfigError(
+            f"judge cannot be {judge!r}", where="train_ppo", fix="choose auto, gold or none"
+        )
+    if checked.advantage != "gae" and checked.samples_per_prompt < 2:
+        raise ConfigError(
+            f"{checked.advantage} compares answers to one prompt, and there is only one",
+            where="samples_per_prompt = 1",
+            fix="set samples_per_prompt to 2 or more, or advantage='gae'",
+        )
+    if checked.batch_size % checked.samples_per_prompt:
+        raise ConfigError(
+            "batch_size is no multiple of samples_per_prompt",
+            where=f"batch_size = {checked.batch_size}, "
+            f"samples_per_prompt = {checked.samples_per_prompt}",
+            fix="make batch_size a multiple of samples_per_prompt",
+        )
+    rows = [{"prompt": prompt} for prompt in load_prompts(prompts)]
+    if judge == "auto":
+        judge = "gold" if _on_embedded_base(policy) else "none"
+    inputs = {"reward": model_name(reward), "judge": judge}
+    _check_reward(inputs["reward"])
+    return _launch("ppo", policy, checked, rows, inputs, name, fresh)
+
+
+def _launch(
+    kind: str,
+    model: Model,
+    settings: RunSettings,
+    rows: list[dict[str, Any]],
+    inputs: dict[str, Any],
+    name: str | None,
+    fresh: bool,
+) -> Run:
+    """Attach to the run that does this, or create it and start its process."""
+    from workbench.models.source import resolve
+
+    reference = model_name(model)
+    source = resolve(reference)
+    if kind != "reward":
+        source.check_answers()
+    settings, rows = quick.shortened(settings, rows)
+    device = _device(settings)
+    config = {"model": reference, "inputs": inputs, "settings": settings.to_dict()}
+    root, called = _place(name)
+    holder = device_holder(device) if fresh else None
+    if holder is not None:  # said before the old run is put aside
+        raise busy(device, holder, RunFolder(root / (called or kind)))
+    attached = attach_or_create(root, kind, called, config, rows, fresh)
+    run = _shown(Run(attached.folder))
+    if attached.created:
+        try:
+            run.start(device)
+        except Exception:
+            shutil.rmtree(attached.folder.path)  # it never ran: the name stays free
+            raise
+    return run
+
+
+def _place(name: str | None) -> tuple[Path, str | None]:
+    """A name below the runs' root, or a path of its own (the command line's ``--out``)."""
+    if name is None or not ("/" in name or name.startswith(".")):
+        return runs_root(), name
+    path = Path(name).expanduser().absolute()
+    return path.parent, path.name
+
+
+def model_name(model: Model) -> str:
+    """How a model is written in a config; an unfinished run is waited for."""
+    if isinstance(model, Run):
+        return str(wait_for(model).path)
+    text = str(model)
+    for path in (Path(text), runs_root() / text):
+        if not text.startswith("builtin:") and RunFolder(path).exists:
+            return str(wait_for(Run(RunFolder(path.absolute()))).path)
+    return str(Path(text).absolute()) if Path(text).is_dir() else text
+
+
+def _on_embedded_base(model: Model) -> bool:
+    from workbench.models.source import resolve
+
+    return resolve(model_name(model)).reference.startswith("builtin:")
+
+
+def _check_reward(reward: str) -> None:
+    from workbench.errors import ModelError
+    from workbench.models.source import resolve
+
+    if not resolve(reward).is_reward:
+        raise ModelError(
+            "this is not a reward model that the workbench trained",
+            where=reward,
+            fix="give the run that wb.train_reward returned, or its folder",
+        )
+
+
+def _device(settings: RunSettings) -> str:
+    """The device a run will take, told without loading torch.
+
+    Raises:
+        ConfigError: CUDA was asked for and there is no NVIDIA driver.
+    """
+    driver = ctypes.util.find_library("cuda") is not None or shutil.which("nvidia-smi") is not None
+    if settings.device == "cuda" and not driver:
+        raise ConfigError(
+            "CUDA was asked for and this machine has no NVIDIA driver",
+            where="device = 'cuda'",
+            fix="use device='auto' or 'cpu'",
+        )
+    if settings.device == "auto":
+        return "cuda" if driver else "cpu"
+    return settings.device
+
+
+def open_run(name_or_path: str | Path) -> Run:
+    """Attach to a run by its name or folder, whether it is live or not.
+
+    Raises:
+        RunError: there is no such run; the nearest names are listed.
+    """
+    return _shown(_open_run(name_or_path))
+
+
+def runs() -> "DataFrame":
+    """All runs in a table, oldest first."""
+    return list_runs()
+
+
+def finished(run: Run) -> Run:
+    """Wait for a run; one that was left unfinished goes on."""
+    if run.status in ("stopped", "failed", "paused"):
+        run.resume()
+    return run.wait()
+
+
+def short_names(models: Sequence[Model]) -> list[str]:
+    """The last part of each model's name, numbered where two are alike."""
+    names = [m.name if isinstance(m, Run) else Path(str(m)).name or str(m) for m in models]
+    names = [name.removeprefix("builtin:") for name in names]
+    return [
+        name if names.count(name) == 1 else f"{name} ({index + 1})"
+        for index, name in enumerate(names)
+    ]
+
+
+def _shown(run: Run) -> Run:
+    """In a notebook a run shows its live panel when it ends a cell."""
+    if Run.panel_factory is None:
+        Run.panel_factory = staticmethod(_panel)
+    return run
+
+
+def _panel(run: Run) -> Any:
+    try:
+        from workbench.widgets.panel import RunPanel
+    except ModuleNotFoundError:
+        return _Plain(repr(run))
+    return RunPanel(run.folder)
+
+
+class _Plain:
+    """What a run shows where the notebook extra is not installed."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def _ipython_display_(self) -> None:
+        print(f"{self._text}\npip install 'rlhf-workbench[notebook]' shows its panel")  # noqa: T201

@@ -1,0 +1,186 @@
+"""What a person looks at and labels in: widgets and reports."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakValueDictionary
+
+from workbench.runs import Run
+from workbench.verbs import batch
+from workbench.verbs.given import as_pairs
+from workbench.verbs.launch import Model, model_name, open_run
+
+if TYPE_CHECKING:
+    from workbench.data.labels import LabelStore
+    from workbench.data.pairs import Pairs
+    from workbench.data.session import LabelSession
+    from workbench.widgets.browser import Browser, Scores
+    from workbench.widgets.compare import CompareView
+    from workbench.widgets.explorer import LossExplorer
+    from workbench.widgets.labeller import Labeller
+    from workbench.widgets.quality import Quality
+
+
+def browse(
+    pairs: Any, store: "LabelStore | None" = None, scores: "Scores | None" = None
+) -> "Browser":
+    """Look through pairs of any number: search, filter, sort, read two answers side by side.
+
+    Args:
+        pairs: what :func:`load_pairs` reads.
+        store: labels made here, shown beside those of the data.
+        scores: a reward model's margin a pair, or the name of a column of ``pairs.frame``: the
+            score of the better answer minus the other's, or of the first minus the second where
+            no label says which is better.
+
+    Raises:
+        ConfigError: the scores are not one number a pair.
+    """
+    from workbench.widgets.browser import Browser
+
+    return Browser(as_pairs(pairs), store, scores)
+
+
+REPEATS, REPEATS_FROM = 0.05, 100  # of fewer items than that, a rate says nothing
+
+
+_SESSIONS: "WeakValueDictionary[tuple[str, str], LabelSession]" = WeakValueDictionary()
+
+
+def label(
+    pairs: Any,
+    store: "LabelStore",
+    annotator: str = "me",
+    *,
+    seed: int = 0,
+    order: str = "file",
+    keys: Mapping[str, str | Sequence[str]] | None = None,
+    strength: int | Sequence[str] = 0,
+    overlap: int | None = 1,
+    repeats: float | None = None,
+    gold: Any = None,
+    reward: Model | None = None,
+    explore: float = 0.1,
+    ranking: bool = True,
+) -> "Labeller":
+    """Judge pairs by keys; each label is on disk before the screen says so.
+
+    Args:
+        pairs: what :func:`load_pairs` reads; labels that came with them are not shown.
+        store: where the labels go.
+        annotator: who labels; several people may share a store.
+        seed: of all that is drawn: sides, the random order, what comes back.
+        order: "file", "random", or "uncertain": what ``reward`` is least sure of comes first.
+        keys: other keys for some actions, such as ``{"left": "j", "right": "k"}``.
+        strength: levels of "how much better" to ask for by a second key, or their names; 0: none.
+        overlap: how many people may label one item; None for all who come.
+        repeats: the share of items that come back swapped, to see how consistent the labels are;
+            None takes 5 % of a hundred items or more, and none of fewer.
+        gold: pairs with known labels, put among the others to check by.
+        reward: a trained reward model, for "uncertain".
+        explore: the share of places that "uncertain" fills at random.
+        ranking: of more than two answers, put all in order; False only asks for the best one.
+    """
+    from workbench.data.session import LabelSession
+    from workbench.widgets.labeller import Labeller
+
+    items = as_pairs(pairs)
+    if repeats is None:
+        repeats = REPEATS if len(items) >= REPEATS_FROM else 0.0
+    session = LabelSession(
+        items,
+        store,
+        annotator=annotator,
+        seed=seed,
+        order=order,
+        strength=strength,
+        overlap=overlap,
+        repeats=repeats,
+        gold=None if gold is None else as_pairs(gold),
+        scores=None if reward is None else lambda given: _margins(reward, given),
+        model=None if reward is None else model_name(reward),
+        explore=explore,
+    )
+    desk = Labeller(session, keys, ranking=ranking)
+    before = _SESSIONS.pop((str(store.path), annotator), None)
+    if before is not None:
+        before.close()  # the cell was run again: what it held is free for the new desk
+    _SESSIONS[str(store.path), annotator] = session
+    return desk
+
+
+def _margins(reward: Model, pairs: "Pairs") -> list[float]:
+    """How much better a reward model finds each item's best response than its second best."""
+    items = list(pairs)
+    asked = [(item.prompt, response) for item in items for response in item.responses]
+    prompts = [[*prompt, *response[:-1]] for prompt, response in asked]
+    scores = iter(batch.score(reward, prompts, [response[-1]["content"] for _, response in asked]))
+    margins: list[float] = []
+    for item in items:
+        found = [next(scores) for _ in item.responses]
+        best = sorted(found, reverse=True) if not any(map(math.isnan, found)) else [math.nan] * 2
+        margins.append(best[0] - best[1])
+    return margins
+
+
+def loss_explorer() -> "LossExplorer":
+    """Move two scores and see what the reward model's loss makes of them."""
+    from workbench.widgets.explorer import LossExplorer
+
+    return LossExplorer()
+
+
+def compare(
+    *models: Model, prompts: Any, reward: Model | None = None, gold: bool = True, **settings: Any
+) -> "CompareView":
+    """Answers of several models to the same prompts, side by side.
+
+    Args:
+        models: names, folders or runs; the first is the one the others are compared with.
+        prompts: what :func:`load_prompts` reads.
+        reward: a reward model that scores the answers.
+        gold: score them with the sample world's judge too (only of use on sample data).
+        settings: as in :func:`answers`.
+    """
+    from workbench.widgets.compare import CompareView
+
+    return CompareView(
+        batch.before_and_after(models, prompts, reward=reward, gold=gold, **settings)
+    )
+
+
+def quality(pairs: Any, against: Any = None, store: "LabelStore | None" = None) -> "Quality":
+    """Look preference data over: repeats, leaks, empty answers, length bias, agreement and more.
+
+    Args:
+        pairs: the data, or what :func:`load_pairs` reads; of a label store, its labelled items.
+        against: another set, whose prompts this one should not have: ``quality(train, test)``.
+        store: the label store that the labels are from, for what depends on who labelled.
+
+    Returns:
+        A report: ``summary`` and ``frames`` are tables, ``figures`` Plotly figures.
+
+    Raises:
+        DataError: there is no item.
+    """
+    from workbench.data.labels import LabelStore
+    from workbench.data.quality import examine
+    from workbench.widgets.quality import Quality
+
+    if isinstance(pairs, LabelStore):
+        store, pairs = store or pairs, pairs.pairs(ties="keep")
+    other = None if against is None else as_pairs(against)
+    return Quality(examine(as_pairs(pairs), other, store))
+
+
+def report(run: Run | str, path: str | Path | None = None) -> Path:
+    """Write a run as one self-contained HTML file, and return where."""
+    from workbench.report import write_report
+
+    opened = run if isinstance(run, Run) else open_run(run)
+    target = Path(path) if path is not None else opened.path / "report.html"
+    summary = cast("dict[str, Any]", {"run": opened.name, "state": opened.status})
+    return write_report(
+        target, title=opened.name, runs=[opened.folder], summary=summary, samples=[]
+    )
