@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from workbench.models.encoding import Encoded
-from workbench.models.forward import collate, response_stats
+from workbench.models.forward import lay, response_stats
 from workbench.settings import PPOSettings
 from workbench.training import ppo
 from workbench.training.events import Place
@@ -67,7 +67,7 @@ def log_probabilities(made, role):
     """Log-probability of each of the 57 answers."""
     rows = [Encoded(PROMPT, answer) for answer in ANSWERS]
     with made.roles.acting(role):
-        stats = response_stats(made.base, collate(rows, made.base), temperature=1.0)
+        stats = response_stats(made.base, lay(rows, made.base), temperature=1.0)
     return stats.logprobs.sum(1).double()
 
 

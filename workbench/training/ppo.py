@@ -22,17 +22,23 @@ from workbench.algos.losses import PolicyLoss, ValueLoss, clipped_policy_loss, c
 from workbench.errors import DataError
 from workbench.models.dense import dense
 from workbench.models.encoding import Encoded, Encoder, Message
-from workbench.models.forward import collate, response_hidden, response_stats, spread
+from workbench.models.forward import lay, response_hidden, response_stats, spread
 from workbench.models.sampling import sample_responses
 from workbench.models.source import REFERENCE, resolve
 from workbench.settings import PPOSettings
-from workbench.training.batches import batch_indices, shuffled
+from workbench.training.batches import batch_indices
 from workbench.training.events import Event, Place, StopRequested
 from workbench.training.loop import StepLoop, StepOutcome, clear_gradients
 from workbench.training.measure import Clock, peak_memory_gb
 from workbench.training.objective import Judge, describe, estimate, sample_rows
 from workbench.training.optimiser import Optimiser
-from workbench.training.rollout import Episodes, ValueModel, measure, mini_batch_groups
+from workbench.training.rollout import (
+    Episodes,
+    ValueModel,
+    measure,
+    mini_batch_groups,
+    shuffled_episodes,
+)
 from workbench.training.scorer import Scorer
 
 
@@ -186,12 +192,15 @@ class PPOTrainer(StepLoop):
         clock, safe_point = Clock(), self.place.controls.safe_point
         with clock.phase("generate"):
             rows, messages = self.sample(self._draw(), safe_point)
-        orders = [shuffled(len(rows), self.generator) for _ in range(self.settings.epochs)]
-        first = mini_batch_groups(rows, orders[0], self.settings)
+        settings = self.settings
+        orders = [
+            shuffled_episodes(len(rows), settings, self.generator) for _ in range(settings.epochs)
+        ]
+        first = mini_batch_groups(rows, orders[0], settings, self.base)
         with clock.phase("score"):
             groups = [group for part in first for group in part]
             episodes = self._measured(rows, messages, groups)
-        estimates = estimate(episodes, self.settings, kl_coef=self.kl_coef)
+        estimates = estimate(episodes, settings, kl_coef=self.kl_coef)
         with clock.phase("optimise"):
             metrics = self._optimise(episodes, estimates, orders)
         metrics |= describe(episodes, estimates, self.value is not None, kl_coef=self.kl_coef)
@@ -264,7 +273,7 @@ class PPOTrainer(StepLoop):
         taken, first_ratio, grad_norm, rate = 0, 1.0, 0.0, 0.0
         for order in orders:
             stop = False
-            for groups in mini_batch_groups(episodes.rows, order, self.settings):
+            for groups in mini_batch_groups(episodes.rows, order, self.settings, self.base):
                 stats = self._mini_batch(groups, episodes, estimates)
                 done = self.optimiser.step()
                 if taken == 0:
@@ -314,7 +323,7 @@ class PPOTrainer(StepLoop):
     ) -> tuple[PolicyLoss, ValueLoss | None]:
         """Both losses of one micro-batch, backward done."""
         settings, value = self.settings, self.value
-        batch = collate([episodes.rows[i] for i in group], self.base)
+        batch = lay([episodes.rows[i] for i in group], self.base)
         mask = batch.response_mask
         width = mask.shape[1]
         with self.roles.acting("policy"):
@@ -382,7 +391,8 @@ class PPOTrainer(StepLoop):
         safe_point = self.place.controls.safe_point
         rows, messages = self.sample([i * every for i in range(count)], safe_point, generator)
         one = self.settings.changed(mini_batches=1)
-        seen = self._measured(rows, messages, mini_batch_groups(rows, range(count), one)[0])
+        groups = mini_batch_groups(rows, range(count), one, self.base)[0]
+        seen = self._measured(rows, messages, groups)
         texts = [self.encoder.decode(row.response) for row in rows]
         return sample_rows(messages, texts, seen, self.judge)
 

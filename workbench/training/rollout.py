@@ -9,17 +9,20 @@ from torch import Tensor, nn
 
 from workbench.algos.rewards import clip_scores, ended
 from workbench.models.base import Base
-from workbench.models.encoding import Encoded, micro_batches
+from workbench.models.encoding import Encoded
 from workbench.models.forward import (
     Batch,
-    collate,
+    Flat,
     head_values,
+    in_batches,
+    lay,
     response_hidden,
     response_stats,
     spread,
 )
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings
+from workbench.training.batches import shuffled
 from workbench.training.scorer import Scorer
 
 
@@ -74,7 +77,7 @@ class ValueModel:
         """Hidden states ``(..., D)`` to values ``(...)`` in normalised score units."""
         return (head_values(self.head, hidden) - self.mean) / self.std
 
-    def values(self, base: Base, batch: Batch) -> Tensor:
+    def values(self, base: Base, batch: Flat | Batch) -> Tensor:
         """Values ``(b, R)`` of the states in which the response tokens are chosen."""
         with self.roles.acting(self.role):
             return spread(self.from_hidden(response_hidden(base, batch)), batch.response_mask)
@@ -83,7 +86,7 @@ class ValueModel:
 @torch.no_grad()
 def view(
     roles: Roles,
-    batch: Batch,
+    batch: Flat | Batch,
     *,
     reference: str | None,
     value: ValueModel | None,
@@ -133,7 +136,7 @@ def measure(
     for group in groups:
         safe_point()
         index = list(group)
-        batch = collate([rows[i] for i in index], base)
+        batch = lay([rows[i] for i in index], base)
         seen = view(roles, batch, reference=reference, value=value, temperature=temperature)
         width = seen.response_mask.shape[1]
         parts = (seen.policy_logprobs, seen.ref_logprobs, seen.values, seen.entropy)
@@ -159,18 +162,30 @@ def measure(
     )
 
 
+def shuffled_episodes(count: int, settings: PPOSettings, generator: torch.Generator) -> list[int]:
+    """Episode numbers in an order that the generator draws.
+
+    The samples of one prompt stay together, so that they can share its forward, where that still
+    leaves every mini-batch at least one prompt.
+    """
+    samples = settings.samples_per_prompt
+    if count % samples or count // samples < settings.mini_batches:
+        samples = 1
+    first = shuffled(count // samples, generator)
+    return [i * samples + sample for i in first for sample in range(samples)]
+
+
 def mini_batch_groups(
-    rows: Sequence[Encoded], order: Sequence[int], settings: PPOSettings
+    rows: Sequence[Encoded], order: Sequence[int], settings: PPOSettings, base: Base
 ) -> list[list[list[int]]]:
-    """Split shuffled episodes into mini-batches, each into length-sorted micro-batches."""
+    """Split shuffled episodes into mini-batches, each into micro-batches.
+
+    Mini-batches are of one size, give or take an episode.
+    """
     count = min(settings.mini_batches, len(order))
-    parts = [list(order[i::count]) for i in range(count)]
-    return [
-        [
-            [part[i] for i in group]
-            for group in micro_batches(
-                [len(rows[i].ids) for i in part], tokens=settings.micro_batch_tokens
-            )
-        ]
-        for part in parts
-    ]
+    small, larger = divmod(len(order), count)
+    parts: list[Sequence[int]] = []
+    for number in range(count):
+        done = sum(map(len, parts))
+        parts.append(order[done : done + small + (number < larger)])
+    return [in_batches(rows, part, base, tokens=settings.micro_batch_tokens) for part in parts]

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from workbench.errors import ModelError
 from workbench.models.base import Base, load_base
-from workbench.models.encoding import Encoded, Encoder, Message, micro_batches
-from workbench.models.forward import collate, sequence_scores
+from workbench.models.encoding import Encoded, Encoder, Message
+from workbench.models.forward import in_batches, lay, sequence_scores
 from workbench.models.roles import Roles
 from workbench.models.source import Source, resolve
 from workbench.settings import RunSettings
@@ -66,8 +66,8 @@ class Scorer:
         """Normalised scores ``(B,)`` of encoded answers (with their EOS), on the CPU."""
         result = torch.zeros(len(rows))
         with self.roles.acting(self.ROLE):
-            for group in micro_batches([len(r.ids) for r in rows], tokens=tokens):
-                batch = collate([rows[i] for i in group], self.base)
+            for group in in_batches(rows, range(len(rows)), self.base, tokens=tokens):
+                batch = lay([rows[i] for i in group], self.base)
                 raw = sequence_scores(self.base, self.head, batch)
                 result[group] = self.normalised(raw).float().cpu()
         return result
