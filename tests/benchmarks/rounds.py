@@ -80,7 +80,7 @@ def table(figures: dict) -> str:
     rows.append(("**mean**", means(figures["seeds"])))
     lines = [
         "| true score on held-out prompts | SFT | round one | control: as many updates, no new "
-        "labels | round two | KL to SFT, nats | the first reward model agrees with the new labels |",
+        "labels | round two | KL to SFT, nats | new labels that the first reward model had right |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [

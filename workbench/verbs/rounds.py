@@ -4,23 +4,18 @@ A round is a folder among the runs: ``round.json`` says what it stands on and li
 ``pairs.jsonl`` holds what was drawn to be labelled, and its two runs lie beside them.
 """
 
-import math
-import random
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from workbench import quick
 from workbench.errors import ConfigError, DataError, RunError
 from workbench.runs import Run, RunFolder, runs_root
 from workbench.runs.jsonl import read_json, write_json
-from workbench.verbs import batch
-from workbench.verbs.given import as_pairs
+from workbench.verbs.drawing import Standing, draw
 from workbench.verbs.launch import finished, model_name, open_run, train_ppo, train_reward
-from workbench.world.judge import gold_score, slip_chance
 
 if TYPE_CHECKING:
     from workbench.data.labels import LabelStore
@@ -29,22 +24,11 @@ if TYPE_CHECKING:
     from workbench.widgets.labeller import Labeller
 
 ROUND, PAIRS = "round.json", "pairs.jsonl"
-POOL = 4  # candidates drawn for each pair that is kept
-SAMPLING = ("temperature", "response_length", "max_length", "quantization", "dtype", "device")
 FIGURES = {  # of the policy's run: what they are called, means over the last ten updates
     "objective/gold": "gold",
     "objective/scores": "score",
     "objective/kl": "kl",
 }
-
-
-class Standing(NamedTuple):
-    """What a round stands on: the policy of the round before, and what that was made of."""
-
-    policy: Run
-    reward: Run
-    reference: str  # what the first round's policy started from
-    number: int
 
 
 def next_round(
@@ -102,46 +86,13 @@ def next_round(
     if found is not None and not fresh:
         _check_same(folder, found, made)
         return Round(folder, store)
-    drawn = _draw(stands, pairs=pairs, explore=explore, seed=seed)
+    drawn = draw(stands, pairs=pairs, explore=explore, seed=seed)
     if folder.exists():
         _move_aside(folder)
     folder.mkdir(parents=True)
     Pairs.from_items(drawn).save(folder / PAIRS)
     write_json(folder / ROUND, made)
     return Round(folder, store)
-
-
-def gold_labels(pairs: Any, store: "LabelStore", annotator: str = "gold", seed: int = 0) -> int:
-    """Let the sample world's judge label in a person's place, with the slips of the sample data.
-
-    The labels go through a ``LabelSession`` like anybody's: blind, sides drawn, an event each. Of
-    two answers whose gold scores differ by d, the worse one is called better with the chance
-    1 / (1 + exp(d / 0.115)), as in ``pairs_train``.
-
-    Args:
-        pairs: what :func:`load_pairs` reads, with prompts of the sample world.
-        store: where the labels go.
-        annotator: under which name.
-        seed: of the sides and the slips.
-
-    Returns:
-        How many it labelled; what is decided already is left.
-    """
-    from workbench.data.session import LabelSession
-
-    session = LabelSession(as_pairs(pairs), store, annotator=annotator, seed=seed)
-    lots, done = random.Random(f"{seed} slips"), 0
-    while (shown := session.current()) is not None and shown.decided is None:
-        prompt = [{**message} for message in shown.prompt]
-        left, right = (
-            gold_score(prompt, [{**message} for message in side])  # pyright: ignore[reportArgumentType]
-            for side in (shown.left, shown.right)
-        )
-        slips = lots.random() < slip_chance(abs(left - right))
-        session.choose("left" if (left >= right) != slips else "right", token=shown.token)
-        done += 1
-    session.close()
-    return done
 
 
 def standing(run: Run) -> Standing:
@@ -359,87 +310,6 @@ WORDS = {
 }
 
 
-def _draw(stands: Standing, *, pairs: int, explore: float, seed: int) -> "list[Pair]":
-    """Sample candidates from the policy, score them, and choose."""
-    prompts = [row["prompt"] for row in stands.policy.folder.data_rows()]
-    lots = random.Random(f"{seed} {stands.number}")
-    wanted = min(pairs, quick.PROMPTS) if quick.is_quick() else pairs
-    asked = [prompts[i] for i in _passes(len(prompts), POOL * wanted, lots)]
-    own = stands.policy.config["settings"]
-    settings = {name: own[name] for name in SAMPLING if name in own}
-    sampled = batch.answers(
-        [stands.policy], asked, responses=2, **settings, seed=seed + stands.number
-    )[0]
-    both = [
-        (prompt, (first["text"], second["text"]))
-        for prompt, (first, second) in zip(asked, sampled, strict=True)
-        if first["text"] != second["text"] and first["text"] and second["text"]
-    ]
-    if not both:
-        raise DataError(
-            "the policy gives the same answer twice to every prompt",
-            where=str(stands.policy.path),
-            fix="its answers have nothing left to choose from; raise the temperature",
-        )
-    flat = [(prompt, text) for prompt, texts in both for text in texts]
-    settings.pop("temperature", None)
-    settings.pop("response_length", None)
-    scores = batch.score(stands.reward, [p for p, _ in flat], [t for _, t in flat], **settings)
-    gaps = [_size(scores[2 * i] - scores[2 * i + 1]) for i in range(len(both))]
-    return [
-        _pair(*both[i], scores[2 * i : 2 * i + 2], stands, reason)
-        for i, reason in chosen(gaps, wanted, explore, lots)
-    ]
-
-
-def chosen(
-    gaps: Sequence[float], wanted: int, explore: float, lots: random.Random
-) -> list[tuple[int, str]]:
-    """Which candidates are kept, and why: the smallest gaps, and a share at random.
-
-    Args:
-        gaps: how sure the reward model is of each, 0 = not at all.
-        wanted: how many to keep, at most.
-        explore: the share of these drawn at random.
-        lots: what is drawn with.
-
-    Returns:
-        ``(candidate, "uncertain" or "random")``, shuffled.
-    """
-    wanted = min(wanted, len(gaps))
-    at_random = round(explore * wanted)
-    order = sorted(range(len(gaps)), key=lambda i: gaps[i])
-    unsure, rest = order[: wanted - at_random], order[wanted - at_random :]
-    kept = [(i, "uncertain") for i in unsure]
-    kept += [(i, "random") for i in lots.sample(rest, at_random)]
-    lots.shuffle(kept)
-    return kept
-
-
-def _passes(count: int, wanted: int, lots: random.Random) -> list[int]:
-    """``wanted`` of ``count`` numbers, none again before each was drawn."""
-    drawn: list[int] = []
-    while len(drawn) < wanted:
-        drawn += lots.sample(range(count), count)
-    return drawn[:wanted]
-
-
-def _pair(
-    prompt: "list[Message]",
-    texts: tuple[str, str],
-    scores: Sequence[float],
-    stands: Standing,
-    reason: str,
-) -> "Pair":
-    from workbench.data.pairs import Pair
-
-    responses = [[{"role": "assistant", "content": text}] for text in texts]
-    source = {"dataset": f"round {stands.number}", "model": str(stands.policy.path)}
-    known = [None if math.isnan(score) else score for score in scores]
-    meta = {"reason": reason, "scores": known, "reward": str(stands.reward.path)}
-    return Pair.make(prompt, responses, source=source, meta=meta)  # pyright: ignore[reportArgumentType]
-
-
 def _gap(pair: "Pair", won: "list[Message]") -> float:
     """By how much the reward model that chose a pair preferred the winner; 0 where unknown."""
     scores = pair.meta.get("scores") or [None, None]
@@ -447,11 +317,6 @@ def _gap(pair: "Pair", won: "list[Message]") -> float:
         return 0.0
     place = pair.responses.index(won)
     return scores[place] - scores[1 - place]
-
-
-def _size(gap: float) -> float:
-    """How sure a reward model is; what it could not score comes last."""
-    return math.inf if math.isnan(gap) else abs(gap)
 
 
 def _of_what(row: Mapping[str, Any]) -> str:
