@@ -2,7 +2,7 @@
 
 Each verb joins the rooms: it reads the data, starts a process, or shows a widget. The notebook's
 own process never loads a model. Imports go down this list: given, launch, batch, gold,
-drawing, measure, views, rounds.
+measure, views, drawing, rounds.
 """
 
 from workbench.verbs.batch import answers, before_and_after, sample_pairs, score

@@ -3,12 +3,14 @@
 import math
 import random
 from collections.abc import Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from workbench import quick
 from workbench.errors import DataError
 from workbench.runs import Run
 from workbench.verbs import batch
+from workbench.verbs.views import sureness
 
 if TYPE_CHECKING:
     from workbench.data.messages import Message
@@ -56,8 +58,13 @@ def draw(stands: Standing, *, pairs: int, explore: float, seed: int) -> "list[Pa
     flat = [(prompt, text) for prompt, texts in both for text in texts]
     settings.pop("temperature", None)
     settings.pop("response_length", None)
-    scores = batch.score(stands.reward, [p for p, _ in flat], [t for _, t in flat], **settings)
-    gaps = [_size(scores[2 * i] - scores[2 * i + 1]) for i in range(len(both))]
+    by_member = batch.member_scores(
+        stands.reward, [prompt for prompt, _ in flat], [text for _, text in flat], **settings
+    )
+    scores = [fmean(own) for own in zip(*by_member, strict=True)]
+    gaps = [
+        _size(sureness([own[2 * i : 2 * i + 2] for own in by_member])) for i in range(len(both))
+    ]
     return [
         _pair(*both[i], scores[2 * i : 2 * i + 2], stands, reason)
         for i, reason in chosen(gaps, wanted, explore, lots)
