@@ -32,22 +32,29 @@ class ComparisonView extends LabellerView {
     return event.repeat || this.reveal();
   }
 
-  /** Show who wrote what; twice where prompts are left, because it ends the judging. */
+  /** Show who wrote what, once all is saved; twice where prompts are left: it ends the judging. */
   reveal() {
-    const { desk } = this;
-    const { left } = desk.progress;
-    if (desk.unsaved) desk.say("Not yet: verdicts are being saved.");
-    else if (left && !(performance.now() - this.asked < SURE)) {
-      this.asked = performance.now();
-      const some = left === 1 ? "1 prompt is" : `${grouped(left)} prompts are`;
-      desk.say(`${some} not judged. Press V again to reveal the models and end the judging.`);
-    } else desk.tell({ type: "reveal" });
+    this.revealing = true;
+    this.revealNow();
     this.focus();
     return true;
   }
 
+  revealNow() {
+    const { desk } = this;
+    if (!this.revealing || !desk.progress || desk.unsaved || desk.held.length) return;
+    this.revealing = false;
+    const { left } = desk.progress;
+    const sure = performance.now() - this.asked < SURE;
+    this.asked = performance.now();
+    if (!left || sure) return desk.tell({ type: "reveal" });
+    const some = left === 1 ? "1 prompt is" : `${grouped(left)} prompts are`;
+    desk.say(`${some} not judged. Press V again to reveal the models and end the judging.`);
+  }
+
   draw() {
     super.draw();
+    if (this.revealing) this.revealNow();
     const { finished, progress } = this.desk;
     if (!finished || !this.changed("judged", JSON.stringify(progress))) return;
     const { done, skipped } = progress;
