@@ -312,7 +312,7 @@ WORDS = {
 
 def _gap(pair: "Pair", won: "list[Message]") -> float:
     """By how much the reward model that chose a pair preferred the winner; 0 where unknown."""
-    scores = pair.meta.get("scores") or [None, None]
+    scores: list[Any] = pair.meta.get("scores") or [None, None]
     if None in scores or won not in pair.responses:
         return 0.0
     place = pair.responses.index(won)

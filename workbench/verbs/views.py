@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from workbench.runs import Run
 from workbench.verbs import batch
 from workbench.verbs.given import as_pairs, load_prompts
-from workbench.verbs.launch import Model, model_name, open_run, short_names
+from workbench.verbs.launch import Model, model_name, open_run
 from workbench.world.grammar import find_request
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def with_queue(pairs: "Pairs", store: "LabelStore") -> "Pairs":
         return pairs
     import pandas as pd
 
-    rest = pairs.frame[~pairs.frame["id"].isin(queued.ids())]
+    rest: Any = pairs.frame[~pairs.frame["id"].isin(queued.ids())]
     return Pairs(pd.concat([queued.frame, rest], ignore_index=True))
 
 
@@ -180,6 +180,7 @@ def compare(
     store: "LabelStore | None" = None,
     annotator: str = "me",
     reward: Model | None = None,
+    best_of: int = 1,
     gold: bool = True,
     seed: int = 0,
     keys: Mapping[str, str | Sequence[str]] | None = None,
@@ -198,6 +199,8 @@ def compare(
         store: where blind verdicts go; None shows the answers with their names at once.
         annotator: who judges.
         reward: a reward model that scores the answers.
+        best_of: above 1, a second column: of so many answers of the first model the one that the
+            reward model scores highest.
         gold: score them with the sample world's judge too, where all prompts are from there.
         seed: of the answers and of the sides.
         keys: other keys, as in :func:`label`.
@@ -209,10 +212,12 @@ def compare(
 
     asked = load_prompts(prompts)
     known = gold and all(find_request(prompt[-1]["content"]) is not None for prompt in asked)
-    rows = batch.before_and_after(models, asked, reward=reward, gold=known, seed=seed, **settings)
+    rows = batch.before_and_after(
+        models, asked, reward=reward, best_of=best_of, gold=known, seed=seed, **settings
+    )
     if store is None:
         return CompareView(rows)
-    contest = Contest(rows, short_names(models))
+    contest = Contest(rows, batch.column_names(models, best_of))
     desk = Comparison(contest, store, annotator=annotator, seed=seed, keys=keys)
     return _one_desk(desk, store, annotator)
 

@@ -58,12 +58,11 @@ class Comparison(Labeller):
 
     def labels(self) -> dict[str, Label]:
         """This person's verdicts that stand, by item."""
-        frame = self.store.labels()
-        mine = frame[frame["annotator"] == self.session.annotator]
+        mine, asked = self.session.annotator, set(self.contest.pairs.ids())
         return {
-            row["item_id"]: {k: row[k] for k in ("kind", "winner", "ranks")}
-            for row in mine.to_dict("records")
-            if row["item_id"] in set(self.contest.pairs.ids())
+            row["item_id"]: {key: row[key] for key in ("kind", "winner", "ranks")}
+            for row in self.store.labels().to_dict("records")
+            if row["annotator"] == mine and row["item_id"] in asked
         }
 
     def result(self) -> "Frame":
