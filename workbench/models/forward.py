@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from workbench.algos.logprobs import chunked_token_stats
+from workbench.algos.logprobs import chunked_token_logprobs, chunked_token_stats
 from workbench.models.base import Base
 from workbench.models.encoding import Encoded, micro_batches, pad_right
 from workbench.models.packing import Packed, pack, packed_hidden
@@ -177,6 +177,20 @@ def response_stats(
     return ResponseStats(
         spread(stats.logprobs, batch.response_mask), spread(stats.entropy, batch.response_mask)
     )
+
+
+def response_logprobs(
+    base: Base, batch: Flat | Batch, *, temperature: float, hidden: Tensor
+) -> Tensor:
+    """The log-probabilities ``(B, R)`` of :func:`response_stats`, bit for bit, alone."""
+    found = chunked_token_logprobs(
+        hidden,
+        batch.tokens[batch.response_mask],
+        base.logits,
+        temperature=temperature,
+        chunk=CHUNK,
+    )
+    return spread(found, batch.response_mask)
 
 
 def spread(flat: Tensor, mask: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from workbench.models.forward import (
     in_batches,
     lay,
     response_hidden,
+    response_logprobs,
     response_stats,
     spread,
 )
@@ -101,13 +102,12 @@ def view(
         if value is not None and value.role == "policy":
             values = spread(value.from_hidden(hidden), batch.response_mask)
     with roles.acting(reference):
-        ref = response_stats(base, batch, temperature=temperature)
+        hidden = response_hidden(base, batch)
+        ref = response_logprobs(base, batch, temperature=temperature, hidden=hidden)
     if values is None:
         zeros = torch.zeros_like(policy.logprobs)
         values = zeros if value is None else value.values(base, batch)
-    return Viewed(
-        policy.logprobs, ref.logprobs, values, policy.entropy, batch.response_mask, batch.tokens
-    )
+    return Viewed(policy.logprobs, ref, values, policy.entropy, batch.response_mask, batch.tokens)
 
 
 def measure(
