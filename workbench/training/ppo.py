@@ -25,6 +25,7 @@ from workbench.models.encoding import Encoded, Encoder, Message
 from workbench.models.forward import lay, response_hidden, response_logprobs, spread
 from workbench.models.sampling import sample_responses
 from workbench.models.source import REFERENCE, Source, resolve
+from workbench.models.support import packs
 from workbench.settings import PPOSettings
 from workbench.training.batches import batch_indices
 from workbench.training.events import Event, Place, StopRequested
