@@ -20,8 +20,8 @@ from workbench.models.support import packs
 from workbench.settings import RewardSettings
 from workbench.training.batches import batch_indices, steps_for
 from workbench.training.comparisons import Comparison, encode_comparisons, split
-from workbench.training.events import Event, Place, StopRequested
-from workbench.training.loop import StepLoop, StepOutcome, clear_gradients
+from workbench.training.events import Event, Place
+from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.measure import Clock, peak_memory_gb
 from workbench.training.optimiser import Optimiser
 
@@ -45,14 +45,13 @@ def steps(
     return RewardTrainer(model, rows, settings, place).run()
 
 
-class RewardTrainer(StepLoop):
+class RewardTrainer(StepLoop[RewardSettings]):
     """One run: what it trains, where it stands, and its step."""
 
     def __init__(
         self, model: str, rows: Sequence[dict[str, Any]], settings: RewardSettings, place: Place
     ) -> None:
         super().__init__(model, settings, place)
-        self.settings = settings
         source = self.base.source.adapter
         self.roles.add("reward", trainable=True, source=source, seed=settings.seed)
         if "reward" not in self.roles.heads:
@@ -70,6 +69,8 @@ class RewardTrainer(StepLoop):
             settings,
             rates={"reward": settings.learning_rate},
             total_steps=self.total,
+            half=self.base.dtype == torch.float16,
+            team=self.team,
         )
 
     def _how_scored(self) -> None:
@@ -91,19 +92,7 @@ class RewardTrainer(StepLoop):
         rows = batch_indices(self.step, len(self.train), settings.batch_size, seed=settings.seed)
         batch = [self.train[i] for i in rows]
         pairs = sum(len(comparison.judgements) for comparison in batch)
-        losses: list[Tensor] = []
-        scores: list[Judged] = []
-        try:
-            for group in self._groups(batch):
-                self.place.controls.safe_point()
-                judged = self._judge(group)
-                loss = self._loss(judged, group)
-                self.backward(loss.sum() / len(batch))
-                losses.append(loss.detach())
-                scores.append(Judged(judged.chosen.detach(), judged.rejected.detach()))
-        except StopRequested:
-            clear_gradients(self.optimiser.parameters)
-            raise
+        losses, scores = self.attempt(lambda: self._gradients(batch))
         done = self.optimiser.step()
         seconds = clock.total()
         gaps = torch.cat([s.chosen - s.rejected for s in scores])
@@ -121,8 +110,25 @@ class RewardTrainer(StepLoop):
             "memory/peak_gb": peak_memory_gb(self.base.device),
         }
         if self._evaluation_due():
-            metrics |= self.evaluate()
+            metrics |= self.attempt(self.evaluate)
         return StepOutcome(metrics)
+
+    def _gradients(self, batch: Sequence[Comparison]) -> tuple[list[Tensor], list[Judged]]:
+        """Add the gradients of the mean loss of a batch; losses and scores of its micro-batches."""
+        losses: list[Tensor] = []
+        scores: list[Judged] = []
+        for group in self._groups(self._share(batch)):
+            self.safe_point(len(group))
+            judged = self._judge(group)
+            loss = self._loss(judged, group)
+            self.backward(loss.sum() / len(batch))
+            losses.append(loss.detach())
+            scores.append(Judged(judged.chosen.detach(), judged.rejected.detach()))
+        return self.team.gather(losses), self.team.gather(scores)
+
+    def _share(self, batch: Sequence[Comparison]) -> list[Comparison]:
+        """This process's comparisons of a batch."""
+        return self.team.share(batch, [self._tokens(c.sequences) for c in batch])
 
     def _evaluation_due(self) -> bool:
         every, step = self.settings.evaluate_every, self.step + 1
@@ -167,8 +173,10 @@ class RewardTrainer(StepLoop):
     def evaluate(self) -> dict[str, float | None]:
         """Loss, accuracy and margin on the pairs that were kept aside."""
         found: list[Judged] = []
-        for group in self._groups(self.heldout):
+        for group in self._groups(self._share(self.heldout)):
+            self.at_once = len(group)  # no stop here: the step has been taken
             found.append(self._judge(group))
+        found = self.team.gather(found)
         chosen = torch.cat([j.chosen for j in found])
         rejected = torch.cat([j.rejected for j in found])
         return {

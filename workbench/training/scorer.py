@@ -64,12 +64,13 @@ class Scorer:
     @torch.no_grad()
     def scores(self, rows: Sequence[Encoded], *, tokens: int) -> Tensor:
         """Normalised scores ``(B,)`` of encoded answers (with their EOS), on the CPU."""
-        result = torch.zeros(len(rows))
+        wide = torch.promote_types(self.base.dtype, torch.float32)  # float64 stays exact
+        result = torch.zeros(len(rows), dtype=wide)
         with self.roles.acting(self.ROLE):
             for group in micro_batches([len(r.ids) for r in rows], tokens=tokens):
                 batch = collate([rows[i] for i in group], self.base)
                 raw = sequence_scores(self.base, self.head, batch)
-                result[group] = self.normalised(raw).float().cpu()
+                result[group] = self.normalised(raw).to(wide).cpu()
         return result
 
     def read(
