@@ -116,9 +116,13 @@ class StepLoop(ABC, Generic[S]):
         tokens = self.settings.micro_batch_tokens
         if tokens <= SMALLEST:
             return None
-        self.settings = self.settings.changed(micro_batch_tokens=max(SMALLEST, tokens // 2))
-        left = self.settings.micro_batch_tokens
+        left = max(SMALLEST, tokens // 2)
+        self.use_micro_batches(left)
         return f"memory ran out: micro_batch_tokens is {left} from here on ({tokens} before)"
+
+    def use_micro_batches(self, tokens: int) -> None:
+        """From here on at most so many tokens go through the model at once."""
+        self.settings = self.settings.changed(micro_batch_tokens=tokens)
 
     def _no_memory(self) -> ModelError:
         device, length = self.base.device, self.settings.max_length
@@ -163,7 +167,7 @@ class StepLoop(ABC, Generic[S]):
             yield Progress(self.step, self.total, outcome.metrics, outcome.samples)
             if self._checkpoint_due():
                 yield self._save()
-        self.team = self.team.alone()  # the main process writes; the others are done
+        self.team.disband()  # the main process writes; the others are done
         if self.team.main:
             if stopped:
                 yield self._save()
@@ -189,9 +193,10 @@ class StepLoop(ABC, Generic[S]):
         every = self.settings.checkpoint_every
         return self.place.controls.save_requested() or (every > 0 and self.step % every == 0)
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the loss's gradients to the trainable weights'."""
-        self.accelerator.backward(self.optimiser.scaled(loss))  # pyright: ignore[reportUnknownMemberType]
+    def backward(self, loss: Tensor, optimiser: Optimiser | None = None) -> None:
+        """Add the loss's gradients to the trainable weights', by the scale of their optimiser."""
+        scaled = (optimiser or self.optimiser).scaled(loss)
+        self.accelerator.backward(scaled)  # pyright: ignore[reportUnknownMemberType]
 
     def state(self) -> dict[str, Any]:
         """Everything that changes while training; tensors are copies on the CPU."""
@@ -205,7 +210,7 @@ class StepLoop(ABC, Generic[S]):
         """Take back :meth:`state`."""
         tokens = state["micro_batch_tokens"]
         if tokens != self.settings.micro_batch_tokens:
-            self.settings = self.settings.changed(micro_batch_tokens=tokens)
+            self.use_micro_batches(tokens)
         self.optimiser.load(state["optimiser"])
         with torch.no_grad():
             for parameter, saved in zip(self.optimiser.parameters, state["weights"], strict=True):

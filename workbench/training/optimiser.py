@@ -132,7 +132,8 @@ class Optimiser:
             parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
             flat = torch.cat([part.flatten() for part in parts])
             self.team.add(flat)
-            for parameter, part in zip(held, flat.split([p.numel() for p in held]), strict=True):
+            summed = torch.split(flat, [p.numel() for p in held])  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            for parameter, part in zip(held, cast("Sequence[Tensor]", summed), strict=True):
                 parameter.grad = part.view_as(parameter).to(parameter.dtype)
         if self.half:
             for parameter in held:
