@@ -231,6 +231,41 @@ def test_a_long_run_opens_fast(notebook, tmp_path):
     is_clean(page)
 
 
+def test_the_table_of_runs_is_filtered_and_picked_by_keys(notebook, tmp_path, kernel_eval):
+    made_runs.finished_run(tmp_path / "first", steps=12)
+    made_runs.finished_run(tmp_path / "second", steps=12)
+    made_runs.finished_run(tmp_path / "judge", "reward", steps=12)
+    page = notebook(
+        f"import os; os.environ['WORKBENCH_RUNS'] = {str(tmp_path)!r}",
+        "import workbench as wb; runs = wb.runs()",
+        "runs",
+    )
+    root = page.locator(".wbr")
+    rows = root.locator(".wbr-table tbody tr")
+    expect(rows).to_have_count(3)
+    assert not page.locator(".wb-still").first.is_visible()
+    root.focus()
+    page.keyboard.press("f")
+    page.keyboard.type("ppo")
+    expect(rows).to_have_count(2)
+    page.keyboard.press("Escape")
+    for key in (" ", "ArrowDown", " "):
+        page.keyboard.press(key)
+    expect(root.locator(".wbr-run")).to_have_count(2)
+    page.locator(".wbp-plot .main-svg").first.wait_for(timeout=20_000)
+    page.wait_for_function("() => document.querySelector('.wbp-plot').data.length === 2")
+    expect(root.locator(".wbr-settings").first).to_be_attached()
+    expect(root.locator(".wbr-answers tbody tr")).to_have_count(6)
+    root.get_by_label("answers up to which step").fill("5")
+    expect(root.locator(".wbr-answers thead")).to_contain_text("at 5")
+    assert kernel_eval(page, "len(runs._view.picked)") == 2
+    root.focus()
+    page.keyboard.press("c")
+    expect(root.locator(".wbr-run")).to_have_count(0)
+    assert page.locator(".jp-Notebook .jp-Cell").count() == 3
+    is_clean(page)
+
+
 def test_the_explorer_computes_keeps_rows_and_reads_back(notebook, kernel_eval):
     page = notebook("from workbench.widgets.explorer import LossExplorer", "e = LossExplorer()\ne")
     root = page.locator(".wbx")

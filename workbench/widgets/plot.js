@@ -206,7 +206,7 @@ export class Chart {
   }
 }
 
-function stroke(colour, i) {
+export function stroke(colour, i) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   for (const [name, value] of Object.entries({ width: 18, height: 8, "aria-hidden": "true" })) node.setAttribute(name, value);
   const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
