@@ -253,7 +253,8 @@ def _gold_falls(columns: Columns, _repeats: Repeats) -> Found | None:
     for name, limit in named:
         series = _present(columns, name, "objective/scores")
         if series is not None:
-            return _parted(*series, limit)
+            steps, true, score = series
+            return _parted(steps, true, score, limit)
     return None
 
 

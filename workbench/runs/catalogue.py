@@ -92,19 +92,24 @@ class Runs:
         return getattr(self.frame, name)
 
     def __getitem__(self, key: Any) -> Any:
-        return self.frame[key]
+        table: Any = self.frame
+        return table[key]
 
     def __len__(self) -> int:
         return len(self.folders)
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.frame)
+    def __iter__(self) -> Iterator[str]:
+        return iter(COLUMNS)  # as a frame does
 
     def __repr__(self) -> str:
-        return repr(self.frame.drop(columns="path"))
+        return repr(self._shown())
 
     def _repr_html_(self) -> str:
-        return str(self.frame.drop(columns="path").to_html())
+        return str(self._shown().to_html())
+
+    def _shown(self) -> Any:
+        table: Any = self.frame
+        return table.drop(columns="path")
 
     def _ipython_display_(self) -> None:
         make = type(self).view_factory
@@ -145,8 +150,10 @@ def _stamp(path: Path) -> int:
 
 def _data(config: dict[str, Any]) -> str:
     """How much it learns from, and from which model's scores."""
-    rows = f"{int((config.get('data') or {}).get('rows', 0)):,} rows"
-    reward = (config.get("inputs") or {}).get("reward")
+    data: dict[str, Any] = config.get("data") or {}
+    inputs: dict[str, Any] = config.get("inputs") or {}
+    rows = f"{int(data.get('rows', 0)):,} rows"
+    reward = inputs.get("reward")
     return f"{rows}, reward {Path(str(reward)).name}" if reward else rows
 
 
