@@ -1,5 +1,5 @@
 // The run panel: hears about a run folder from Python, draws it, and sends what a person asks.
-import { guardKeys, h, newId } from "./dom.js";
+import { cutOff, guardKeys, h, newId } from "./dom.js";
 import { arrive } from "./reading.js";
 import { nextMessage, pagePlotly } from "./plot.js";
 import { Buttons, LiveSettings } from "./controls.js";
@@ -88,8 +88,9 @@ class Panel {
 
   tick() {
     const now = Date.now();
-    this.standstill.hidden = document.hidden || now - this.heard < SILENCE;
-    if (document.hidden) return;
+    const gone = cutOff(this.root);
+    this.standstill.hidden = document.hidden || !(gone || now - this.heard >= SILENCE);
+    if (document.hidden || gone) return;
     const patience = this.parts.status?.live === false ? REST : POLL;
     if (this.epoch < 0) return this.readyAgain(now);
     if (this.waiting && now - this.waiting < 2 * REST) return;

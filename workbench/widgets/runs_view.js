@@ -1,5 +1,5 @@
 // All runs in a table; the picked ones beside each other: curves, settings, answers.
-import { guardKeys, h, keycap, newId } from "./dom.js";
+import { cutOff, guardKeys, h, keycap, newId } from "./dom.js";
 import { arrive, textBlock } from "./reading.js";
 import { brief, lookOf, nextMessage, pagePlotly, stroke, watchTheme } from "./plot.js";
 import { wordDiff } from "./words.js";
@@ -54,8 +54,9 @@ class RunsTable {
   }
 
   tick() {
-    this.standstill.hidden = document.hidden || Date.now() - this.heard < SILENCE;
-    if (!document.hidden) this.send({ type: "poll" });
+    const gone = cutOff(this.root);
+    this.standstill.hidden = document.hidden || !(gone || Date.now() - this.heard >= SILENCE);
+    if (!document.hidden && !gone) this.send({ type: "poll" });
   }
 
   take(message) {
