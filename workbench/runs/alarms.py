@@ -5,7 +5,6 @@ at means over a few steps, so that one noisy step rings nothing. :data:`RULES` i
 the panel's words, the table in ``workbench/README.md`` and the tests come from it.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -300,9 +299,6 @@ def _first_ratio(columns: Columns, _repeats: Repeats) -> Found | None:
     )
 
 
-_WORD = re.compile(r"\w+|[^\w\s]")
-
-
 def repetition(answers: Sequence[str]) -> float:
     """Mean share of an answer's runs of :data:`GRAM` words that came before in it.
 
@@ -312,10 +308,9 @@ def repetition(answers: Sequence[str]) -> float:
 
 
 def _repeated(text: str) -> float:
-    units: list[str] = _WORD.findall(text)
-    if len(units) * 12 < len(text):
-        units = list(text)
-    grams = [tuple(units[i : i + GRAM]) for i in range(len(units) - GRAM + 1)]
+    words = text.split()
+    units = words if len(words) * 12 >= len(text) else list(text)
+    grams = list(zip(*(units[i:] for i in range(GRAM)), strict=False))
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
