@@ -69,6 +69,7 @@ def train_ppo(
     name: str | None = None,
     fresh: bool = False,
     judge: str = "auto",
+    reference: Model | None = None,
     **settings: Any,
 ) -> Run:
     """Train a policy against a reward model by PPO.
@@ -81,6 +82,8 @@ def train_ppo(
         fresh: as in :func:`train_sft`.
         judge: ``gold`` logs the sample world's true score beside the learned one, ``none`` does
             not; ``auto`` does for the embedded models. The policy never sees it.
+        reference: what KL is charged and measured against, where it is not what the policy starts
+            from: in a later round, the model before the first one.
         settings: see ``PPOSettings``.
     """
     checked = PPOSettings.from_dict(settings)
@@ -105,6 +108,8 @@ def train_ppo(
     if judge == "auto":
         judge = "gold" if _on_embedded_base(policy) else "none"
     inputs = {"reward": model_name(reward), "judge": judge}
+    if reference is not None:
+        inputs["reference"] = model_name(reference)
     _check_reward(inputs["reward"])
     return _launch("ppo", policy, checked, rows, inputs, name, fresh)
 
