@@ -3,7 +3,7 @@
 #   make demo    the whole loop with no screen, on the embedded model (set-up included)
 #   make lab     JupyterLab on notebooks/
 #   make test    every test that an ordinary machine can run
-#   make bench   what a million pairs cost: import, open, search (about ten minutes)
+#   make bench   what a million pairs cost, and PPO beside TRL's (half an hour; the peer's environment is made once)
 #   make check   style, types, import arrows, notebooks without outputs, sample data as its script makes it
 
 PYTHON ?= python3
@@ -60,6 +60,7 @@ soak: $(VENV)/.ready-dev
 
 bench: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/data.py
+	$(PY) tests/benchmarks/ppo_peer.py
 
 screenshots: $(VENV)/.ready-dev
 	$(PY) .ci/chromium.py --install

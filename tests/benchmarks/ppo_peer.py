@@ -168,8 +168,8 @@ def summary(found: list[dict]) -> dict:
 def table(figures: dict) -> str:
     """The figures in Markdown."""
     lines = [
-        "| PPO, one update of 32 episodes | episodes a CPU-second | × TRL (full critic; LoRA critic) "
-        "| fewer FLOP | generate, score, optimise (s) | peak memory | of the floor |",
+        f"| PPO, updates of {made.BATCH} episodes | episodes a CPU-second "
+        "| × TRL (full critic; LoRA critic) | fewer FLOP | generate, score, optimise (s) | peak memory | of the floor |",
         "|---|---|---|---|---|---|---|",
     ]
     names = {
@@ -195,13 +195,14 @@ def table(figures: dict) -> str:
         [
             *lines,
             "",
-            f"The same random Llama of 6.8 million weights, LoRA of rank {made.RANK} on every layer, fp32, "
-            f"one thread, {made.EPOCHS} epochs of {made.MINI_BATCHES} mini-batches. Fixed: prompts of "
-            f"{made.FIXED_PROMPT} tokens, answers of {made.ANSWER}. Natural: prompts of {made.SHORTEST} to "
-            f"{made.LONGEST} tokens (lognormal), answers end by themselves, on average after a third of "
-            f"{made.ANSWER}. The floor is bare forwards, backwards and decode steps of transformers and peft "
-            f"over the same tokens. Medians of {figures['rounds']} rounds of {figures['updates']} updates, "
-            f"in turns. Machine: {about['machine']}, Python {about['python']}; commit {about['commit']}, "
+            f"The same random Llama of 6.8 million weights, LoRA of rank {made.RANK} on every layer, "
+            f"fp32, one thread, {made.EPOCHS} epochs of {made.MINI_BATCHES} mini-batches. Fixed: "
+            f"prompts of {made.FIXED_PROMPT} tokens, answers of {made.ANSWER}. Natural: prompts of "
+            f"{made.SHORTEST} to {made.LONGEST} tokens (lognormal), answers end by themselves, on "
+            f"average after a third of {made.ANSWER}. The floor is bare forwards, backwards and "
+            "decode steps of transformers and peft over the same tokens. Medians of "
+            f"{figures['rounds']} rounds of {figures['updates']} updates, in turns. Machine: "
+            f"{about['machine']}, Python {about['python']}; commit {about['commit']}, "
             f"{about['date']}. Written by `tests/benchmarks/ppo_peer.py`.",
         ]
     )

@@ -22,7 +22,8 @@ def sample_responses(
     *,
     length: int,
     temperature: float,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    uniforms: Tensor | None = None,
     safe_point: Callable[[], None] = lambda: None,
 ) -> list[list[int]]:
     """Sample one response for each prompt under the acting role.
@@ -36,13 +37,16 @@ def sample_responses(
         temperature: logits are divided by it.
         generator: on the CPU; one number is drawn for each row and step whether or not the row
             has ended, so a row's answer does not depend on when others end.
+        uniforms: ``(length, B)`` numbers drawn beforehand (:func:`draws`), in its place.
         safe_point: called every few steps; may block (pause) or raise (stop).
 
     Returns:
         Response ids for each prompt, in order, EOS included where it came.
     """
     device, rows = base.device, len(prompts)
-    uniforms = torch.rand(length, rows, generator=generator, dtype=torch.float64).to(device)
+    if uniforms is None:
+        uniforms = draws(length, rows, generator)
+    uniforms = uniforms.to(device)
     eos = torch.tensor(base.eos_ids, device=device)
     tokens = torch.full((rows, length), -1, dtype=torch.long, device=device)
     alive = torch.arange(rows, device=device)
@@ -67,6 +71,11 @@ def sample_responses(
                 made.keep(keep)
                 drawn, alive, going = drawn[keep], alive[keep], going[keep]
     return [_until_eos(row, base.eos_ids) for row in tokens.tolist()]
+
+
+def draws(length: int, rows: int, generator: torch.Generator | None) -> Tensor:
+    """What ``rows`` answers are drawn with: ``(length, rows)`` numbers from 0 to 1."""
+    return torch.rand(length, rows, generator=generator, dtype=torch.float64)
 
 
 def _inverse_cdf(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
