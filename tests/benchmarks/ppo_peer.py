@@ -169,7 +169,8 @@ def table(figures: dict) -> str:
     """The figures in Markdown."""
     lines = [
         f"| PPO, updates of {made.BATCH} episodes | episodes a CPU-second "
-        "| × TRL (full critic; LoRA critic) | fewer FLOP | generate, score, optimise (s) | peak memory | of the floor |",
+        "| × TRL (full critic; LoRA critic) | fewer FLOP | generate, score, optimise (s) "
+        "| peak memory | of the floor |",
         "|---|---|---|---|---|---|---|",
     ]
     names = {
@@ -195,8 +196,9 @@ def table(figures: dict) -> str:
         [
             *lines,
             "",
-            f"The same random Llama of 6.8 million weights, LoRA of rank {made.RANK} on every layer, "
-            f"fp32, one thread, {made.EPOCHS} epochs of {made.MINI_BATCHES} mini-batches. Fixed: "
+            "The same random Llama of 6.8 million weights, LoRA of rank "
+            f"{made.RANK} on every layer, fp32, one thread, {made.EPOCHS} epochs of "
+            f"{made.MINI_BATCHES} mini-batches. Fixed: "
             f"prompts of {made.FIXED_PROMPT} tokens, answers of {made.ANSWER}. Natural: prompts of "
             f"{made.SHORTEST} to {made.LONGEST} tokens (lognormal), answers end by themselves, on "
             f"average after a third of {made.ANSWER}. The floor is bare forwards, backwards and "

@@ -42,13 +42,13 @@ class Run(NamedTuple):
     Attributes:
         before: tokens of the comparison's shared part that each of its sequences sees first.
         size: tokens of each sequence.
-        count: sequences, of one size, side by side.
+        many: sequences, of one size, side by side.
         opens: whether this is the shared part itself, which those that follow see.
     """
 
     before: int
     size: int
-    count: int
+    many: int
     opens: bool
 
 
@@ -61,7 +61,7 @@ def runs_of(spans: Sequence[Span]) -> list[Run]:
         for size in span.own:
             last = found[-1] if found else None
             if last and not last.opens and (last.before, last.size) == (span.shared, size):
-                found[-1] = last._replace(count=last.count + 1)
+                found[-1] = last._replace(many=last.many + 1)
             else:
                 found.append(Run(span.shared, size, 1, False))
     return found
@@ -77,7 +77,7 @@ class Sight:
     def __init__(self, spans: Sequence[Span]) -> None:
         self.runs = runs_of(spans)
         self.used = False
-        self._sizes = [run.size * run.count for run in self.runs]
+        self._sizes = [run.size * run.many for run in self.runs]
         self._masks: dict[tuple[int, int, int | None, torch.dtype], Tensor] = {}
 
     def attend(
@@ -110,9 +110,9 @@ class Sight:
         for run, q, *kv in zip(self.runs, *parts, strict=True):
             if run.opens:
                 shared = kv
-            q, *kv = (_apart(part, run.count) for part in (q, *kv))
+            q, *kv = (_apart(part, run.many) for part in (q, *kv))
             if run.before:
-                begin = (part.expand(run.count, -1, -1, -1) for part in shared)
+                begin = (part.expand(run.many, -1, -1, -1) for part in shared)
                 kv = [torch.cat(both, dim=2) for both in zip(begin, kv, strict=True)]
             near = window if window is not None and window < run.before + run.size else None
             plain = causal and not run.before and near is None
