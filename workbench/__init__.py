@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from workbench.data.session import LabelSession
     from workbench.runs.run import Run
     from workbench.verbs import (
+        analytic_check,
+        best_of_n,
         browse,
         compare,
         evaluate_reward,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
         load_prompts,
         loss_explorer,
         open_run,
+        overoptimisation,
         quality,
         report,
         runs,
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _VERBS = (
+    "analytic_check",
+    "best_of_n",
     "browse",
     "compare",
     "evaluate_reward",
@@ -50,6 +55,7 @@ _VERBS = (
     "load_prompts",
     "loss_explorer",
     "open_run",
+    "overoptimisation",
     "quality",
     "report",
     "runs",
@@ -75,6 +81,8 @@ __all__ = [
     "Pair",
     "Pairs",
     "Run",
+    "analytic_check",
+    "best_of_n",
     "browse",
     "compare",
     "evaluate_reward",
@@ -86,6 +94,7 @@ __all__ = [
     "load_prompts",
     "loss_explorer",
     "open_run",
+    "overoptimisation",
     "quality",
     "report",
     "runs",

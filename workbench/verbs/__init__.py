@@ -1,20 +1,24 @@
 """What a person asks for. Notebooks and the command line call the same verbs.
 
 Each verb joins the rooms: it reads the data, starts a process, or shows a widget. The notebook's
-own process never loads a model. Imports go down this list: given, launch, batch, measure, views.
+own process never loads a model. Imports go down this list: given, launch, batch, measure,
+overoptimisation, views.
 """
 
 from workbench.verbs.batch import answers, before_and_after, sample_pairs, score
 from workbench.verbs.given import load_examples, load_pairs, load_prompts
 from workbench.verbs.launch import finished, open_run, runs, train_ppo, train_reward, train_sft
 from workbench.verbs.measure import evaluate_reward, learning_curve
+from workbench.verbs.overoptimisation import analytic_check, best_of_n, overoptimisation
 from workbench.verbs.views import browse, compare, label, loss_explorer, quality, report
 from workbench.world.files import sample_dir
 from workbench.world.judge import gold_score
 
 __all__ = [
+    "analytic_check",
     "answers",
     "before_and_after",
+    "best_of_n",
     "browse",
     "compare",
     "evaluate_reward",
@@ -27,6 +31,7 @@ __all__ = [
     "load_prompts",
     "loss_explorer",
     "open_run",
+    "overoptimisation",
     "quality",
     "report",
     "runs",
