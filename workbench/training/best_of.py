@@ -13,11 +13,8 @@ from workbench.models.sampling import sample_responses
 from workbench.models.source import resolve
 from workbench.settings import PPOSettings
 from workbench.training.evaluation import Tell
-from workbench.training.heldout import HeldoutScorer, Reader
+from workbench.training.heldout import Reader
 from workbench.training.optimiser import make_accelerator
-from workbench.training.scorer import Scorer
-
-SCORERS: dict[str, type[Scorer]] = {"score": Scorer, "heldout": HeldoutScorer}
 
 
 def candidates(
@@ -33,7 +30,7 @@ def candidates(
 
     Args:
         model: what answers.
-        rewards: reward models by the name of their score; the names are those of ``SCORERS``.
+        rewards: reward models by the name of their score.
         prompts: message lists.
         settings: temperature, response_length, seed, batch_size (answers sampled at once) count.
         count: answers to each prompt.
@@ -51,7 +48,7 @@ def candidates(
     if role is not None:
         roles.add(role, trainable=False, source=source.adapter)
     readers = {
-        name: Reader(SCORERS[name], reward, roles, settings) for name, reward in rewards.items()
+        name: Reader(f"judge-{name}", reward, roles, settings) for name, reward in rewards.items()
     }
     encoder = Encoder(base, max_length=settings.max_length, template=settings.chat_template_kwargs)
     asked = [(prompt, encoder.prompt(prompt, room=settings.response_length)) for prompt in prompts]

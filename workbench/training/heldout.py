@@ -10,26 +10,18 @@ from workbench.settings import RunSettings
 from workbench.training.scorer import Scorer
 
 
-class HeldoutScorer(Scorer):
-    """A reward model beside the one that is learned from, as an adapter of its own."""
-
-    ROLE = "heldout"
-
-
 class Reader:
     """Scores a policy's answers by a reward model, whichever base that stands on.
 
     Args:
-        kind: the scorer's class, whose role no other may have.
+        role: its name on the policy's base, which nothing else there may have.
         reward: a run of ``train_reward``, or its ``final/``.
         roles: the policy's base.
         settings: as of the run.
     """
 
-    def __init__(
-        self, kind: type[Scorer], reward: str, roles: Roles, settings: RunSettings
-    ) -> None:
-        self.scorer = kind.attach(reward, roles, settings)
+    def __init__(self, role: str, reward: str, roles: Roles, settings: RunSettings) -> None:
+        self.scorer = Scorer.attach(reward, roles, settings, role=role)
         self.eos_ids = roles.base.eos_ids
         self.settings = settings
         self.own = self.scorer.encoder(settings)

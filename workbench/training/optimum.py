@@ -126,8 +126,7 @@ class TableScorer(Scorer):
     """Scores an answer by looking it up."""
 
     def __init__(self, of: Scorer, rewards: Tensor) -> None:
-        super().__init__(of.base, of.roles, of.head, (0.0, 1.0))
-        self.shares_base = True
+        super().__init__(of.roles, of.members, shares_base=True)
         self.table = dict(zip(map(tuple, ANSWERS), rewards.tolist(), strict=True))
 
     def scores(self, rows: Sequence[Encoded], *, tokens: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from workbench.models.encoding import Encoded, Encoder, Message
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings
-from workbench.training.heldout import HeldoutScorer, Reader
+from workbench.training.heldout import Reader
 from workbench.training.rollout import Episodes
 
 GRAM = 3  # tokens that count as a phrase
@@ -50,7 +50,7 @@ class Watch:
 
     def __init__(self, heldout: str | None, roles: Roles, settings: PPOSettings) -> None:
         settings.check_heldout(heldout is not None)
-        self.reader = None if heldout is None else Reader(HeldoutScorer, heldout, roles, settings)
+        self.reader = None if heldout is None else Reader("heldout", heldout, roles, settings)
         self.best = Best(roles.parameters("policy"), settings)
 
     def look(
