@@ -92,12 +92,12 @@ def test_the_heldout_score_is_that_model_s_score_of_the_answers(tiny, reward, he
     episodes, prompts = seen[0]
     ended = [i for i in range(4) if bool(episodes.ended[i])]
     texts = [made.encoder.decode(r.response) for r in episodes.rows]
-    expected = evaluation.scores(heldout, prompts, texts, settings())
+    (expected,) = evaluation.scores(heldout, prompts, texts, settings())
     found = made.watch.reader.scores(episodes.rows, prompts, made.encoder)
     assert row["heldout/score"] == pytest.approx(float(found.mean()))
     for i in ended:
         assert float(found[i]) == pytest.approx(expected[i], abs=1e-5)
-    other = evaluation.scores(reward, prompts, texts, settings())
+    (other,) = evaluation.scores(reward, prompts, texts, settings())
     assert expected != pytest.approx(other)
 
 

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from workbench.models.base import load_base
+from workbench.models.countable import END, WORDS, write_model
 from workbench.models.encoding import Encoded
 from workbench.models.forward import collate, response_stats
 from workbench.models.roles import Roles
@@ -28,10 +27,11 @@ from workbench.training.objective import response_kl
 from workbench.training.ppo import PPOTrainer
 from workbench.training.scorer import Scorer
 
-END = 0
-WORDS = ("<end>", "<pad>", "yes", "no", "well", "maybe", "thanks", "sorry")
-PROMPT = [{"role": "user", "content": "well"}]
-ANSWERS = [[END], *([a, b] for a in range(1, len(WORDS)) for b in range(len(WORDS)))]
+PROMPT = [{"role": "user", "content": "well yes sorry"}]
+ANSWERS = [
+    [END],
+    *([a, b] for a in range(len(WORDS)) if a != END for b in range(len(WORDS))),
+]
 DRAWS = 2000  # answers behind the KL that the run reports
 
 SETTINGS = PPOSettings(
@@ -108,11 +108,11 @@ def compare(settings: PPOSettings, folder: Path) -> Found:
     policy = made.log_probabilities("policy")
     kl, error = made.reported_kl()
     tables = [ref.exp(), (ref + rewards / beta - log_z).exp(), policy.exp()]
-    columns = [t.tolist() for t in (rewards, *tables)]
+    rows = torch.stack([rewards, *tables], dim=1)
     return Found(
         [
-            Answer(" ".join(WORDS[i] for i in ids), *row)
-            for ids, *row in zip(ANSWERS, *columns, strict=True)
+            Answer(" ".join(WORDS[i] for i in ids), *map(float, row))
+            for ids, row in zip(ANSWERS, rows, strict=True)
         ],
         found,
         beta * float(log_z),
@@ -127,7 +127,8 @@ class TableScorer(Scorer):
 
     def __init__(self, of: Scorer, rewards: Tensor) -> None:
         super().__init__(of.roles, of.members, shares_base=True)
-        self.table = dict(zip(map(tuple, ANSWERS), rewards.tolist(), strict=True))
+        pairs = zip(map(tuple, ANSWERS), map(float, rewards), strict=True)
+        self.table: dict[tuple[int, ...], float] = dict(pairs)
 
     def scores(self, rows: Sequence[Encoded], *, tokens: int) -> Tensor:
         """The table's rewards ``(B,)``."""
@@ -159,34 +160,6 @@ class Countable(PPOTrainer):
         seen = self._measured(rows, messages, [list(range(DRAWS))])
         found = response_kl(seen).double()
         return float(found.mean()), float(found.std()) / math.sqrt(DRAWS)
-
-
-def write_model(folder: Path, *, seed: int) -> Path:
-    """Write a Llama of one layer and eight words, with random weights."""
-    config = LlamaConfig(
-        vocab_size=len(WORDS),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=32,
-        initializer_range=0.15,  # far from uniform: a reference with habits
-        pad_token_id=1,
-        eos_token_id=END,
-        bos_token_id=None,
-        tie_word_embeddings=False,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        LlamaForCausalLM(config).save_pretrained(str(folder))
-    words = {word: i for i, word in enumerate(WORDS)}
-    inner = Tokenizer(models.WordLevel(words, unk_token="maybe"))
-    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    made = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="<end>")
-    made.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
-    made.save_pretrained(str(folder))
-    return folder
 
 
 def write_reward(folder: Path, model: Path, settings: PPOSettings) -> Path:

@@ -219,7 +219,8 @@ class PPOTrainer(StepLoop):
 
     def _last_words(self) -> tuple[str, ...]:
         """Whether this update is the last by the held-out score, and which one ``final/`` is."""
-        best, done, said = self.watch.best, self.step + 1, []
+        best, done = self.watch.best, self.step + 1
+        said: list[str] = []
         if best.waited_too_long(done) and done < self.total:
             said.append(
                 f"stopped after update {done}: the held-out score was best at {best.step}, "

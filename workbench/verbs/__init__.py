@@ -2,14 +2,14 @@
 
 Each verb joins the rooms: it reads the data, starts a process, or shows a widget. The notebook's
 own process never loads a model. Imports go down this list: given, launch, batch, measure,
-overoptimisation, views.
+goodhart, views.
 """
 
 from workbench.verbs.batch import answers, before_and_after, sample_pairs, score
 from workbench.verbs.given import load_examples, load_pairs, load_prompts
+from workbench.verbs.goodhart import analytic_check, best_of_n, overoptimisation
 from workbench.verbs.launch import finished, open_run, runs, train_ppo, train_reward, train_sft
 from workbench.verbs.measure import evaluate_reward, learning_curve
-from workbench.verbs.overoptimisation import analytic_check, best_of_n, overoptimisation
 from workbench.verbs.views import browse, compare, label, loss_explorer, quality, report
 from workbench.world.files import sample_dir
 from workbench.world.judge import gold_score

@@ -140,9 +140,7 @@ class BestOfN:
         )
         rows = "".join(
             f"<tr><td style='{right}'>{n}</td><td style='{right}'>≤ {kl_bound(n):.2f}</td>"
-            + "".join(
-                f"<td style='{right}'>{_shown(level(self.values[m][:, i]))}</td>" for m in names
-            )
+            + "".join(f"<td style='{right}'>{_shown(self.values[m][:, i])}</td>" for m in names)
             + "</tr>"
             for i, n in enumerate(self.sizes)
         )

@@ -191,7 +191,7 @@ def _columns(metrics: "DataFrame", name: str) -> dict[str, Floats]:
             where=name,
             fix="give a run of train_ppo that has done at least one update",
         )
-    found = {n: m for n, m in METRICS.items() if m in metrics and metrics[m].notna().any()}
+    found = {n: m for n, m in METRICS.items() if m in metrics and bool(metrics[m].count())}
     names = {"step": "step", "kl": "objective/kl", **found}
     kept: Any = metrics[list(names.values())].dropna()
     return {n: np.asarray(kept[column], dtype=np.float64) for n, column in names.items()}

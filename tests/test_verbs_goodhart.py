@@ -7,7 +7,7 @@ import pytest
 from workbench import child, verbs
 from workbench.errors import ConfigError, DataError, ModelError
 from workbench.runs.jsonl import clean
-from workbench.verbs import overoptimisation
+from workbench.verbs import goodhart
 
 from .models.tiny import make_model
 from .training.conftest import make_adapter
@@ -45,7 +45,7 @@ def here(monkeypatch):
         return clean(found)  # through JSON, as from another process
 
     monkeypatch.delenv("WORKBENCH_QUICK", raising=False)
-    monkeypatch.setattr(overoptimisation, "run_job", run_job)
+    monkeypatch.setattr(goodhart, "run_job", run_job)
     return asked
 
 
@@ -80,7 +80,7 @@ def test_scores_are_those_of_wb_score(tiny, reward, monkeypatch):
     """An answer that ended by itself is the same text either way."""
     from workbench.verbs import batch
 
-    monkeypatch.setattr(batch, "run_job", overoptimisation.run_job)
+    monkeypatch.setattr(batch, "run_job", goodhart.run_job)
     found = verbs.best_of_n(str(tiny), reward, PROMPTS, [8], **SAMPLING)
     ended = [row for row in _rows(tiny, reward) if row["ended"] and row["text"]]
     assert ended
@@ -154,10 +154,12 @@ def test_a_run_is_looked_at_by_name(monkeypatch, tmp_path):
 
     from workbench.runs import Run, RunFolder
 
+    (tmp_path / "ppo-1").mkdir()
+    (tmp_path / "ppo-1" / "config.json").write_text('{"kind": "ppo", "name": "ppo-1"}')
     made = Run(RunFolder(tmp_path / "ppo-1"))
     rows = {"step": [1, 2], "objective/kl": [0.0, 1.0], "objective/scores": [0.0, 1.0]}
     monkeypatch.setattr(Run, "metrics", lambda self: pd.DataFrame(rows))
-    monkeypatch.setattr(overoptimisation, "open_run", lambda name: made)
+    monkeypatch.setattr(goodhart, "open_run", lambda name: made)
     for asked in ("ppo-1", made):
         found = verbs.overoptimisation(asked)
         assert (found.name, found.frames["updates"]["kl"].tolist()) == ("ppo-1", [0.0, 1.0])
