@@ -98,6 +98,7 @@ def _trainer(
         settings,
         place,
         judge=judge,
+        reference=inputs.get("reference"),
         heldout=inputs.get("heldout_reward"),
     )
 

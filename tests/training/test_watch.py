@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from workbench.errors import ConfigError, ModelError
 from workbench.settings import PPOSettings
 from workbench.training import evaluation, ppo
-from workbench.training.events import Finished, Notice, Progress
+from workbench.training.events import Finished, Notice, Progress, StopRequested
 from workbench.training.watch import WINDOW, perplexity, repetition
 
 from ..models.tiny import tiny_settings
@@ -80,7 +80,7 @@ def test_every_update_says_what_the_reference_makes_of_the_answers(tiny, reward,
     mask, logs = seen[0].response_mask, seen[0].ref_logprobs
     assert row["response/ref_perplexity"] == pytest.approx(math.exp(-float(logs[mask].mean())))
     assert row["response/repetition"] == repetition([r.response for r in seen[0].rows])
-    assert "heldout/score" not in row
+    assert "heldout/scores" not in row
 
 
 def test_the_heldout_score_is_that_model_s_score_of_the_answers(tiny, reward, heldout, place):
@@ -94,7 +94,7 @@ def test_the_heldout_score_is_that_model_s_score_of_the_answers(tiny, reward, he
     texts = [made.encoder.decode(r.response) for r in episodes.rows]
     (expected,) = evaluation.scores(heldout, prompts, texts, settings())
     found = made.watch.reader.scores(episodes.rows, prompts, made.encoder)
-    assert row["heldout/score"] == pytest.approx(float(found.mean()))
+    assert row["heldout/scores"] == pytest.approx(float(found.mean()))
     for i in ended:
         assert float(found[i]) == pytest.approx(expected[i], abs=1e-5)
     (other,) = evaluation.scores(reward, prompts, texts, settings())
@@ -119,7 +119,7 @@ def test_a_heldout_model_on_another_base_reads_the_text(tiny, reward, place, tmp
     beside = make_model(tmp_path / "beside", seed=5)
     watching = str(make_adapter(tmp_path / "reward", beside, 3, reward=True))
     made = trainer(tiny, reward, place(), watching)
-    assert math.isfinite(made.train_step().metrics["heldout/score"])
+    assert math.isfinite(made.train_step().metrics["heldout/scores"])
 
 
 # --- the best update -----------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def test_a_stop_within_an_update_forgets_what_it_was_told(tiny, reward, heldout,
     made.step += 1
     recent = list(made.watch.best.recent)
     steering.stop_at = 2 * steering.safe_points  # the last one of an update is in its steps
-    with pytest.raises(ppo.StopRequested):
+    with pytest.raises(StopRequested):
         made.train_step()
     assert made.watch.best.recent == recent
 

@@ -18,7 +18,7 @@ def run(gold=None, heldout=None, d=D, **more):
     if gold is not None:
         columns["objective/gold"] = gold
     if heldout is not None:
-        columns["heldout/score"] = heldout
+        columns["heldout/scores"] = heldout
     return pd.DataFrame({**columns, **more})
 
 

@@ -156,7 +156,7 @@ class Countable(PPOTrainer):
 
     def reported_kl(self) -> tuple[float, float]:
         """KL(policy ‖ reference) from samples, as a run logs it, and its standard error."""
-        rows, messages = self.sample([0] * DRAWS, lambda: None)
+        rows, messages = self.sample([0] * DRAWS)
         seen = self._measured(rows, messages, [list(range(DRAWS))])
         found = response_kl(seen).double()
         return float(found.mean()), float(found.std()) / math.sqrt(DRAWS)

@@ -64,7 +64,7 @@ class Watch:
         }
         if self.reader is not None:
             score = float(self.reader.scores(rows, prompts, encoder).mean())
-            metrics["heldout/score"] = score
+            metrics["heldout/scores"] = score
             metrics |= self.best.tell(step, score)
         return metrics
 

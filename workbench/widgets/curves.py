@@ -105,7 +105,7 @@ PLANS: dict[str, tuple[_Plan, ...]] = {
             "points",
             "Mean score of this update's answers by the learned reward model, which is all that "
             "PPO sees. It should rise, and the held-out reward model's with it.",
-            (("objective/scores", "learned score"), ("heldout/score", "held-out score")),
+            (("objective/scores", "learned score"), ("heldout/scores", "held-out score")),
             first=True,
         ),
         _Plan(

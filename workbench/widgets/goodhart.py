@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Floats = npt.NDArray[np.float64]
-METRICS = {"score": "objective/scores", "heldout": "heldout/score", "gold": "objective/gold"}
+METRICS = {"score": "objective/scores", "heldout": "heldout/scores", "gold": "objective/gold"}
 STEPS = 60  # corners of a fitted line
 LAST = 5  # updates that "in the end" is the mean of
 
