@@ -61,6 +61,12 @@ class Acting:
         with self.roles.acting("reward"):
             return packed_scores(self.base, self.head, comparisons)
 
+    def whole(self, comparisons):
+        """The same with every token of the last layer."""
+        packed = pack(comparisons, self.base.device)
+        with self.roles.acting("reward"):
+            return packed_hidden(self.base, packed)[packed.last] @ self.head.weight[0]
+
     def gradients(self, scores):
         """Of a weighted sum of the scores, so that every one of them counts differently."""
         generator = torch.Generator().manual_seed(3)
@@ -118,8 +124,10 @@ def test_recomputed_layers_give_the_same_gradients():
     """A layer that runs again in the backward pass sees the same tokens as the first time."""
     plain = Acting(make_family("Mistral"))
     again = Acting(make_family("Mistral"), gradient_checkpointing=True)
-    scores, repeated = plain.packed(MIXED), again.packed(MIXED)
+    scores, repeated = plain.whole(MIXED), again.whole(MIXED)
     assert torch.equal(scores, repeated)
+    assert torch.equal(again.packed(MIXED), repeated)  # its last layer gives every token
+    torch.testing.assert_close(plain.packed(MIXED), scores, rtol=0, atol=1e-5)
     assert far(again.gradients(repeated), plain.gradients(scores)) < 1e-6
 
 

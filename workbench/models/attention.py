@@ -75,6 +75,7 @@ class Sight:
     """
 
     def __init__(self, spans: Sequence[Span]) -> None:
+        self.spans = spans
         self.runs = runs_of(spans)
         self.used = False
         self._sizes = [run.size * run.many for run in self.runs]

@@ -93,6 +93,11 @@ class Base:
             m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)
         ]
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether layers forget their activations."""
+        return bool(self._recomputed)
+
     @contextmanager
     def recomputing(self) -> Iterator[None]:
         """Within the block layers forget, where gradients are recorded.

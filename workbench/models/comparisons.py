@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from workbench.models.base import Base
 from workbench.models.encoding import pad_right
 from workbench.models.forward import head_values
-from workbench.models.packing import pack, packed_hidden, span_of
+from workbench.models.packing import pack, packed_ends, span_of
 
 Comparison = Sequence[list[int]]
 """Whole sequences of ids, prompt and answer each, that are compared with each other."""
@@ -24,7 +24,7 @@ def packed_scores(base: Base, head: nn.Linear, comparisons: Sequence[Comparison]
         ModelError: the model cannot take comparisons in one sequence after all.
     """
     packed = pack(comparisons, base.device)
-    return head_values(head, packed_hidden(base, packed)[packed.last])
+    return head_values(head, packed_ends(base, packed))
 
 
 def separate_scores(base: Base, head: nn.Linear, comparisons: Sequence[Comparison]) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from workbench.errors import ModelError
 from workbench.models.attention import Sight, Span, settle
 from workbench.models.base import Base
+from workbench.models.ends import Ends, ends_alone
 
 
 class Packed(NamedTuple):
@@ -69,6 +70,19 @@ def packed_hidden(base: Base, packed: Packed) -> Tensor:
         ModelError: the model's layers do not hand the comparisons on to their attention.
     """
     return run_packed(base, packed.ids[None], packed.positions[None], Sight(packed.spans))[0]
+
+
+def packed_ends(base: Base, packed: Packed) -> Tensor:
+    """Of :func:`packed_hidden` the states ``(S, D)`` at each sequence's last token.
+
+    Raises:
+        ModelError: as there.
+    """
+    if not ends_alone(base):
+        return packed_hidden(base, packed)[packed.last]
+    sight = Ends(packed.spans, packed.positions, packed.last)
+    with sight.in_last_layer(base):
+        return run_packed(base, packed.ids[None], packed.positions[None], sight)[0]
 
 
 def run_packed(base: Base, ids: Tensor, positions: Tensor, sight: Sight) -> Tensor:

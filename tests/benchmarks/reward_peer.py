@@ -1,0 +1,119 @@
+"""The reward model beside TRL's RewardTrainer, in turn, per CPU-second: ``make bench``.
+
+``python tests/benchmarks/reward_peer.py`` makes the peer's environment and the data by itself,
+prints a table and writes results.json; ``--times N`` alternates so often (default 3).
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import reward_made
+from peers import environment, in_turn, median, one
+from record import machine, record, tell
+
+TRL = "1.16.0"
+ASKED = {"fixed": 2.2, "dialogue": 3.5}
+FLOOR = 0.95
+
+
+def measure(times: int) -> dict:
+    """Both sides on both kinds of pairs."""
+    peer = environment(TRL)
+    figures: dict = {"trl": TRL, "times": times}
+    with tempfile.TemporaryDirectory() as folder:
+        reward_made.make(Path(folder))
+        for kind in reward_made.KINDS:
+            sides = {
+                "ours": lambda kind=kind: one(sys.executable, "reward_own.py", folder, kind),
+                "peer": lambda kind=kind: one(peer, "reward_trl.py", folder, kind),
+            }
+            figures[kind] = compared(in_turn(sides, times))
+    return figures
+
+
+def compared(found: dict[str, list[dict]]) -> dict:
+    """The figures of one kind of pairs; ratios are of runs that followed each other."""
+    ours, peer = found["ours"], found["peer"]
+
+    def rate(row: dict) -> float:
+        return row["pairs"] / row["cpu_seconds"]
+
+    ratios = [{"ratio": rate(a) / rate(b)} for a, b in zip(ours, peer, strict=True)]
+    return {
+        "pairs_per_cpu_second": median(ours, rate),
+        "peer_pairs_per_cpu_second": median(peer, rate),
+        "ratio": median(ratios, lambda row: row["ratio"]),
+        "ratios": [row["ratio"] for row in ratios],
+        "token_ratio": peer[0]["tokens"] / ours[0]["tokens"],
+        "of_floor": median(ours, lambda row: row["floor_cpu_seconds"] / row["cpu_seconds"]),
+        "peak_mb": median(ours, lambda row: row["peak_mb"]),
+        "peer_peak_mb": median(peer, lambda row: row["peak_mb"]),
+        "heldout_loss": ours[0]["heldout_loss"],
+        "peer_heldout_loss": peer[0]["heldout_loss"],
+        "dropped": ours[0]["given"] - ours[0]["pairs"],
+        "peer_dropped": peer[0]["given"] - peer[0]["pairs"],
+    }
+
+
+def table(figures: dict) -> str:
+    """The README's table."""
+    lines = [
+        f"| reward model beside TRL {figures['trl']} | pairs a CPU-second | TRL's | ratio (asked) "
+        "| TRL's tokens to ours | of the bare model's speed | most memory, MB | TRL's "
+        "| held-out loss | TRL's |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for kind, about in (("fixed", "even lengths"), ("dialogue", "lengths as in dialogue")):
+        row = figures[kind]
+        lines.append(
+            f"| {about} | {row['pairs_per_cpu_second']:.1f} "
+            f"| {row['peer_pairs_per_cpu_second']:.1f} "
+            f"| {row['ratio']:.2f} ({ASKED[kind]}) | {row['token_ratio']:.2f} "
+            f"| {row['of_floor']:.0%} | {row['peak_mb']:.0f} | {row['peer_peak_mb']:.0f} "
+            f"| {row['heldout_loss']:.3f} | {row['peer_heldout_loss']:.3f} |"
+        )
+    about = figures["about"]
+    lines += [
+        "",
+        "A Llama of 6.8 M weights in fp32, LoRA of rank 16 on all linear layers, 8 pairs a step, "
+        f"each pair once, one thread, in turn, medians of {figures['times']}; no pair dropped on "
+        f"either side. Machine: {about['machine']}, Python {about['python']}; commit "
+        f"{about['commit']}, {about['date']}. Written by `tests/benchmarks/reward_peer.py`.",
+    ]
+    return "\n".join(lines)
+
+
+def failures(figures: dict) -> list[str]:
+    """What was asked and does not hold."""
+    found: list[str] = []
+    for kind, least in ASKED.items():
+        row = figures[kind]
+        for what, holds in {
+            f"ratio at least {least}": row["ratio"] >= least,
+            f"of the floor at least {FLOOR}": row["of_floor"] >= FLOOR,
+            "memory no more than the peer's": row["peak_mb"] <= row["peer_peak_mb"],
+            "no pair dropped": row["dropped"] == 0,
+            "held-out loss no worse": row["heldout_loss"] <= row["peer_heldout_loss"],
+        }.items():
+            found += [] if holds else [f"{kind}: {what} does not hold"]
+    return found
+
+
+def main() -> int:
+    """Measure, write, and say what does not hold."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--times", type=int, default=3)
+    figures = {**measure(parser.parse_args().times), "about": machine()}
+    record({"reward_peer": figures})
+    print(table(figures))
+    tell("reward-peer", table(figures))
+    found = failures(figures)
+    for line in found:
+        print(line)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
