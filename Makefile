@@ -55,6 +55,7 @@ test: $(VENV)/.ready-dev
 soak: $(VENV)/.ready-dev
 	$(PY) -m pytest -m slow --timeout 7200 $(ARGS)
 	$(PY) tests/benchmarks/labels_kills.py
+	$(PY) tests/benchmarks/run_kills.py
 	$(PY) tests/benchmarks/soak.py
 	$(PY) tests/benchmarks/rounds.py
 
