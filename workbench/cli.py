@@ -6,10 +6,13 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.settings import KINDS
+from workbench.settings import KINDS, RunSettings
+
+if TYPE_CHECKING:
+    from workbench.runs import RunFolder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -142,8 +145,9 @@ def _settings(pairs: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _train(asked: argparse.Namespace) -> None:
+def _train(asked: argparse.Namespace) -> int:
     from workbench import verbs
+    from workbench.runs import together
 
     verbs_by_kind: dict[str, Callable[..., Any]] = {
         "sft": verbs.train_sft,
@@ -151,12 +155,32 @@ def _train(asked: argparse.Namespace) -> None:
         "ppo": verbs.train_ppo,
     }
     first = [asked.model, asked.reward] if asked.kind == "ppo" else [asked.model]
-    name = str(Path(asked.out).absolute())
-    run = verbs_by_kind[asked.kind](*first, asked.data, name=name, **_settings(asked.set))
+    name, settings = str(Path(asked.out).absolute()), _settings(asked.set)
+
+    def begin() -> Any:
+        return verbs_by_kind[asked.kind](*first, asked.data, name=name, **settings)
+
+    together.start_all(sys.argv[1:])
+    if together.processes() > 1:
+        return _train_together(lambda: begin().folder, KINDS[asked.kind].from_dict(settings))
+    run = begin()
     if run.status in ("stopped", "failed", "paused"):  # the same command goes on with it
         run.resume()
     run.wait()
     print(f"{run.name} {run.status}: {run.final}")  # noqa: T201
+    return 0
+
+
+def _train_together(begin: Callable[[], "RunFolder"], settings: RunSettings) -> int:
+    """Train in the processes that ``accelerate launch`` has started, of which this is one."""
+    from workbench import child
+    from workbench.runs import together
+
+    code = child.run_together(begin, settings)
+    if together.is_main():
+        folder = begin()
+        print(f"{folder.name} {folder.status()['state']}: {folder.final}")  # noqa: T201
+    return code
 
 
 def _import(asked: argparse.Namespace) -> None:
