@@ -70,6 +70,7 @@ def _add_training(commands: Any) -> None:
         )
         if name == "ppo":
             command.add_argument("--reward", required=True, help="the reward model's run")
+            command.add_argument("--heldout-reward", help="a reward model that only watches")
         command.set_defaults(run=_train, kind=name)
 
 
@@ -156,9 +157,11 @@ def _train(asked: argparse.Namespace) -> int:
     }
     first = [asked.model, asked.reward] if asked.kind == "ppo" else [asked.model]
     name, settings = str(Path(asked.out).absolute()), _settings(asked.set)
+    watched = getattr(asked, "heldout_reward", None)
+    more = {"heldout_reward": watched} if watched else {}
 
     def begin() -> Any:
-        return verbs_by_kind[asked.kind](*first, asked.data, name=name, **settings)
+        return verbs_by_kind[asked.kind](*first, asked.data, name=name, **more, **settings)
 
     together.start_all(sys.argv[1:])
     if together.processes() > 1:

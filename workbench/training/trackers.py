@@ -1,4 +1,4 @@
-"""A run's metrics in tensorboard, wandb or trackio as well: a listener like the run folder's writer.
+"""A run's metrics in tensorboard, wandb or trackio as well: one more listener to its events.
 
 The trackers are accelerate's. They hear what the main process tells, and nothing of a run stands
 on them.
