@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from workbench.errors import ConfigError, RunError, WorkbenchError
 from workbench.runs import FolderControls, FolderWriter, RunFolder, hold_device, jobs
@@ -76,7 +76,7 @@ def run_together(begin: Callable[[], RunFolder], settings: RunSettings) -> int:
         found = team.told_by_main(_begun(begin) if team.main else None)
         if isinstance(found, WorkbenchError):
             raise found
-        folder = RunFolder(found)
+        folder = RunFolder(cast("str", found))
         if folder.written_status()["state"] == "finished":
             return 0
         if team.main:

@@ -13,12 +13,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import torch
+
 from tests.models.tiny import assistant, make_model, tiny_settings, user
 from tests.training.conftest import make_adapter
 from workbench import child
 from workbench.runs import RunFolder, ask, attach_or_create
 from workbench.settings import KINDS
-from workbench.training import ppo, reward, sft  # noqa: F401  (loaded once, before the forks)
+from workbench.training import members, ppo, reward  # noqa: F401  (loaded once, before the forks)
 
 STEPS = 20
 
@@ -27,7 +29,6 @@ def create(home: Path, kind: str, name: str, **changes: Any) -> RunFolder:
     """A run of the tiny model; nothing in it is a multiple of two."""
     few: dict[str, Any] = {"reward": {"batch_size": 5, "evaluate_every": 4, "holdout": 0.2}}
     few["ppo"] = {"batch_size": 7, "response_length": 8, "watch_every": 5, "watch_prompts": 3}
-    few["sft"] = {"batch_size": 3}
     same = {"steps": STEPS, "micro_batch_tokens": 40, "learning_rate": 1e-3, "dtype": "float64"}
     settings = tiny_settings(KINDS[kind], **{**same, **few[kind], **changes}).to_dict()
     words = "abcdefghijklmnop"
@@ -36,16 +37,27 @@ def create(home: Path, kind: str, name: str, **changes: Any) -> RunFolder:
         row: dict[str, Any] = {"prompt": user(f"{word} " * (1 + i % 4))}
         if kind == "reward":
             row |= {"chosen": assistant("good good"), "rejected": assistant("bad " * (1 + i % 3))}
-        if kind == "sft":
-            row |= {"response": assistant("good " * (1 + i % 5))}
         rows.append(row)
     inputs = {"reward": str(home / "reward"), "judge": "none"} if kind == "ppo" else {}
     config = {"model": str(home / "tiny"), "inputs": inputs, "settings": settings}
     return attach_or_create(home / "runs", kind, name, config, rows).folder
 
 
+def scarce(owner: Any, name: str, place: int) -> None:
+    """The first time that several sequences go through at once, memory does not suffice."""
+    real, failed = getattr(owner, name), list[int]()
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not failed and len(args[place]) > 1:
+            failed.append(1)
+            raise torch.OutOfMemoryError("injected")
+        return real(*args, **kwargs)
+
+    setattr(owner, name, call)
+
+
 def fork(folder: RunFolder, rank: int, count: int, port: int) -> int:
-    """One process of so many; its number."""
+    """One process of so many; its number. In the second of a fresh run memory runs out once."""
     if pid := os.fork():
         return pid
     code = 1
@@ -59,6 +71,9 @@ def fork(folder: RunFolder, rank: int, count: int, port: int) -> int:
             names = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "RANK": rank}
             names |= {"LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
             os.environ.update({name: str(value) for name, value in names.items()})
+            if rank == 1 and not folder.checkpoints():
+                scarce(members.Member, "judge", 1)
+                scarce(ppo.PPOTrainer, "_losses", 1)
             settings = KINDS[folder.config()["kind"]](device="cpu")
             code = child.run_together(lambda: folder, settings)
     finally:
@@ -80,10 +95,10 @@ def end(pids: list[int], expected: int = 0) -> None:
 
 
 def until_step(folder: RunFolder, step: int) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while len(folder.metrics()) < step:
         assert time.monotonic() < deadline, f"{folder.name} did not come to step {step}"
-        time.sleep(0.005)
+        time.sleep(0.05)
 
 
 def main(home: Path) -> None:
