@@ -1,8 +1,8 @@
 """What a run panel costs and how soon it shows a step, in JupyterLab and Chromium: ``make bench``.
 
 ``python tests/benchmarks/panel.py`` prints a table and writes results.json and the README's table;
-``--quick`` takes fewer steps and one pair of trainings, and writes nothing. The trainer has one
-core to itself, JupyterLab, its kernel and the browser have the others.
+``--quick`` takes fewer steps and one pair of trainings, and writes nothing. Where the trainer's cost
+is measured, it has one core to itself, and JupyterLab, its kernel and the browser have the others.
 """
 
 import argparse
@@ -112,10 +112,8 @@ def open_long(lab: Lab, browser: Any, folder: RunFolder, steps: int) -> dict:
     seconds, gaps, sizes, outside = [], [], [], 0
     for attempt in range(3):
         with Notebook(lab, browser, f"long{attempt}") as notebook:
+            traffic = Traffic(notebook.page)
             page = notebook("import workbench.widgets.panel")
-            traffic = Traffic(page)
-            page.reload()
-            page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.content?.model")
             page.evaluate(SAVE)
             before = notebook.path.stat().st_size
             code = SHOW.format(path=str(folder.path))
@@ -149,16 +147,17 @@ def watch_live(lab: Lab, browser: Any, path: Path, steps: int) -> dict:
     """A run that takes its time: when each step is written, and when it is seen."""
     folder = made_runs.create(path, "ppo", steps=steps, kl_coef=0.05)
     with FolderWriter(folder) as writer, Notebook(lab, browser, "live") as notebook:
+        traffic = Traffic(notebook.page)
         page = notebook(SHOW.format(path=str(folder.path)))
-        traffic = Traffic(page)
         page.evaluate(WATCH)
         page.wait_for_timeout(3000)  # as when a model is loaded
+        before = traffic.bytes
         for step in range(1, steps + 1):
             made_runs.write_steps(writer, "ppo", step, step, steps)
             page.wait_for_timeout(1000 * (GAP if step > 1 else 3))
         page.wait_for_timeout(1500)
         drawn = {int(step): at / 1000 for step, at in page.evaluate("window.drawnAt").items()}
-        outside, live_bytes = len(page.outside), traffic.bytes
+        outside, live_bytes = len(page.outside), traffic.bytes - before
         writer(made_runs.Finished(steps, False))
     written = {row["step"]: row["time"] for row in folder.metrics()}
     late = sorted(drawn.get(step, float("inf")) - written[step] for step in range(2, steps + 1))
@@ -236,20 +235,35 @@ def trainer_cost(lab: Lab, browser: Any, pairs: int) -> dict:
     }
 
 
+def family(pid: int) -> list[int]:
+    """The processes that a process started, and theirs."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [one for child in children for one in [int(child), *family(int(child))]]
+
+
+def keep_off(core: int) -> None:
+    """Leave a core to the trainer: JupyterLab and the browser take the others."""
+    others = os.sched_getaffinity(0) - {core}
+    for pid in family(os.getpid()) if others else []:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), others)
+
+
 def measure(steps: int, live: int, pairs: int) -> dict:
-    """All figures; the browser's side on the last cores."""
-    cores = os.sched_getaffinity(0)
+    """All figures."""
     with tempfile.TemporaryDirectory(prefix="workbench-panel-") as name:
         folder = Path(name)
         for place in ("runs", "locks"):
             os.environ[f"WORKBENCH_{place.upper()}"] = str(folder / place)
         made = long_run(folder / "runs" / "long", steps)
-        os.sched_setaffinity(0, cores - {min(cores)} or cores)
         with start_lab(folder / "lab") as lab, start_browser(find_chromium()) as browser:
-            os.sched_setaffinity(0, cores)
             figures = open_long(lab, browser, made, steps)
             watched = watch_live(lab, browser, folder / "runs" / "live", live)
             watched["outside"] += figures["outside"]
+            keep_off(min(os.sched_getaffinity(0)))
             figures |= watched | trainer_cost(lab, browser, pairs)
     return {name: round(value, 3) for name, value in figures.items()}
 
@@ -282,8 +296,8 @@ def table(figures: dict) -> str:
             f"Opening: {figures['open_kb']:,.0f} kB reach the page, most of it Plotly, once a "
             f"page. CPU: median of {figures['cpu_pairs']} pairs, "
             f"{figures['cpu_headless_ms']:.0f} and {figures['cpu_shown_ms']:.0f} ms a step. "
-            f"Machine: {about['machine']}, Python {about['python']}; commit {about['commit']}, {about['date']}. "
-            "Written by `tests/benchmarks/panel.py`.",
+            f"Machine: {about['machine']}, Python {about['python']}; commit {about['commit']}, "
+            f"{about['date']}. Written by `tests/benchmarks/panel.py`.",
         ]
     )
 

@@ -57,10 +57,10 @@ class RunFeed:
                 self.epoch += 1
                 self._columns, self._count = {}, 0
             self._append(fresh.rows)
-            fresh = self._samples.read()
-            if fresh.reset:
+            lines, reset = self._samples.read_lines()
+            if reset:
                 self._watched.clear()
-            self._watched.take(fresh.rows)
+            self._watched.take(lines)
             for name, follower in self._others.items():
                 rows, reset = follower.read()
                 if reset:
