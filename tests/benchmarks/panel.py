@@ -1,8 +1,8 @@
 """What a run panel costs and how soon it shows a step, in JupyterLab and Chromium: ``make bench``.
 
 ``python tests/benchmarks/panel.py`` prints a table and writes results.json and the README's table;
-``--quick`` takes fewer steps and one pair of trainings, and writes nothing. Where the trainer's cost
-is measured, it has one core to itself, and JupyterLab, its kernel and the browser have the others.
+``--quick`` takes fewer steps and one pair of trainings, and writes nothing. Where the trainer's
+cost is measured, it has one core to itself; JupyterLab, its kernel and the browser have the others.
 """
 
 import argparse
