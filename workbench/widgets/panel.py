@@ -107,8 +107,10 @@ class RunPanel(anywidget.AnyWidget):
                 fix="take a row whose words have changed, or compare it with the start",
             )
         prompt, *answers = found
-        asked = prompt if isinstance(prompt, list) else [{"role": "user", "content": str(prompt)}]
-        said = [[{"role": "assistant", "content": answer}] for answer in answers]
+        asked: Any = (
+            prompt if isinstance(prompt, list) else [{"role": "user", "content": str(prompt)}]
+        )
+        said: Any = [[{"role": "assistant", "content": answer}] for answer in answers]
         step = self.feed.samples(index)["step"]
         pair = Pair.make(asked, said, source={"run": self.run.name, "step": step})
         sent = store.send(pair, seen_in=f"{self.run.name}, step {step}")
