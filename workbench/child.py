@@ -91,7 +91,7 @@ def _trainer(
     inputs = config["inputs"]
     judge = gold_score if inputs.get("judge") == "gold" else None
     prompts = [row["prompt"] for row in rows]
-    return ppo.steps(model, str(inputs["reward"]), prompts, settings, place, judge=judge)
+    return ppo.steps(model, inputs["reward"], prompts, settings, place, judge=judge)
 
 
 def hardware() -> dict[str, Any]:

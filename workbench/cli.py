@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError, WorkbenchError
+from workbench.presets import PRESETS
 from workbench.settings import KINDS
 
 
@@ -66,7 +67,10 @@ def _add_training(commands: Any) -> None:
             "--set", nargs="+", default=[], metavar="k=v", help=f"settings: {_names(name)}"
         )
         if name == "ppo":
-            command.add_argument("--reward", required=True, help="the reward model's run")
+            command.add_argument(
+                "--reward", required=True, help="the reward model's run, or module:function"
+            )
+            command.add_argument("--preset", help=f"settings by name: {', '.join(PRESETS)}")
         command.set_defaults(run=_train, kind=name)
 
 
@@ -152,7 +156,10 @@ def _train(asked: argparse.Namespace) -> None:
     }
     first = [asked.model, asked.reward] if asked.kind == "ppo" else [asked.model]
     name = str(Path(asked.out).absolute())
-    run = verbs_by_kind[asked.kind](*first, asked.data, name=name, **_settings(asked.set))
+    settings = _settings(asked.set)
+    if asked.kind == "ppo" and asked.preset is not None:
+        settings["preset"] = asked.preset
+    run = verbs_by_kind[asked.kind](*first, asked.data, name=name, **settings)
     if run.status in ("stopped", "failed", "paused"):  # the same command goes on with it
         run.resume()
     run.wait()

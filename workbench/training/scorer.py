@@ -29,11 +29,16 @@ class Scorer:
     ) -> None:
         self.base, self.roles, self.head = base, roles, head
         self.mean, self.std = stats
+        self.role = self.ROLE
         self.shares_base = False
 
     @classmethod
-    def attach(cls, reward: str, roles: Roles, settings: RunSettings) -> "Scorer":
+    def attach(
+        cls, reward: str, roles: Roles, settings: RunSettings, *, role: str = ROLE
+    ) -> "Scorer":
         """Put a trained reward model on a base that is loaded, or load its own beside it.
+
+        ``role`` is its name there: several reward models may stand on one base.
 
         Raises:
             ModelError: what was given is not a trained reward model.
@@ -46,16 +51,18 @@ class Scorer:
                 fix="give a run of train_reward, or its final/ folder",
             )
         if source.base == roles.base.source.base:
-            scorer = cls._on(roles, source)
+            scorer = cls._on(roles, source, role)
             scorer.shares_base = True
             return scorer
         beside = load_base(source, settings)
-        return cls._on(Roles(beside, settings), source)
+        return cls._on(Roles(beside, settings), source, role)
 
     @classmethod
-    def _on(cls, roles: Roles, source: Source) -> "Scorer":
-        roles.add(cls.ROLE, trainable=False, source=source.adapter)
-        return cls(roles.base, roles, roles.heads[cls.ROLE], source.reward_stats())
+    def _on(cls, roles: Roles, source: Source, role: str) -> "Scorer":
+        roles.add(role, trainable=False, source=source.adapter)
+        scorer = cls(roles.base, roles, roles.heads[role], source.reward_stats())
+        scorer.role = role
+        return scorer
 
     def normalised(self, raw: Tensor) -> Tensor:
         """Raw scores to mean 0, deviation 1 on the answers they were measured on."""
@@ -65,7 +72,7 @@ class Scorer:
     def scores(self, rows: Sequence[Encoded], *, tokens: int) -> Tensor:
         """Normalised scores ``(B,)`` of encoded answers (with their EOS), on the CPU."""
         result = torch.zeros(len(rows))
-        with self.roles.acting(self.ROLE):
+        with self.roles.acting(self.role):
             for group in micro_batches([len(r.ids) for r in rows], tokens=tokens):
                 batch = collate([rows[i] for i in group], self.base)
                 raw = sequence_scores(self.base, self.head, batch)

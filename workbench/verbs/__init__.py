@@ -1,12 +1,21 @@
 """What a person asks for. Notebooks and the command line call the same verbs.
 
 Each verb joins the rooms: it reads the data, starts a process, or shows a widget. The notebook's
-own process never loads a model. Imports go down this list: given, launch, batch, measure, views.
+own process never loads a model. Imports go down this list: given, launch, rewards, batch,
+measure, views.
 """
 
 from workbench.verbs.batch import answers, before_and_after, sample_pairs, score
 from workbench.verbs.given import load_examples, load_pairs, load_prompts
-from workbench.verbs.launch import finished, open_run, runs, train_ppo, train_reward, train_sft
+from workbench.verbs.launch import (
+    finished,
+    open_run,
+    presets,
+    runs,
+    train_ppo,
+    train_reward,
+    train_sft,
+)
 from workbench.verbs.measure import evaluate_reward, learning_curve
 from workbench.verbs.views import browse, compare, label, loss_explorer, quality, report
 from workbench.world.files import sample_dir
@@ -27,6 +36,7 @@ __all__ = [
     "load_prompts",
     "loss_explorer",
     "open_run",
+    "presets",
     "quality",
     "report",
     "runs",
