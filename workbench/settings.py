@@ -246,6 +246,9 @@ class RewardSettings(RunSettings):
     batch_size: int = setting(32, unit="comparisons", low=1, help="Comparisons in one step.")
     epochs: float = setting(1.0, low=0.0, help="Passes over the data; used where steps is 0.")
     steps: int = setting(0, unit="steps", low=0, help="Optimiser steps; 0 = as epochs say.")
+    members: int = setting(
+        1, unit="members", low=1, high=64, help="Adapters that learn apart and vote: an ensemble."
+    )
     label_smoothing: float = setting(
         0.0, low=0.0, high=0.49, help="Share of labels believed to be flipped."
     )

@@ -58,7 +58,7 @@ def trainer(tmp_path):
     made = ppo.PPOTrainer(
         str(model), str(reward), [user("a")], settings, Place(tmp_path), judge=None
     )
-    made.scorer.scores = Table().scores
+    made.scorer.member_scores = lambda rows, *, tokens: Table().scores(rows, tokens=tokens)[None]
     return made
 
 

@@ -691,7 +691,7 @@ def test_it_reads_the_text_with_its_own_tokenizer(tiny, foreign, place):
         Encoded(r.prompt, r.response if r.response[-1] == EOS else [*r.response, EOS]) for r in rows
     ]
     texts = [made.encoder.decode(r.response) for r in rows]
-    expected = evaluate(foreign, messages, texts, tiny_settings())
+    (expected,) = evaluate(foreign, messages, texts, tiny_settings())
     seen = made._measured(rows, messages, [list(range(len(rows)))])
     assert seen.scores.tolist() == pytest.approx(expected, abs=1e-4)
 

@@ -136,7 +136,7 @@ class PPOTrainer(StepLoop):
             head = self.roles.add_head("policy", trainable=True, weight=self._no_weight())
             return ValueModel(self.roles, "policy", head, (0.0, 1.0))
         if scorer is not None and scorer.shares_base:
-            self.roles.add("value", trainable=True, copy_of=scorer.role)
+            self.roles.add("value", trainable=True, copy_of=scorer.members[0].role)
             copied = scorer.head.weight.detach()
             head = self.roles.add_head("value", trainable=True, weight=copied)
             return ValueModel(self.roles, "value", head, (scorer.mean, scorer.std / weight))

@@ -88,7 +88,7 @@ class ModelReward:
     def scores(self, read: Sequence[Any], *, tokens: int) -> Scored:
         """The model's score, or the members' reduced to one."""
         tables = [
-            _members(scorer, [row[i] for row in read], tokens)
+            scorer.member_scores([row[i] for row in read], tokens=tokens)
             for i, scorer in enumerate(self.scorers)
         ]
         members = torch.cat(tables)
@@ -97,14 +97,6 @@ class ModelReward:
         reduce = REDUCERS[self.settings.reward_reduce]
         total = reduce(members, self.settings.reward_std_coef)
         return Scored(total, {"ensemble_std": members.std(0, correction=0)})
-
-
-def _members(scorer: Scorer, rows: Sequence[Encoded], tokens: int) -> Tensor:
-    """``(M, B)`` normalised scores; M is 1 for all but an ensemble in one run."""
-    several = getattr(scorer, "member_scores", None)
-    if several is not None:
-        return cast("Tensor", several(rows, tokens=tokens))
-    return scorer.scores(rows, tokens=tokens)[None]
 
 
 class FunctionReward:
@@ -245,8 +237,8 @@ class SourceBuilder:
     def _models(self, names: Sequence[str], weight: float) -> ModelReward:
         found: list[Scorer] = []
         for name in names:
-            role = f"{Scorer.ROLE}{len(self._scorers) or ''}"
-            scorer = Scorer.attach(name, self.roles, self.settings, role=role)
+            before = sum(len(scorer.members) for _, scorer in self._scorers)
+            scorer = Scorer.attach(name, self.roles, self.settings, before=before)
             self._scorers.append((weight, scorer))
             found.append(scorer)
         called = "-".join(Path(name.removesuffix("/final")).name for name in names)

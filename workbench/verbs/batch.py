@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from workbench import quick
 from workbench.errors import DataError
@@ -75,10 +76,73 @@ def _assistant(text: str) -> "Message":
     return {"role": "assistant", "content": text}
 
 
-def score(reward: Model, prompts: Any, responses: Sequence[str], **settings: Any) -> list[float]:
+class Scores(NamedTuple):
+    """Scores with how far the members of an ensemble are apart.
+
+    Attributes:
+        mean: over the members, for each answer; NaN where an answer is too long.
+        spread: the members' standard deviation (of M, not M - 1); 0 where there is one member.
+    """
+
+    mean: list[float]
+    spread: list[float]
+
+
+@overload
+def score(
+    reward: Model,
+    prompts: Any,
+    responses: Sequence[str],
+    *,
+    spread: Literal[False] = False,
+    **settings: Any,
+) -> list[float]: ...
+
+
+@overload
+def score(
+    reward: Model,
+    prompts: Any,
+    responses: Sequence[str],
+    *,
+    spread: Literal[True],
+    **settings: Any,
+) -> Scores: ...
+
+
+def score(
+    reward: Model,
+    prompts: Any,
+    responses: Sequence[str],
+    *,
+    spread: bool = False,
+    **settings: Any,
+) -> list[float] | Scores:
     """Scores of answers by a trained reward model, mean 0 and deviation 1 on SFT answers.
 
-    An answer that fills ``max_length`` has none: NaN.
+    An answer that fills ``max_length`` has none: NaN. Of an ensemble the score is the mean over
+    its members, each of which has deviation 1; the mean's is a little less.
+
+    Args:
+        reward: a run of :func:`train_reward`, or its folder.
+        prompts: what :func:`load_prompts` reads.
+        responses: one for each prompt.
+        spread: return :class:`Scores`: the mean, and how far the members are apart.
+        settings: quantization, dtype, device, max_length as in ``PPOSettings``.
+
+    Raises:
+        DataError: prompts and responses do not pair up.
+    """
+    by_member = member_scores(reward, prompts, responses, **settings)
+    by_answer = list(zip(*by_member, strict=True))
+    mean = [fmean(own) for own in by_answer]
+    return Scores(mean, [deviation(own) for own in by_answer]) if spread else mean
+
+
+def member_scores(
+    reward: Model, prompts: Any, responses: Sequence[str], **settings: Any
+) -> list[list[float]]:
+    """Scores of answers by each member of a reward model; one list where it is no ensemble.
 
     Raises:
         DataError: prompts and responses do not pair up.
@@ -97,7 +161,13 @@ def score(reward: Model, prompts: Any, responses: Sequence[str], **settings: Any
         "settings": PPOSettings.from_dict(settings).to_dict(),
     }
     found = run_job("scores", request)["scores"]
-    return [math.nan if value is None else value for value in found]  # JSON has no NaN
+    return [[math.nan if value is None else value for value in own] for own in found]  # JSON: null
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Standard deviation of all there is (of M, not M - 1); NaN where a value is."""
+    mean = fmean(values)
+    return math.sqrt(fmean((value - mean) ** 2 for value in values))
 
 
 def before_and_after(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
@@ -71,7 +72,8 @@ def label(
         store: where the labels go.
         annotator: who labels; several people may share a store.
         seed: of all that is drawn: sides, the random order, what comes back.
-        order: "file", "random", or "uncertain": what ``reward`` is least sure of comes first.
+        order: "file", "random", or "uncertain": what ``reward`` is least sure of comes first; of
+            an ensemble what its members disagree about.
         keys: other keys for some actions, such as ``{"left": "j", "right": "k"}``.
         strength: levels of "how much better" to ask for by a second key, or their names; 0: none.
         overlap: how many people may label one item; None for all who come.
@@ -111,17 +113,35 @@ def label(
 
 
 def _margins(reward: Model, pairs: "Pairs") -> list[float]:
-    """How much better a reward model finds each item's best response than its second best."""
+    """How sure a reward model is of each item; the nearest to 0 is the least sure.
+
+    Of one model: how much better it finds the item's best response than its second best. Of an
+    ensemble: that margin's mean over the members by its deviation, so that an item comes first
+    where the members do not agree which of the two is better.
+    """
     items = list(pairs)
     asked = [(item.prompt, response) for item in items for response in item.responses]
     prompts = [[*prompt, *response[:-1]] for prompt, response in asked]
-    scores = iter(batch.score(reward, prompts, [response[-1]["content"] for _, response in asked]))
+    texts = [response[-1]["content"] for _, response in asked]
+    by_member = batch.member_scores(reward, prompts, texts)
     margins: list[float] = []
+    at = 0
     for item in items:
-        found = [next(scores) for _ in item.responses]
-        best = sorted(found, reverse=True) if not any(map(math.isnan, found)) else [math.nan] * 2
-        margins.append(best[0] - best[1])
+        found = [scores[at : at + len(item.responses)] for scores in by_member]
+        margins.append(_sureness(found))
+        at += len(item.responses)
     return margins
+
+
+def _sureness(scores: Sequence[Sequence[float]]) -> float:
+    """Of one item, from each member's scores of its responses; NaN where one has none."""
+    means = [fmean(own) for own in zip(*scores, strict=True)]
+    if any(map(math.isnan, means)):
+        return math.nan
+    best, second = sorted(range(len(means)), key=lambda i: -means[i])[:2]
+    margins = [own[best] - own[second] for own in scores]
+    margin = fmean(margins)
+    return margin if len(margins) == 1 else margin / (batch.deviation(margins) + 1e-6)
 
 
 def loss_explorer() -> "LossExplorer":
