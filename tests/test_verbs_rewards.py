@@ -8,7 +8,7 @@ import threading
 import cloudpickle
 import pytest
 
-from workbench import verbs
+from workbench import cli, verbs
 from workbench.errors import ConfigError, ModelError
 from workbench.runs import Run
 from workbench.verbs import rewards
@@ -207,3 +207,18 @@ def test_a_function_of_the_notebook_trains_a_policy(tiny, reward):
     (name,) = (column for column in run.metrics() if column.endswith("brevity"))
     assert run.metrics()[name][0] <= 0
     assert run.config["inputs"]["reward"]["mix"][1]["source"]["function"]["file"] == "reward.pkl"
+
+
+def test_the_command_line_takes_a_function_and_a_preset(tiny, still, tmp_path, monkeypatch):
+    (tmp_path / "cli_rewards.py").write_text("def f(prompts, responses):\n    return [0.0]\n")
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "a"}\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Run, "wait", lambda run, **_: run)
+    monkeypatch.setattr(Run, "status", "finished")
+    given = ["--model", str(tiny), "--reward", "cli_rewards:f", "--data", "prompts.jsonl"]
+    more = ["--out", "out", "--preset", "t4-0.5b", "--set", "epochs=3", "device=cpu"]
+    assert cli.main(["ppo", *given, *more]) == 0
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["inputs"]["reward"]["function"]["function"] == "cli_rewards:f"
+    assert config["inputs"]["reward"]["function"]["path"] == str(tmp_path)
+    assert (config["settings"]["epochs"], config["settings"]["response_length"]) == (3, 128)

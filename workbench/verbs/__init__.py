@@ -17,6 +17,7 @@ from workbench.verbs.launch import (
     train_sft,
 )
 from workbench.verbs.measure import evaluate_reward, learning_curve
+from workbench.verbs.publish import merge, push
 from workbench.verbs.views import browse, compare, label, loss_explorer, quality, report
 from workbench.world.files import sample_dir
 from workbench.world.judge import gold_score
@@ -35,8 +36,10 @@ __all__ = [
     "load_pairs",
     "load_prompts",
     "loss_explorer",
+    "merge",
     "open_run",
     "presets",
+    "push",
     "quality",
     "report",
     "runs",
