@@ -391,7 +391,10 @@ def _is_prompt(given: Any) -> bool:
     if not isinstance(given, list | tuple) or not given:
         return False
     messages = cast("Sequence[Any]", given)
-    return all(isinstance(m, dict) and {"role", "content"} <= set(m) for m in messages)
+    return all(
+        isinstance(m, dict) and {"role", "content"} <= set(cast("dict[str, Any]", m))
+        for m in messages
+    )
 
 
 KINDS: dict[str, type[RunSettings]] = {

@@ -151,8 +151,8 @@ def sample_rows(
             "tokens": tokens[index],
         }
         for name, table in tables.items():
-            values = table[index, : len(tokens[index])].tolist()
-            row[name] = [float(f"{value:.6g}") for value in values]  # more is noise on disk
+            values = table[index, : len(tokens[index])].cpu()
+            row[name] = [float(f"{float(value):.6g}") for value in values]  # more is noise
         if judge is not None:
             row["gold"] = judge(prompt, text)
         rows.append(row)
