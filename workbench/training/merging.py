@@ -12,6 +12,10 @@ from workbench.errors import ModelError
 from workbench.models.source import CARD, Source, resolve
 from workbench.training.checkpoint import replace_folder
 
+# their types are not complete; ours are strict here
+_Models: Any = AutoModelForCausalLM
+_Tokenizers: Any = AutoTokenizer
+_Adapters: Any = PeftModel
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -42,7 +46,7 @@ def merge(model: str, out: Path, *, dtype: str) -> dict[str, Any]:
             where=model,
             fix="give a run of train_sft or train_ppo; a base is whole as it is",
         )
-    base: Any = AutoModelForCausalLM.from_pretrained(source.base, dtype=DTYPES[dtype])
+    base = _Models.from_pretrained(source.base, dtype=DTYPES[dtype])
     if getattr(base, "is_quantized", False):
         raise ModelError(
             "the base's own files are quantised, and merging would round them again",
@@ -50,14 +54,14 @@ def merge(model: str, out: Path, *, dtype: str) -> dict[str, Any]:
             fix="train on the base in 16 bits (the workbench quantises it by itself), or use the "
             "adapter as it is",
         )
-    merged: Any = PeftModel.from_pretrained(base, str(source.adapter)).merge_and_unload(
+    merged = _Adapters.from_pretrained(base, str(source.adapter)).merge_and_unload(
         safe_merge=True  # refuses what is not finite
     )
     told = _told(source, dtype)
 
     def write(folder: Path) -> None:
         merged.save_pretrained(str(folder))
-        AutoTokenizer.from_pretrained(str(source.adapter)).save_pretrained(str(folder))
+        _Tokenizers.from_pretrained(str(source.adapter)).save_pretrained(str(folder))
         (folder / CARD).write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
 
     out.parent.mkdir(parents=True, exist_ok=True)
