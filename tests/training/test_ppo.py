@@ -237,6 +237,30 @@ def test_without_an_sft_adapter_the_reference_is_the_base_itself(tiny, reward, p
     assert torch.equal(logprobs(made, None), logprobs(made, "policy"))
 
 
+def test_a_later_round_starts_from_its_adapter_and_is_held_to_the_first_reference(
+    tiny, tuned, reward, place, tmp_path
+):
+    earlier = str(make_adapter(tmp_path / "earlier", tiny, 21))
+    made = ppo.PPOTrainer(earlier, reward, PROMPTS, settings(), place(), None, tuned)
+    saved = {
+        role: load_file(resolve(folder).adapter / "adapter_model.safetensors")
+        for role, folder in (("policy", earlier), ("reference", tuned))
+    }
+    for role, tensors in saved.items():
+        state = made.roles.state(role)
+        assert all(torch.equal(state[name], tensors[name]) for name in tensors)
+    of_the_base = ppo.PPOTrainer(earlier, reward, PROMPTS, settings(), place("b"), None, str(tiny))
+    assert of_the_base.reference is None
+    list(of_the_base.run())
+    assert resolve(str(of_the_base.place.folder / "final")).start is None  # KL from the base
+
+
+def test_a_reference_on_another_base_is_refused(tiny, tuned, reward, place, tmp_path):
+    other = make_model(tmp_path / "other")
+    with pytest.raises(ModelError, match="another base than the policy"):
+        ppo.PPOTrainer(tuned, reward, PROMPTS, settings(), place(), None, str(other))
+
+
 # --- episodes ------------------------------------------------------------------------------------
 
 

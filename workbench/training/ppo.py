@@ -22,12 +22,12 @@ from workbench.algos.advantages import Estimates
 from workbench.algos.kl import AdaptiveKL
 from workbench.algos.losses import PolicyLoss, ValueLoss, clipped_policy_loss, clipped_value_loss
 from workbench.algos.scores import RunningMoments
-from workbench.errors import DataError
+from workbench.errors import DataError, ModelError
 from workbench.models.dense import dense
 from workbench.models.encoding import Encoded, Encoder, Message
 from workbench.models.forward import collate, response_hidden, response_stats, spread
 from workbench.models.sampling import sample_responses
-from workbench.models.source import REFERENCE, resolve
+from workbench.models.source import REFERENCE, Source, resolve
 from workbench.settings import PPOSettings
 from workbench.training.batches import batch_indices, shuffled
 from workbench.training.events import Event, Notice, Place, StopRequested
@@ -58,6 +58,7 @@ def steps(
     place: Place,
     *,
     judge: Judge | None = None,
+    reference: str | None = None,
 ) -> Generator[Event, None, None]:
     """Train a policy against a reward model on prompts (message lists).
 
@@ -69,13 +70,15 @@ def steps(
         settings: see :class:`PPOSettings`.
         place: where to write, and who steers.
         judge: a true score to log beside the learned one; the policy never sees it.
+        reference: what KL is charged and measured against, where it is not ``model``.
 
     Raises:
-        ModelError: a model cannot be loaded, or ``reward`` is not a reward model.
+        ModelError: a model cannot be loaded, ``reward`` is not a reward model, or the reference
+            stands on another base than the policy.
         DataError: there is no prompt.
         ConfigError: settings that contradict each other.
     """
-    return PPOTrainer(model, reward, prompts, settings, place, judge).run()
+    return PPOTrainer(model, reward, prompts, settings, place, judge, reference).run()
 
 
 class PPOTrainer(StepLoop):
@@ -89,6 +92,7 @@ class PPOTrainer(StepLoop):
         settings: PPOSettings,
         place: Place,
         judge: Judge | None,
+        reference: str | None = None,
     ) -> None:
         resolve(model).check_answers()
         super().__init__(model, settings, place)
@@ -96,7 +100,7 @@ class PPOTrainer(StepLoop):
         self.temperature, self.kl_coef = settings.temperature, settings.kl_coef
         self.clip_range = settings.clip_range
         self.shaping = Shaping(settings)
-        self.reference = self._add_policy()
+        self.reference = self._add_policy(reference)
         self.encoder = Encoder(
             self.base, max_length=settings.max_length, template=settings.chat_template_kwargs
         )
@@ -114,15 +118,35 @@ class PPOTrainer(StepLoop):
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.optimiser = self._optimiser()
 
-    def _add_policy(self) -> str | None:
+    def _add_policy(self, reference: str | None) -> str | None:
         """The policy adapter; returns the reference's role (None = adapters off)."""
         source, seed = self.base.source, self.settings.seed
+        frozen = source if reference is None else self._on_same_base(reference)
+        if frozen.adapter is not None:
+            self.roles.add("reference", trainable=False, source=frozen.adapter)
         if source.adapter is None:
             self.roles.add("policy", trainable=True, seed=seed)
-            return None
-        self.roles.add("reference", trainable=False, source=source.adapter)
-        self.roles.add("policy", trainable=True, copy_of="reference")
-        return "reference"
+        elif source.adapter == frozen.adapter:
+            self.roles.add("policy", trainable=True, copy_of="reference")
+        else:
+            self.roles.add("policy", trainable=True, source=source.adapter)
+        return None if frozen.adapter is None else "reference"
+
+    def _on_same_base(self, reference: str) -> Source:
+        """Where a reference's adapter is; the base is loaded once.
+
+        Raises:
+            ModelError: it scores answers, or stands on another base.
+        """
+        frozen = resolve(reference)
+        frozen.check_answers()
+        if frozen.base != self.base.source.base:
+            raise ModelError(
+                "the reference stands on another base than the policy",
+                where=f"{frozen.reference}, policy on {self.base.source.reference}",
+                fix="give what the policy was first trained from",
+            )
+        return frozen
 
     def _add_value(self, weight: float) -> ValueModel | None:
         """The value model: copied from the reward model where one stands on the same base.

@@ -73,6 +73,7 @@ def train_ppo(
     fresh: bool = False,
     judge: str = "auto",
     preset: str | None = None,
+    reference: Model | None = None,
     **settings: Any,
 ) -> Run:
     """Train a policy against a reward by PPO.
@@ -90,6 +91,8 @@ def train_ppo(
             not; ``auto`` does for the embedded models. The policy never sees it.
         preset: settings for a card and a size of model, by name (:func:`presets`); what is given
             beside it counts.
+        reference: what KL is charged and measured against, where it is not what the policy starts
+            from: in a later round, the model before the first one.
         settings: see ``PPOSettings``.
     """
     checked = PPOSettings.from_dict(preset_settings(preset, settings))
@@ -117,6 +120,8 @@ def train_ppo(
 
     given = reward_given(reward)
     inputs = {"reward": given.spec, "judge": judge}
+    if reference is not None:
+        inputs["reference"] = model_name(reference)
     return _launch("ppo", policy, checked, rows, inputs, name, fresh, given.files)
 
 
