@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.presets import PRESETS
+from workbench.cards import PRESETS
 from workbench.settings import KINDS
 
 

@@ -419,7 +419,7 @@ def test_the_same_prompts_are_watched_with_the_same_draws(tiny, reward, place):
     assert set(seen[1][0]) == {"prompt", "response", "score", "kl", "ended", "gold", *per_token}
     for row in seen[1]:
         assert len({len(row[name]) for name in per_token}) == 1
-        spoken = "".join(row["tokens"]).replace("<eos>", "").split()
+        spoken = [w for w in "".join(row["tokens"]).split() if not w.startswith("<")]
         assert spoken == row["response"].split()
     assert {row["kl"] for row in seen[1]} == {0.0}
 
@@ -433,7 +433,8 @@ def test_watching_changes_nothing(tiny, reward, place):
 def test_other_prompts_can_be_watched_from_an_update_on(tiny, reward, place):
     """Texts or messages; the draws of training are those of a run in which nothing changed."""
     asked = ["z y", [*user("x"), {"role": "assistant", "content": "w"}, *user("v")]]
-    more = {"watch_every": 1, "watch_prompts": 2, "steps": 4, "checkpoint_every": 1}
+    more = {"watch_every": 1, "watch_prompts": 2, "steps": 4}
+    more |= {"checkpoint_every": 1, "keep_checkpoints": 9}
     controls = Steering(changes={2: {"watch_prompts": asked}, 4: {"watch_prompts": 1}})
     where = place(controls=controls)
     events = list(ppo.steps(str(tiny), reward, PROMPTS, settings(**more), where))

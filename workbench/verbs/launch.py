@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import quick
 from workbench.errors import ConfigError
-from workbench.presets import PRESETS, preset_settings
+from workbench.cards import PRESETS, preset_settings
 from workbench.runs import (
     Run,
     RunFolder,

@@ -10,13 +10,14 @@ import importlib
 import inspect
 import io
 import json
+import os
 import re
 import sys
 import sysconfig
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -260,13 +261,14 @@ def _is_local(module: Any) -> bool:
     file = getattr(module, "__file__", None)
     if not file or top in ("__main__", "workbench") or sys.modules.get(module.__name__) != module:
         return False
-    path = Path(file).absolute()
-    return not any(path.is_relative_to(place) for place in _installed())
+    return os.path.isfile(file) and not os.path.abspath(file).startswith(_installed())
 
 
-def _installed() -> set[Path]:
+@cache
+def _installed() -> tuple[str, ...]:
+    """Where Python's own modules and installed ones are; asked of every module there is."""
     names = ("stdlib", "platstdlib", "purelib", "platlib")
-    return {Path(sysconfig.get_path(name)).absolute() for name in names}
+    return tuple({os.path.abspath(sysconfig.get_path(name)) + os.sep for name in names})
 
 
 def _name(function: Any) -> str:

@@ -2,7 +2,7 @@ import pytest
 
 import workbench as wb
 from workbench.errors import ConfigError
-from workbench.presets import PRESETS, preset_settings
+from workbench.cards import PRESETS, preset_settings
 from workbench.settings import PPOSettings
 
 
