@@ -1,8 +1,8 @@
 import pytest
 
 import workbench as wb
-from workbench.errors import ConfigError
 from workbench.cards import PRESETS, preset_settings
+from workbench.errors import ConfigError
 from workbench.settings import PPOSettings
 
 

@@ -8,8 +8,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import ConfigError, WorkbenchError
 from workbench.cards import PRESETS
+from workbench.errors import ConfigError, WorkbenchError
 from workbench.settings import KINDS
 
 

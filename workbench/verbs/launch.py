@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import quick
-from workbench.errors import ConfigError
 from workbench.cards import PRESETS, preset_settings
+from workbench.errors import ConfigError
 from workbench.runs import (
     Run,
     RunFolder,
