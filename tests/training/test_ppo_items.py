@@ -128,7 +128,7 @@ def test_14_27_rebatched_the_ratio_stays_near_1(tiny, reward, place, quantizatio
     """The same answers measured in other micro-batches: 1e-5 in fp32, else 1e-2 on average."""
     made = trainer(tiny, reward, place(), quantization=quantization, dtype=dtype)
     fill(made.roles, "policy", 5)
-    rows, messages = made.sample([i % 6 for i in range(12)], lambda: None)
+    rows, messages = made.sample([i % 6 for i in range(12)])
     one = made._measured(rows, messages, [list(range(12))])
     several = made._measured(rows, messages, [[i, i + 6] for i in range(6)])
     mask = one.response_mask
@@ -145,7 +145,8 @@ def gradients(made, rows, size):
     )
     episodes = episodes_of(made, rows)
     estimates = ppo.estimate(episodes, made.settings, kl_coef=0.1)
-    made._mini_batch(groups[0], episodes, estimates)
+    tokens = int(episodes.response_mask.sum())
+    made._mini_batch(groups[0], episodes, estimates, tokens)
     found = torch.cat([p.grad.flatten() for p in made.optimiser.parameters])
     for parameter in made.optimiser.parameters:
         parameter.grad = None
@@ -156,7 +157,7 @@ def gradients(made, rows, size):
 def test_7_41_micro_batches_change_gradients_by_1e_4_at_most(tiny, reward, place, value):
     made = trainer(tiny, reward, place(), value=value)
     fill(made.roles, "policy", 5)
-    rows, _ = made.sample([0, 1, 2, 3, 4, 5], lambda: None)
+    rows, _ = made.sample([0, 1, 2, 3, 4, 5])
     whole, one = gradients(made, rows, 4096)
     split, several = gradients(made, rows, 16)
     assert (one, several > 2) == (1, True)
@@ -182,7 +183,7 @@ def test_12_decoding_draws_from_what_training_sees(tiny, reward, place, quantiza
     made = trainer(tiny, reward, place(), quantization=quantization)
     fill(made.roles, "policy", 5)
     numbers = torch.Generator().manual_seed(9)
-    rows, _ = made.sample([0, 1, 2, 3], lambda: None, numbers)
+    rows, _ = made.sample([0, 1, 2, 3], numbers)
     uniforms = torch.rand(8, 4, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     batch = collate(rows, made.base)
     with torch.no_grad(), made.roles.acting("policy"):
@@ -244,7 +245,7 @@ def test_26_a_models_own_truncation_is_not_taken(tiny, reward, place):
     bent = trainer(tiny, reward, place("bent"))
     config = bent.base.model.generation_config
     config.top_k, config.top_p, config.repetition_penalty, config.do_sample = 1, 0.1, 5.0, False
-    drawn = [made.sample([0, 1, 2, 3, 4, 5], lambda: None)[0] for made in (plain, bent)]
+    drawn = [made.sample([0, 1, 2, 3, 4, 5])[0] for made in (plain, bent)]
     assert drawn[0] == drawn[1]
 
 
@@ -286,8 +287,14 @@ def test_47_a_whole_run_at_rate_0_leaves_every_byte(tiny, tuned, reward, place, 
     assert digest(moved) != before
 
 
-@pytest.mark.parametrize("quantization", ["none", "nf4"])
-@pytest.mark.parametrize("updates", [5, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("quantization", "updates"),
+    [
+        ("none", 20),
+        pytest.param("none", 200, marks=pytest.mark.slow),
+        pytest.param("nf4", 200, marks=pytest.mark.slow),
+    ],
+)
 def test_50_half_precision_for_200_updates(tmp_path, place, quantization, updates):
     """float16 on a CPU stands for a card without bfloat16: adapters and heads stay fp32."""
     from .conftest import make_adapter
@@ -309,8 +316,10 @@ def test_50_half_precision_for_200_updates(tmp_path, place, quantization, update
     rows = metrics(list(made.run()))
     assert len(rows) == updates
     for row in rows:
+        norm = row.pop("grad_norm")  # of a step that was skipped it may be infinite
+        assert norm is None or not math.isnan(norm)
         assert all(v is None or math.isfinite(v) for v in row.values())
-    assert rows[-1]["skipped_steps"] == 0.0
+    assert rows[-1]["skipped_steps"] <= 16.0  # from 2^16 down to where nothing overflows
     assert rows[-1]["objective/kl"] != 0.0  # it learned
     assert made.base.dtype == torch.float16
     assert {p.dtype for p in made.optimiser.parameters} == {torch.float32}

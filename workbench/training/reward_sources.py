@@ -113,11 +113,13 @@ class FunctionReward:
         ]
 
     def scores(self, read: Sequence[Any], *, tokens: int) -> Scored:
-        """What the function says of all of them, called once.
+        """What the function says of them, called once for all that this process scores.
 
         Raises:
             RunError: it fails, or does not return one finite number for each answer.
         """
+        if not read:
+            return Scored(torch.zeros(0), {})
         prompts, texts = [p for p, _ in read], [t for _, t in read]
         try:
             found = [float(value) for value in self.function(prompts, texts)]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from workbench.algos.rewards import ended
 from workbench.models.base import Base
-from workbench.models.encoding import Encoded, micro_batches
+from workbench.models.encoding import Encoded, micro_batches, pad_right
 from workbench.models.forward import (
     Batch,
     collate,
@@ -21,6 +21,7 @@ from workbench.models.forward import (
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings
 from workbench.training.reward_sources import RewardSource
+from workbench.training.team import Team
 
 
 class Viewed(NamedTuple):
@@ -31,7 +32,6 @@ class Viewed(NamedTuple):
     values: Tensor
     entropy: Tensor
     response_mask: Tensor
-    tokens: Tensor
 
 
 @dataclass
@@ -104,9 +104,7 @@ def view(
     if values is None:
         zeros = torch.zeros_like(policy.logprobs)
         values = zeros if value is None else value.values(base, batch)
-    return Viewed(
-        policy.logprobs, ref.logprobs, values, policy.entropy, batch.response_mask, batch.tokens
-    )
+    return Viewed(policy.logprobs, ref.logprobs, values, policy.entropy, batch.response_mask)
 
 
 def measure(
@@ -120,20 +118,24 @@ def measure(
     reference: str | None,
     value: ValueModel | None,
     temperature: float,
-    safe_point: Callable[[], None],
+    safe_point: Callable[[int], None],
+    team: Team,
 ) -> Episodes:
     """See every answer with every role, in the micro-batches that training will use first.
 
-    ``scored`` are the same answers as the reward reads them.
+    ``scored`` are the same answers as the reward reads them; ``groups`` this process's
+    micro-batches. Every process of the team hears of all answers.
     """
     base = roles.base
     longest = max(len(r.response) for r in rows)
     wide = torch.promote_types(base.dtype, torch.float32)  # float64 stays exact
     tables = [torch.zeros(len(rows), longest, dtype=wide, device=base.device) for _ in range(4)]
-    mask = torch.zeros(len(rows), longest, dtype=torch.bool, device=base.device)
-    finished = torch.zeros(len(rows), dtype=torch.bool)
+    lengths = torch.tensor([len(r.response) for r in rows], device=base.device)
+    mask = torch.arange(longest, device=base.device) < lengths[:, None]
+    tokens = pad_right([r.response for r in rows], pad=0, device=base.device)
+    finished = ended(tokens, mask, base.eos_ids).cpu()
     for group in groups:
-        safe_point()
+        safe_point(len(group))
         index = list(group)
         batch = collate([rows[i] for i in index], base)
         seen = view(roles, batch, reference=reference, value=value, temperature=temperature)
@@ -141,11 +143,13 @@ def measure(
         parts = (seen.policy_logprobs, seen.ref_logprobs, seen.values, seen.entropy)
         for table, part in zip(tables, parts, strict=True):
             table[index, :width] = part.to(table.dtype)
-        mask[index, :width] = seen.response_mask
-        finished[index] = ended(seen.tokens, seen.response_mask, base.eos_ids).cpu()
-    safe_point()
-    found = reward.scores(scored, tokens=settings.micro_batch_tokens)
-    scores = found.total
+    safe_point(0)
+    mine = team.share(range(len(rows)), [len(row.ids) for row in rows])
+    found = reward.scores([scored[i] for i in mine], tokens=settings.micro_batch_tokens)
+    scores, *shown = (
+        _placed(part, mine, len(rows)) for part in (found.total, *found.parts.values())
+    )
+    team.add(*tables, scores, *shown)
     policy_logprobs, ref_logprobs, values, entropy = tables
     return Episodes(
         list(rows),
@@ -157,16 +161,32 @@ def measure(
         values,
         entropy,
         mask,
-        found.parts,
+        dict(zip(found.parts, shown, strict=True)),
     )
 
 
-def mini_batch_groups(
-    rows: Sequence[Encoded], order: Sequence[int], settings: PPOSettings
-) -> list[list[list[int]]]:
-    """Split shuffled episodes into mini-batches, each into length-sorted micro-batches."""
+def _placed(part: Tensor, mine: Sequence[int], count: int) -> Tensor:
+    """This process's numbers at their places among all, zero elsewhere."""
+    table = torch.zeros(count, dtype=part.dtype)
+    table[list(mine)] = part
+    return table
+
+
+def mini_batch_parts(order: Sequence[int], settings: PPOSettings) -> list[list[int]]:
+    """Split shuffled episodes into mini-batches."""
     count = min(settings.mini_batches, len(order))
-    parts = [list(order[i::count]) for i in range(count)]
+    return [list(order[i::count]) for i in range(count)]
+
+
+def mini_batch_groups(
+    rows: Sequence[Encoded], order: Sequence[int], settings: PPOSettings, team: Team | None = None
+) -> list[list[list[int]]]:
+    """Split each mini-batch's episodes that are this process's into length-sorted micro-batches."""
+    team = team or Team()
+    parts = [
+        team.share(part, [len(rows[i].ids) for i in part])
+        for part in mini_batch_parts(order, settings)
+    ]
     return [
         [
             [part[i] for i in group]
