@@ -2,10 +2,9 @@ from typing import ClassVar
 
 import huggingface_hub
 import pytest
-from transformers import AutoModelForCausalLM
 
-from workbench import cli, verbs
-from workbench.errors import ConfigError, ModelError
+from workbench import verbs
+from workbench.errors import ModelError
 
 from .models.tiny import make_model
 from .training.conftest import make_adapter
@@ -15,29 +14,6 @@ from .training.conftest import make_adapter
 def policy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("policy")
     return make_adapter(folder / "final", make_model(folder / "tiny"), 3)
-
-
-def test_a_policy_is_merged_in_a_child_process(policy, tmp_path):
-    out = verbs.merge(policy, tmp_path / "merged", dtype="float32")
-    assert AutoModelForCausalLM.from_pretrained(str(out)).num_parameters() > 0
-    with pytest.raises(ConfigError, match="exists already") as caught:
-        verbs.merge(policy, out)
-    assert caught.value.fix
-
-
-def test_the_command_line_merges_too(policy, tmp_path, monkeypatch, capsys):
-    asked = []
-    monkeypatch.setattr(verbs, "merge", lambda *a, **k: asked.append((a, k)) or a[1])
-    out = tmp_path / "merged"
-    assert cli.main(["merge", "--model", str(policy), "--out", str(out), "--dtype", "float16"]) == 0
-    assert asked == [((str(policy), out), {"dtype": "float16"})]
-    assert capsys.readouterr().out == f"written: {out}\n"
-
-
-def test_never_into_4_bits(policy, tmp_path):
-    with pytest.raises(ConfigError, match="cannot be merged into nf4") as caught:
-        verbs.merge(policy, tmp_path / "merged", dtype="nf4")
-    assert "bfloat16, float16, float32" in caught.value.fix
 
 
 class Hub:

@@ -157,17 +157,9 @@ def _job_scores(values: dict[str, Any], tell: Callable[[int, int, str], None]) -
     return {"scores": found}
 
 
-def _job_merge(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
-    from workbench.training.merging import merge
-
-    tell(0, 1, "merging")
-    return merge(values["model"], Path(values["out"]), dtype=values["dtype"])
-
-
 JOBS: dict[str, Callable[[dict[str, Any], Callable[[int, int, str], None]], dict[str, Any]]] = {
     "answers": _job_answers,
     "scores": _job_scores,
-    "merge": _job_merge,
 }
 
 if __name__ == "__main__":

@@ -113,11 +113,6 @@ def _add_data(commands: Any) -> None:
     sample.add_argument("--out", required=True, type=Path)
     sample.add_argument("--set", nargs="+", default=[], metavar="k=v")
     sample.set_defaults(run=_sample)
-    whole = commands.add_parser("merge", help="write a policy as one model, without an adapter")
-    whole.add_argument("--model", required=True, help="a run of SFT or PPO, or an adapter")
-    whole.add_argument("--out", required=True, type=Path, help="the folder to write")
-    whole.add_argument("--dtype", default="bfloat16", help="bfloat16, float16 or float32")
-    whole.set_defaults(run=_merge)
     measure = commands.add_parser("evaluate", help="say how good a reward model is, and where")
     measure.add_argument("--reward", required=True, help="the reward model's run")
     measure.add_argument("--data", required=True, help="labelled pairs it was not trained on")
@@ -210,12 +205,6 @@ def _sample(asked: argparse.Namespace) -> None:
     pairs = verbs.sample_pairs(asked.model, asked.data, asked.responses, **_settings(asked.set))
     pairs.save(asked.out)
     print(f"{len(pairs)} prompts with {asked.responses} answers each: {asked.out}")  # noqa: T201
-
-
-def _merge(asked: argparse.Namespace) -> None:
-    from workbench import verbs
-
-    print(f"written: {verbs.merge(asked.model, asked.out, dtype=asked.dtype)}")  # noqa: T201
 
 
 def _evaluate(asked: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from workbench.verbs.launch import (
     train_sft,
 )
 from workbench.verbs.measure import evaluate_reward, learning_curve
-from workbench.verbs.publish import merge, push
+from workbench.verbs.publish import push
 from workbench.verbs.rounds import next_round
 from workbench.verbs.views import browse, compare, label, loss_explorer, quality, report
 from workbench.world.files import sample_dir
@@ -39,7 +39,6 @@ __all__ = [
     "load_pairs",
     "load_prompts",
     "loss_explorer",
-    "merge",
     "next_round",
     "open_run",
     "presets",
