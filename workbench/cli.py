@@ -70,6 +70,7 @@ def _add_training(commands: Any) -> None:
             command.add_argument(
                 "--reward", required=True, help="the reward model's run, or module:function"
             )
+            command.add_argument("--heldout-reward", help="a reward model that only watches")
             command.add_argument("--preset", help=f"settings by name: {', '.join(PRESETS)}")
         command.set_defaults(run=_train, kind=name)
 
@@ -156,10 +157,13 @@ def _train(asked: argparse.Namespace) -> None:
     }
     first = [asked.model, asked.reward] if asked.kind == "ppo" else [asked.model]
     name = str(Path(asked.out).absolute())
+    more = {
+        name: getattr(asked, name)
+        for name in ("heldout_reward", "preset")
+        if getattr(asked, name, None)
+    }
     settings = _settings(asked.set)
-    if asked.kind == "ppo" and asked.preset is not None:
-        settings["preset"] = asked.preset
-    run = verbs_by_kind[asked.kind](*first, asked.data, name=name, **settings)
+    run = verbs_by_kind[asked.kind](*first, asked.data, name=name, **more, **settings)
     if run.status in ("stopped", "failed", "paused"):  # the same command goes on with it
         run.resume()
     run.wait()

@@ -362,6 +362,15 @@ class PPOSettings(RunSettings):
     watch_prompts: int | tuple[Any, ...] = setting(
         8, unit="prompts", low=0, live=True, help="How many fixed prompts; or a list of prompts."
     )
+    keep_best: bool = setting(
+        False, help="final/ is the update with the best held-out score, not the last one."
+    )
+    patience: int = setting(
+        0,
+        unit="updates",
+        low=0,
+        help="Stop when the held-out score has had no new best for so many updates; 0 = off.",
+    )
 
     refused: ClassVar[dict[str, str]] = dict.fromkeys(
         ("top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size"),
@@ -386,6 +395,20 @@ class PPOSettings(RunSettings):
                     where=f"ppo settings: watch_prompts[{number}] = {prompt!r}",
                     fix='give texts, or lists of {"role": ..., "content": ...}',
                 )
+
+    def check_heldout(self, given: bool) -> None:
+        """Refuse settings that go by the held-out score where there is none.
+
+        Raises:
+            ConfigError: ``keep_best`` or ``patience`` without a held-out reward model.
+        """
+        name = "keep_best" if self.keep_best else "patience"
+        if not given and (self.keep_best or self.patience):
+            raise ConfigError(
+                f"{name} goes by the held-out score, and there is none",
+                where=f"{name} = {getattr(self, name)}",
+                fix="give heldout_reward, a reward model that was trained on other pairs",
+            )
 
 
 def _is_prompt(given: Any) -> bool:

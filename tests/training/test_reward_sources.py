@@ -63,7 +63,7 @@ def test_an_ensemble_by_hand(tiny, reward, other, place, reduce):
     torch.testing.assert_close(found.total, expected[reduce])
     torch.testing.assert_close(found.parts["ensemble_std"], gap)
     assert not torch.allclose(one, two)
-    assert not any(p.requires_grad for p in made.roles.parameters("reward1"))
+    assert not any(p.requires_grad for p in made.roles.parameters("reward_1m"))
 
 
 def test_a_run_of_several_members_is_an_ensemble_too(tiny, reward, place):

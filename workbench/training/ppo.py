@@ -52,6 +52,7 @@ from workbench.training.rollout import (
     mini_batch_groups,
     mini_batch_parts,
 )
+from workbench.training.watch import Watch
 
 AUTO_RATES = {"learning_rate": (5e-4, 2e-5), "value_learning_rate": (1e-3, 4e-5)}
 """What auto means at a width of 128, and at one of 4096."""
@@ -66,6 +67,7 @@ def steps(
     *,
     judge: Judge | None = None,
     reference: str | None = None,
+    heldout: str | None = None,
 ) -> Generator[Event, None, None]:
     """Train a policy against a reward model on prompts (message lists).
 
@@ -78,6 +80,7 @@ def steps(
         place: where to write, and who steers.
         judge: a true score to log beside the learned one; the policy never sees it.
         reference: what KL is charged and measured against, where it is not ``model``.
+        heldout: a second reward model, trained on other pairs, to log and to keep the best by.
 
     Raises:
         ModelError: a model cannot be loaded, ``reward`` is not a reward model, or the reference
@@ -85,7 +88,8 @@ def steps(
         DataError: there is no prompt.
         ConfigError: settings that contradict each other.
     """
-    return PPOTrainer(model, reward, prompts, settings, place, judge, reference).run()
+    made = PPOTrainer(model, reward, prompts, settings, place, judge, reference, heldout)
+    return made.run()
 
 
 class PPOTrainer(StepLoop[PPOSettings]):
@@ -100,6 +104,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
         place: Place,
         judge: Judge | None,
         reference: str | None = None,
+        heldout: str | None = None,
     ) -> None:
         resolve(model).check_answers()
         super().__init__(model, settings, place)
@@ -108,6 +113,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
         self.clip_range = settings.clip_range
         self.shaping = Shaping(settings)
         self.reference = self._add_policy(reference)
+        self.watch = Watch(heldout, self.roles, settings)
         self.encoder = Encoder(
             self.base, max_length=settings.max_length, template=settings.chat_template_kwargs
         )
@@ -239,6 +245,8 @@ class PPOTrainer(StepLoop[PPOSettings]):
             "moments": astuple(self.shaping.moments),
             "watch_prompts": self.watch_prompts,
             "rows_at_once": self.rows_at_once,
+            "best": self.watch.best.state(),
+            "total": self.total,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -249,6 +257,8 @@ class PPOTrainer(StepLoop[PPOSettings]):
         self.shaping.moments = RunningMoments(*state["moments"])
         self._watch_these(state["watch_prompts"])
         self.rows_at_once = state["rows_at_once"]
+        self.watch.best.load(state["best"])
+        self.total = state["total"]
 
     def train_step(self) -> StepOutcome:
         """One PPO update; a stop inside it puts everything back as it was before."""
@@ -274,6 +284,8 @@ class PPOTrainer(StepLoop[PPOSettings]):
         with clock.phase("score"):
             groups = [group for part in first for group in part]
             episodes = self._measured(rows, messages, groups)
+        with clock.phase("watch"):
+            watched = self.watch.look(self.step + 1, messages, episodes, self.encoder)
         self.shaping.learn(episodes.scores)
         episodes.rewards_at_end = self.shaping.paid(episodes)
         raw = estimate(episodes, self.settings, kl_coef=self.kl_coef)
@@ -281,6 +293,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
         with clock.phase("optimise"):
             metrics = self._optimise(episodes, estimates, orders)
         metrics |= describe(episodes, raw, self.settings, kl_coef=self.kl_coef)
+        metrics |= watched
         self._steer(metrics, len(rows))
         samples = self._watch(metrics, messages, episodes)
         for name, seconds in clock.seconds.items():
@@ -290,7 +303,21 @@ class PPOTrainer(StepLoop[PPOSettings]):
         metrics["tokens_per_second"] = tokens / clock.seconds["generate"]
         metrics["episode"] = float((self.step + 1) * len(rows))
         metrics["memory/peak_gb"] = peak_memory_gb(self.base.device)
-        return StepOutcome(metrics, samples)
+        return StepOutcome(metrics, samples, self._last_words())
+
+    def _last_words(self) -> tuple[str, ...]:
+        """Whether this update is the last by the held-out score, and which one ``final/`` is."""
+        best, done = self.watch.best, self.step + 1
+        said: list[str] = []
+        if best.waited_too_long(done) and done < self.total:
+            said.append(
+                f"stopped after update {done}: the held-out score was best at {best.step}, "
+                f"{self.settings.patience} updates ago"
+            )
+            self.total = done
+        if self.settings.keep_best and done == self.total:
+            said.append(best.sentence())
+        return tuple(said)
 
     def _measured(
         self,
@@ -515,7 +542,9 @@ class PPOTrainer(StepLoop[PPOSettings]):
 
     def write_final(self, folder: Path) -> None:
         """The policy's adapter; beside it the value model, and the reference if an adapter."""
+        self.watch.best.swap()
         self.roles.save("policy", folder, task="CAUSAL_LM", extra={"kind": "ppo"})
+        self.watch.best.swap()
         if self.reference is not None:
             beside = folder / REFERENCE
             self.roles.save(self.reference, beside, task="CAUSAL_LM", extra={"kind": "sft"})

@@ -239,8 +239,9 @@ class SourceBuilder:
     def _models(self, names: Sequence[str], weight: float) -> ModelReward:
         found: list[Scorer] = []
         for name in names:
-            before = sum(len(scorer.members) for _, scorer in self._scorers)
-            scorer = Scorer.attach(name, self.roles, self.settings, before=before)
+            number = len(self._scorers)
+            role = f"{Scorer.ROLE}_{number}m" if number else Scorer.ROLE  # members add a number
+            scorer = Scorer.attach(name, self.roles, self.settings, role=role)
             self._scorers.append((weight, scorer))
             found.append(scorer)
         called = "-".join(Path(name.removesuffix("/final")).name for name in names)

@@ -75,6 +75,7 @@ def train_ppo(
     judge: str = "auto",
     preset: str | None = None,
     reference: Model | None = None,
+    heldout_reward: Model | None = None,
     **settings: Any,
 ) -> Run:
     """Train a policy against a reward by PPO.
@@ -94,6 +95,8 @@ def train_ppo(
             beside it counts.
         reference: what KL is charged and measured against, where it is not what the policy starts
             from: in a later round, the model before the first one.
+        heldout_reward: a second reward model, trained on other pairs: its score is logged, and
+            ``keep_best`` and ``patience`` go by it. The policy never sees it.
         settings: see ``PPOSettings``.
     """
     checked = PPOSettings.from_dict(preset_settings(preset, settings))
@@ -114,6 +117,7 @@ def train_ppo(
             f"samples_per_prompt = {checked.samples_per_prompt}",
             fix="make batch_size a multiple of samples_per_prompt",
         )
+    checked.check_heldout(heldout_reward is not None)
     rows = [{"prompt": prompt} for prompt in load_prompts(prompts)]
     if judge == "auto":
         judge = "gold" if _on_embedded_base(policy) else "none"
@@ -123,6 +127,9 @@ def train_ppo(
     inputs = {"reward": given.spec, "judge": judge}
     if reference is not None:
         inputs["reference"] = model_name(reference)
+    if heldout_reward is not None:
+        inputs["heldout_reward"] = model_name(heldout_reward)
+        check_reward(inputs["heldout_reward"])
     return _launch("ppo", policy, checked, rows, inputs, name, fresh, given.files)
 
 
@@ -184,6 +191,23 @@ def _on_embedded_base(model: Model) -> bool:
     from workbench.models.source import resolve
 
     return resolve(model_name(model)).reference.startswith("builtin:")
+
+
+def check_reward(reward: str) -> None:
+    """Refuse what is not a reward model, before a process is started for it.
+
+    Raises:
+        ModelError: it is not one.
+    """
+    from workbench.errors import ModelError
+    from workbench.models.source import resolve
+
+    if not resolve(reward).is_reward:
+        raise ModelError(
+            "this is not a reward model that the workbench trained",
+            where=reward,
+            fix="give the run that wb.train_reward returned, or its folder",
+        )
 
 
 def _device(settings: RunSettings) -> str:

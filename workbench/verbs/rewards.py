@@ -21,9 +21,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from workbench.errors import ConfigError, ModelError
+from workbench.errors import ConfigError
 from workbench.runs import Run
-from workbench.verbs.launch import Model, model_name
+from workbench.verbs.launch import Model, check_reward, model_name
 
 LARGEST = 64 * 2**20  # bytes; what is larger is data, to be read where the function runs
 _MODULE_AND_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -78,15 +78,8 @@ def _spec(reward: Any, files: dict[str, bytes]) -> Any:
 
 
 def _model(reward: Model) -> str:
-    from workbench.models.source import resolve
-
     name = model_name(reward)
-    if not resolve(name).is_reward:
-        raise ModelError(
-            "this is not a reward model that the workbench trained",
-            where=name,
-            fix="give the run that wb.train_reward returned, or its folder",
-        )
+    check_reward(name)
     return name
 
 
