@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.cards import PRESETS
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.settings import KINDS, RunSettings
 
@@ -69,8 +70,11 @@ def _add_training(commands: Any) -> None:
             "--set", nargs="+", default=[], metavar="k=v", help=f"settings: {_names(name)}"
         )
         if name == "ppo":
-            command.add_argument("--reward", required=True, help="the reward model's run")
+            command.add_argument(
+                "--reward", required=True, help="the reward model's run, or module:function"
+            )
             command.add_argument("--heldout-reward", help="a reward model that only watches")
+            command.add_argument("--preset", help=f"settings by name: {', '.join(PRESETS)}")
         command.set_defaults(run=_train, kind=name)
 
 
@@ -156,12 +160,15 @@ def _train(asked: argparse.Namespace) -> int:
         "ppo": verbs.train_ppo,
     }
     first = [asked.model, asked.reward] if asked.kind == "ppo" else [asked.model]
-    name, settings = str(Path(asked.out).absolute()), _settings(asked.set)
-    watched = getattr(asked, "heldout_reward", None)
-    more = {"heldout_reward": watched} if watched else {}
+    out, settings = str(Path(asked.out).absolute()), _settings(asked.set)
+    more = {
+        name: getattr(asked, name)
+        for name in ("heldout_reward", "preset")
+        if getattr(asked, name, None)
+    }
 
     def begin() -> Any:
-        return verbs_by_kind[asked.kind](*first, asked.data, name=name, **more, **settings)
+        return verbs_by_kind[asked.kind](*first, asked.data, name=out, **more, **settings)
 
     together.start_all(sys.argv[1:])
     if together.processes() > 1:
