@@ -11,7 +11,16 @@ from workbench.verbs.gold import gold_labels
 from workbench.verbs.launch import finished, open_run, runs, train_ppo, train_reward, train_sft
 from workbench.verbs.measure import evaluate_reward, learning_curve
 from workbench.verbs.rounds import next_round
-from workbench.verbs.views import browse, compare, label, loss_explorer, quality, report
+from workbench.verbs.views import (
+    browse,
+    compare,
+    label,
+    loss_explorer,
+    playground,
+    quality,
+    release,
+    report,
+)
 from workbench.world.files import sample_dir
 from workbench.world.judge import gold_score
 
@@ -32,7 +41,9 @@ __all__ = [
     "loss_explorer",
     "next_round",
     "open_run",
+    "playground",
     "quality",
+    "release",
     "report",
     "runs",
     "sample_dir",

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from workbench.runs import Run
+from workbench.settings import PPOSettings
 from workbench.verbs import batch
 from workbench.verbs.given import as_pairs, load_prompts
-from workbench.verbs.launch import Model, model_name, open_run
+from workbench.verbs.launch import Model, model_name, open_run, short_names
 from workbench.world.grammar import find_request
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from workbench.widgets.comparison import Comparison
     from workbench.widgets.explorer import LossExplorer
     from workbench.widgets.labeller import Labeller
+    from workbench.widgets.playground import Playground
     from workbench.widgets.quality import Quality
 
 
@@ -220,6 +222,57 @@ def compare(
     contest = Contest(rows, batch.column_names(models, best_of))
     desk = Comparison(contest, store, annotator=annotator, seed=seed, keys=keys)
     return _one_desk(desk, store, annotator)
+
+
+def playground(
+    *models: Model,
+    reward: Model | None = None,
+    store: "LabelStore | None" = None,
+    annotator: str = "me",
+    **settings: Any,
+) -> "Playground":
+    """Ask several models one thing at a time, and see each answer grow, with its score and KL.
+
+    The models stay loaded in one worker process, which ends when a run starts, after five idle
+    minutes, or by :func:`release`. With a store, "prefer this one" is a label in it, and a key
+    sends the answers to the labeller.
+
+    Args:
+        models: names, folders or runs.
+        reward: a reward model that scores the answers; it also chooses the best of several.
+        store: where preferences go.
+        annotator: whose they are.
+        settings: response_length, seed, quantization, device as in ``PPOSettings``.
+
+    Raises:
+        ConfigError: no model, or more than fit side by side.
+        ModelError: one of them is no model that answers.
+    """
+    from workbench.models.source import resolve
+    from workbench.runs import worker
+    from workbench.widgets.playground import Playground
+
+    checked = PPOSettings.from_dict(settings)
+    names = [model_name(model) for model in models]
+    for name in names:
+        resolve(name).check_answers()
+    shared = worker.shared()
+    return Playground(
+        dict(zip(short_names(models), names, strict=True)),
+        lambda request, told: shared.ask("play", request, told),
+        stop=shared.stop,
+        reward=None if reward is None else model_name(reward),
+        store=store,
+        annotator=annotator,
+        settings=checked.to_dict(),
+    )
+
+
+def release() -> None:
+    """End the worker behind the playground and free what it holds; a run that starts does too."""
+    from workbench.runs import worker
+
+    worker.release()
 
 
 def quality(pairs: Any, against: Any = None, store: "LabelStore | None" = None) -> "Quality":
