@@ -91,13 +91,14 @@ class Scorer:
         Each row has mean 0 and deviation 1 on the answers its member was measured on. M is 1
         where there is no ensemble.
         """
-        result = torch.zeros(len(self.members), len(rows))
+        wide = torch.promote_types(self.base.dtype, torch.float32)  # float64 stays exact
+        result = torch.zeros(len(self.members), len(rows), dtype=wide)
         for group in micro_batches([len(r.ids) for r in rows], tokens=tokens):
             batch = collate([rows[i] for i in group], self.base)
             for index, member in enumerate(self.members):
                 with self.roles.acting(member.role):
                     raw = sequence_scores(self.base, member.head, batch)
-                result[index, group] = member.normalised(raw).float().cpu()
+                result[index, group] = member.normalised(raw).to(wide).cpu()
         return result
 
     def read(

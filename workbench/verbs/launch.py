@@ -3,17 +3,18 @@
 import ctypes.util
 import shutil
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from workbench import quick
 from workbench.errors import ConfigError
 from workbench.runs import (
     Run,
     RunFolder,
+    Runs,
     attach_or_create,
     device_holder,
-    list_runs,
     runs_root,
     wait_for,
 )
@@ -21,9 +22,6 @@ from workbench.runs import open_run as _open_run
 from workbench.runs.devices import busy
 from workbench.settings import PPOSettings, RewardSettings, RunSettings, SFTSettings
 from workbench.verbs.given import load_examples, load_prompts, training_rows
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 Model = str | Path | Run
 
@@ -214,9 +212,20 @@ def open_run(name_or_path: str | Path) -> Run:
     return _shown(_open_run(name_or_path))
 
 
-def runs() -> "DataFrame":
-    """All runs in a table, oldest first."""
-    return list_runs()
+def runs() -> Runs:
+    """All runs: in a notebook a table to pick from and compare; ``.frame`` is it for programs.
+
+    What a frame can do, this can: ``runs()["name"]``, ``len(runs())``, ``runs().query(…)``.
+    """
+    if Runs.view_factory is None and find_spec("anywidget") is not None:
+        Runs.view_factory = staticmethod(_runs_view)
+    return Runs()
+
+
+def _runs_view(found: Runs) -> Any:
+    from workbench.widgets.runs_view import RunsView
+
+    return RunsView(found)
 
 
 def finished(run: Run) -> Run:
