@@ -97,7 +97,11 @@ class Encoder:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of a response, special tokens left out."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+        return self.text_of(ids).strip()
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """The same with its blanks."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
 def pad_right(rows: Sequence[Sequence[int]], *, pad: int, device: torch.device) -> Tensor:

@@ -154,7 +154,8 @@ def per_token_kl(
     if role is None:
         return [0.0] * len(row.response)
     batch = collate([row], roles.base)
-    return _token_kl(roles, role, start, batch, settings.temperature).float().cpu().tolist()
+    found = _token_kl(roles, role, start, batch, settings.temperature).float().cpu()
+    return [float(value) for value in found]
 
 
 def _token_kl(

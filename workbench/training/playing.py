@@ -146,9 +146,7 @@ class Stage:
             for text in texts
         ]
         usable = [row for row in rows if row is not None]
-        found = iter(
-            scorer.scores(usable, tokens=settings.micro_batch_tokens).tolist() if usable else []
-        )
+        found = iter(scorer.scores(usable, tokens=settings.micro_batch_tokens) if usable else ())
         return [None if row is None else float(next(found)) for row in rows]
 
 
@@ -173,7 +171,7 @@ def pieces(encoder: Encoder, row: list[int]) -> list[str]:
     found: list[str] = []
     before = ""
     for end in range(1, len(row) + 1):
-        now = str(encoder.tokenizer.decode(row[:end], skip_special_tokens=True))
+        now = encoder.text_of(row[:end])
         found.append(now[len(before) :] if now.startswith(before) else now)
         before = now
     return found
