@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from workbench.errors import ConfigError, RunError
-from workbench.runs.jobs import rebuilt, read_request, run_job
+from workbench.runs.jobs import read_request, rebuilt, run_job
 from workbench.runs.process import start_time
 
 from .conftest import until
