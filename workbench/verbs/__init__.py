@@ -2,7 +2,7 @@
 
 Each verb joins the rooms: it reads the data, starts a process, or shows a widget. The notebook's
 own process never loads a model. Imports go down this list: given, launch, batch, gold,
-measure, views, drawing, rounds.
+measure, views, drawing, rounds, reports.
 """
 
 from workbench.verbs.batch import answers, before_and_after, sample_pairs, score
@@ -10,6 +10,7 @@ from workbench.verbs.given import load_examples, load_pairs, load_prompts
 from workbench.verbs.gold import gold_labels
 from workbench.verbs.launch import finished, open_run, runs, train_ppo, train_reward, train_sft
 from workbench.verbs.measure import evaluate_reward, learning_curve
+from workbench.verbs.reports import report
 from workbench.verbs.rounds import next_round
 from workbench.verbs.views import (
     browse,
@@ -19,7 +20,6 @@ from workbench.verbs.views import (
     playground,
     quality,
     release,
-    report,
 )
 from workbench.world.files import sample_dir
 from workbench.world.judge import gold_score

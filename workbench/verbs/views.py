@@ -2,16 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
-from workbench.runs import Run
 from workbench.settings import PPOSettings
 from workbench.verbs import batch
 from workbench.verbs.given import as_pairs, load_prompts
-from workbench.verbs.launch import Model, model_name, open_run, short_names
+from workbench.verbs.launch import Model, model_name, short_names
 from workbench.world.grammar import find_request
 
 if TYPE_CHECKING:
@@ -297,15 +295,3 @@ def quality(pairs: Any, against: Any = None, store: "LabelStore | None" = None) 
         store, pairs = store or pairs, pairs.pairs(ties="keep")
     other = None if against is None else as_pairs(against)
     return Quality(examine(as_pairs(pairs), other, store))
-
-
-def report(run: Run | str, path: str | Path | None = None) -> Path:
-    """Write a run as one self-contained HTML file, and return where."""
-    from workbench.report import write_report
-
-    opened = run if isinstance(run, Run) else open_run(run)
-    target = Path(path) if path is not None else opened.path / "report.html"
-    summary = cast("dict[str, Any]", {"run": opened.name, "state": opened.status})
-    return write_report(
-        target, title=opened.name, runs=[opened.folder], summary=summary, samples=[]
-    )
