@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from workbench.data.session import LabelSession
     from workbench.runs.run import Run
     from workbench.verbs import (
+        analytic_check,
+        best_of_n,
         browse,
         compare,
         evaluate_reward,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
         loss_explorer,
         next_round,
         open_run,
+        overoptimisation,
         playground,
         quality,
         release,
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _VERBS = (
+    "analytic_check",
+    "best_of_n",
     "browse",
     "compare",
     "evaluate_reward",
@@ -58,6 +63,7 @@ _VERBS = (
     "loss_explorer",
     "next_round",
     "open_run",
+    "overoptimisation",
     "playground",
     "quality",
     "release",
@@ -85,6 +91,8 @@ __all__ = [
     "Pair",
     "Pairs",
     "Run",
+    "analytic_check",
+    "best_of_n",
     "browse",
     "compare",
     "evaluate_reward",
@@ -98,6 +106,7 @@ __all__ = [
     "loss_explorer",
     "next_round",
     "open_run",
+    "overoptimisation",
     "playground",
     "quality",
     "release",
