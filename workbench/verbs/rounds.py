@@ -188,12 +188,14 @@ class Round:
                 **{**self._settings(before), **(reward or {})},
             )
         )
+        inputs = policy.config["inputs"]
         made = train_ppo(
             policy,
             learned,
             [row["prompt"] for row in policy.folder.data_rows()],
             name=str(self._place("ppo")),
-            judge=str(policy.config["inputs"].get("judge", "none")),
+            judge=str(inputs.get("judge", "none")),
+            heldout_reward=inputs.get("heldout_reward"),
             reference=str(self.made["reference"]),
             **{**self._settings(policy), **settings},
         )
