@@ -144,7 +144,7 @@ class Playground {
     if (!this.marked || !done || !column.kl.some((value) => value > 0)) return textBlock(arrive(column.text || (column.state === "done" ? "(empty)" : "")));
     const tokens = column.pieces.map((piece, i) => {
       const share = Math.min(1, column.kl[i] / FULL);
-      const mark = h("span", { class: "wbg-token", title: `${column.kl[i].toFixed(3)} nats` }, visible(arrive(piece)));
+      const mark = h("span", { class: "wbg-token", title: `${column.kl[i].toFixed(3)} nats` }, visible(arrive(piece), { edges: false }));
       mark.style.setProperty("--share", share.toFixed(3));
       return mark;
     });
