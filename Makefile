@@ -3,7 +3,7 @@
 #   make demo    the whole loop with no screen, on the embedded model (set-up included)
 #   make lab     JupyterLab on notebooks/
 #   make test    every test that an ordinary machine can run
-#   make bench   what a million pairs cost: import, open, search (about ten minutes)
+#   make bench   a million pairs: import, open, search; keys in JupyterLab (about ten minutes)
 #   make check   style, types, import arrows, notebooks without outputs, sample data as its script makes it
 
 PYTHON ?= python3
@@ -58,7 +58,9 @@ soak: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/soak.py
 
 bench: $(VENV)/.ready-dev
+	$(PY) .ci/chromium.py --install
 	$(PY) tests/benchmarks/data.py
+	$(PY) tests/benchmarks/labelling.py
 
 screenshots: $(VENV)/.ready-dev
 	$(PY) .ci/chromium.py --install

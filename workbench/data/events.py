@@ -102,17 +102,21 @@ class History:
     def add(self, event: Event) -> None:
         """Take in the next event."""
         self.last = event
-        self.people.add(event.annotator)
-        done = self._done.setdefault(event.annotator, [])
-        back = self._taken_back.setdefault(event.annotator, [])
+        who, ident = event.annotator, event.event_id
+        if who not in self.people:
+            self.people.add(who)
+            self._done[who], self._taken_back[who] = [], []
         if event.kind in ACTIONS:
-            self.actions[event.event_id] = event
-            key = (event.item_id, event.annotator, event.repeat)
-            self._by_item.setdefault(key, []).append(event.event_id)
-            done.append(event.event_id)
-            back.clear()
+            self.actions[ident] = event
+            key = (event.item_id, who, event.repeat)
+            if key in self._by_item:
+                self._by_item[key].append(ident)
+            else:
+                self._by_item[key] = [ident]
+            self._done[who].append(ident)
+            self._taken_back[who].clear()
         elif event.kind in ("undo", "redo"):
-            self._turn(event, done, back)
+            self._turn(event, self._done[who], self._taken_back[who])
 
     def _turn(self, event: Event, done: list[str], back: list[str]) -> None:
         named = str(event.payload.get("event"))

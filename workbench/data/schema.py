@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS items (
     label TEXT,
     source TEXT NOT NULL,
     meta TEXT NOT NULL
-) WITHOUT ROWID;
+);
 CREATE TABLE IF NOT EXISTS sides (
     item_id TEXT NOT NULL,
     annotator TEXT NOT NULL,
