@@ -171,6 +171,35 @@ def test_a_store_that_refuses_is_said_and_the_label_is_kept(notebook, kernel_eva
     is_clean(page)
 
 
+def test_a_full_disk_is_said_and_labelling_goes_on_when_there_is_room(
+    notebook, kernel_eval, small_disk
+):
+    desk = DESK.replace('"STORE.sqlite"', f'"{small_disk.path}/full.sqlite"')
+    desk = desk.replace("pairs(40)", 'pairs(40, "good {} " * 2000)')
+    page, root = open_desk(notebook, "full", desk=desk)
+    done = 0
+    while root.locator(".wb-banner").is_hidden():
+        assert done < 40, "512 kB held 40 pairs of 30 kB"
+        page.keyboard.press("1")
+        expect(root.locator(".wbl-status.saved, .wb-banner:visible").first).to_be_visible()
+        done = kernel_eval(page, "len(store.event_list())")
+    banner = root.locator(".wb-banner")
+    expect(banner).to_contain_text("The label was not saved: database or disk is full")
+    expect(banner).to_contain_text("make room on the disk")
+    expect(root.locator(".wbl-foot")).to_contain_text("1 unsaved")
+    expect(root.locator(".wbl-head")).to_contain_text(f"{done} of 40 labelled")
+    page.keyboard.press("2")
+    expect(root.locator(".wbl-status")).to_contain_text("Not taken")
+    small_disk.hold(16_384, "remount")
+    root.get_by_role("button", name="Try again now").click()
+    expect(banner).to_be_hidden()
+    expect(root.locator(".wbl-status")).to_have_text("✓ Left is better · saved")
+    page.keyboard.press("2")
+    expect(root).to_contain_text(f"{done + 2} of 40 labelled")
+    assert kernel_eval(page, CHOICES) == ["left"] * (done + 1) + ["right"]
+    is_clean(page)
+
+
 HOSTILE = r"""
 store = LabelStore("hostile.sqlite")
 bad = "<img src=x onerror='window.__fired=1'><script>window.__fired=1</script>\n[x](javascript:1)"

@@ -128,27 +128,29 @@ class Course:
 
     def _settle(self, touched: dict[tuple[int, str], None]) -> None:
         """Work out anew what holds at these places for these people, and forget them."""
+        tally, plan, overlap = self.tally, self._plan, self._overlap
         for place, who in touched:
-            item_id, kind = self._plan.ids[place], self._plan.kind(place)
+            item_id, kind = plan.ids[place], plan.kinds[place]
             decision = self.history.decision(item_id, who, kind == REPEAT)
             if kind == ITEM:
-                self.tally.vote(item_id, who, decision)
+                tally.vote(item_id, who, decision)
             if who == self._annotator:
                 self._settle_mine(place, decision)
-            if kind == ITEM and self._overlap is not None:
-                self.tally.fill(place, self.tally.other_votes(item_id) >= self._overlap)
+            if kind == ITEM and overlap is not None:
+                tally.fill(place, tally.other_votes(item_id) >= overlap)
             self._set_open(place)
         touched.clear()
 
     def _settle_mine(self, place: int, decision: Event | None) -> None:
-        item_id, kind = self._plan.ids[place], self._plan.kind(place)
+        item_id, kind = self._plan.ids[place], self._plan.kinds[place]
         self.tally.decide(place, decision)
         if kind == REPEAT:
             self.tally.repeat(item_id, decision)
         elif kind == GOLD:
             self.tally.gold(item_id, decision)
-        flag = self.history.mark(item_id, self._annotator, "flag", kind == REPEAT)
-        (self.tally.flagged.discard if flag is None else self.tally.flagged.add)(place)
+        if self.history.marked:
+            flag = self.history.mark(item_id, self._annotator, "flag", kind == REPEAT)
+            (self.tally.flagged.discard if flag is None else self.tally.flagged.add)(place)
 
     def _move(self, event: Event) -> None:
         """Go on after a decision; stay with an item that was marked, go back to one undone."""
@@ -210,5 +212,6 @@ class Course:
                 self._set_open(place)
 
     def _set_open(self, place: int) -> None:
-        closed = (self.tally.decided, self.tally.full, self._away)
-        self.walk.set_open(place, not any(place in each for each in closed))
+        tally = self.tally
+        closed = place in tally.decided or place in tally.full or place in self._away
+        self.walk.set_open(place, not closed)

@@ -95,6 +95,7 @@ class History:
         self.undone: set[str] = set()
         self.last: Event | None = None
         self.people: set[str] = set()
+        self.marked = False  # whether anything was ever flagged or noted
         self._by_item: dict[tuple[str, str, bool], list[str]] = {}  # item, annotator, repeat
         self._done: dict[str, list[str]] = {}  # annotator -> actions that undo would take back
         self._taken_back: dict[str, list[str]] = {}  # annotator -> actions that redo would restore
@@ -108,6 +109,7 @@ class History:
             self._done[who], self._taken_back[who] = [], []
         if event.kind in ACTIONS:
             self.actions[ident] = event
+            self.marked = self.marked or event.kind in MARKS
             key = (event.item_id, who, event.repeat)
             if key in self._by_item:
                 self._by_item[key].append(ident)

@@ -20,8 +20,9 @@ class Share:
 
     def put(self, key: str, holds: bool | None) -> None:
         """Say whether it holds for a key; None takes the key out."""
-        if key in self._holds:
-            self._yes -= self._holds.pop(key)
+        if holds is None and key not in self._holds:
+            return
+        self._yes -= self._holds.pop(key, False)
         if holds is not None:
             self._holds[key] = holds
             self._yes += holds
