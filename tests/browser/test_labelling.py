@@ -2,6 +2,7 @@
 
 import re
 
+from desks import is_clean, take_desk
 from playwright.sync_api import expect
 
 SETUP = """
@@ -27,21 +28,11 @@ KINDS = "store.events()['kind'].tolist()"
 
 def open_desk(notebook, name, *more, desk=DESK):
     page = notebook(SETUP, desk.replace("STORE", name), *more)
-    root = page.locator(".wbl")
-    root.wait_for(state="attached")
-    root.scroll_into_view_if_needed()
-    expect(root.locator(".wbl-prompt")).to_contain_text("question")
-    root.locator(".wbl-question").click()
-    expect(root).to_be_focused()
-    return page, root
+    return page, take_desk(page)
 
 
 def cells(page):
     return page.locator(".jp-Notebook .jp-Cell").count()
-
-
-def is_clean(page):
-    assert page.problems == [] and page.outside == []
 
 
 def test_keys_label_in_order_and_the_notebook_sees_none(notebook, kernel_eval):

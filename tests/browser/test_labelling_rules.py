@@ -2,6 +2,7 @@
 
 import re
 
+from desks import is_clean, take_desk
 from playwright.sync_api import expect
 
 SETUP = """
@@ -31,17 +32,7 @@ desk
 def open_desk(notebook, name, table="pairs(40)", wishes=""):
     desk = DESK.replace("STORE", name).replace("TABLE", table).replace("WISHES", wishes)
     page = notebook(SETUP, desk)
-    root = page.locator(".wbl")
-    root.wait_for(state="attached")
-    root.scroll_into_view_if_needed()
-    expect(root.locator(".wbl-prompt")).to_contain_text("question")
-    root.locator(".wbl-question").click()
-    expect(root).to_be_focused()
-    return page, root
-
-
-def is_clean(page):
-    assert page.problems == [] and page.outside == []
+    return page, take_desk(page)
 
 
 def test_the_strength_is_a_second_key(notebook, kernel_eval):

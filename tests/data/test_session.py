@@ -17,28 +17,7 @@ from workbench.data.session import LabelSession
 from workbench.data.shown import Shown
 from workbench.errors import ConfigError, DataError
 
-
-def table(size: int = 4) -> Pairs:
-    rows = [{"prompt": f"q{n}", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(size)]
-    return load_pairs(rows)
-
-
-def said(shown: Shown | None) -> str:
-    assert shown is not None
-    return shown.prompt[0]["content"]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LabelStore:
-    return LabelStore(tmp_path / "labels.sqlite")
+from .made_sessions import Clock, said, table
 
 
 def test_choices_are_kept_in_the_items_own_terms(store: LabelStore) -> None:
