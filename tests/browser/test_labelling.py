@@ -166,7 +166,7 @@ def test_a_full_disk_is_said_and_labelling_goes_on_when_there_is_room(
     notebook, kernel_eval, small_disk
 ):
     desk = DESK.replace('"STORE.sqlite"', f'"{small_disk.path}/full.sqlite"')
-    desk = desk.replace("pairs(40)", 'pairs(40, "good {} " * 2000)')
+    desk = desk.replace("pairs(40)", 'pairs(40, "good {0} " * 2000)')
     page, root = open_desk(notebook, "full", desk=desk)
     done = 0
     while root.locator(".wb-banner").is_hidden():
