@@ -71,7 +71,7 @@ def test_fifty_keys_as_fast_as_a_program_can(notebook, kernel_eval):
             for (let i = 0; i < 50; i++) press("12tb"[i % 4]);
         }"""
     )
-    expect(root).to_contain_text("50 of 60 labelled")
+    expect(root).to_contain_text("50 of 60 labelled", timeout=30_000)
     wanted = [["left", "right", "tie", "both_bad"][i % 4] for i in range(50)]
     assert kernel_eval(page, CHOICES) == wanted
     assert kernel_eval(page, "[e.item_id for e in store.event_list()] == pairs(60).ids()[:50]")

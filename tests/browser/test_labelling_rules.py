@@ -67,7 +67,7 @@ def test_fifty_labels_with_strength_as_fast_as_a_program_can(notebook, kernel_ev
             for (let i = 0; i < 50; i++) { press("12"[i % 2]); press("123"[i % 3]); }
         }"""
     )
-    expect(root).to_contain_text("50 of 60 labelled")
+    expect(root).to_contain_text("50 of 60 labelled", timeout=30_000)
     wanted = [[["left", "right"][i % 2], i % 3 + 1] for i in range(50)]
     told = "[[e.payload['choice'], e.payload['label']['strength']] for e in store.event_list()]"
     assert kernel_eval(page, told) == wanted
