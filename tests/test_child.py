@@ -263,7 +263,8 @@ def test_a_job_scores_answers(tmp_path, reward):
         settings=KINDS["ppo"](**FEW).to_dict(),
     )
     assert (code, error) == (0, None)
-    assert [type(score) for score in result["scores"]] == [float, float]
+    (scores,) = result["scores"]  # one member
+    assert [type(score) for score in scores] == [float, float]
 
 
 def test_a_job_samples_answers_and_tells_how_far_it_is(tmp_path, tiny):

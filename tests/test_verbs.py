@@ -12,6 +12,7 @@ from workbench import child, verbs
 from workbench.data.labels import LabelStore
 from workbench.data.pairs import Pairs
 from workbench.errors import ConfigError, DataError, ModelError, RunError
+from workbench.models.source import RewardStats
 from workbench.runs import Run, RunFolder, attach_or_create, devices
 from workbench.runs.jsonl import clean
 from workbench.verbs import batch, given, launch
@@ -360,7 +361,9 @@ def test_the_noiseless_judge_stands_beside_the_model_in_the_sample_world(reward,
 def test_probabilities_come_from_raw_scores(reward, monkeypatch):
     """Normalised scores differ by ln 3 / 2 at a deviation of 2: P(chosen) = 3/4, Brier 1/16."""
     stats = json.loads((Path(reward) / "reward.json").read_text())
-    monkeypatch.setattr("workbench.models.source.Source.reward_stats", lambda source: (5.0, 2.0))
+    monkeypatch.setattr(
+        "workbench.models.source.Source.reward_stats", lambda source: RewardStats(5.0, 2.0)
+    )
     monkeypatch.setattr(batch, "score", lambda *a, **k: [math.log(3) / 2 + 7, 7.0])
     found = verbs.evaluate_reward(reward, PAIRS[:1])
     assert found["brier"] == pytest.approx(1 / 16)
@@ -550,9 +553,9 @@ def test_a_reward_model_says_what_to_ask_first(tmp_path, monkeypatch):
 
     def score(reward, prompts, responses):
         asked.append((reward, [prompt[-1]["content"] for prompt in prompts], responses))
-        return scores
+        return [scores]
 
-    monkeypatch.setattr(batch, "score", score)
+    monkeypatch.setattr(batch, "member_scores", score)
     rows = [{"prompt": f"q{n}", "responses": ["b", "c"]} for n in range(3)]
     store = LabelStore(tmp_path / "labels.sqlite")
     desk = verbs.label(rows, store, order="uncertain", reward="my-reward", explore=0.0)
@@ -565,10 +568,64 @@ def test_a_reward_model_says_what_to_ask_first(tmp_path, monkeypatch):
     assert (event.payload["margin"], event.payload["model"]) == (1.0, "my-reward")
 
 
+def test_an_ensemble_asks_first_what_its_members_disagree_about(tmp_path, monkeypatch):
+    """Margins by member: 9 and 7 (mean 8, deviation 1), 3 and -1 (1, 2), 0.2 and 0.2 (0.2, 0).
+
+    The last is the smallest, and the members are of one mind about it: it is a toss-up, and a
+    label would teach them nothing.
+    """
+    members = [[9.0, 0.0, 3.0, 0.0, 0.0, 0.2], [7.0, 0.0, 0.0, 1.0, 0.0, 0.2]]
+    monkeypatch.setattr(batch, "member_scores", lambda *asked: members)
+    rows = [{"prompt": f"q{n}", "responses": ["b", "c"]} for n in range(3)]
+    store = LabelStore(tmp_path / "labels.sqlite")
+    desk = verbs.label(rows, store, order="uncertain", reward="my-reward", explore=0.0)
+    shown = [desk.session.jump(n).prompt[0]["content"] for n in range(3)]
+    assert shown == ["q1", "q0", "q2"]
+    desk.session.jump(0)
+    desk.session.choose("tie")
+    (event,) = store.event_list()
+    assert event.payload["margin"] == pytest.approx(0.5, abs=1e-5)
+
+
+def test_the_mean_of_an_ensemble_and_its_spread(monkeypatch):
+    """Members say 1 and 3, then NaN: mean 2, deviation 1."""
+    found = {"scores": [[1.0, None], [3.0, None]]}
+    monkeypatch.setattr(batch, "run_job", lambda kind, request: found)
+    scores = verbs.score("builtin:tiny-chat", ["a", "b"], ["c", "d"], spread=True)
+    assert (scores.mean[0], scores.spread[0]) == (2.0, 1.0)
+    assert math.isnan(scores.mean[1]) and math.isnan(scores.spread[1])
+    assert verbs.score("builtin:tiny-chat", ["a", "b"], ["c", "d"])[0] == 2.0
+
+
 def test_browsing_takes_whatever_load_pairs_reads():
     browser = verbs.browse(PAIRS)
     assert type(browser).__name__ == "Browser"
     assert type(verbs.browse(verbs.load_pairs(PAIRS))).__name__ == "Browser"
+
+
+def test_the_best_of_several_answers_stands_second(tiny, reward, here):
+    rows = verbs.before_and_after([tiny, tiny], PROMPTS, reward=reward, best_of=6, **SAMPLING)
+    names = [answer["model"] for answer in rows[0]["answers"]]
+    assert names == ["tiny (1)", "tiny (1), best of 6", "tiny (2)"]
+    drawn = verbs.answers([tiny], PROMPTS, responses=6, **SAMPLING)[0]
+    for prompt, row, own in zip(PROMPTS, rows, drawn, strict=True):
+        scores = verbs.score(reward, [prompt] * 6, [answer["text"] for answer in own], **SAMPLING)
+        assert row["answers"][1]["score"] == pytest.approx(max(scores), abs=1e-5)
+    with pytest.raises(ConfigError, match="needs a reward model to choose it"):
+        verbs.before_and_after([tiny], PROMPTS, best_of=2, **SAMPLING)
+
+
+def test_with_a_store_a_comparison_is_judged_blind(tiny, reward, here, tmp_path):
+    store = LabelStore(tmp_path / "labels.sqlite")
+    models = (tiny, f"{tiny.parent}/./{tiny.name}")
+    wishes = {"prompts": PROMPTS, "store": store, "reward": reward, "best_of": 3, **SAMPLING}
+    desk = verbs.compare(*models, annotator="ada", **wishes)
+    assert desk.contest.models == ["tiny (1)", "tiny (1), best of 3", "tiny (2)"]
+    assert desk.contest.measures == ["score"]  # prompts from outside have no gold score
+    assert desk.session.annotator == "ada"
+    first = desk.session.current().token
+    again = verbs.compare(*models, annotator="ada", **wishes)  # the cell is run again
+    assert again.session.current().token == first
 
 
 def test_the_explorer_and_the_comparison_are_widgets(tiny, here):

@@ -201,6 +201,9 @@ class RunSettings(Checked):
         0, unit="steps", low=0, help="A checkpoint every so many steps; 0 = none."
     )
     keep_checkpoints: int = setting(2, low=1, help="How many of the newest checkpoints stay.")
+    max_skipped_steps: int = setting(
+        5, unit="steps", low=0, help="Stop after so many non-finite gradients in a row; 0 = never."
+    )
     gradient_checkpointing: bool = setting(
         False, help="Recompute activations in the backward pass: less memory, a third slower."
     )
@@ -237,6 +240,9 @@ class RewardSettings(RunSettings):
     batch_size: int = setting(32, unit="comparisons", low=1, help="Comparisons in one step.")
     epochs: float = setting(1.0, low=0.0, help="Passes over the data; used where steps is 0.")
     steps: int = setting(0, unit="steps", low=0, help="Optimiser steps; 0 = as epochs say.")
+    members: int = setting(
+        1, unit="members", low=1, high=64, help="Adapters that learn apart and vote: an ensemble."
+    )
     label_smoothing: float = setting(
         0.0, low=0.0, high=0.49, help="Share of labels believed to be flipped."
     )

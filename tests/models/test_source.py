@@ -3,7 +3,7 @@ import json
 import pytest
 
 from workbench.errors import ModelError
-from workbench.models.source import CARD, resolve
+from workbench.models.source import CARD, RewardStats, resolve
 from workbench.world.files import sample_dir
 
 
@@ -80,10 +80,10 @@ def test_a_run_that_trained_every_weight_is_a_base_itself(tmp_path):
 def test_a_reward_model_is_known_by_its_reward_json(tiny, tmp_path):
     folder = adapter(tmp_path / "reward", tiny)
     assert not resolve(str(folder)).is_reward
-    assert resolve(str(folder)).reward_stats() == (0.0, 1.0)
+    assert resolve(str(folder)).reward_stats() == RewardStats(0.0, 1.0)
     (folder / "reward.json").write_text('{"mean": 1.5, "std": 0.25}')
     assert resolve(str(folder)).is_reward
-    assert resolve(str(folder)).reward_stats() == (1.5, 0.25)
+    assert resolve(str(folder)).reward_stats() == RewardStats(1.5, 0.25)
 
 
 def test_a_reward_model_gives_no_answers(tiny, tmp_path):

@@ -7,6 +7,7 @@ from torch.nn.functional import logsigmoid
 from workbench.data.pairs import Pair, choice_rows
 from workbench.errors import DataError
 from workbench.settings import RewardSettings
+from workbench.training import members
 from workbench.training import reward as reward_module
 from workbench.training.comparisons import Judgement, encode_comparisons, items
 from workbench.training.events import Notice
@@ -102,8 +103,9 @@ def test_all_judgements_of_a_comparison_count_as_one_pair(tiny, place):
     rows = [row("y", "a", "b", margin=0.5), *ranked("x", 1, 2, 3)]
     trainer = reward_module.RewardTrainer(str(tiny), rows, settings(batch_size=2), place())
     assert trainer.total == 3
+    (member,) = trainer.members
     with torch.no_grad():
-        pair, ranking = (trainer._score([c]).double() for c in trainer.train)
+        pair, ranking = (member.score([c]).double() for c in member.train)
     a, b, c = ranking
     first = -logsigmoid(pair[0] - pair[1] - 0.5)
     second = -(logsigmoid(a - b) + logsigmoid(a - c) + logsigmoid(b - c)) / 3
@@ -119,7 +121,7 @@ def test_one_sequence_or_several_train_alike(tiny, place, monkeypatch, tokens):
     rows = [r for n, p in enumerate("abcdefgh") for r in ranked(p, *((1, 2, 3, 4)[: 2 + n % 3]))]
     events = {}
     for name, against in (("packed", None), ("separate", "it is only a test")):
-        monkeypatch.setattr(reward_module, "packs", lambda model, why=against: why)
+        monkeypatch.setattr(members, "packs", lambda model, why=against: why)
         changes = {"holdout": 0.25, "evaluate_every": 1, "micro_batch_tokens": tokens}
         events[name] = list(reward_module.steps(str(tiny), rows, settings(**changes), place(name)))
     for one, other in zip(*(metrics(e) for e in events.values()), strict=True):

@@ -103,9 +103,9 @@ def test_the_kl_is_exact_over_the_vocabulary(tiny, temperature, tokens):
 
 def test_scores_are_normalised_and_in_order(reward):
     texts = ["a b", "good", "c d e"]
-    found = evaluation.scores(reward, PROMPTS[:3], texts, settings())
+    (found,) = evaluation.scores(reward, PROMPTS[:3], texts, settings())
     alone = [
-        evaluation.scores(reward, [p], [t], settings())[0]
+        evaluation.scores(reward, [p], [t], settings())[0][0]
         for p, t in zip(PROMPTS[:3], texts, strict=True)
     ]
     assert found == pytest.approx(alone, abs=1e-5)
@@ -119,19 +119,19 @@ def test_scores_are_normalised_and_in_order(reward):
 
 
 def test_an_answer_that_is_too_long_has_no_score(reward):
-    found = evaluation.scores(reward, PROMPTS[:2], [" ".join("a" * 40), "a"], settings())
+    (found,) = evaluation.scores(reward, PROMPTS[:2], [" ".join("a" * 40), "a"], settings())
     assert math.isnan(found[0])
     assert math.isfinite(found[1])
 
 
 def test_nothing_but_too_long_answers_is_no_fault(reward):
-    (found,) = evaluation.scores(reward, PROMPTS[:1], [" ".join("a" * 40)], settings())
+    ((found,),) = evaluation.scores(reward, PROMPTS[:1], [" ".join("a" * 40)], settings())
     assert math.isnan(found)
 
 
 def test_a_conversation_may_be_a_prompt(reward):
     turns = [*user("a"), *assistant("b"), *user("c")]
-    assert len(evaluation.scores(reward, [turns], ["a"], settings())) == 1
+    assert len(evaluation.scores(reward, [turns], ["a"], settings())[0]) == 1
 
 
 def test_what_scores_cannot_answer_and_what_answers_cannot_score(tiny, reward):

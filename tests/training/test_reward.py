@@ -10,8 +10,10 @@ from workbench.errors import DataError
 from workbench.models.forward import collate, sequence_scores
 from workbench.settings import RewardSettings
 from workbench.training import reward as module
+from workbench.training.comparisons import encode_comparisons, split
 from workbench.training.evaluation import scores as evaluate
 from workbench.training.events import Notice, Progress
+from workbench.training.members import accuracy
 
 from ..models.tiny import assistant, load, tiny_settings, user
 from .conftest import Steering, bytes_of, metrics
@@ -54,12 +56,12 @@ def test_the_first_step_by_definition(tiny, place):
     )
     seen = {}
     for at, side in enumerate(("chosen", "rejected")):
-        ids = [c.answers[at].ids for c in trainer.train]
+        ids = [c.answers[at].ids for c in trainer.members[0].train]
         with torch.no_grad():
             seen[side] = torch.stack(
                 [
                     load(tiny).trunk(input_ids=torch.tensor([row])).last_hidden_state[0, -1]
-                    @ trainer.head.weight[0]
+                    @ trainer.members[0].head.weight[0]
                     for row in ids
                 ]
             ).double()
@@ -80,7 +82,7 @@ def test_a_margin_is_what_the_chosen_answer_should_win_by(tiny, place):
         str(tiny), rows, settings(holdout=0.0, batch_size=2, centering=0.0), place()
     )
     with torch.no_grad():
-        judged = trainer._judge(trainer.train)
+        judged = trainer.members[0].judge(trainer.members[0].train)
     expected = -logsigmoid(judged.chosen - judged.rejected - 3.0).mean()
     assert trainer.train_step().metrics["loss"] == pytest.approx(float(expected), abs=1e-6)
 
@@ -93,14 +95,14 @@ def test_label_smoothing_mixes_in_the_swapped_pair(tiny, place):
         place(),
     )
     with torch.no_grad():
-        judged = trainer._judge(trainer.train)
+        judged = trainer.members[0].judge(trainer.members[0].train)
     gap = judged.chosen - judged.rejected
     expected = (-0.8 * logsigmoid(gap) - 0.2 * logsigmoid(-gap)).mean()
     assert trainer.train_step().metrics["loss"] == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_accuracy_counts_a_tie_as_half():
-    assert module.accuracy(torch.tensor([1.0, -1.0, 0.0, 2.0])) == 2.5 / 4
+    assert accuracy(torch.tensor([1.0, -1.0, 0.0, 2.0])) == 2.5 / 4
 
 
 def test_micro_batches_change_no_number(tiny, place):
@@ -119,32 +121,33 @@ def test_no_prompt_is_on_both_sides_of_the_split(tiny, place):
         for i in "xyz"
     ]
     trainer = module.RewardTrainer(str(tiny), twice, settings(holdout=0.3), place())
-    train, held = ({c.group for c in part} for part in (trainer.train, trainer.heldout))
+    (member,) = trainer.members
+    train, held = ({c.group for c in part} for part in (member.train, member.heldout))
     assert not train & held
     assert len(train | held) == len(ROWS)
-    assert len(trainer.train) + len(trainer.heldout) == len(twice)
-    assert 0.3 * 48 <= len(trainer.heldout) < 0.3 * 48 + 3  # whole prompts of 3 pairs
+    assert len(member.train) + len(member.heldout) == len(twice)
+    assert 0.3 * 48 <= len(member.heldout) < 0.3 * 48 + 3  # whole prompts of 3 pairs
 
 
 def test_the_split_is_the_seeds_and_not_the_orders(tiny):
     base = load(tiny)
-    comparisons, _ = module.encode_comparisons(base, ROWS, settings())
-    one = {c.group for c in module.split(comparisons, settings())[1]}
-    other = {c.group for c in module.split(comparisons[::-1], settings())[1]}
+    found, _ = encode_comparisons(base, ROWS, settings())
+    one = {c.group for c in split(found, settings())[1]}
+    other = {c.group for c in split(found[::-1], settings())[1]}
     assert one == other
-    assert one != {c.group for c in module.split(comparisons, settings(seed=1))[1]}
+    assert one != {c.group for c in split(found, settings(seed=1))[1]}
 
 
 @pytest.mark.parametrize(("holdout", "held"), [(0.0, 0), (0.05, 1), (0.5, 8)])
 def test_the_share_that_is_held_out(tiny, holdout, held):
     base = load(tiny)
-    comparisons, _ = module.encode_comparisons(base, ROWS, settings())
-    assert len(module.split(comparisons, settings(holdout=holdout))[1]) == held
+    found, _ = encode_comparisons(base, ROWS, settings())
+    assert len(split(found, settings(holdout=holdout))[1]) == held
 
 
 def test_one_prompt_alone_stays_for_training(tiny):
-    comparisons, _ = module.encode_comparisons(load(tiny), ROWS[:1] * 4, settings())
-    train, held = module.split(comparisons, settings(holdout=0.5))
+    found, _ = encode_comparisons(load(tiny), ROWS[:1] * 4, settings())
+    train, held = split(found, settings(holdout=0.5))
     assert (len(train), len(held)) == (4, 0)
 
 
@@ -163,7 +166,7 @@ def test_scores_read_as_mean_0_and_deviation_1(tiny, place):
     train(tiny, where, holdout=0.0)
     prompts = [row["prompt"] for row in ROWS for _ in "cr"]
     texts = [row[side][0]["content"] for row in ROWS for side in ("chosen", "rejected")]
-    found = evaluate(str(where.folder / "final"), prompts, texts, tiny_settings())
+    (found,) = evaluate(str(where.folder / "final"), prompts, texts, tiny_settings())
     mean = sum(found) / len(found)
     assert mean == pytest.approx(0.0, abs=1e-4)
     assert math.sqrt(sum((x - mean) ** 2 for x in found) / len(found)) == pytest.approx(
@@ -177,9 +180,10 @@ def test_reward_json_holds_what_scores_are_read_with(tiny, place):
     trainer = module.RewardTrainer(str(tiny), ROWS, settings(steps=2), where)
     list(trainer.run())
     told = json.loads((where.folder / "final" / "reward.json").read_text())
-    rows = [row for c in trainer.heldout for row in c.answers]
+    (member,) = trainer.members
+    rows = [row for c in member.heldout for row in c.answers]
     with torch.no_grad(), trainer.roles.acting("reward"):
-        raw = sequence_scores(trainer.base, trainer.head, collate(rows, trainer.base)).double()
+        raw = sequence_scores(trainer.base, member.head, collate(rows, trainer.base)).double()
     assert told == {
         "mean": pytest.approx(float(raw.mean()), abs=1e-6),
         "std": pytest.approx(float(raw.std(correction=0)), abs=1e-6),
@@ -192,16 +196,16 @@ def test_reward_json_holds_what_scores_are_read_with(tiny, place):
 def test_scores_that_are_all_equal_are_not_divided_by_zero(tiny, place):
     trainer = module.RewardTrainer(str(tiny), ROWS, settings(), place())
     with torch.no_grad():
-        trainer.head.weight.zero_()
-    assert trainer.normalisation() == {"mean": 0.0, "std": 1.0, "answers": 8.0}
+        trainer.members[0].head.weight.zero_()
+    assert trainer.members[0].normalisation() == {"mean": 0.0, "std": 1.0, "answers": 8.0}
 
 
 def test_the_head_is_trained_and_starts_from_its_seed(tiny, place):
     trainer = module.RewardTrainer(str(tiny), ROWS, settings(seed=3), place())
     start = torch.randn(1, 64, generator=torch.Generator().manual_seed(3)) / math.sqrt(65)
-    assert torch.equal(trainer.head.weight, start)
+    assert torch.equal(trainer.members[0].head.weight, start)
     trainer.train_step()
-    assert not torch.equal(trainer.head.weight, start)
+    assert not torch.equal(trainer.members[0].head.weight, start)
 
 
 def test_it_goes_on_from_a_reward_model_with_its_head(reward, place):

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 
 from workbench.data.claims import Claims
-from workbench.data.events import DECISIONS, LABELS, Event, History, many_at_once
+from workbench.data.events import DECISIONS, LABELS, QUEUED, Event, History, many_at_once
 from workbench.data.labels import LabelStore
 from workbench.data.plan import GOLD, ITEM, REPEAT, Plan
 from workbench.data.tally import Tally
@@ -61,7 +61,7 @@ class Course:
                 continue
             self.history.add(event)
             touched[place, event.annotator] = None
-            if event.annotator == self._annotator:
+            if event.annotator == self._annotator and event.kind != QUEUED:
                 self._last = event
                 if event.kind in LABELS:
                     self.tally.worked(event.time)

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError, ModelError
+from workbench.models import lora
 from workbench.models.base import Base
 from workbench.models.source import CARD
 from workbench.settings import RunSettings
@@ -148,6 +149,8 @@ class Roles:
     def _settle(self) -> None:
         """Collect the LoRA layers, and set each adapter's requires_grad once."""
         self._layers = [m for m in self.base.model.modules() if isinstance(m, LoraLayer)]
+        for layer in self._layers:
+            lora.settle(layer)
         for name, trainable in self._trainable.items():
             for parameter in self.parameters(name):
                 parameter.requires_grad_(trainable)

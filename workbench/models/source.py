@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,36 @@ from workbench.world.files import builtin
 CARD = "workbench.json"
 #: Within a policy's ``final/``: the adapter that it started from, where there was one.
 REFERENCE = "reference"
+#: Within a reward model's ``final/``: what its scores are read with.
+STATS = "reward.json"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class RewardStats:
+    """What a reward model's ``reward.json`` holds.
+
+    Attributes:
+        mean, std: of the raw scores; (0, 1) where none were measured. Of an ensemble: 0, and the
+            mean of its members' deviations, the raw score that one point of its mean stands for.
+        training_pairs: how many pairs it has learned from; None where that is not known.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+    training_pairs: int | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> "RewardStats":
+        """Those of a folder."""
+        told = _read_json(folder / STATS)
+        pairs = told.get("training_pairs")
+        return cls(float(told["mean"]), float(told["std"]), None if pairs is None else int(pairs))
+
+
+def member_folder(index: int) -> str:
+    """An ensemble member's folder within ``final/``."""
+    return f"member-{index}"
 
 
 @dataclass(frozen=True)
@@ -23,18 +52,25 @@ class Source:
 
     Attributes:
         base: folder or hub id of the full weights.
-        adapter: folder of a PEFT adapter on that base, or None.
+        adapter: folder of a PEFT adapter on that base, or None; of an ensemble its first member.
         reference: the base as a person would write it, e.g. ``builtin:tiny-chat``.
+        members: folders of an ensemble's adapters; empty for anything else.
     """
 
     base: str
     adapter: Path | None
     reference: str
+    members: tuple[Path, ...] = ()
 
     @property
     def is_reward(self) -> bool:
         """Whether the adapter folder holds a reward model (a head and its ``reward.json``)."""
-        return self.adapter is not None and (self.adapter / "reward.json").is_file()
+        return self.adapter is not None and (self.adapter / STATS).is_file()
+
+    @property
+    def judges(self) -> tuple[Path, ...]:
+        """The adapter folders of a reward model: an ensemble's members, or the one there is."""
+        return self.members or (() if self.adapter is None else (self.adapter,))
 
     @property
     def start(self) -> Path | None:
@@ -55,12 +91,11 @@ class Source:
                 fix="give a model that answers: a base, or a run of train_sft or train_ppo",
             )
 
-    def reward_stats(self) -> tuple[float, float]:
-        """Mean and deviation of the raw scores; (0, 1) where none were measured."""
+    def reward_stats(self) -> RewardStats:
+        """What reward.json says; of an ensemble, of its members together."""
         if not self.is_reward or self.adapter is None:
-            return 0.0, 1.0
-        stats = json.loads((self.adapter / "reward.json").read_text())
-        return float(stats["mean"]), float(stats["std"])
+            return RewardStats()
+        return RewardStats.read(self.adapter.parent if self.members else self.adapter)
 
 
 def resolve(model: str) -> Source:
@@ -94,6 +129,9 @@ def resolve(model: str) -> Source:
 def _resolve_folder(folder: Path) -> Source:
     if (folder / "adapter_config.json").is_file():
         return _resolve_adapter(folder)
+    if members := _read_json(folder / STATS).get("members"):
+        folders = tuple(folder / member_folder(index) for index in range(int(members)))
+        return replace(_resolve_folder(folders[0]), members=folders)
     config = _read_json(folder / "config.json")
     if config.get("kind") in KINDS:
         return _resolve_run(folder)

@@ -172,21 +172,23 @@ def scores(
     settings: PPOSettings,
     *,
     tell: Tell = _silent,
-) -> list[float]:
-    """Normalised scores of answers by a trained reward model; NaN where an answer is too long."""
+) -> list[list[float]]:
+    """Normalised scores of answers by each member of a trained reward model.
+
+    Returns:
+        A list for each member of an ensemble, or one; NaN where an answer is too long.
+    """
     make_accelerator(settings)
     scorer = _load_scorer(reward, settings)
     encoder = scorer.encoder(settings)
     rows = [encoder.pair(p, as_response(r)) for p, r in zip(prompts, responses, strict=True)]
     kept = [i for i, row in enumerate(rows) if row is not None]
-    result = [float("nan")] * len(rows)
-    usable = [row for row in rows if row is not None]
-    if usable:
-        values = scorer.scores(usable, tokens=settings.micro_batch_tokens)
-        for index, value in zip(kept, values, strict=True):
-            result[index] = float(value)
+    result = torch.full((len(scorer.members), len(rows)), float("nan"))
+    if kept:
+        usable = [row for row in rows if row is not None]
+        result[:, kept] = scorer.member_scores(usable, tokens=settings.micro_batch_tokens)
     tell(len(rows), len(rows), "scores")
-    return result
+    return [[float(value) for value in own] for own in result]
 
 
 def _load_scorer(reward: str, settings: PPOSettings) -> Scorer:

@@ -1,35 +1,48 @@
-"""The reward model as PPO and scoring see it: an adapter on the same base, or one beside it."""
+"""The reward model as PPO and scoring see it: adapters on the same base, or on one beside it."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from workbench.errors import ModelError
-from workbench.models.base import Base, load_base
+from workbench.models.base import load_base
 from workbench.models.encoding import Encoded, Encoder, Message, micro_batches
 from workbench.models.forward import collate, sequence_scores
 from workbench.models.roles import Roles
-from workbench.models.source import Source, resolve
+from workbench.models.source import RewardStats, Source, resolve
 from workbench.settings import RunSettings
+from workbench.training.members import ROLE, role_of
+
+
+class Scored(NamedTuple):
+    """One member of a reward model: the role it acts in, its head, what its scores are read by."""
+
+    role: str
+    head: nn.Linear
+    stats: RewardStats
+
+    def normalised(self, raw: Tensor) -> Tensor:
+        """Raw scores to mean 0, deviation 1 on the answers they were measured on."""
+        return (raw - self.stats.mean) / self.stats.std
 
 
 class Scorer:
     """Scores answers with a frozen reward model, normalised to mean 0 and deviation 1.
 
     Attributes:
-        shares_base: whether it is an adapter on the base it was given, not a model beside it.
+        members: one, or those of an ensemble.
+        shares_base: whether they are adapters on the base it was given, not on one beside it.
     """
 
-    ROLE = "reward"
+    ROLE = ROLE
+    """The first member's role."""
 
-    def __init__(
-        self, base: Base, roles: Roles, head: nn.Linear, stats: tuple[float, float]
-    ) -> None:
-        self.base, self.roles, self.head = base, roles, head
-        self.mean, self.std = stats
-        self.shares_base = False
+    def __init__(self, roles: Roles, members: Sequence[Scored], *, shares_base: bool) -> None:
+        self.base, self.roles = roles.base, roles
+        self.members = tuple(members)
+        self.shares_base = shares_base
 
     @classmethod
     def attach(cls, reward: str, roles: Roles, settings: RunSettings) -> "Scorer":
@@ -45,31 +58,47 @@ class Scorer:
                 where=reward,
                 fix="give a run of train_reward, or its final/ folder",
             )
-        if source.base == roles.base.source.base:
-            scorer = cls._on(roles, source)
-            scorer.shares_base = True
-            return scorer
-        beside = load_base(source, settings)
-        return cls._on(Roles(beside, settings), source)
+        shares = source.base == roles.base.source.base
+        own = roles if shares else Roles(load_base(source, settings), settings)
+        return cls(own, _attached(own, source), shares_base=shares)
 
-    @classmethod
-    def _on(cls, roles: Roles, source: Source) -> "Scorer":
-        roles.add(cls.ROLE, trainable=False, source=source.adapter)
-        return cls(roles.base, roles, roles.heads[cls.ROLE], source.reward_stats())
+    @property
+    def head(self) -> nn.Linear:
+        """The first member's."""
+        return self.members[0].head
 
-    def normalised(self, raw: Tensor) -> Tensor:
-        """Raw scores to mean 0, deviation 1 on the answers they were measured on."""
-        return (raw - self.mean) / self.std
+    @property
+    def mean(self) -> float:
+        """Of the first member's raw scores."""
+        return self.members[0].stats.mean
+
+    @property
+    def std(self) -> float:
+        """Of the first member's raw scores."""
+        return self.members[0].stats.std
+
+    def scores(self, rows: Sequence[Encoded], *, tokens: int) -> Tensor:
+        """Normalised scores ``(B,)`` of encoded answers (with their EOS), on the CPU.
+
+        Of an ensemble: the mean over its members.
+        """
+        return self.member_scores(rows, tokens=tokens).mean(0)
 
     @torch.no_grad()
-    def scores(self, rows: Sequence[Encoded], *, tokens: int) -> Tensor:
-        """Normalised scores ``(B,)`` of encoded answers (with their EOS), on the CPU."""
-        result = torch.zeros(len(rows))
-        with self.roles.acting(self.ROLE):
-            for group in micro_batches([len(r.ids) for r in rows], tokens=tokens):
-                batch = collate([rows[i] for i in group], self.base)
-                raw = sequence_scores(self.base, self.head, batch)
-                result[group] = self.normalised(raw).float().cpu()
+    def member_scores(self, rows: Sequence[Encoded], *, tokens: int) -> Tensor:
+        """Each member's normalised scores ``(M, B)`` of encoded answers, on the CPU.
+
+        Each row has mean 0 and deviation 1 on the answers its member was measured on. M is 1
+        where there is no ensemble.
+        """
+        wide = torch.promote_types(self.base.dtype, torch.float32)  # float64 stays exact
+        result = torch.zeros(len(self.members), len(rows), dtype=wide)
+        for group in micro_batches([len(r.ids) for r in rows], tokens=tokens):
+            batch = collate([rows[i] for i in group], self.base)
+            for index, member in enumerate(self.members):
+                with self.roles.acting(member.role):
+                    raw = sequence_scores(self.base, member.head, batch)
+                result[index, group] = member.normalised(raw).to(wide).cpu()
         return result
 
     def read(
@@ -110,3 +139,13 @@ class Scorer:
 def as_response(text: str) -> list[dict[str, Any]]:
     """A text as the messages of one response."""
     return [{"role": "assistant", "content": text}]
+
+
+def _attached(roles: Roles, source: Source) -> list[Scored]:
+    """A reward model's adapters and heads, frozen, each in a role of its own."""
+    found: list[Scored] = []
+    for index, folder in enumerate(source.judges):
+        role = role_of(index)
+        roles.add(role, trainable=False, source=folder)
+        found.append(Scored(role, roles.heads[role], RewardStats.read(folder)))
+    return found

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from workbench import quick
-from workbench.errors import DataError
+from workbench.errors import ConfigError, DataError
 from workbench.runs import run_job
 from workbench.settings import PPOSettings
 from workbench.verbs.given import load_prompts
@@ -75,10 +76,73 @@ def _assistant(text: str) -> "Message":
     return {"role": "assistant", "content": text}
 
 
-def score(reward: Model, prompts: Any, responses: Sequence[str], **settings: Any) -> list[float]:
+class Scores(NamedTuple):
+    """Scores with how far the members of an ensemble are apart.
+
+    Attributes:
+        mean: over the members, for each answer; NaN where an answer is too long.
+        spread: the members' standard deviation (of M, not M - 1); 0 where there is one member.
+    """
+
+    mean: list[float]
+    spread: list[float]
+
+
+@overload
+def score(
+    reward: Model,
+    prompts: Any,
+    responses: Sequence[str],
+    *,
+    spread: Literal[False] = False,
+    **settings: Any,
+) -> list[float]: ...
+
+
+@overload
+def score(
+    reward: Model,
+    prompts: Any,
+    responses: Sequence[str],
+    *,
+    spread: Literal[True],
+    **settings: Any,
+) -> Scores: ...
+
+
+def score(
+    reward: Model,
+    prompts: Any,
+    responses: Sequence[str],
+    *,
+    spread: bool = False,
+    **settings: Any,
+) -> list[float] | Scores:
     """Scores of answers by a trained reward model, mean 0 and deviation 1 on SFT answers.
 
-    An answer that fills ``max_length`` has none: NaN.
+    An answer that fills ``max_length`` has none: NaN. Of an ensemble the score is the mean over
+    its members, each of which has deviation 1; the mean's is a little less.
+
+    Args:
+        reward: a run of :func:`train_reward`, or its folder.
+        prompts: what :func:`load_prompts` reads.
+        responses: one for each prompt.
+        spread: return :class:`Scores`: the mean, and how far the members are apart.
+        settings: quantization, dtype, device, max_length as in ``PPOSettings``.
+
+    Raises:
+        DataError: prompts and responses do not pair up.
+    """
+    by_member = member_scores(reward, prompts, responses, **settings)
+    by_answer = list(zip(*by_member, strict=True))
+    mean = [fmean(own) for own in by_answer]
+    return Scores(mean, [deviation(own) for own in by_answer]) if spread else mean
+
+
+def member_scores(
+    reward: Model, prompts: Any, responses: Sequence[str], **settings: Any
+) -> list[list[float]]:
+    """Scores of answers by each member of a reward model; one list where it is no ensemble.
 
     Raises:
         DataError: prompts and responses do not pair up.
@@ -97,7 +161,13 @@ def score(reward: Model, prompts: Any, responses: Sequence[str], **settings: Any
         "settings": PPOSettings.from_dict(settings).to_dict(),
     }
     found = run_job("scores", request)["scores"]
-    return [math.nan if value is None else value for value in found]  # JSON has no NaN
+    return [[math.nan if value is None else value for value in own] for own in found]  # JSON: null
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Standard deviation of all there is (of M, not M - 1); NaN where a value is."""
+    mean = fmean(values)
+    return math.sqrt(fmean((value - mean) ** 2 for value in values))
 
 
 def before_and_after(
@@ -107,13 +177,23 @@ def before_and_after(
     reward: Model | None = None,
     gold: bool = True,
     with_kl: bool = False,
+    best_of: int = 1,
     on_progress: Progress | None = None,
     **settings: Any,
 ) -> list[dict[str, Any]]:
-    """One row a prompt: ``{"prompt", "answers": [{"model", "text", "score", "gold", "kl"}]}``."""
+    """One row a prompt: ``{"prompt", "answers": [{"model", "text", "score", "gold", "kl"}]}``.
+
+    With ``best_of`` above 1 a second column has the best of so many answers of the first model,
+    as the reward model sees them.
+
+    Raises:
+        ConfigError: the best of several answers is asked for, and no reward model to choose it.
+    """
     asked = quick.few(load_prompts(prompts), quick.PROMPTS)
     sampled = answers(models, asked, with_kl=with_kl, on_progress=on_progress, **settings)
-    names = short_names(models)
+    names = column_names(models, best_of)
+    if best_of > 1:
+        sampled.insert(1, _best(models[0], asked, reward, best_of, **settings))
     rows: list[dict[str, Any]] = []
     for index, prompt in enumerate(asked):
         found: list[dict[str, Any]] = []
@@ -126,6 +206,37 @@ def before_and_after(
     if reward is not None:
         _add_scores(rows, reward, **settings)
     return rows
+
+
+def column_names(models: Sequence[Model], best_of: int = 1) -> list[str]:
+    """What the columns of :func:`before_and_after` are called."""
+    names = short_names(models)
+    return [names[0], f"{names[0]}, best of {best_of}", *names[1:]] if best_of > 1 else names
+
+
+def _best(
+    model: Model,
+    prompts: "list[list[Message]]",
+    reward: Model | None,
+    count: int,
+    **settings: Any,
+) -> list[list[dict[str, Any]]]:
+    """Of so many answers to each prompt the one with the highest score, alone in a list."""
+    if reward is None:
+        raise ConfigError(
+            "the best of several answers needs a reward model to choose it",
+            where=f"best_of={count}",
+            fix="give reward=, a run of wb.train_reward",
+        )
+    drawn = answers([model], prompts, responses=count, **settings)[0]
+    flat = [(prompt, row) for prompt, own in zip(prompts, drawn, strict=True) for row in own]
+    found = score(reward, [p for p, _ in flat], [row["text"] for _, row in flat], **settings)
+    known = [-math.inf if math.isnan(value) else value for value in found]
+    best: list[list[dict[str, Any]]] = []
+    for index, own in enumerate(drawn):
+        scores = known[index * count : (index + 1) * count]
+        best.append([own[scores.index(max(scores))]])
+    return best
 
 
 def _gold(prompt: "Sequence[Message]", text: str) -> float:

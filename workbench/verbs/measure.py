@@ -1,12 +1,10 @@
 """How good a reward model is, and what more labels would be worth."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import quick
 from workbench.runs import Run, RunFolder, keep_evaluation
-from workbench.runs.jsonl import read_json
 from workbench.verbs import batch
 from workbench.verbs.given import as_pairs, no_label
 from workbench.verbs.launch import Model, finished, model_name, short_names, train_reward
@@ -14,7 +12,6 @@ from workbench.world.judge import gold_parts
 
 if TYPE_CHECKING:
     from workbench.data.messages import Message
-    from workbench.models.source import Source
     from workbench.widgets.appraisal import RewardReport
     from workbench.widgets.learning import LearningCurve
 
@@ -54,21 +51,13 @@ def evaluate_reward(reward: Model, pairs: Any, **settings: Any) -> "RewardReport
     prompts = [answer.prompt for answer in sheet.answers]
     texts = [answer.text for answer in sheet.answers]
     name = model_name(reward)
-    source = resolve(name)
-    _, std = source.reward_stats()
+    stats = resolve(name).reward_stats()
     scores = batch.score(reward, prompts, texts, **settings)
-    found = appraise(sheet, scores, std=std, gold=_gold_of_all(prompts, texts))
-    report = RewardReport(found, name=short_names([reward])[0], trained_on=_trained_on(source))
+    found = appraise(sheet, scores, std=stats.std, gold=_gold_of_all(prompts, texts))
+    report = RewardReport(found, name=short_names([reward])[0], trained_on=stats.training_pairs)
     if RunFolder(name).exists:
         keep_evaluation(RunFolder(name), sheet.digest, report.saved())
     return report
-
-
-def _trained_on(source: "Source") -> int | None:
-    """Comparisons that a reward model has learned from, where its folder says so."""
-    stats = None if source.adapter is None else read_json(Path(source.adapter) / "reward.json")
-    known = (stats or {}).get("training_pairs")
-    return None if known is None else int(known)
 
 
 def _gold_of_all(prompts: "list[list[Message]]", texts: list[str]) -> list[float] | None:
