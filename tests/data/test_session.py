@@ -39,6 +39,21 @@ def test_choices_are_kept_in_the_items_own_terms(store: LabelStore) -> None:
         session.choose("tie")
 
 
+def test_a_notebook_shows_the_texts_in_order_as_text_and_nothing_else(store: LabelStore) -> None:
+    pairs = load_pairs([{"prompt": "<b>q</b>\ud800", "chosen": "good <i>", "rejected": "x" * 2000}])
+    shown = LabelSession(pairs, store, annotator="ada").current()
+    assert shown is not None
+    told = shown._repr_html_()
+    assert "&lt;b&gt;q&lt;/b&gt;" in told and "good &lt;i&gt;" in told and "<i>" not in told
+    assert told.index("left") < told.index("right") and shown.token not in told
+    good_left = shown.left[0]["content"].startswith("good")
+    assert (told.index("good") < told.index("xxx")) is good_left
+    assert "x" * 999 + "…" in told and "x" * 1000 not in told
+    ranking = load_pairs([{"prompt": "q", "responses": ["a", "b", "c"]}])
+    three = LabelSession(ranking, store, annotator="ada").current()
+    assert three is not None and "answer 3" in three._repr_html_()
+
+
 def test_about_half_of_the_winners_stand_on_the_left(store: LabelStore) -> None:
     session = LabelSession(table(400), store, annotator="ada")
     left = sum(session.jump(n).left[0]["content"].startswith("good") for n in range(400))
