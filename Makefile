@@ -57,6 +57,7 @@ soak: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/labels_kills.py
 	$(PY) tests/benchmarks/soak.py
 	$(PY) tests/benchmarks/rounds.py
+	$(PY) tests/benchmarks/ppo_seeds.py
 
 bench: $(VENV)/.ready-dev
 	$(PY) .ci/chromium.py --install

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from workbench.data.session import LabelSession
     from workbench.runs.run import Run
     from workbench.verbs import (
+        analytic_check,
+        best_of_n,
         browse,
         compare,
         evaluate_reward,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
         loss_explorer,
         next_round,
         open_run,
+        overoptimisation,
         quality,
         report,
         runs,
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _VERBS = (
+    "analytic_check",
+    "best_of_n",
     "browse",
     "compare",
     "evaluate_reward",
@@ -56,6 +61,7 @@ _VERBS = (
     "loss_explorer",
     "next_round",
     "open_run",
+    "overoptimisation",
     "quality",
     "report",
     "runs",
@@ -81,6 +87,8 @@ __all__ = [
     "Pair",
     "Pairs",
     "Run",
+    "analytic_check",
+    "best_of_n",
     "browse",
     "compare",
     "evaluate_reward",
@@ -94,6 +102,7 @@ __all__ = [
     "loss_explorer",
     "next_round",
     "open_run",
+    "overoptimisation",
     "quality",
     "report",
     "runs",

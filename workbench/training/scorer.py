@@ -45,8 +45,12 @@ class Scorer:
         self.shares_base = shares_base
 
     @classmethod
-    def attach(cls, reward: str, roles: Roles, settings: RunSettings) -> "Scorer":
+    def attach(
+        cls, reward: str, roles: Roles, settings: RunSettings, *, role: str = ROLE
+    ) -> "Scorer":
         """Put a trained reward model on a base that is loaded, or load its own beside it.
+
+        ``role`` is its name there: several reward models may stand on one base.
 
         Raises:
             ModelError: what was given is not a trained reward model.
@@ -60,7 +64,7 @@ class Scorer:
             )
         shares = source.base == roles.base.source.base
         own = roles if shares else Roles(load_base(source, settings), settings)
-        return cls(own, _attached(own, source), shares_base=shares)
+        return cls(own, _attached(own, source, role), shares_base=shares)
 
     @property
     def head(self) -> nn.Linear:
@@ -141,11 +145,11 @@ def as_response(text: str) -> list[dict[str, Any]]:
     return [{"role": "assistant", "content": text}]
 
 
-def _attached(roles: Roles, source: Source) -> list[Scored]:
+def _attached(roles: Roles, source: Source, first: str) -> list[Scored]:
     """A reward model's adapters and heads, frozen, each in a role of its own."""
     found: list[Scored] = []
     for index, folder in enumerate(source.judges):
-        role = role_of(index)
+        role = role_of(index, first)
         roles.add(role, trainable=False, source=folder)
         found.append(Scored(role, roles.heads[role], RewardStats.read(folder)))
     return found
