@@ -109,9 +109,10 @@ def _flat_values(row: Row) -> Iterator[tuple[str, Any]]:
             continue
         if found[2] is not None or not isinstance(value, list):
             value = [value]
-        states = row.get(f"{found[1]}.responses.status")
+        given_states = row.get(f"{found[1]}.responses.status")
+        states = cast("list[Any]", given_states) if isinstance(given_states, list) else []
         for place, given in enumerate(cast("list[Any]", value)):
-            state = states[place] if isinstance(states, list) and place < len(states) else None
+            state = states[place] if place < len(states) else None
             if given is not None and state not in _UNDECIDED:
                 yield found[1], given
 
