@@ -78,7 +78,8 @@ def failures(figures: dict) -> list[str]:
 def table(figures: dict) -> str:
     """The README's table."""
     rows = [(f"seed {run['seed']}", run) for run in figures["seeds"]]
-    rows.append(("**mean**", means(figures["seeds"])))
+    if len(rows) > 1:
+        rows.append(("**mean**", means(figures["seeds"])))
     lines = [
         "| true score on held-out prompts | SFT | round one | control: as many updates, no new "
         "labels | round two | KL to SFT, nats | new labels that the first reward model had right |",
