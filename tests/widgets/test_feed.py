@@ -184,6 +184,21 @@ def test_commands_are_asked_then_done_and_settings_follow(folder, writer):
     assert (kl_coef["start"], kl_coef["value"], kl_coef["unit"]) == (0.05, 0.2, "reward/nat")
 
 
+def test_a_rate_that_says_auto_is_shown_once_the_process_has_told_it(folder, writer):
+    feed = feed_of(folder)
+    given = feed.config["settings"]
+    given["learning_rate"], given["watch_prompts"] = "auto", 8
+
+    def rates():
+        return [row["start"] for row in feed.settings() if row["name"] == "learning_rate"]
+
+    assert rates() == []  # nothing that a slider could hold
+    folder.add_to_config(resolved={"learning_rate": 5e-4})
+    feed.config = {**folder.config(), "settings": given}
+    assert rates() == [5e-4]
+    assert "watch_prompts" not in {row["name"] for row in feed.settings()}
+
+
 def test_a_refused_command_says_why(folder, writer):
     number = ask(folder, "save")
     writer.record(id=number, kind="refused", command="save", message="no room")

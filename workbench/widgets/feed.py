@@ -257,17 +257,25 @@ class RunFeed:
         made = KINDS.get(self.kind)
         if made is None:
             return []
-        given = self.config.get("settings", {})
         now = {change["name"]: change["value"] for change in self.changes()}
-        return [
-            {
-                **{key: row[key] for key in ("name", "unit", "low", "high", "help")},
-                "start": given.get(row["name"], row["default"]),
-                "value": now.get(row["name"], given.get(row["name"], row["default"])),
-            }
-            for row in made.table()
-            if row["live"]
-        ]
+        found: list[dict[str, Any]] = []
+        for row in made.table():
+            start, value = self._start(row), now.get(row["name"])
+            if not row["live"] or not isinstance(start, float):
+                continue  # a slider holds a number
+            kept = {key: row[key] for key in ("name", "unit", "low", "high", "help")}
+            usable = isinstance(value, int | float)
+            found.append({**kept, "start": start, "value": value if usable else start})
+        return found
+
+    def _start(self, row: dict[str, Any]) -> Any:
+        """What a setting was at first; what the process made of it where it says auto."""
+        start = self.config.get("settings", {}).get(row["name"], row["default"])
+        if start != "auto":
+            return start
+        if "resolved" not in self.config:
+            self.config = self.folder.config()
+        return self.config.get("resolved", {}).get(row["name"])
 
 
 def _size(path: Path) -> int:
