@@ -99,6 +99,15 @@ def test_time_taken_leaves_out_the_time_it_lay_dead(folder):
     assert status["seconds"] == pytest.approx(2 + 2 + 20 * 2 + 2)  # the gap counts as 20 steps
 
 
+def test_where_the_time_and_the_memory_go_is_told(folder, writer):
+    assert feed_of(folder).status()["phases"] == {} and feed_of(folder).status()["memory"] is None
+    for step, seconds in enumerate([9.0, *[2.0] * 10], start=1):  # the first is ten steps ago
+        figures = {"time/generate": seconds, "time/step": 2 * seconds, "memory/peak_gb": step / 2}
+        writer(made_runs.Progress(step, 20, figures))
+    status = feed_of(folder).status()
+    assert status["phases"] == {"generate": 2.0, "step": 4.0} and status["memory"] == 5.5
+
+
 def test_a_failed_run_tells_why_and_where_it_would_go_on(tmp_path):
     status = feed_of(made_runs.failed_run(tmp_path / "broken")).status()
     assert status["state"] == "failed" and status["step"] == 23 and status["checkpoint"] == 20
