@@ -174,22 +174,23 @@ def shuffled_episodes(count: int, settings: PPOSettings, generator: torch.Genera
     The samples of one prompt stay together, so that they can share its forward, where that still
     leaves every mini-batch at least one prompt.
     """
-    samples = settings.samples_per_prompt
-    if count % samples or count // samples < settings.mini_batches:
-        samples = 1
+    samples = _together(count, settings)
     first = shuffled(count // samples, generator)
     return [i * samples + sample for i in first for sample in range(samples)]
 
 
+def _together(count: int, settings: PPOSettings) -> int:
+    """How many episodes stay in one mini-batch: a prompt's samples, or each by itself."""
+    samples = settings.samples_per_prompt
+    return 1 if count % samples or count // samples < settings.mini_batches else samples
+
+
 def mini_batch_parts(order: Sequence[int], settings: PPOSettings) -> list[list[int]]:
-    """Split shuffled episodes into mini-batches, of one size give or take an episode."""
+    """Split shuffled episodes into mini-batches, of one size give or take a prompt's samples."""
     count = min(settings.mini_batches, len(order))
-    small, larger = divmod(len(order), count)
-    found: list[list[int]] = []
-    for number in range(count):
-        done = sum(map(len, found))
-        found.append(list(order[done : done + small + (number < larger)]))
-    return found
+    samples = _together(len(order), settings)
+    units = [order[i : i + samples] for i in range(0, len(order), samples)]
+    return [[i for unit in units[part::count] for i in unit] for part in range(count)]
 
 
 def mini_batch_groups(
