@@ -14,6 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
+from transformers.models.llama import modeling_llama
 
 from tests.models.tiny import assistant, make_model, tiny_settings, user
 from tests.training.conftest import make_adapter
@@ -23,6 +24,15 @@ from workbench.settings import KINDS
 from workbench.training import members, ppo, reward  # noqa: F401  (loaded once, before the forks)
 
 STEPS = 20
+
+
+def exact_norm(self: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """transformers' norm without its detour over float32, whose rounding 1e-16 can tip."""
+    scale = torch.rsqrt(hidden.square().mean(-1, keepdim=True) + self.variance_epsilon)
+    return self.weight * (hidden * scale)
+
+
+modeling_llama.LlamaRMSNorm.forward = exact_norm
 
 
 def create(home: Path, kind: str, name: str, **changes: Any) -> RunFolder:
