@@ -48,7 +48,7 @@ class Judged(NamedTuple):
 class Scoring(NamedTuple):
     """How comparisons go through the base: their scores, and the tokens that takes."""
 
-    scores: Callable[[Base, nn.Linear, Sequence[Sequences]], Tensor]
+    scores: Callable[[Base, nn.Linear | None, Sequence[Sequences]], Tensor]
     tokens: Callable[[Sequences], int]
 
 
@@ -92,15 +92,15 @@ class Member:
         self.role, self.roles, self.scoring = role_of(index), roles, scoring
         self.settings = settings.changed(seed=settings.seed + index)
         roles.add(self.role, trainable=True, source=source, seed=self.settings.seed)
-        if self.role not in roles.heads:
-            roles.add_head(self.role, trainable=True, seed=self.settings.seed)
-        self.head = roles.heads[self.role]
+        if not roles.has_head(self.role):
+            roles.draw_head(self.role, seed=self.settings.seed)
+        self.head = roles.heads.get(self.role)
         self.train, self.heldout = split(comparisons, self.settings)
 
     def make_optimiser(self, total_steps: int) -> None:
         """AdamW over its own weights; clipping and skipping are its own too."""
         self.optimiser = Optimiser(
-            {self.role: [*self.roles.parameters(self.role), *self.head.parameters()]},
+            {self.role: self.roles.weights(self.role)},
             self.settings,
             rates={self.role: self.settings.learning_rate},
             total_steps=total_steps,

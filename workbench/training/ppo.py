@@ -87,8 +87,7 @@ class PPOTrainer(StepLoop):
             self.base, max_length=settings.max_length, template=settings.chat_template_kwargs
         )
         self.reading = self.scorer.encoder(settings)
-        if not self.scorer.shares_base:
-            self.notices += self.scorer.base.notices
+        self.notices += self.scorer.notices
         self.prompts = self._encode(prompts)
         self.messages = list(prompts)
         self.total = settings.steps
@@ -97,6 +96,7 @@ class PPOTrainer(StepLoop):
 
     def _add_policy(self) -> str | None:
         """The policy adapter; returns the reference's role (None = adapters off)."""
+        self.base.check_answers()
         source, seed = self.base.source, self.settings.seed
         if source.adapter is None:
             self.roles.add("policy", trainable=True, seed=seed)

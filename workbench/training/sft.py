@@ -60,6 +60,7 @@ class SFTTrainer(StepLoop):
                 fix="set lora_rank above 0 to go on from the adapter, or merge it into its base",
             )
         super().__init__(model, settings, place)
+        self.base.check_answers()
         self.settings = settings
         self.examples, notices = encode_examples(self.base, rows, settings)
         self.notices += notices

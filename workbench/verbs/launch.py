@@ -174,11 +174,11 @@ def _check_reward(reward: str) -> None:
     from workbench.errors import ModelError
     from workbench.models.source import resolve
 
-    if not resolve(reward).is_reward:
+    if not resolve(reward).may_score:
         raise ModelError(
-            "this is not a reward model that the workbench trained",
+            "this is not a reward model",
             where=reward,
-            fix="give the run that wb.train_reward returned, or its folder",
+            fix="give the run that wb.train_reward returned, or a sequence classifier of one label",
         )
 
 
