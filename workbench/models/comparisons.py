@@ -62,8 +62,8 @@ def _by_own_head(base: Base, ids: Tensor, mask: Tensor) -> Tensor:
     given = {"input_ids": ids, "attention_mask": mask.long()}
     if int(getattr(base.model.config, "type_vocab_size", 0) or 0) > 1:
         ends = (ids == base.tokenizer.sep_token_id).long()
-        after = (ends.cumsum(1) - ends > 0) & mask  # the answer stands behind the first end
-        given["token_type_ids"] = after.long()
+        after = (ends.cumsum(1) - ends).gt(0)  # the answer stands behind the first end
+        given["token_type_ids"] = (after & mask).long()
     return base.model(**given).logits[:, 0]
 
 
