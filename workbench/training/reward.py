@@ -22,6 +22,8 @@ from workbench.training.measure import Clock, peak_memory_gb
 from workbench.training.members import Judged, Member, Optimisers, accuracy, how_scored
 
 Metrics = dict[str, float | None]
+ENOUGH = 2000
+"""Pairs that it takes for a reward model to do better than none."""
 
 
 def steps(
@@ -48,11 +50,20 @@ class RewardTrainer(StepLoop):
         scoring, told = how_scored(self.base)
         self.notices += [*notices, *told]
         source = self.base.source
-        starts = source.members or (source.adapter,)
+        folders, start = source.judges or (None,), self._start()
         self.members = [
-            Member(index, self.roles, scoring, comparisons, settings, starts[index % len(starts)])
+            Member(
+                index,
+                self.roles,
+                scoring,
+                comparisons,
+                settings,
+                folders[index % len(folders)],
+                start,
+            )
             for index in range(settings.members)
         ]
+        self._warn_if_few()
         self.total = steps_for(
             len(self.members[0].train),
             settings.batch_size,
@@ -63,6 +74,26 @@ class RewardTrainer(StepLoop):
             member.make_optimiser(self.total)
         own = [member.optimiser for member in self.members]
         self.optimiser = own[0] if len(own) == 1 else Optimisers(own)
+
+    def _start(self) -> str | None:
+        """The role in which the model samples that this one starts from, where it shall."""
+        source = self.base.source
+        if self.settings.normalise == "pairs":
+            return None
+        self.base.check_answers()
+        source.check_answers()
+        if source.adapter is None:
+            return None
+        self.roles.add("start", trainable=False, source=source.adapter)
+        return "start"
+
+    def _warn_if_few(self) -> None:
+        pairs = self.members[0].pairs()["training_pairs"]
+        if pairs < ENOUGH:
+            self.notices.append(
+                f"{pairs:,} pairs to learn from: below about {ENOUGH:,} a reward model may serve "
+                "PPO no better than none (Gao et al. 2022); wb.learning_curve says what more bring"
+            )
 
     def set_live(self, name: str, value: Any) -> None:
         """The learning rate is the only one."""
@@ -89,8 +120,40 @@ class RewardTrainer(StepLoop):
         metrics["pairs_per_second"] = pairs / seconds
         metrics["memory/peak_gb"] = peak_memory_gb(self.base.device)
         if self._evaluation_due():
-            metrics |= mean_of([member.evaluate() for member in self.members if member.heldout])
-        return StepOutcome(metrics)
+            metrics |= self._evaluate()
+        return StepOutcome(metrics, notices=self._out_of_patience())
+
+    def _evaluate(self) -> Metrics:
+        """Held-out figures, mean over the members; each remembers when it did best."""
+        found: list[Metrics] = []
+        for member in self.members:
+            if member.heldout:
+                figures = member.evaluate()
+                member.note(self.step + 1, figures)
+                found.append({**figures})
+        return mean_of(found)
+
+    def _out_of_patience(self) -> tuple[str, ...]:
+        """End the run where no member's held-out loss has become lower for too long."""
+        if self.step + 1 == self.total or not all(member.spent for member in self.members):
+            return ()
+        asked, self.total = self.total, self.step + 1
+        return (
+            f"stopped at step {self.total} of {asked}: the held-out loss was not lower than before "
+            f"in {self.settings.patience} evaluations",
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Weights and optimisers, and the weights that did best so far."""
+        return {**super().state(), "memory": [member.memory() for member in self.members]}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back :meth:`state`."""
+        super().load(state)
+        for member, memory in zip(self.members, state["memory"], strict=True):
+            member.remember(memory)
+        if all(member.spent for member in self.members):
+            self.total = self.step
 
     def _gradients(self, member: Member) -> Metrics:
         """Gradients of a member's batch, gathered over its micro-batches; its statistics."""
@@ -128,7 +191,11 @@ class RewardTrainer(StepLoop):
         (folder / "reward.json").write_text(json.dumps(told, indent=2) + "\n")
 
     def _write_member(self, member: Member, folder: Path) -> dict[str, float]:
+        member.take_best()
         stats = {**member.normalisation(), **member.pairs()}
+        if member.best is not None and self.settings.keep_best:
+            stats["step"] = member.best.step
+            stats |= {name.replace("/", "_"): v for name, v in member.best.figures.items()}
         self.roles.save(member.role, folder, task="SEQ_CLS", extra={"kind": "reward"})
         (folder / "reward.json").write_text(json.dumps(stats, indent=2) + "\n")
         return stats

@@ -60,7 +60,9 @@ def train_reward(
         DataError: no pair has a label to learn from.
     """
     checked = RewardSettings.from_dict(settings)
-    return _launch("reward", model, checked, training_rows(pairs), {}, name, fresh)
+    return _launch(
+        "reward", model, checked, training_rows(pairs, ties=checked.ties), {}, name, fresh
+    )
 
 
 def train_ppo(
