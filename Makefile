@@ -56,6 +56,7 @@ soak: $(VENV)/.ready-dev
 	$(PY) -m pytest -m slow --timeout 7200 $(ARGS)
 	$(PY) tests/benchmarks/labels_kills.py
 	$(PY) tests/benchmarks/soak.py
+	$(PY) tests/benchmarks/rounds.py
 
 bench: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/data.py

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,7 +23,7 @@ if str(HERE.parent) not in sys.path:  # run as a script, before anything is inst
 
 from workbench.world.dice import Dice  # noqa: E402
 from workbench.world.grammar import KINDS, ListSubject, Request, requests  # noqa: E402
-from workbench.world.judge import gold_score  # noqa: E402
+from workbench.world.judge import TAU, gold_score, slip_chance  # noqa: E402
 from workbench.world.mix import draw_answer, draw_degenerate, draw_slip, draw_with_choice  # noqa: E402
 from workbench.world.prose import write_text  # noqa: E402
 
@@ -39,7 +38,6 @@ KIND_SHARES = {"explain": 0.33, "list": 0.25, "self": 0.16, "harm": 0.26}  # of 
 DEGENERATE = 0.045  # share of pairs in which one side is degenerate
 WRONG_KEPT = 0.05  # of the answers with a wrong fact: a labeller is not asked to look facts up
 SMALLEST_MARGIN = 0.12  # a person could not tell smaller differences in gold apart
-TAU = 0.115  # temperature of the labeller: P(flip) = sigmoid(-margin / TAU)
 
 Row = dict[str, Any]
 
@@ -92,18 +90,13 @@ class PairMaker:
                 return answer
 
 
-def flip_chance(margin: float) -> float:
-    """The chance that the labeller gets a pair wrong, sigmoid(-margin / TAU)."""
-    return 1 / (1 + math.exp(margin / TAU))
-
-
 def labelled(maker: PairMaker) -> Row:
     """Draw one pair and let the noisy labeller judge it."""
     request, better, worse = maker.draw()
     margin = gold_score(request.text, better) - gold_score(request.text, worse)
     if margin < 0:
         better, worse = worse, better
-    if maker.dice.chance(flip_chance(abs(margin))):
+    if maker.dice.chance(slip_chance(abs(margin))):
         better, worse = worse, better
     return {"instruction": request.text, "chosen": better, "rejected": worse}
 

@@ -67,3 +67,21 @@ def test_labelling_keeps_both_of_its_parts(bench, tmp_path):
     told = readme.read_text()
     assert "| 23.4 ms | < 100 ms |" in told and "of 4,658 | 0 | 0 |" in told
     assert told.startswith("before\n") and told.endswith("after\n") and "OLD" not in told
+
+
+def test_a_second_round_is_held_to_its_control_and_its_kl(bench):
+    import rounds
+
+    names = ("sft", "first", "control", "second")
+    run = {f"{what}_{name}": 0.5 for what in ("gold", "kl") for name in names}
+    run |= {"seed": 0, "labelled": 9, "old_agrees": 0.75}
+    good = {**run, "gold_second": 0.6}
+    assert rounds.failures({"seeds": [good, {**good, "gold_second": 0.47}]}) == []  # mean 0.535
+    low = [good, {**good, "gold_second": 0.45}]  # mean 0.525, not 0.03 above
+    assert rounds.failures({"seeds": low}) == ["round two is not 0.03 above the control"]
+    far = rounds.failures({"seeds": [{**good, "kl_second": 5.1}]})
+    assert far == ["round two is further than 5.0 nats from the SFT model"]
+    about = {"machine": "m", "python": "3", "commit": "c", "date": "d"}
+    assert "| **mean** | 0.500 | 0.500 | 0.500 | 0.535 |" in rounds.table(
+        {"about": about, "seeds": [good, {**good, "gold_second": 0.47}]}
+    )

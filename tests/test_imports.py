@@ -136,3 +136,9 @@ def test_an_arrow_against_the_way_is_reported(tmp_path):
     assert said.returncode == 1
     missed = [arrow for _, arrow in BREAKS.values() if arrow not in said.stdout]
     assert missed == []
+
+
+def test_no_submodule_hides_a_verb():
+    code = "import workbench as wb, workbench.runs, workbench.report; print(wb.runs, wb.report)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.startswith("<function runs") and "<function report" in told.stdout

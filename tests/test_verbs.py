@@ -603,6 +603,31 @@ def test_browsing_takes_whatever_load_pairs_reads():
     assert type(verbs.browse(verbs.load_pairs(PAIRS))).__name__ == "Browser"
 
 
+def test_the_best_of_several_answers_stands_second(tiny, reward, here):
+    rows = verbs.before_and_after([tiny, tiny], PROMPTS, reward=reward, best_of=6, **SAMPLING)
+    names = [answer["model"] for answer in rows[0]["answers"]]
+    assert names == ["tiny (1)", "tiny (1), best of 6", "tiny (2)"]
+    drawn = verbs.answers([tiny], PROMPTS, responses=6, **SAMPLING)[0]
+    for prompt, row, own in zip(PROMPTS, rows, drawn, strict=True):
+        scores = verbs.score(reward, [prompt] * 6, [answer["text"] for answer in own], **SAMPLING)
+        assert row["answers"][1]["score"] == pytest.approx(max(scores), abs=1e-5)
+    with pytest.raises(ConfigError, match="needs a reward model to choose it"):
+        verbs.before_and_after([tiny], PROMPTS, best_of=2, **SAMPLING)
+
+
+def test_with_a_store_a_comparison_is_judged_blind(tiny, reward, here, tmp_path):
+    store = LabelStore(tmp_path / "labels.sqlite")
+    models = (tiny, f"{tiny.parent}/./{tiny.name}")
+    wishes = {"prompts": PROMPTS, "store": store, "reward": reward, "best_of": 3, **SAMPLING}
+    desk = verbs.compare(*models, annotator="ada", **wishes)
+    assert desk.contest.models == ["tiny (1)", "tiny (1), best of 3", "tiny (2)"]
+    assert desk.contest.measures == ["score"]  # prompts from outside have no gold score
+    assert desk.session.annotator == "ada"
+    first = desk.session.current().token
+    again = verbs.compare(*models, annotator="ada", **wishes)  # the cell is run again
+    assert again.session.current().token == first
+
+
 def test_the_explorer_and_the_comparison_are_widgets(tiny, here):
     assert type(verbs.loss_explorer()).__name__ == "LossExplorer"
     view = verbs.compare(tiny, tiny, prompts=PROMPTS, gold=False, **SAMPLING)

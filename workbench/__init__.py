@@ -5,7 +5,9 @@
 Nothing heavy is imported here: each name is loaded when it is first used.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
         browse,
         compare,
         evaluate_reward,
+        gold_labels,
         gold_score,
         label,
         learning_curve,
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
         load_pairs,
         load_prompts,
         loss_explorer,
+        next_round,
         open_run,
         quality,
         report,
@@ -42,6 +46,7 @@ _VERBS = (
     "browse",
     "compare",
     "evaluate_reward",
+    "gold_labels",
     "gold_score",
     "label",
     "learning_curve",
@@ -49,6 +54,7 @@ _VERBS = (
     "load_pairs",
     "load_prompts",
     "loss_explorer",
+    "next_round",
     "open_run",
     "quality",
     "report",
@@ -78,6 +84,7 @@ __all__ = [
     "browse",
     "compare",
     "evaluate_reward",
+    "gold_labels",
     "gold_score",
     "label",
     "learning_curve",
@@ -85,6 +92,7 @@ __all__ = [
     "load_pairs",
     "load_prompts",
     "loss_explorer",
+    "next_round",
     "open_run",
     "quality",
     "report",
@@ -104,6 +112,17 @@ def __getattr__(name: str) -> Any:
         globals()[name] = value
         return value
     raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+
+
+class _Package(ModuleType):
+    """Python sets a submodule on its package; one that is called as a verb must not hide it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _VERBS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

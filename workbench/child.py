@@ -91,7 +91,8 @@ def _trainer(
     inputs = config["inputs"]
     judge = gold_score if inputs.get("judge") == "gold" else None
     prompts = [row["prompt"] for row in rows]
-    return ppo.steps(model, str(inputs["reward"]), prompts, settings, place, judge=judge)
+    reward, reference = str(inputs["reward"]), inputs.get("reference")
+    return ppo.steps(model, reward, prompts, settings, place, judge=judge, reference=reference)
 
 
 def hardware() -> dict[str, Any]:

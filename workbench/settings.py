@@ -201,6 +201,9 @@ class RunSettings(Checked):
         0, unit="steps", low=0, help="A checkpoint every so many steps; 0 = none."
     )
     keep_checkpoints: int = setting(2, low=1, help="How many of the newest checkpoints stay.")
+    max_skipped_steps: int = setting(
+        5, unit="steps", low=0, help="Stop after so many non-finite gradients in a row; 0 = never."
+    )
     gradient_checkpointing: bool = setting(
         False, help="Recompute activations in the backward pass: less memory, a third slower."
     )

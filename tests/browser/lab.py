@@ -69,6 +69,8 @@ ASK = """async (code) => {
     return { answer, error };
 }"""
 RUN_ALL = "() => { void window.jupyterapp.commands.execute('notebook:run-all-cells'); }"
+RESTART = """() =>
+    window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"""
 SHUT_DOWN = "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.shutdown()"
 
 
@@ -100,15 +102,17 @@ def start_lab(folder: Path, **environment: str) -> Iterator[Lab]:
     """Start JupyterLab with settings, data and notebooks of its own under ``folder``.
 
     Args:
-        folder: an empty folder.
+        folder: an empty folder, or that of a JupyterLab which has ended: as after a restart.
         environment: what the kernels should find in their environment.
     """
     root = folder / "notebooks"
-    root.mkdir(parents=True)
+    root.mkdir(parents=True, exist_ok=True)
     for name, values in SETTINGS.items():
         path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values), encoding="utf-8")
+    if python := os.environ.get("WORKBENCH_KERNEL"):
+        _take_kernel(folder / "data", python)
     lab = Lab(f"http://127.0.0.1:{_free_port()}", root, folder / "lab.log")
     with lab.log.open("wb") as log:
         server = subprocess.Popen(
@@ -124,6 +128,14 @@ def start_lab(folder: Path, **environment: str) -> Iterator[Lab]:
         yield lab
     finally:
         _end(server)
+
+
+def _take_kernel(data: Path, python: str) -> None:
+    """Let "Python 3" be another interpreter, with another ipykernel (``make test-kernels``)."""
+    spec = data / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True, exist_ok=True)
+    argv = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
 
 
 def _command(lab: Lab) -> list[str]:
@@ -244,6 +256,17 @@ class Notebook:
         """The same for a copy of a notebook that exists."""
         self.path.write_bytes(source.read_bytes())
         return self._run_all("", timeout)
+
+    def again(self, timeout: float = 60_000) -> Any:
+        """Open the notebook as it was saved, without running it, in this browser page."""
+        self.page.goto(f"{self.lab.url}/lab/tree/{self.path.name}?reset")
+        self.page.wait_for_function(READY, timeout=timeout)
+        return self.page
+
+    def restart_kernel(self) -> None:
+        """Restart the kernel, as the button does."""
+        self.page.evaluate(RESTART)
+        self.page.wait_for_function(READY)
 
     def _run_all(self, fails: str, timeout: float) -> Any:
         self.page.goto(f"{self.lab.url}/lab/tree/{self.path.name}?reset")

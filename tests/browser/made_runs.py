@@ -5,6 +5,7 @@ As a script it plays a trainer that listens: ``python made_runs.py FOLDER STEPS 
 
 import math
 import random
+import re
 import sys
 import time
 from dataclasses import dataclass, field
@@ -171,9 +172,22 @@ def samples(step: int, total: int) -> tuple[dict[str, Any], ...]:
             "kl": 0.2 * i + 3 * t,
             "ended": stage > 0,
             "gold": min(1.0, 0.35 + 0.15 * stage + 0.02 * i),
+            **tokens(STAGES[i][max(0, stage - (i % 2 and t < 0.9))]),
         }
         for i, prompt in enumerate(PROMPTS)
     )
+
+
+def tokens(text: str) -> dict[str, Any]:
+    """Figures for every token of an answer: the first one costs, the last one gains."""
+    texts = re.findall(r"\s*\S+", text)
+    at = range(len(texts))
+    return {
+        "tokens": texts,
+        "token_kl": [0.8 / (i + 1) - 0.1 for i in at],
+        "token_value": [0.1 * i for i in at],
+        "token_advantage": [0.3 * i - 0.5 for i in at],
+    }
 
 
 def write_steps(

@@ -178,11 +178,42 @@ def test_the_sample_table_goes_back_and_marks_what_changed(notebook, tmp_path):
     expect(first.locator("ins")).to_have_count(0)
     page.keyboard.press("n")
     expect(root.locator(".wbp-when")).to_have_text("update 60")
+    page.keyboard.press("r")
+    expect(root.get_by_role("button", name="Against the first")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    expect(first.locator("summary")).to_have_text("at the start")
+    page.keyboard.press("t")
+    expect(first.locator(".wbp-heat .plus").first).to_have_attribute("title", "KL +0.700 nats")
+    expect(first.locator(".wbp-strongest")).to_contain_text("“A” +0.700")
+    page.keyboard.press("t")
+    expect(root.locator(".wbp-legend")).to_contain_text("Value of each token")
     page.keyboard.press("m")
     expect(root.locator(".wbp-chart:visible")).to_have_count(17)
     page.keyboard.press("l")
     expect(root.get_by_role("button", name="Log axis")).to_have_attribute("aria-pressed", "true")
     assert page.locator(".jp-Notebook .jp-Cell").count() == 1
+    is_clean(page)
+
+
+def test_an_alarm_says_what_to_do_and_is_drawn_where_it_rang(notebook, tmp_path):
+    folder = made_runs.create(tmp_path / "alarming", "ppo", steps=20)
+    with FolderWriter(folder) as writer:
+        for step in range(1, 21):
+            figures = made_runs.metrics("ppo", step, 20, made_runs.random.Random(step))
+            figures["response/length"] = 20.0 if step <= 10 else 40.0
+            figures["policy/clipfrac"] = 0.9 if 3 <= step <= 6 else 0.0
+            writer(made_runs.Progress(step, 20, figures))
+        page, root = shown(notebook, folder)
+        rings = root.locator(".wbp-ringing")
+        expect(rings).to_contain_text("Answers grow and grow since update 13. An answer has 40")
+        expect(rings).to_contain_text("What to do: Read the answers.")
+        root.get_by_text("1 alarm that is over").click()
+        expect(root.locator(".wbp-rang")).to_contain_text("updates 5 to 9")
+        chart = root.get_by_role("figure", name="Answer length")
+        shade = chart.locator(".wbp-plot").evaluate("(plot) => plot.layout.shapes")
+        assert [(one["x0"], one["x1"]) for one in shade] == [(12.5, 20.5)]
+        writer.set_state("stopped")
     is_clean(page)
 
 
@@ -197,6 +228,41 @@ def test_a_long_run_opens_fast(notebook, tmp_path):
     page, _ = shown(notebook, folder)
     page.wait_for_function(f"({DRAWN})()[0].at(-1) === 20000")
     assert len(page.evaluate(DRAWN)[0]) <= 2000
+    is_clean(page)
+
+
+def test_the_table_of_runs_is_filtered_and_picked_by_keys(notebook, tmp_path, kernel_eval):
+    made_runs.finished_run(tmp_path / "first", steps=12)
+    made_runs.finished_run(tmp_path / "second", steps=12)
+    made_runs.finished_run(tmp_path / "judge", "reward", steps=12)
+    page = notebook(
+        f"import os; os.environ['WORKBENCH_RUNS'] = {str(tmp_path)!r}",
+        "import workbench as wb; runs = wb.runs()",
+        "runs",
+    )
+    root = page.locator(".wbr")
+    rows = root.locator(".wbr-table tbody tr")
+    expect(rows).to_have_count(3)
+    assert not page.locator(".wb-still").first.is_visible()
+    root.focus()
+    page.keyboard.press("f")
+    page.keyboard.type("ppo")
+    expect(rows).to_have_count(2)
+    page.keyboard.press("Escape")
+    for key in (" ", "ArrowDown", " "):
+        page.keyboard.press(key)
+    expect(root.locator(".wbr-run")).to_have_count(2)
+    page.locator(".wbp-plot .main-svg").first.wait_for(timeout=20_000)
+    page.wait_for_function("() => document.querySelector('.wbp-plot').data.length === 2")
+    expect(root.locator(".wbr-settings").first).to_be_attached()
+    expect(root.locator(".wbr-answers tbody tr")).to_have_count(6)
+    root.get_by_label("answers up to which step").fill("5")
+    expect(root.locator(".wbr-answers thead")).to_contain_text("at 5")
+    assert kernel_eval(page, "len(runs._view.picked)") == 2
+    root.focus()
+    page.keyboard.press("c")
+    expect(root.locator(".wbr-run")).to_have_count(0)
+    assert page.locator(".jp-Notebook .jp-Cell").count() == 3
     is_clean(page)
 
 

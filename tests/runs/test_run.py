@@ -9,9 +9,10 @@ import pytest
 from workbench.errors import ConfigError, RunError
 from workbench.runs import catalogue, process
 from workbench.runs import run as run_module
-from workbench.runs.catalogue import list_runs, open_run, wait_for
+from workbench.runs.catalogue import Runs, list_runs, open_run, wait_for
 from workbench.runs.controls import ask
 from workbench.runs.devices import device_holder
+from workbench.runs.folder import RunFolder
 from workbench.runs.identity import attach_or_create
 from workbench.runs.jsonl import append_line, write_json
 from workbench.runs.run import Run
@@ -203,17 +204,58 @@ def test_the_list_of_runs_tells_what_each_has_reached(folder, make_run):
         "step",
         "total",
         "model",
+        "data",
         "started",
+        "best",
         "figures",
+        "path",
     ]
     (row,) = table.to_dict("records")
     assert (row["name"], row["state"], row["step"], row["model"]) == ("plain", "finished", 12, "m")
     assert row["figures"] == "reward 7.5  kl 0.5"  # (3 + … + 12) / 10
+    assert row["best"] == ""  # what a plain run is judged by is not known
 
 
 def test_no_runs_make_an_empty_table_with_the_same_columns(places):
     assert len(list_runs(places / "none")) == 0
     assert "figures" in list_runs(places / "none").columns
+
+
+def test_the_best_figures_are_those_that_a_kind_is_judged_by(places):
+    def best(name, kind, rows):
+        folder = RunFolder(places / name).create(kind, {}, [])
+        for row in rows:
+            append_line(folder.path / "metrics.jsonl", row)
+        (told,) = list_runs(places).query(f"name == '{name}'")["best"]
+        return told
+
+    scores = [{"step": i, "objective/scores": i if i <= 15 else 0} for i in range(1, 31)]
+    assert best("p", "ppo", scores) == "reward 10.5 at 15"  # (6 + … + 15) / 10
+    heldout = [{"step": 5, "heldout/accuracy": 0.7}, {"step": 10, "heldout/accuracy": 0.6}]
+    assert best("r", "reward", heldout) == "held-out accuracy 0.7 at 5"
+    assert best("s", "sft", [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]) == "loss 1.5 at 2"
+    assert best("none", "ppo", []) == ""
+
+
+def test_runs_are_a_view_in_a_notebook_and_a_frame_for_programs(folder, monkeypatch):
+    runs = Runs()
+    assert list(runs["name"]) == ["plain"] and len(runs) == 1 and next(iter(runs)) == "name"
+    assert runs.frame.equals(runs.query("name == 'plain'")) and runs.shape[0] == 1
+    assert "plain" in repr(runs) and "<table" in runs._repr_html_()
+    with pytest.raises(AttributeError):
+        runs.nothing_like_this  # noqa: B018
+    monkeypatch.setattr(Runs, "view_factory", None)
+    with pytest.raises(NotImplementedError):  # IPython then takes the HTML
+        runs._ipython_display_()
+    shown = []
+
+    class View:
+        def _ipython_display_(self):
+            shown.append(len(runs))
+
+    monkeypatch.setattr(Runs, "view_factory", lambda runs: View())
+    runs._ipython_display_()
+    assert shown == [1]
 
 
 def test_an_input_is_waited_for_but_not_a_paused_one(make_run, monkeypatch):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import workbench.training.checkpoint as checkpoint_module
+from workbench.errors import ModelError
 from workbench.settings import SFTSettings
 from workbench.training import sft
 from workbench.training.checkpoint import checkpoints
@@ -185,3 +186,77 @@ def test_nobody_steers():
     assert controls.safe_point() is None
     assert controls.changes(1) == {}
     assert controls.save_requested() is False
+
+
+# --- memory that runs out ------------------------------------------------------------------------
+
+
+class Scarce:
+    """Forward passes fail as torch fails, while more than so many tokens go through at once."""
+
+    def __init__(self, base, limit, error=None):
+        self.real, self.limit, self.failed = base.trunk.forward, limit, 0
+        self.error = error or RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
+        base.trunk.forward = self
+
+    def __call__(self, *args, **kwargs):
+        if kwargs["input_ids"].numel() > self.limit:
+            self.failed += 1
+            raise self.error
+        return self.real(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    "error", [None, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")]
+)
+def test_where_memory_runs_out_the_step_is_done_again_in_smaller_parts(tiny, place, error):
+    """21 tokens in one micro-batch do not fit, 14 and 7 do."""
+    plenty = sft.SFTTrainer(str(tiny), ROWS, settings(micro_batch_tokens=40), place("plenty"))
+    seen = []
+
+    def watch(trainer):
+        real = trainer.optimiser.step
+
+        def step():
+            seen.append([p.grad.clone() for p in trainer.optimiser.parameters])
+            return real()
+
+        trainer.optimiser.step = step
+
+    watch(plenty)
+    expected = metrics(list(plenty.run()))
+    scarce = sft.SFTTrainer(
+        str(tiny), ROWS, settings(micro_batch_tokens=40, checkpoint_every=4), place("scarce")
+    )
+    memory = Scarce(scarce.base, 14, error)
+    watch(scarce)
+    events = list(scarce.run())
+    for one, other in zip(*seen[::4], strict=True):  # the first step's: the weights are equal
+        assert float((one - other).norm()) <= 1e-6 * float(one.norm())
+    for one, other in zip(metrics(events), expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+    told = [(e.step, e.message) for e in events if isinstance(e, Notice) and e.kind == "warning"]
+    assert told == [(1, "memory ran out: micro_batch_tokens is 20 from here on (40 before)")]
+    assert memory.failed == 1  # the smaller size is kept
+    resumed = sft.SFTTrainer(str(tiny), ROWS, settings(micro_batch_tokens=40), place("scarce"))
+    list(resumed.run())
+    assert resumed.settings.micro_batch_tokens == 20  # it is part of the checkpoint
+
+
+def test_a_sequence_that_does_not_fit_alone_ends_the_run(tiny, place):
+    where = place()
+    trainer = sft.SFTTrainer(str(tiny), ROWS, settings(micro_batch_tokens=40), where)
+    memory = Scarce(trainer.base, 6)
+    with pytest.raises(ModelError, match="does not suffice for a single sequence") as caught:
+        list(trainer.run())
+    assert "step 1" in caught.value.where and "gradient_checkpointing" in caught.value.fix
+    assert memory.failed == 3  # three rows, then two, then one at once
+    assert all(p.grad is None for p in trainer.optimiser.parameters)
+
+
+def test_another_fault_is_not_tried_again(tiny, place):
+    trainer = sft.SFTTrainer(str(tiny), ROWS, settings(), place())
+    memory = Scarce(trainer.base, 0, RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(trainer.run())
+    assert memory.failed == 1

@@ -5,20 +5,21 @@ import torch
 from torch import nn
 
 import workbench.training.optimiser as module
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, ModelError
 from workbench.settings import SFTSettings
 from workbench.training.optimiser import Optimiser, make_accelerator
 
 from ..models.tiny import tiny_settings
 
 
-def make(*, steps=10, rates=None, values=(1.0, 1.0), **settings):
+def make(*, steps=10, rates=None, values=(1.0, 1.0), half=False, **settings):
     a, b = (nn.Parameter(torch.tensor([v])) for v in values)
     optimiser = Optimiser(
         {"policy": [a], "value": [b]},
         tiny_settings(SFTSettings, **settings),
         rates=rates or {"policy": 0.1, "value": 0.2},
         total_steps=steps,
+        half=half,
     )
     return optimiser, a, b
 
@@ -148,17 +149,52 @@ def test_changed_rates_are_part_of_the_state():
     assert other.rates == {"policy": 0.5, "value": 0.2}
 
 
-def test_several_processes_are_refused(monkeypatch):
-    class Several:
-        num_processes = 2
+@pytest.mark.parametrize("half", [False, True])
+def test_several_in_a_row_that_are_not_finite_end_the_run(half):
+    """A scale may be to blame for the first 16 in float16: 2^16 halves to 1 in as many steps."""
+    optimiser, *_ = make(max_skipped_steps=3, half=half)
+    for _ in range(16 if half else 0):
+        take(optimiser, math.nan, 1)
+    take(optimiser, math.inf, 1)
+    take(optimiser, 1, 1)
+    take(optimiser, math.nan, 1)
+    take(optimiser, math.nan, 1)
+    with pytest.raises(ModelError, match="not finite 3 times in a row") as caught:
+        take(optimiser, math.nan, 1)
+    assert "learning rate policy 0.1, value 0.2" in caught.value.where and caught.value.fix
 
-        def __init__(self, **kwargs):
-            pass
 
-    monkeypatch.setattr(module, "Accelerator", Several)
-    with pytest.raises(ConfigError, match="one process") as caught:
-        make_accelerator(SFTSettings(device="cpu"))
-    assert "2 processes" in caught.value.where
+def test_any_number_may_be_skipped_where_no_limit_is_set():
+    optimiser, *_ = make(max_skipped_steps=0)
+    for _ in range(9):
+        assert take(optimiser, math.nan, 1).skipped
+
+
+def test_float16_losses_are_scaled_and_gradients_are_not():
+    """2^16 times the loss; the gradient that clipping sees is the loss's own."""
+    optimiser, a, b = make(half=True)
+    loss = 3.0 * a + 4.0 * b
+    optimiser.scaled(loss.sum()).backward()
+    assert float(a.grad) == 3.0 * 2**16
+    assert optimiser.step().grad_norm == pytest.approx(5.0)
+
+
+def test_the_scale_halves_where_it_overflows_and_doubles_when_all_is_calm(monkeypatch):
+    monkeypatch.setattr(module, "CALM", 3)
+    optimiser, *_ = make(half=True)
+    take(optimiser, math.inf, 1)
+    assert (optimiser.scale, optimiser.skipped, optimiser.in_a_row) == (2**15, 1, 0)
+    for _ in range(3):
+        take(optimiser, 1, 1)
+    assert optimiser.scale == 2**16
+    other, *_ = make(half=True)
+    take(optimiser, math.inf, 1)
+    take(optimiser, 1, 1)
+    other.load(optimiser.state())
+    assert other.scale == 2**15
+    take(other, 1, 1)
+    take(other, 1, 1)
+    assert other.scale == 2**16  # calm steps are counted on
 
 
 def test_cuda_that_is_absent_is_refused(monkeypatch):

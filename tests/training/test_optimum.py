@@ -90,7 +90,7 @@ def test_ppo_comes_to_the_optimum(trainer):
 
     # the KL that is logged is that of all answers, but for the luck of the draw
     trainer.temperature = 1.0
-    rows, messages = trainer.sample([0] * 2000, lambda: None)
+    rows, messages = trainer.sample([0] * 2000)
     seen = trainer._measured(rows, messages, [list(range(2000))])
     found = response_kl(seen).double()
     exact = float((policy.exp() * (policy - ref)).sum())

@@ -13,7 +13,7 @@ from workbench.models.source import resolve
 from workbench.settings import PPOSettings
 from workbench.training import ppo
 from workbench.training.evaluation import scores as evaluate
-from workbench.training.events import Finished, Notice, Progress
+from workbench.training.events import Finished, Notice, Progress, StopRequested
 from workbench.training.rollout import mini_batch_groups
 
 from ..models.tiny import EOS, PAD, load, make_model, tiny_settings, user
@@ -237,6 +237,30 @@ def test_without_an_sft_adapter_the_reference_is_the_base_itself(tiny, reward, p
     assert torch.equal(logprobs(made, None), logprobs(made, "policy"))
 
 
+def test_a_later_round_starts_from_its_adapter_and_is_held_to_the_first_reference(
+    tiny, tuned, reward, place, tmp_path
+):
+    earlier = str(make_adapter(tmp_path / "earlier", tiny, 21))
+    made = ppo.PPOTrainer(earlier, reward, PROMPTS, settings(), place(), None, tuned)
+    saved = {
+        role: load_file(resolve(folder).adapter / "adapter_model.safetensors")
+        for role, folder in (("policy", earlier), ("reference", tuned))
+    }
+    for role, tensors in saved.items():
+        state = made.roles.state(role)
+        assert all(torch.equal(state[name], tensors[name]) for name in tensors)
+    of_the_base = ppo.PPOTrainer(earlier, reward, PROMPTS, settings(), place("b"), None, str(tiny))
+    assert of_the_base.reference is None
+    list(of_the_base.run())
+    assert resolve(str(of_the_base.place.folder / "final")).start is None  # KL from the base
+
+
+def test_a_reference_on_another_base_is_refused(tiny, tuned, reward, place, tmp_path):
+    other = make_model(tmp_path / "other")
+    with pytest.raises(ModelError, match="another base than the policy"):
+        ppo.PPOTrainer(tuned, reward, PROMPTS, settings(), place(), None, str(other))
+
+
 # --- episodes ------------------------------------------------------------------------------------
 
 
@@ -325,7 +349,7 @@ def test_the_first_updates_metrics_by_definition(tiny, reward, place):
     made = trainer(tiny, reward, place(), missing_eos_penalty=0.5)
     again = trainer(tiny, reward, place("again"), missing_eos_penalty=0.5)
     row = made.train_step().metrics
-    rows, messages = again.sample(again._draw(), lambda: None)
+    rows, messages = again.sample(again._draw())
     texts = [again.encoder.decode(r.response) for r in rows]
     ended = [r.response[-1] == EOS for r in rows]
     score = again.scorer.scores(rows, tokens=4096)
@@ -516,7 +540,7 @@ def test_a_stop_anywhere_in_an_update_puts_everything_back(tiny, reward, place):
         made.train_step()
         made.step = 1
         tensors, numbers = state_of(made)
-        with pytest.raises(ppo.StopRequested):
+        with pytest.raises(StopRequested):
             made.train_step()
         again, same = state_of(made)
         assert same == numbers
@@ -606,7 +630,7 @@ def test_answers_that_did_not_end_or_are_too_long_keep_within_its_length(tiny, f
 def test_it_reads_the_text_with_its_own_tokenizer(tiny, foreign, place):
     """An answer is worth in PPO what ``score`` says of its text."""
     made = trainer(tiny, foreign, place())
-    rows, messages = made.sample(made._draw(), lambda: None)
+    rows, messages = made.sample(made._draw())
     rows = [
         Encoded(r.prompt, r.response if r.response[-1] == EOS else [*r.response, EOS]) for r in rows
     ]

@@ -152,6 +152,7 @@ def test_a_run_without_samples_has_an_empty_table(folder):
         "count": 0,
         "step": None,
         "before": None,
+        "start": None,
         "rows": [],
     }
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from workbench.world.grammar import KINDS, find_request
-from workbench.world.judge import gold_score
+from workbench.world.judge import TAU, gold_score, slip_chance
 
 FOLDER = Path(__file__).parents[2] / "sample_data"
 Row = dict[str, Any]
@@ -209,9 +209,9 @@ def test_small_margins_are_mistaken_more_often(rows: dict[str, list[Row]], build
     large = [margin for margin in found if abs(margin) > 0.5]
     assert sum(m < 0 for m in small) / len(small) > 0.15
     assert sum(m < 0 for m in large) / len(large) < 0.02
-    assert build.flip_chance(0.0) == 0.5
+    assert slip_chance(0.0) == 0.5
     # sigmoid(-1) at a margin of one TAU
-    assert build.flip_chance(build.TAU) == pytest.approx(1 / (1 + math.e))
+    assert slip_chance(TAU) == pytest.approx(1 / (1 + math.e))
 
 
 @pytest.mark.parametrize("name", ["pairs_train", "pairs_heldout"])

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 
 from workbench.data.claims import Claims
-from workbench.data.events import DECISIONS, LABELS, Event, History, many_at_once
+from workbench.data.events import DECISIONS, LABELS, QUEUED, Event, History, many_at_once
 from workbench.data.labels import LabelStore
 from workbench.data.plan import GOLD, ITEM, REPEAT, Plan
 from workbench.data.tally import Tally
@@ -59,7 +59,7 @@ class Course:
             if place is None:
                 continue
             self._take_in(event, place)
-            if event.annotator == self._annotator:
+            if event.annotator == self._annotator and event.kind != QUEUED:
                 self._last = event
                 if event.event_id == mine:
                     self._move(event)

@@ -19,6 +19,7 @@ __all__ = [
     "DECISIONS",
     "LABELS",
     "MARKS",
+    "QUEUED",
     "Event",
     "History",
     "majority",
@@ -30,6 +31,7 @@ LABELS = ("label", "edit")  # an edit is a label too: the answer that was edited
 DECISIONS = (*LABELS, "skip")
 MARKS = ("flag", "note")
 ACTIONS = DECISIONS + MARKS  # what a person does; undo and redo name one of these
+QUEUED = "queue"  # a pair was sent to be labelled, from wherever it was seen
 
 
 @contextmanager
@@ -64,7 +66,8 @@ class Event:
     where ``label["winner"]`` counts the item's responses, ``order`` is how they stood on screen and
     ``reason`` is why the item came up (file, random, uncertain with ``model`` and ``margin``, gold
     with ``passed``, repeat); edit the same with ``text``, the better wording of the winner;
-    flag ``{"reason"}``; note ``{"text"}``; undo and redo ``{"event"}``, the event they name.
+    flag ``{"reason"}``; note ``{"text"}``; undo and redo ``{"event"}``, the event they name; queue
+    ``{"from"}``, where the pair was seen.
     ``"repeat": true`` stands in what is done to an item that came back swapped.
     """
 

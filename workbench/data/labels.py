@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.data.events import LABELS, Event, History, many_at_once
+from workbench.data.events import LABELS, QUEUED, Event, History, many_at_once
 from workbench.data.jsontext import dumps, loads
 from workbench.data.judged import judged, reliability, votes_of
 from workbench.data.pairs import COLUMNS, Pair, Pairs, cells_of, pair_of
@@ -93,6 +93,29 @@ class LabelStore(StoreFile):
         rows = [cells_of(pair) for pair in pairs]
         with self._writing("the items were not saved") as db:
             return db.executemany(_INSERT_ITEM, rows).rowcount if rows else 0
+
+    def send(self, pair: Pair, annotator: str = "me", seen_in: str = "") -> bool:
+        """Send a pair to the labeller's queue, from wherever it was seen; ``wb.label`` offers it.
+
+        Args:
+            pair: the item; its label, if it came with one, is not shown.
+            annotator: who sends it.
+            seen_in: what it was seen in, stored with it.
+
+        Returns:
+            False where it waits already, or has a label.
+        """
+        with self.exclusively():
+            if pair.id in self._waiting() or pair.id in self._labelled():
+                return False
+            stored = self.item(pair.id)
+            return self.append(Event(QUEUED, pair.id, annotator, {"from": seen_in}), stored or pair)
+
+    def queue(self) -> Pairs:
+        """Return the items that were sent to be labelled and have no label yet, oldest first."""
+        labelled = self._labelled()
+        wanted = [ident for ident in self._waiting() if ident not in labelled]
+        return Pairs.from_items(self._copies(wanted))
 
     def item(self, item_id: str) -> Pair | None:
         """Return the store's copy of an item, if it has one."""
@@ -217,7 +240,7 @@ class LabelStore(StoreFile):
         """Return how much there is: items, events, annotators, and items now labelled."""
         events, annotators = self._rows("SELECT COUNT(*), COUNT(DISTINCT annotator) FROM events")[0]
         items = self._rows("SELECT COUNT(*) FROM items")[0][0]
-        labelled = len({event.item_id for event in self._standing(None) if event.counts})
+        labelled = len(self._labelled())
         return {"items": items, "events": events, "annotators": annotators, "labelled": labelled}
 
     def __repr__(self) -> str:
@@ -240,6 +263,13 @@ class LabelStore(StoreFile):
                 fix=f"annotators in this store: {', '.join(sorted(people)) or '(none)'}",
             )
         return [event for event in found if annotators is None or event.annotator in annotators]
+
+    def _waiting(self) -> list[str]:
+        query = "SELECT item_id FROM events WHERE kind = ? GROUP BY item_id ORDER BY MIN(seq)"
+        return [row[0] for row in self._rows(query, (QUEUED,))]
+
+    def _labelled(self) -> set[str]:
+        return {event.item_id for event in self._standing(None) if event.counts}
 
     def _copies(self, ids: list[str]) -> Iterator[Pair]:
         """Yield the store's copies of some items, in the order of the ids."""

@@ -18,7 +18,8 @@ def sample_responses(
     *,
     length: int,
     temperature: float,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    uniforms: Tensor | None = None,
     safe_point: Callable[[], None] = lambda: None,
 ) -> list[list[int]]:
     """Sample one response for each prompt under the acting role.
@@ -32,6 +33,7 @@ def sample_responses(
         temperature: logits are divided by it.
         generator: on the CPU; one number is drawn for each row and step whether or not the row
             has ended, so a row's answer does not depend on when others end.
+        uniforms: ``(length, B)`` numbers drawn beforehand (:func:`draws`), in its place.
         safe_point: called every few steps; may block (pause) or raise (stop).
 
     Returns:
@@ -39,7 +41,8 @@ def sample_responses(
     """
     device, rows = base.device, len(prompts)
     ids, positions, mask = _left_padded(base, prompts)
-    uniforms = torch.rand(length, rows, generator=generator, dtype=torch.float64)
+    if uniforms is None:
+        uniforms = draws(length, rows, generator)
     eos = torch.tensor(base.eos_ids, device=device)
     tokens = torch.full((rows, length), -1, dtype=torch.long)
     alive, going = torch.arange(rows), torch.ones(rows, dtype=torch.bool, device=device)
@@ -68,6 +71,11 @@ def sample_responses(
                 ids, positions, mask = ids[keep], positions[keep], mask[keep]
                 alive, going = alive[keep.cpu()], going[keep]
     return [_until_eos(row, base.eos_ids) for row in tokens.tolist()]
+
+
+def draws(length: int, rows: int, generator: torch.Generator | None) -> Tensor:
+    """What ``rows`` answers are drawn with: ``(length, rows)`` numbers from 0 to 1."""
+    return torch.rand(length, rows, generator=generator, dtype=torch.float64)
 
 
 def _left_padded(base: Base, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """The run folder: its writer, its readers, and the process that fills it. No torch, no widgets."""
 
-from workbench.runs.catalogue import list_runs, open_run, wait_for
+from workbench.runs.catalogue import Runs, list_runs, open_run, wait_for
 from workbench.runs.controls import FolderControls, ask
 from workbench.runs.devices import device_holder, hold_device
 from workbench.runs.evaluations import keep_evaluation
@@ -16,6 +16,7 @@ __all__ = [
     "FolderWriter",
     "Run",
     "RunFolder",
+    "Runs",
     "ask",
     "attach_or_create",
     "device_holder",

@@ -1,12 +1,13 @@
 """All runs: open one by its name, list them, wait for one that another needs."""
 
 # pyright: reportMissingTypeStubs=false
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from workbench.errors import RunError
 from workbench.runs import launcher
-from workbench.runs.folder import RunFolder
+from workbench.runs.folder import CONFIG, METRICS, STATUS, RunFolder
 from workbench.runs.progress import SHOWN
 from workbench.runs.run import Run, frame
 
@@ -38,27 +39,137 @@ def wait_for(run: Run) -> Run:
     return run if run.status == "finished" else run.wait()
 
 
+BEST: dict[str, tuple[tuple[str, str, bool], ...]] = {
+    "ppo": (("objective/gold", "gold", True), ("objective/scores", "reward", True)),
+    "reward": (("heldout/accuracy", "held-out accuracy", True), ("accuracy", "accuracy", True)),
+    "sft": (("heldout/loss", "held-out loss", False), ("loss", "loss", False)),
+}
+"""By kind: what a run is judged by, the first that it has; its word; whether more is better."""
+COLUMNS = (
+    *("name", "kind", "state", "step", "total", "model", "data", "started", "best", "figures"),
+    "path",
+)
+_KNOWN: dict[Path, tuple[tuple[int, ...], dict[str, Any]]] = {}
+
+
 def list_runs(root: Path | None = None) -> "DataFrame":
     """All runs, oldest first, with their state and what they have reached.
 
-    The figures are means over the last ten steps that report them.
+    ``figures`` are means over the last ten steps that report them, ``best`` is the best mean of
+    ten in a row (held-out figures: the best one).
     """
-    columns = ["name", "kind", "state", "step", "total", "model", "started", "figures"]
-    return frame([_summary(folder) for folder in launcher.run_folders(root)], columns)
+    return frame(summaries(root), list(COLUMNS))
+
+
+def summaries(root: Path | None = None) -> list[dict[str, Any]]:
+    """One row a run, as in :func:`list_runs`; a run's metrics are read again once they changed."""
+    return [_summary(folder) for folder in launcher.run_folders(root)]
+
+
+class Runs:
+    """All runs: a view in a notebook, and for programs a table (``frame``) that it acts as."""
+
+    view_factory: ClassVar[Callable[["Runs"], Any] | None] = None
+    """Makes what a notebook shows; set from above, since runs know no widgets."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root
+        self._view: Any = None
+
+    @property
+    def frame(self) -> "DataFrame":
+        """The runs as they are now, oldest first."""
+        return list_runs(self.root)
+
+    @property
+    def folders(self) -> list[RunFolder]:
+        """Their folders, oldest first."""
+        return launcher.run_folders(self.root)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.frame, name)
+
+    def __getitem__(self, key: Any) -> Any:
+        table: Any = self.frame
+        return table[key]
+
+    def __len__(self) -> int:
+        return len(self.folders)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COLUMNS)  # as a frame does
+
+    def __repr__(self) -> str:
+        return repr(self._shown())
+
+    def _repr_html_(self) -> str:
+        return str(self._shown().to_html())
+
+    def _shown(self) -> Any:
+        table: Any = self.frame
+        return table.drop(columns="path")
+
+    def _ipython_display_(self) -> None:
+        make = type(self).view_factory
+        if make is None:
+            raise NotImplementedError  # IPython then takes the repr
+        self._view = make(self)
+        self._view._ipython_display_()
 
 
 def _summary(folder: RunFolder) -> dict[str, Any]:
-    config, status = folder.config(), folder.status()
-    return {
-        "name": folder.name,
-        "kind": config["kind"],
-        "state": status["state"],
-        "step": status["step"],
-        "total": status["total_steps"],
-        "model": str(config.get("model", "")),
-        "started": config.get("created"),
-        "figures": _reached(folder.metrics()),
-    }
+    stamp = tuple(_stamp(folder.path / name) for name in (METRICS, STATUS, CONFIG))
+    known = _KNOWN.get(folder.path)
+    if known is None or known[0] != stamp:
+        config, rows = folder.config(), folder.metrics()
+        kind = str(config["kind"])
+        fixed = {
+            "name": folder.name,
+            "kind": kind,
+            "model": str(config.get("model", "")),
+            "data": _data(config),
+            "started": config.get("created"),
+            "best": _best(kind, rows),
+            "figures": _reached(rows),
+            "path": str(folder.path),
+        }
+        known = _KNOWN[folder.path] = stamp, fixed
+    status = folder.status()
+    now = {"state": status["state"], "step": status["step"], "total": status["total_steps"]}
+    return {name: {**known[1], **now}[name] for name in COLUMNS}
+
+
+def _stamp(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _data(config: dict[str, Any]) -> str:
+    """How much it learns from, and from which model's scores."""
+    data: dict[str, Any] = config.get("data") or {}
+    inputs: dict[str, Any] = config.get("inputs") or {}
+    rows = f"{int(data.get('rows', 0)):,} rows"
+    reward = inputs.get("reward")
+    return f"{rows}, reward {Path(str(reward)).name}" if reward else rows
+
+
+def _best(kind: str, rows: list[dict[str, Any]]) -> str:
+    for key, word, up in BEST.get(kind, ()):
+        told = [(row["step"], float(row[key])) for row in rows if row.get(key) is not None]
+        if not told:
+            continue
+        width = 1 if key.startswith("heldout/") else min(10, len(told))
+        means = [
+            sum(value for _, value in told[i : i + width]) / width
+            for i in range(len(told) - width + 1)
+        ]
+        best = (max if up else min)(means)
+        return f"{word} {best:.3g} at {told[means.index(best) + width - 1][0]}"
+    return ""
 
 
 def _reached(rows: list[dict[str, Any]]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from workbench.errors import ConfigError, RunError
-from workbench.runs import launcher, process
+from workbench.runs import alarms, launcher, process
 from workbench.runs.controls import ask
 from workbench.runs.folder import LIVE, METRICS, RunFolder
 from workbench.runs.progress import display_for, tell
@@ -158,6 +158,12 @@ class Run:
     def events(self) -> "DataFrame":
         """What happened: commands done, alarms, warnings, checkpoints."""
         return frame(self.folder.events())
+
+    def alarms(self) -> "DataFrame":
+        """What in its figures and answers deserves a look, and what to do; what rings first."""
+        found = alarms.of_run(self.folder)
+        columns = ["name", "title", "since", "until", "text", "fix", "metric"]
+        return frame([alarm.as_dict() for alarm in found], columns)
 
     def wait(self, timeout: float | None = None, progress: bool = True) -> "Run":
         """Wait until it has finished or was stopped. An interrupt ends the waiting, not the run.

@@ -1,13 +1,14 @@
 """The step loop that every trainer shares: controls, checkpoints, resume, final, events."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from workbench.errors import ModelError
 from workbench.models.base import load_base
 from workbench.models.roles import Roles
 from workbench.models.source import resolve
@@ -22,7 +23,14 @@ from workbench.training.events import (
     Saved,
     StopRequested,
 )
+from workbench.training.memory import give_back, ran_out
 from workbench.training.optimiser import Optimiser, make_accelerator
+from workbench.training.team import MemoryRanOut, News, Team
+
+S = TypeVar("S", bound=RunSettings)
+R = TypeVar("R")
+SMALLEST = 16
+"""Tokens of a micro-batch that is not halved again."""
 
 
 class StepOutcome(NamedTuple):
@@ -33,21 +41,30 @@ class StepOutcome(NamedTuple):
     notices: tuple[str, ...] = ()
 
 
-class StepLoop(ABC):
+class StepLoop(ABC, Generic[S]):
     """A trainer: subclasses set ``total`` and ``optimiser``, and say what a step is.
 
-    A step that is interrupted by a stop must leave everything as it was before the step.
+    A step that is interrupted by a stop must leave everything as it was before the step: what
+    goes through the model in micro-batches does so inside :meth:`attempt`.
+
+    Attributes:
+        settings: the run's; ``micro_batch_tokens`` may have become smaller.
+        team: the processes of the run, each of which works on its share.
+        at_once: sequences in the model now, where known.
     """
 
     total: int
     optimiser: Optimiser
 
-    def __init__(self, model: str, settings: RunSettings, place: Place) -> None:
-        self.run_settings, self.place = settings, place
+    def __init__(self, model: str, settings: S, place: Place) -> None:
+        self.settings, self.place = settings, place
         self.accelerator = make_accelerator(settings)
+        self.team = Team(self.accelerator.process_index, self.accelerator.num_processes)
+        self.at_once = 0
         self.base = load_base(resolve(model), settings)
         self.roles = Roles(self.base, settings)
         self.notices: list[str] = list(self.base.notices)
+        self._asides: list[str] = []
         self.step = 0
 
     @abstractmethod
@@ -62,6 +79,70 @@ class StepLoop(ABC):
     def write_final(self, folder: Path) -> None:
         """Write the trained model into an empty folder."""
 
+    def attempt(self, work: Callable[[], R], undo: Callable[[], None] = lambda: None) -> R:
+        """Do work that goes through the model in micro-batches; where memory runs out, again.
+
+        Gradients add up to the same in smaller micro-batches. What the work changed beside them
+        is for ``undo`` to put back.
+
+        Raises:
+            StopRequested: the run was asked to stop; everything is as before the work.
+            ModelError: memory does not suffice for a single sequence.
+        """
+        while True:
+            try:
+                return work()
+            except StopRequested:
+                news = News.STOP
+            except MemoryRanOut:
+                news = News.OUT_OF_MEMORY
+            except (RuntimeError, MemoryError) as error:
+                if not ran_out(error):
+                    raise
+                news = News.NO_SMALLER if self.at_once == 1 else News.OUT_OF_MEMORY
+            clear_gradients(self.optimiser.parameters)
+            undo()
+            news = self.team.agree(news)
+            if news is News.STOP:
+                raise StopRequested
+            give_back()
+            told = None if news is News.NO_SMALLER else self.smaller()
+            if told is None:
+                raise self._no_memory()
+            self._asides.append(told)
+
+    def smaller(self) -> str | None:
+        """Send less through the model at once; says what, or None where it cannot be less."""
+        tokens = self.settings.micro_batch_tokens
+        if tokens <= SMALLEST:
+            return None
+        left = max(SMALLEST, tokens // 2)
+        self.use_micro_batches(left)
+        return f"memory ran out: micro_batch_tokens is {left} from here on ({tokens} before)"
+
+    def use_micro_batches(self, tokens: int) -> None:
+        """From here on at most so many tokens go through the model at once."""
+        self.settings = self.settings.changed(micro_batch_tokens=tokens)
+
+    def _no_memory(self) -> ModelError:
+        device, length = self.base.device, self.settings.max_length
+        return ModelError(
+            f"the memory of the {'GPU' if device.type == 'cuda' else 'machine'} does not suffice "
+            "for a single sequence",
+            where=f"step {self.step + 1}, {self.base.source.reference} on {device}, "
+            f"max_length = {length}",
+            fix="set gradient_checkpointing=True, lower max_length or lora_rank, or take a smaller "
+            "model; end what else uses this memory; then resume: checkpoints are kept",
+        )
+
+    def safe_point(self, sequences: int = 0) -> None:
+        """Pause or stop here if asked to; the next so many sequences go through the model at once.
+
+        Only the main process is steered; the others hear of a stop where results meet.
+        """
+        self.at_once = sequences
+        self.place.controls.safe_point()
+
     def run(self) -> Generator[Event, None, None]:
         """Events from the first step, or from where the newest checkpoint stands, to the end."""
         self._resume()
@@ -70,7 +151,8 @@ class StepLoop(ABC):
             yield Notice(self.step, "warning", message)
         stopped = False
         while self.step < self.total:
-            for name, value in self.place.controls.changes(self.step + 1).items():
+            changes = self.team.told_by_main(self.place.controls.changes(self.step + 1))
+            for name, value in changes.items():
                 self.set_live(name, value)
                 yield Notice(self.step + 1, "changed", f"{name} is now {value}", {name: value})
             try:
@@ -79,14 +161,17 @@ class StepLoop(ABC):
                 stopped = True
                 break
             self.step += 1
-            for message in outcome.notices:
+            for message in (*self._asides, *outcome.notices):
                 yield Notice(self.step, "warning", message)
+            self._asides.clear()
             yield Progress(self.step, self.total, outcome.metrics, outcome.samples)
             if self._checkpoint_due():
                 yield self._save()
-        if stopped:
-            yield self._save()
-        replace_folder(self.place.folder / "final", self.write_final)
+        self.team.disband()  # the main process writes; the others are done
+        if self.team.main:
+            if stopped:
+                yield self._save()
+            replace_folder(self.place.folder / "final", self.write_final)
         yield Finished(self.step, stopped)
 
     def _setup(self) -> Notice:
@@ -103,22 +188,29 @@ class StepLoop(ABC):
         return Notice(self.step, "setup", text.format(**found), found)
 
     def _checkpoint_due(self) -> bool:
-        every = self.run_settings.checkpoint_every
+        if not self.team.main:
+            return False
+        every = self.settings.checkpoint_every
         return self.place.controls.save_requested() or (every > 0 and self.step % every == 0)
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the loss's gradients to the trainable weights'."""
-        self.accelerator.backward(loss)  # pyright: ignore[reportUnknownMemberType]
+    def backward(self, loss: Tensor, optimiser: Optimiser | None = None) -> None:
+        """Add the loss's gradients to the trainable weights', by the scale of their optimiser."""
+        scaled = (optimiser or self.optimiser).scaled(loss)
+        self.accelerator.backward(scaled)  # pyright: ignore[reportUnknownMemberType]
 
     def state(self) -> dict[str, Any]:
         """Everything that changes while training; tensors are copies on the CPU."""
         return {
             "weights": [p.detach().to("cpu", copy=True) for p in self.optimiser.parameters],
             "optimiser": self.optimiser.state(),
+            "micro_batch_tokens": self.settings.micro_batch_tokens,
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Take back :meth:`state`."""
+        tokens = state["micro_batch_tokens"]
+        if tokens != self.settings.micro_batch_tokens:
+            self.use_micro_batches(tokens)
         self.optimiser.load(state["optimiser"])
         with torch.no_grad():
             for parameter, saved in zip(self.optimiser.parameters, state["weights"], strict=True):
@@ -130,12 +222,13 @@ class StepLoop(ABC):
             self.step,
             self.state(),
             lengths=self.place.lengths(),
-            keep=self.run_settings.keep_checkpoints,
+            keep=self.settings.keep_checkpoints,
         )
         return Saved(self.step, str(path))
 
     def _resume(self) -> None:
-        found = load_checkpoint(self.place.folder)
+        own = load_checkpoint(self.place.folder) if self.team.main else None
+        found = self.team.told_by_main(own)
         if found is not None:
             self.step, state = found
             self.load(state)

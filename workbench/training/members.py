@@ -32,6 +32,7 @@ from workbench.settings import RewardSettings
 from workbench.training.batches import batch_indices
 from workbench.training.comparisons import Comparison, split
 from workbench.training.optimiser import Optimiser
+from workbench.training.team import Team
 
 ROLE = "reward"
 """The first member's role; the others' have their number behind it."""
@@ -113,14 +114,18 @@ class Member:
         self.train, self.heldout = split(comparisons, self.settings)
         self.best: Best | None = None
         self.waited = 0
+        self.team = Team()
 
-    def make_optimiser(self, total_steps: int) -> None:
+    def make_optimiser(self, total_steps: int, team: Team) -> None:
         """AdamW over its own weights; clipping and skipping are its own too."""
+        self.team = team
         self.optimiser = Optimiser(
             {self.role: self.roles.weights(self.role)},
             self.settings,
             rates={self.role: self.settings.learning_rate},
             total_steps=total_steps,
+            half=self.roles.base.dtype == torch.float16,
+            team=team,
         )
 
     def batch(self, step: int) -> list[Comparison]:
@@ -129,10 +134,11 @@ class Member:
         return [self.train[i] for i in batch_indices(step, len(self.train), size, seed=seed)]
 
     def groups(self, batch: Sequence[Comparison]) -> list[list[Comparison]]:
-        """Micro-batches of whole comparisons, similar lengths together."""
+        """This process's micro-batches of whole comparisons, similar lengths together."""
         sizes = [self.scoring.tokens(comparison.sequences) for comparison in batch]
-        groups = token_batches(sizes, tokens=self.settings.micro_batch_tokens)
-        return [[batch[i] for i in group] for group in groups]
+        mine = self.team.share(range(len(batch)), sizes)
+        groups = token_batches([sizes[i] for i in mine], tokens=self.settings.micro_batch_tokens)
+        return [[batch[mine[i]] for i in group] for group in groups]
 
     def score(self, group: Sequence[Comparison]) -> Tensor:
         """Raw score ``(S,)`` of each answer of each comparison."""
@@ -201,7 +207,8 @@ class Member:
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Loss, accuracy and margin on the pairs that were kept aside."""
-        chosen, rejected = Judged.joined([self.judge(g) for g in self.groups(self.heldout)])
+        parts = self.team.gather([self.judge(group) for group in self.groups(self.heldout)])
+        chosen, rejected = Judged.joined(parts)
         return {
             "heldout/loss": float(bradley_terry(chosen, rejected).mean()),
             "heldout/accuracy": accuracy(chosen - rejected),
@@ -219,7 +226,8 @@ class Member:
         some = (self.heldout or self.train)[:most]
         if self.settings.normalise == "samples":
             some = sampled(self.roles, self.start, some, seed=self.settings.seed)
-        values = torch.cat([self.score(group) for group in self.groups(some)]).double()
+        parts = self.team.gather([self.score(group) for group in self.groups(some)])
+        values = torch.cat(parts).double()
         deviation = float(values.std(correction=0))
         return {
             "mean": float(values.mean()),

@@ -5,11 +5,20 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs]
-from torch import nn
+from accelerate.utils import (  # pyright: ignore[reportMissingTypeStubs]
+    InitProcessGroupKwargs,
+)
+from torch import Tensor, nn
 
-from workbench.errors import ConfigError
+from workbench.errors import ModelError
 from workbench.models.base import pick_device
 from workbench.settings import RunSettings
+from workbench.training.team import PATIENCE, Team
+
+FIRST_SCALE = 2.0**16
+"""What a loss in float16 is multiplied by at first, so that small gradients do not become 0."""
+CALM = 2000
+"""Finite steps after which that number is doubled again."""
 
 
 class Stepped(NamedTuple):
@@ -24,21 +33,25 @@ def make_accelerator(settings: RunSettings) -> Accelerator:
     """The process, device and precision a trainer stands on.
 
     Raises:
-        ConfigError: CUDA is absent, or several processes were launched.
+        ConfigError: CUDA is absent.
     """
     device = pick_device(settings.device)
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
-    if accelerator.num_processes > 1:
-        raise ConfigError(
-            "a run is one process for now",
-            where=f"accelerate launch with {accelerator.num_processes} processes",
-            fix="launch one process",
-        )
-    return accelerator
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision="no",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+    )
 
 
 class Optimiser:
-    """AdamW over named groups, each following its own peak rate through one schedule."""
+    """AdamW over named groups, each following its own peak rate through one schedule.
+
+    Attributes:
+        taken: steps so far, skipped ones among them.
+        skipped: steps whose gradient was not finite.
+        in_a_row: how many of these were the last ones, where no scale can be to blame.
+        scale: losses are multiplied by it and gradients divided; 1 but for ``half``.
+    """
 
     def __init__(
         self,
@@ -47,12 +60,26 @@ class Optimiser:
         *,
         rates: dict[str, float],
         total_steps: int,
+        half: bool = False,
+        team: Team | None = None,
     ) -> None:
-        self.settings = settings
+        """Hold the parameters and their schedule.
+
+        Args:
+            groups: parameters by name.
+            settings: schedule, clipping and AdamW's own.
+            rates: each group's peak learning rate.
+            total_steps: where the schedule ends.
+            half: activations are float16: scale the loss.
+            team: the processes whose gradients are added up before each step.
+        """
+        self.settings, self.team = settings, team or Team()
         self.rates = dict(rates)
         self.total_steps = total_steps
         self.taken = 0
-        self.skipped = 0
+        self.skipped = self.in_a_row = self._calm = 0
+        self.scale = FIRST_SCALE if half else 1.0
+        self.half = half
         tables = {name: list(parameters) for name, parameters in groups.items()}
         self.parameters = [p for table in tables.values() for p in table]
         self.adamw = torch.optim.AdamW(
@@ -72,8 +99,17 @@ class Optimiser:
         left = self.total_steps - taken
         return max(0.0, left / max(1, self.total_steps - settings.warmup_steps))
 
+    def scaled(self, loss: Tensor) -> Tensor:
+        """The loss to take the gradient of."""
+        return loss * self.scale if self.half else loss
+
     def step(self) -> Stepped:
-        """Clip, step, and clear gradients; a non-finite gradient is skipped and counted."""
+        """Clip, step, and clear gradients; a non-finite gradient is skipped and counted.
+
+        Raises:
+            ModelError: gradients were not finite several times in a row.
+        """
+        self._collect()
         limit = self.settings.max_grad_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self.parameters, limit)
         factor = self.factor()
@@ -82,12 +118,52 @@ class Optimiser:
         finite = bool(torch.isfinite(norm))
         if finite:
             self.adamw.step()  # pyright: ignore[reportUnknownMemberType]
-        else:
-            self.skipped += 1
+        self._count(finite)
         self.adamw.zero_grad(set_to_none=True)
         self.taken += 1
         first = self.adamw.param_groups[0]["lr"]
         return Stepped(float(norm), float(first), not finite)
+
+    def _collect(self) -> None:
+        """Add up the gradients of all processes, once, as one flat tensor; take the scale out."""
+        held = [p for p in self.parameters if p.grad is not None]
+        if self.team.count > 1:
+            held = self.parameters
+            parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
+            flat = torch.cat([part.flatten() for part in parts])
+            self.team.add(flat)
+            summed = torch.split(flat, [p.numel() for p in held])  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            for parameter, part in zip(held, cast("Sequence[Tensor]", summed), strict=True):
+                parameter.grad = part.view_as(parameter).to(parameter.dtype)
+        if self.half:
+            for parameter in held:
+                cast("Tensor", parameter.grad).div_(self.scale)
+
+    def _count(self, finite: bool) -> None:
+        """Keep count of what was skipped; move the scale.
+
+        Raises:
+            ModelError: too many in a row.
+        """
+        if finite:
+            self.in_a_row, self._calm = 0, self._calm + 1
+            if self.half and self._calm >= CALM:
+                self.scale, self._calm = self.scale * 2.0, 0
+            return
+        self.skipped, self._calm = self.skipped + 1, 0
+        if self.half and self.scale > 1.0:  # too large a scale overflows: no fault yet
+            self.scale /= 2.0
+            return
+        self.in_a_row += 1
+        most = self.settings.max_skipped_steps
+        if most and self.in_a_row >= most:
+            rates = ", ".join(f"{name} {rate:g}" for name, rate in self.rates.items())
+            raise ModelError(
+                f"the gradient was not finite {self.in_a_row} times in a row: nothing is learned",
+                where=f"optimiser step {self.taken + 1}, learning rate {rates}",
+                fix="lower the learning rate, or set dtype='float32' or 'bfloat16'; resume goes on "
+                "from the last checkpoint",
+            )
 
     def state(self) -> dict[str, Any]:
         """All that a later process needs to go on exactly; tensors are copies on the CPU."""
@@ -96,6 +172,8 @@ class Optimiser:
             "taken": self.taken,
             "skipped": self.skipped,
             "rates": dict(self.rates),
+            "in_a_row": self.in_a_row,
+            "scale": [self.scale, self._calm],
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -103,6 +181,8 @@ class Optimiser:
         self.adamw.load_state_dict(state["adamw"])
         self.taken, self.skipped = state["taken"], state["skipped"]
         self.rates = dict(state["rates"])
+        self.in_a_row = state["in_a_row"]
+        self.scale, self._calm = state["scale"]
 
 
 def _copied(value: Any) -> Any:

@@ -10,7 +10,8 @@ One update (Ouyang et al. 2022, section 3.5; Schulman et al. 2017):
 """
 
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,26 @@ from torch import Tensor, nn
 
 from workbench.algos.advantages import Estimates
 from workbench.algos.losses import PolicyLoss, ValueLoss, clipped_policy_loss, clipped_value_loss
-from workbench.errors import DataError
+from workbench.errors import DataError, ModelError
 from workbench.models.dense import dense
 from workbench.models.encoding import Encoded, Encoder, Message
 from workbench.models.forward import collate, response_hidden, response_stats, spread
-from workbench.models.sampling import sample_responses
-from workbench.models.source import REFERENCE, resolve
+from workbench.models.sampling import draws, sample_responses
+from workbench.models.source import REFERENCE, Source, resolve
 from workbench.settings import PPOSettings
 from workbench.training.batches import batch_indices, shuffled
-from workbench.training.events import Event, Place, StopRequested
-from workbench.training.loop import StepLoop, StepOutcome, clear_gradients
+from workbench.training.events import Event, Place
+from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.measure import Clock, peak_memory_gb
 from workbench.training.objective import Judge, describe, estimate, sample_rows
 from workbench.training.optimiser import Optimiser
-from workbench.training.rollout import Episodes, ValueModel, measure, mini_batch_groups
+from workbench.training.rollout import (
+    Episodes,
+    ValueModel,
+    measure,
+    mini_batch_groups,
+    mini_batch_parts,
+)
 from workbench.training.scorer import Scorer
 
 
@@ -44,6 +51,7 @@ def steps(
     place: Place,
     *,
     judge: Judge | None = None,
+    reference: str | None = None,
 ) -> Generator[Event, None, None]:
     """Train a policy against a reward model on prompts (message lists).
 
@@ -54,16 +62,18 @@ def steps(
         settings: see :class:`PPOSettings`.
         place: where to write, and who steers.
         judge: a true score to log beside the learned one; the policy never sees it.
+        reference: what KL is charged and measured against, where it is not ``model``.
 
     Raises:
-        ModelError: a model cannot be loaded, or ``reward`` is not a reward model.
+        ModelError: a model cannot be loaded, ``reward`` is not a reward model, or the reference
+            stands on another base than the policy.
         DataError: there is no prompt.
         ConfigError: settings that contradict each other.
     """
-    return PPOTrainer(model, reward, prompts, settings, place, judge).run()
+    return PPOTrainer(model, reward, prompts, settings, place, judge, reference).run()
 
 
-class PPOTrainer(StepLoop):
+class PPOTrainer(StepLoop[PPOSettings]):
     """One run: its roles, where it stands, and its update."""
 
     def __init__(
@@ -74,13 +84,14 @@ class PPOTrainer(StepLoop):
         settings: PPOSettings,
         place: Place,
         judge: Judge | None,
+        reference: str | None = None,
     ) -> None:
         resolve(model).check_answers()
         super().__init__(model, settings, place)
-        self.settings, self.judge = settings, judge
+        self.judge = judge
         self.temperature, self.kl_coef = settings.temperature, settings.kl_coef
         self.clip_range = settings.clip_range
-        self.reference = self._add_policy()
+        self.reference = self._add_policy(reference)
         self.scorer = Scorer.attach(reward, self.roles, settings)
         self.value = self._add_value()
         self.encoder = Encoder(
@@ -91,19 +102,40 @@ class PPOTrainer(StepLoop):
         self.prompts = self._encode(prompts)
         self.messages = list(prompts)
         self.total = settings.steps
+        self.decoding, self.rows_at_once = False, 0
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.optimiser = self._optimiser()
 
-    def _add_policy(self) -> str | None:
+    def _add_policy(self, reference: str | None) -> str | None:
         """The policy adapter; returns the reference's role (None = adapters off)."""
         self.base.check_answers()
         source, seed = self.base.source, self.settings.seed
+        frozen = source if reference is None else self._on_same_base(reference)
+        if frozen.adapter is not None:
+            self.roles.add("reference", trainable=False, source=frozen.adapter)
         if source.adapter is None:
             self.roles.add("policy", trainable=True, seed=seed)
-            return None
-        self.roles.add("reference", trainable=False, source=source.adapter)
-        self.roles.add("policy", trainable=True, copy_of="reference")
-        return "reference"
+        elif source.adapter == frozen.adapter:
+            self.roles.add("policy", trainable=True, copy_of="reference")
+        else:
+            self.roles.add("policy", trainable=True, source=source.adapter)
+        return None if frozen.adapter is None else "reference"
+
+    def _on_same_base(self, reference: str) -> Source:
+        """Where a reference's adapter is; the base is loaded once.
+
+        Raises:
+            ModelError: it scores answers, or stands on another base.
+        """
+        frozen = resolve(reference)
+        frozen.check_answers()
+        if frozen.base != self.base.source.base:
+            raise ModelError(
+                "the reference stands on another base than the policy",
+                where=f"{frozen.reference}, policy on {self.base.source.reference}",
+                fix="give what the policy was first trained from",
+            )
+        return frozen
 
     def _add_value(self) -> ValueModel | None:
         """The value model: copied from the reward model where that stands on the same base."""
@@ -147,7 +179,10 @@ class PPOTrainer(StepLoop):
             groups["value"] = [*own, *self.value.head.parameters()]
             rates["value"] = settings.value_learning_rate
         total = settings.steps * settings.epochs * settings.mini_batches
-        return Optimiser(groups, settings, rates=rates, total_steps=total)
+        half = self.base.dtype == torch.float16
+        return Optimiser(
+            groups, settings, rates=rates, total_steps=total, half=half, team=self.team
+        )
 
     def set_live(self, name: str, value: Any) -> None:
         """Rates, temperature, KL coefficient and clip range."""
@@ -164,6 +199,7 @@ class PPOTrainer(StepLoop):
             **super().state(),
             "generator": self.generator.get_state(),
             "live": [self.temperature, self.kl_coef, self.clip_range],
+            "rows_at_once": self.rows_at_once,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -171,23 +207,29 @@ class PPOTrainer(StepLoop):
         super().load(state)
         self.generator.set_state(state["generator"])
         self.temperature, self.kl_coef, self.clip_range = state["live"]
+        self.rows_at_once = state["rows_at_once"]
 
     def train_step(self) -> StepOutcome:
         """One PPO update; a stop inside it puts everything back as it was before."""
         before = self.state()
-        try:
-            return self._update()
-        except StopRequested:
-            clear_gradients(self.optimiser.parameters)
-            self.load(before)
-            raise
+        return self.attempt(self._update, undo=lambda: self.load(before))
+
+    def smaller(self) -> str | None:
+        """Where an answer was being sampled: fewer answers side by side."""
+        if not self.decoding:
+            return super().smaller()
+        if self.rows_at_once == 1:
+            return None
+        rows = self.rows_at_once or self.settings.batch_size
+        self.rows_at_once = max(1, rows // 2)
+        return f"memory ran out while sampling: {self.rows_at_once} answers at once from here on"
 
     def _update(self) -> StepOutcome:
-        clock, safe_point = Clock(), self.place.controls.safe_point
+        clock = Clock()
         with clock.phase("generate"):
-            rows, messages = self.sample(self._draw(), safe_point)
+            rows, messages = self.sample(self._draw())
         orders = [shuffled(len(rows), self.generator) for _ in range(self.settings.epochs)]
-        first = mini_batch_groups(rows, orders[0], self.settings)
+        first = mini_batch_groups(rows, orders[0], self.settings, self.team)
         with clock.phase("score"):
             groups = [group for part in first for group in part]
             episodes = self._measured(rows, messages, groups)
@@ -226,7 +268,8 @@ class PPOTrainer(StepLoop):
             reference=self.reference,
             value=self.value,
             temperature=self.temperature,
-            safe_point=self.place.controls.safe_point,
+            safe_point=self.safe_point,
+            team=self.team,
         )
 
     def _draw(self) -> list[int]:
@@ -237,23 +280,30 @@ class PPOTrainer(StepLoop):
         return [i for i in drawn for _ in range(settings.samples_per_prompt)]
 
     def sample(
-        self,
-        indices: Sequence[int],
-        safe_point: Callable[[], None],
-        generator: torch.Generator | None = None,
+        self, indices: Sequence[int], generator: torch.Generator | None = None
     ) -> tuple[list[Encoded], list[list[Message]]]:
-        """Sample one answer for each prompt number under the policy."""
+        """Sample one answer for each prompt number under the policy, shared out over the team."""
         prompts = [self.prompts[i] for i in indices]
+        length = self.settings.response_length
+        uniforms = draws(length, len(prompts), generator or self.generator)
+        mine = self.team.share(range(len(prompts)), [len(p) for p in prompts])
+        most = self.rows_at_once or len(prompts)
+        found: list[tuple[int, list[int]]] = []
+        self.decoding = True  # stays so where memory runs out, here or beside: `smaller` asks
         with dense(self.roles, "policy"):
-            responses = sample_responses(
-                self.base,
-                prompts,
-                length=self.settings.response_length,
-                temperature=self.temperature,
-                generator=generator or self.generator,
-                safe_point=safe_point,
-            )
-        rows = [Encoded(p, r) for p, r in zip(prompts, responses, strict=True)]
+            for part in [mine[i : i + most] for i in range(0, len(mine), most)]:
+                responses = sample_responses(
+                    self.base,
+                    [prompts[i] for i in part],
+                    length=length,
+                    temperature=self.temperature,
+                    uniforms=uniforms[:, part],
+                    safe_point=partial(self.safe_point, len(part)),
+                )
+                found += zip(part, responses, strict=True)
+        answers = dict(self.team.gather(found))
+        self.decoding = False
+        rows = [Encoded(prompt, answers[i]) for i, prompt in enumerate(prompts)]
         return rows, [self.messages[i] for i in indices]
 
     def _optimise(
@@ -264,8 +314,11 @@ class PPOTrainer(StepLoop):
         taken, first_ratio, grad_norm, rate = 0, 1.0, 0.0, 0.0
         for order in orders:
             stop = False
-            for groups in mini_batch_groups(episodes.rows, order, self.settings):
-                stats = self._mini_batch(groups, episodes, estimates)
+            parts = mini_batch_parts(order, self.settings)
+            shares = mini_batch_groups(episodes.rows, order, self.settings, self.team)
+            for part, groups in zip(parts, shares, strict=True):
+                tokens = int(episodes.response_mask[part].sum())
+                stats = self._mini_batch(groups, episodes, estimates, tokens)
                 done = self.optimiser.step()
                 if taken == 0:
                     first_ratio = stats["policy/ratio"]
@@ -288,14 +341,18 @@ class PPOTrainer(StepLoop):
         return metrics
 
     def _mini_batch(
-        self, groups: Sequence[Sequence[int]], episodes: Episodes, estimates: Estimates
+        self,
+        groups: Sequence[Sequence[int]],
+        episodes: Episodes,
+        estimates: Estimates,
+        tokens: int,
     ) -> dict[str, float]:
-        """Gradients of one mini-batch, gathered over its micro-batches; its statistics."""
-        members = [i for group in groups for i in group]
-        tokens = int(episodes.response_mask[members].sum())
-        sums: dict[str, float] = {}
+        """Gradients of one mini-batch of so many tokens over its micro-batches; its statistics."""
+        names = ["policy/loss", "policy/clipfrac", "policy/approxkl", "policy/ratio"]
+        names += ["value/loss", "value/clipfrac"] if self.value is not None else []
+        sums = dict.fromkeys(names, 0.0)
         for group in groups:
-            self.place.controls.safe_point()
+            self.safe_point(len(group))
             policy, value = self._losses(list(group), episodes, estimates, tokens)
             shares = {
                 "policy/loss": policy.loss,
@@ -306,8 +363,8 @@ class PPOTrainer(StepLoop):
             if value is not None:
                 shares |= {"value/loss": value.loss, "value/clipfrac": value.clip_fraction}
             for name, share in shares.items():
-                sums[name] = sums.get(name, 0.0) + float(share.detach())
-        return sums
+                sums[name] += float(share.detach())
+        return self.team.total(sums)
 
     def _losses(
         self, group: list[int], episodes: Episodes, estimates: Estimates, tokens: int
@@ -379,10 +436,10 @@ class PPOTrainer(StepLoop):
             return ()
         generator = torch.Generator().manual_seed(self.settings.seed + 1)
         every = len(self.prompts) // count
-        safe_point = self.place.controls.safe_point
-        rows, messages = self.sample([i * every for i in range(count)], safe_point, generator)
+        rows, messages = self.sample([i * every for i in range(count)], generator)
         one = self.settings.changed(mini_batches=1)
-        seen = self._measured(rows, messages, mini_batch_groups(rows, range(count), one)[0])
+        groups = mini_batch_groups(rows, range(count), one, self.team)[0]
+        seen = self._measured(rows, messages, groups)
         texts = [self.encoder.decode(row.response) for row in rows]
         return sample_rows(messages, texts, seen, self.judge)
 

@@ -5,7 +5,7 @@ different splits in different orders, and whose disagreement says where not to t
 """
 
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from workbench.models.source import member_folder
 from workbench.settings import RewardSettings
 from workbench.training.batches import steps_for
 from workbench.training.comparisons import encode_comparisons
-from workbench.training.events import Event, Place, StopRequested
-from workbench.training.loop import StepLoop, StepOutcome, clear_gradients
+from workbench.training.events import Event, Place
+from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.measure import Clock, peak_memory_gb
 from workbench.training.members import Judged, Member, Optimisers, accuracy, how_scored
 
@@ -38,14 +38,13 @@ def steps(
     return RewardTrainer(model, rows, settings, place).run()
 
 
-class RewardTrainer(StepLoop):
+class RewardTrainer(StepLoop[RewardSettings]):
     """One run: its members, where it stands, and its step."""
 
     def __init__(
         self, model: str, rows: Sequence[dict[str, Any]], settings: RewardSettings, place: Place
     ) -> None:
         super().__init__(model, settings, place)
-        self.settings = settings
         comparisons, notices = encode_comparisons(self.base, rows, settings)
         scoring, told = how_scored(self.base)
         self.notices += [*notices, *told]
@@ -71,7 +70,7 @@ class RewardTrainer(StepLoop):
             epochs=settings.epochs,
         )
         for member in self.members:
-            member.make_optimiser(self.total)
+            member.make_optimiser(self.total, self.team)
         own = [member.optimiser for member in self.members]
         self.optimiser = own[0] if len(own) == 1 else Optimisers(own)
 
@@ -103,11 +102,7 @@ class RewardTrainer(StepLoop):
     def train_step(self) -> StepOutcome:
         """One optimiser step of each member on its own batch; now and then held-out figures."""
         clock = Clock()
-        try:
-            seen = [self._gradients(member) for member in self.members]
-        except StopRequested:
-            clear_gradients(self.optimiser.parameters)
-            raise
+        seen = self.attempt(lambda: [self._gradients(member) for member in self.members])
         for member, metrics in zip(self.members, seen, strict=True):
             done = member.optimiser.step()
             metrics["grad_norm"] = done.grad_norm
@@ -125,12 +120,11 @@ class RewardTrainer(StepLoop):
 
     def _evaluate(self) -> Metrics:
         """Held-out figures, mean over the members; each remembers when it did best."""
-        found: list[Metrics] = []
-        for member in self.members:
-            if member.heldout:
-                figures = member.evaluate()
-                member.note(self.step + 1, figures)
-                found.append({**figures})
+        judges = [member for member in self.members if member.heldout]
+        self.at_once = 0
+        found = self.attempt(lambda: [member.evaluate() for member in judges])
+        for member, figures in zip(judges, found, strict=True):
+            member.note(self.step + 1, figures)
         return mean_of(found)
 
     def _out_of_patience(self) -> tuple[str, ...]:
@@ -160,13 +154,20 @@ class RewardTrainer(StepLoop):
         batch = member.batch(self.step)
         losses, scores = list[Tensor](), list[Judged]()
         for group in member.groups(batch):
-            self.place.controls.safe_point()
+            self.safe_point(len(group))
             judged = member.judge(group)
             loss = member.loss(judged, group).sum() / len(batch)
-            self.backward(loss)
+            self.backward(loss, member.optimiser)
             losses.append(loss.detach())
             scores.append(Judged(judged.chosen.detach(), judged.rejected.detach()))
+        losses, scores = self.team.gather(losses), self.team.gather(scores)
         return {"loss": float(torch.stack(losses).sum()), **_described(*Judged.joined(scores))}
+
+    def use_micro_batches(self, tokens: int) -> None:
+        """The members' too."""
+        super().use_micro_batches(tokens)
+        for member in self.members:
+            member.settings = member.settings.changed(micro_batch_tokens=tokens)
 
     def _evaluation_due(self) -> bool:
         every, step = self.settings.evaluate_every, self.step + 1
@@ -201,7 +202,7 @@ class RewardTrainer(StepLoop):
         return stats
 
 
-def mean_of(rows: Sequence[Metrics]) -> Metrics:
+def mean_of(rows: Sequence[Mapping[str, float | None]]) -> Metrics:
     """The mean of each metric over the members."""
     return {name: sum(row[name] or 0.0 for row in rows) / len(rows) for name in rows[0]}
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from workbench.algos.rewards import clip_scores, ended
 from workbench.models.base import Base
-from workbench.models.encoding import Encoded, micro_batches
+from workbench.models.encoding import Encoded, micro_batches, pad_right
 from workbench.models.forward import (
     Batch,
     collate,
@@ -21,6 +21,7 @@ from workbench.models.forward import (
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings
 from workbench.training.scorer import Scorer
+from workbench.training.team import Team
 
 
 class Viewed(NamedTuple):
@@ -31,7 +32,6 @@ class Viewed(NamedTuple):
     values: Tensor
     entropy: Tensor
     response_mask: Tensor
-    tokens: Tensor
 
 
 @dataclass
@@ -102,9 +102,7 @@ def view(
     if values is None:
         zeros = torch.zeros_like(policy.logprobs)
         values = zeros if value is None else value.values(base, batch)
-    return Viewed(
-        policy.logprobs, ref.logprobs, values, policy.entropy, batch.response_mask, batch.tokens
-    )
+    return Viewed(policy.logprobs, ref.logprobs, values, policy.entropy, batch.response_mask)
 
 
 def measure(
@@ -118,20 +116,24 @@ def measure(
     reference: str | None,
     value: ValueModel | None,
     temperature: float,
-    safe_point: Callable[[], None],
+    safe_point: Callable[[int], None],
+    team: Team,
 ) -> Episodes:
     """See every answer with every role, in the micro-batches that training will use first.
 
-    ``scored`` are the same answers in the reward model's own ids.
+    ``scored`` are the same answers in the reward model's own ids; ``groups`` this process's
+    micro-batches. Every process of the team hears of all answers.
     """
     base = roles.base
     longest = max(len(r.response) for r in rows)
     wide = torch.promote_types(base.dtype, torch.float32)  # float64 stays exact
     tables = [torch.zeros(len(rows), longest, dtype=wide, device=base.device) for _ in range(4)]
-    mask = torch.zeros(len(rows), longest, dtype=torch.bool, device=base.device)
-    finished = torch.zeros(len(rows), dtype=torch.bool)
+    lengths = torch.tensor([len(r.response) for r in rows], device=base.device)
+    mask = torch.arange(longest, device=base.device) < lengths[:, None]
+    tokens = pad_right([r.response for r in rows], pad=0, device=base.device)
+    finished = ended(tokens, mask, base.eos_ids).cpu()
     for group in groups:
-        safe_point()
+        safe_point(len(group))
         index = list(group)
         batch = collate([rows[i] for i in index], base)
         seen = view(roles, batch, reference=reference, value=value, temperature=temperature)
@@ -139,10 +141,12 @@ def measure(
         parts = (seen.policy_logprobs, seen.ref_logprobs, seen.values, seen.entropy)
         for table, part in zip(tables, parts, strict=True):
             table[index, :width] = part.to(table.dtype)
-        mask[index, :width] = seen.response_mask
-        finished[index] = ended(seen.tokens, seen.response_mask, base.eos_ids).cpu()
-    safe_point()
-    scores = scorer.scores(scored, tokens=settings.micro_batch_tokens)
+    safe_point(0)
+    mine = team.share(range(len(scored)), [len(row.ids) for row in scored])
+    part = scorer.scores([scored[i] for i in mine], tokens=settings.micro_batch_tokens)
+    scores = torch.zeros(len(scored), dtype=part.dtype)
+    scores[mine] = part
+    team.add(*tables, scores)
     rewards = clip_scores(scores, limit=settings.score_clip) if settings.score_clip else scores
     rewards = rewards - settings.missing_eos_penalty * (~finished).float()
     policy_logprobs, ref_logprobs, values, entropy = tables
@@ -159,12 +163,21 @@ def measure(
     )
 
 
-def mini_batch_groups(
-    rows: Sequence[Encoded], order: Sequence[int], settings: PPOSettings
-) -> list[list[list[int]]]:
-    """Split shuffled episodes into mini-batches, each into length-sorted micro-batches."""
+def mini_batch_parts(order: Sequence[int], settings: PPOSettings) -> list[list[int]]:
+    """Split shuffled episodes into mini-batches."""
     count = min(settings.mini_batches, len(order))
-    parts = [list(order[i::count]) for i in range(count)]
+    return [list(order[i::count]) for i in range(count)]
+
+
+def mini_batch_groups(
+    rows: Sequence[Encoded], order: Sequence[int], settings: PPOSettings, team: Team | None = None
+) -> list[list[list[int]]]:
+    """Split each mini-batch's episodes that are this process's into length-sorted micro-batches."""
+    team = team or Team()
+    parts = [
+        team.share(part, [len(rows[i].ids) for i in part])
+        for part in mini_batch_parts(order, settings)
+    ]
     return [
         [
             [part[i] for i in group]

@@ -108,12 +108,13 @@ class Scorer:
         Each row has mean 0 and deviation 1 on the answers its member was measured on. M is 1
         where there is no ensemble.
         """
-        result = torch.zeros(len(self.members), len(rows))
+        wide = torch.promote_types(self.base.dtype, torch.float32)  # float64 stays exact
+        result = torch.zeros(len(self.members), len(rows), dtype=wide)
         for group in micro_batches([len(r.ids) for r in rows], tokens=tokens):
             some = [rows[i] for i in group]
             for index, member in enumerate(self.members):
                 raw = self._raw(some, member)
-                result[index, group] = member.normalised(raw).float().cpu()
+                result[index, group] = member.normalised(raw).to(wide).cpu()
         return result
 
     def _raw(self, rows: Sequence[Encoded], member: Scored) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError, DataError
@@ -15,8 +16,8 @@ from workbench.models.forward import collate, response_stats
 from workbench.models.source import CARD, resolve
 from workbench.settings import SFTSettings
 from workbench.training.batches import batch_indices, steps_for
-from workbench.training.events import Event, Place, StopRequested
-from workbench.training.loop import StepLoop, StepOutcome, clear_gradients
+from workbench.training.events import Event, Place
+from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.measure import Clock, peak_memory_gb
 from workbench.training.optimiser import Optimiser
 from workbench.training.scorer import as_response
@@ -39,7 +40,7 @@ def steps(
     return SFTTrainer(model, rows, settings, place).run()
 
 
-class SFTTrainer(StepLoop):
+class SFTTrainer(StepLoop[SFTSettings]):
     """One run: what it trains, where it stands, and its step."""
 
     def __init__(
@@ -61,7 +62,6 @@ class SFTTrainer(StepLoop):
             )
         super().__init__(model, settings, place)
         self.base.check_answers()
-        self.settings = settings
         self.examples, notices = encode_examples(self.base, rows, settings)
         self.notices += notices
         self.total = steps_for(
@@ -72,6 +72,8 @@ class SFTTrainer(StepLoop):
             settings,
             rates={"policy": settings.learning_rate},
             total_steps=self.total,
+            half=self.base.dtype == torch.float16,
+            team=self.team,
         )
 
     def _prepare(self) -> list[nn.Parameter]:
@@ -93,17 +95,7 @@ class SFTTrainer(StepLoop):
         rows = batch_indices(self.step, len(self.examples), settings.batch_size, seed=settings.seed)
         batch = [self.examples[i] for i in rows]
         tokens = sum(len(e.response) for e in batch)
-        total = 0.0
-        budget = settings.micro_batch_tokens
-        try:
-            for group in micro_batches([len(e.ids) for e in batch], tokens=budget):
-                self.place.controls.safe_point()
-                loss = self._nll([batch[i] for i in group]) / tokens
-                self.backward(loss)
-                total += float(loss.detach())
-        except StopRequested:
-            clear_gradients(self.optimiser.parameters)
-            raise
+        total = self.attempt(lambda: self._gradients(batch, tokens))
         done = self.optimiser.step()
         seconds = clock.total()
         return StepOutcome(
@@ -118,6 +110,19 @@ class SFTTrainer(StepLoop):
                 "memory/peak_gb": peak_memory_gb(self.base.device),
             }
         )
+
+    def _gradients(self, batch: Sequence[Encoded], tokens: int) -> float:
+        """Add the gradients of the mean over ``tokens``, in micro-batches; returns the mean."""
+        lengths = [len(e.ids) for e in batch]
+        mine = self.team.share(batch, lengths)
+        total = 0.0
+        budget = self.settings.micro_batch_tokens
+        for group in micro_batches([len(e.ids) for e in mine], tokens=budget):
+            self.safe_point(len(group))
+            loss = self._nll([mine[i] for i in group]) / tokens
+            self.backward(loss)
+            total += float(loss.detach())
+        return self.team.total({"loss": total})["loss"]
 
     def _nll(self, rows: list[Encoded]) -> Tensor:
         """Summed negative log-likelihood of the response tokens, in nats."""

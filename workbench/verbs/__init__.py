@@ -1,13 +1,16 @@
 """What a person asks for. Notebooks and the command line call the same verbs.
 
 Each verb joins the rooms: it reads the data, starts a process, or shows a widget. The notebook's
-own process never loads a model. Imports go down this list: given, launch, batch, measure, views.
+own process never loads a model. Imports go down this list: given, launch, batch, gold,
+measure, views, drawing, rounds.
 """
 
 from workbench.verbs.batch import answers, before_and_after, sample_pairs, score
 from workbench.verbs.given import load_examples, load_pairs, load_prompts
+from workbench.verbs.gold import gold_labels
 from workbench.verbs.launch import finished, open_run, runs, train_ppo, train_reward, train_sft
 from workbench.verbs.measure import evaluate_reward, learning_curve
+from workbench.verbs.rounds import next_round
 from workbench.verbs.views import browse, compare, label, loss_explorer, quality, report
 from workbench.world.files import sample_dir
 from workbench.world.judge import gold_score
@@ -19,6 +22,7 @@ __all__ = [
     "compare",
     "evaluate_reward",
     "finished",
+    "gold_labels",
     "gold_score",
     "label",
     "learning_curve",
@@ -26,6 +30,7 @@ __all__ = [
     "load_pairs",
     "load_prompts",
     "loss_explorer",
+    "next_round",
     "open_run",
     "quality",
     "report",

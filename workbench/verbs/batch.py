@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from workbench import quick
-from workbench.errors import DataError
+from workbench.errors import ConfigError, DataError
 from workbench.runs import run_job
 from workbench.settings import PPOSettings
 from workbench.verbs.given import load_prompts
@@ -177,13 +177,23 @@ def before_and_after(
     reward: Model | None = None,
     gold: bool = True,
     with_kl: bool = False,
+    best_of: int = 1,
     on_progress: Progress | None = None,
     **settings: Any,
 ) -> list[dict[str, Any]]:
-    """One row a prompt: ``{"prompt", "answers": [{"model", "text", "score", "gold", "kl"}]}``."""
+    """One row a prompt: ``{"prompt", "answers": [{"model", "text", "score", "gold", "kl"}]}``.
+
+    With ``best_of`` above 1 a second column has the best of so many answers of the first model,
+    as the reward model sees them.
+
+    Raises:
+        ConfigError: the best of several answers is asked for, and no reward model to choose it.
+    """
     asked = quick.few(load_prompts(prompts), quick.PROMPTS)
     sampled = answers(models, asked, with_kl=with_kl, on_progress=on_progress, **settings)
-    names = short_names(models)
+    names = column_names(models, best_of)
+    if best_of > 1:
+        sampled.insert(1, _best(models[0], asked, reward, best_of, **settings))
     rows: list[dict[str, Any]] = []
     for index, prompt in enumerate(asked):
         found: list[dict[str, Any]] = []
@@ -196,6 +206,37 @@ def before_and_after(
     if reward is not None:
         _add_scores(rows, reward, **settings)
     return rows
+
+
+def column_names(models: Sequence[Model], best_of: int = 1) -> list[str]:
+    """What the columns of :func:`before_and_after` are called."""
+    names = short_names(models)
+    return [names[0], f"{names[0]}, best of {best_of}", *names[1:]] if best_of > 1 else names
+
+
+def _best(
+    model: Model,
+    prompts: "list[list[Message]]",
+    reward: Model | None,
+    count: int,
+    **settings: Any,
+) -> list[list[dict[str, Any]]]:
+    """Of so many answers to each prompt the one with the highest score, alone in a list."""
+    if reward is None:
+        raise ConfigError(
+            "the best of several answers needs a reward model to choose it",
+            where=f"best_of={count}",
+            fix="give reward=, a run of wb.train_reward",
+        )
+    drawn = answers([model], prompts, responses=count, **settings)[0]
+    flat = [(prompt, row) for prompt, own in zip(prompts, drawn, strict=True) for row in own]
+    found = score(reward, [p for p, _ in flat], [row["text"] for _, row in flat], **settings)
+    known = [-math.inf if math.isnan(value) else value for value in found]
+    best: list[list[dict[str, Any]]] = []
+    for index, own in enumerate(drawn):
+        scores = known[index * count : (index + 1) * count]
+        best.append([own[scores.index(max(scores))]])
+    return best
 
 
 def _gold(prompt: "Sequence[Message]", text: str) -> float:

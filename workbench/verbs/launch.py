@@ -3,17 +3,18 @@
 import ctypes.util
 import shutil
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from workbench import quick
 from workbench.errors import ConfigError
 from workbench.runs import (
     Run,
     RunFolder,
+    Runs,
     attach_or_create,
     device_holder,
-    list_runs,
     runs_root,
     wait_for,
 )
@@ -21,9 +22,6 @@ from workbench.runs import open_run as _open_run
 from workbench.runs.devices import busy
 from workbench.settings import PPOSettings, RewardSettings, RunSettings, SFTSettings
 from workbench.verbs.given import load_examples, load_prompts, training_rows
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 Model = str | Path | Run
 
@@ -73,6 +71,7 @@ def train_ppo(
     name: str | None = None,
     fresh: bool = False,
     judge: str = "auto",
+    reference: Model | None = None,
     **settings: Any,
 ) -> Run:
     """Train a policy against a reward model by PPO.
@@ -85,6 +84,8 @@ def train_ppo(
         fresh: as in :func:`train_sft`.
         judge: ``gold`` logs the sample world's true score beside the learned one, ``none`` does
             not; ``auto`` does for the embedded models. The policy never sees it.
+        reference: what KL is charged and measured against, where it is not what the policy starts
+            from: in a later round, the model before the first one.
         settings: see ``PPOSettings``.
     """
     checked = PPOSettings.from_dict(settings)
@@ -109,6 +110,8 @@ def train_ppo(
     if judge == "auto":
         judge = "gold" if _on_embedded_base(policy) else "none"
     inputs = {"reward": model_name(reward), "judge": judge}
+    if reference is not None:
+        inputs["reference"] = model_name(reference)
     _check_reward(inputs["reward"])
     return _launch("ppo", policy, checked, rows, inputs, name, fresh)
 
@@ -211,9 +214,20 @@ def open_run(name_or_path: str | Path) -> Run:
     return _shown(_open_run(name_or_path))
 
 
-def runs() -> "DataFrame":
-    """All runs in a table, oldest first."""
-    return list_runs()
+def runs() -> Runs:
+    """All runs: in a notebook a table to pick from and compare; ``.frame`` is it for programs.
+
+    What a frame can do, this can: ``runs()["name"]``, ``len(runs())``, ``runs().query(…)``.
+    """
+    if Runs.view_factory is None and find_spec("anywidget") is not None:
+        Runs.view_factory = staticmethod(_runs_view)
+    return Runs()
+
+
+def _runs_view(found: Runs) -> Any:
+    from workbench.widgets.runs_view import RunsView
+
+    return RunsView(found)
 
 
 def finished(run: Run) -> Run:

@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from workbench.runs import Run
 from workbench.verbs import batch
-from workbench.verbs.given import as_pairs
+from workbench.verbs.given import as_pairs, load_prompts
 from workbench.verbs.launch import Model, model_name, open_run
+from workbench.world.grammar import find_request
 
 if TYPE_CHECKING:
     from workbench.data.labels import LabelStore
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from workbench.data.session import LabelSession
     from workbench.widgets.browser import Browser, Scores
     from workbench.widgets.compare import CompareView
+    from workbench.widgets.comparison import Comparison
     from workbench.widgets.explorer import LossExplorer
     from workbench.widgets.labeller import Labeller
     from workbench.widgets.quality import Quality
@@ -46,6 +48,7 @@ def browse(
 REPEATS, REPEATS_FROM = 0.05, 100  # of fewer items than that, a rate says nothing
 
 
+Desk = TypeVar("Desk", bound="Labeller")
 _SESSIONS: "WeakValueDictionary[tuple[str, str], LabelSession]" = WeakValueDictionary()
 
 
@@ -67,6 +70,9 @@ def label(
 ) -> "Labeller":
     """Judge pairs by keys; each label is on disk before the screen says so.
 
+    Pairs that were sent to the store's queue (from a comparison, a playground, a sample table) and
+    have no label yet come first.
+
     Args:
         pairs: what :func:`load_pairs` reads; labels that came with them are not shown.
         store: where the labels go.
@@ -87,7 +93,7 @@ def label(
     from workbench.data.session import LabelSession
     from workbench.widgets.labeller import Labeller
 
-    items = as_pairs(pairs)
+    items = with_queue(as_pairs(pairs), store)
     if repeats is None:
         repeats = REPEATS if len(items) >= REPEATS_FROM else 0.0
     session = LabelSession(
@@ -104,12 +110,29 @@ def label(
         model=None if reward is None else model_name(reward),
         explore=explore,
     )
-    desk = Labeller(session, keys, ranking=ranking)
+    return _one_desk(Labeller(session, keys, ranking=ranking), store, annotator)
+
+
+def _one_desk(desk: "Desk", store: "LabelStore", annotator: str) -> "Desk":
+    """A desk whose cell may be run again: what the one before held is free for the new one."""
     before = _SESSIONS.pop((str(store.path), annotator), None)
     if before is not None:
-        before.close()  # the cell was run again: what it held is free for the new desk
-    _SESSIONS[str(store.path), annotator] = session
+        before.close()
+    _SESSIONS[str(store.path), annotator] = desk.session
     return desk
+
+
+def with_queue(pairs: "Pairs", store: "LabelStore") -> "Pairs":
+    """What waits in a store's queue, then the pairs; an item that is in both comes once."""
+    from workbench.data.pairs import Pairs
+
+    queued = store.queue()
+    if not len(queued):
+        return pairs
+    import pandas as pd
+
+    rest: Any = pairs.frame[~pairs.frame["id"].isin(queued.ids())]
+    return Pairs(pd.concat([queued.frame, rest], ignore_index=True))
 
 
 def _margins(reward: Model, pairs: "Pairs") -> list[float]:
@@ -128,12 +151,12 @@ def _margins(reward: Model, pairs: "Pairs") -> list[float]:
     at = 0
     for item in items:
         found = [scores[at : at + len(item.responses)] for scores in by_member]
-        margins.append(_sureness(found))
+        margins.append(sureness(found))
         at += len(item.responses)
     return margins
 
 
-def _sureness(scores: Sequence[Sequence[float]]) -> float:
+def sureness(scores: Sequence[Sequence[float]]) -> float:
     """Of one item, from each member's scores of its responses; NaN where one has none."""
     means = [fmean(own) for own in zip(*scores, strict=True)]
     if any(map(math.isnan, means)):
@@ -152,22 +175,51 @@ def loss_explorer() -> "LossExplorer":
 
 
 def compare(
-    *models: Model, prompts: Any, reward: Model | None = None, gold: bool = True, **settings: Any
-) -> "CompareView":
-    """Answers of several models to the same prompts, side by side.
+    *models: Model,
+    prompts: Any,
+    store: "LabelStore | None" = None,
+    annotator: str = "me",
+    reward: Model | None = None,
+    best_of: int = 1,
+    gold: bool = True,
+    seed: int = 0,
+    keys: Mapping[str, str | Sequence[str]] | None = None,
+    **settings: Any,
+) -> "CompareView | Comparison":
+    """Answers of several models to the same prompts, side by side; with a store, judged blind.
+
+    With a store nothing on screen says who wrote what until you ask for it (the key V). The keys
+    are the labeller's, verdicts are label events in the store, and the same call goes on where you
+    stopped. Then ``.result()`` has win rates with intervals and sign tests, yours beside those of
+    the reward model and the gold judge, and ``.disagreements()`` what they see otherwise.
 
     Args:
         models: names, folders or runs; the first is the one the others are compared with.
         prompts: what :func:`load_prompts` reads.
+        store: where blind verdicts go; None shows the answers with their names at once.
+        annotator: who judges.
         reward: a reward model that scores the answers.
-        gold: score them with the sample world's judge too (only of use on sample data).
+        best_of: above 1, a second column: of so many answers of the first model the one that the
+            reward model scores highest.
+        gold: score them with the sample world's judge too, where all prompts are from there.
+        seed: of the answers and of the sides.
+        keys: other keys, as in :func:`label`.
         settings: as in :func:`answers`.
     """
+    from workbench.data.contest import Contest
     from workbench.widgets.compare import CompareView
+    from workbench.widgets.comparison import Comparison
 
-    return CompareView(
-        batch.before_and_after(models, prompts, reward=reward, gold=gold, **settings)
+    asked = load_prompts(prompts)
+    known = gold and all(find_request(prompt[-1]["content"]) is not None for prompt in asked)
+    rows = batch.before_and_after(
+        models, asked, reward=reward, best_of=best_of, gold=known, seed=seed, **settings
     )
+    if store is None:
+        return CompareView(rows)
+    contest = Contest(rows, batch.column_names(models, best_of))
+    desk = Comparison(contest, store, annotator=annotator, seed=seed, keys=keys)
+    return _one_desk(desk, store, annotator)
 
 
 def quality(pairs: Any, against: Any = None, store: "LabelStore | None" = None) -> "Quality":

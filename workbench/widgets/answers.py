@@ -67,6 +67,7 @@ class Answers:
             "commands": self.feed.commands(),
             "changes": self.feed.changes(),
             "events": self.feed.events(),
+            "alarms": self.feed.alarms(),
             "charts": self.feed.charts(),
             "samples": self.feed.samples(),
         }

@@ -91,27 +91,28 @@ class CompareView(anywidget.AnyWidget):
         return {"better": better, "same": len(gains) - better - worse, "worse": worse}
 
     def _on_message(self, _widget: Any, message: dict[str, Any], _buffers: list[bytes]) -> None:
-        if message.get("type") != "ready":
-            return
-        self.send(
-            {
-                "type": "rows",
-                "to": message.get("view"),
-                "labels": [outgoing(label) for label in self.labels],
-                "count": len(self.rows),
-                "rows": [_travelling(row) for row in self.rows[:MOST]],
-                "measures": self.measures,
-                "means": self.summary(),
-                "verdicts": {name: self.verdicts(name) for name in self.measures},
-            }
-        )
+        if message.get("type") == "ready":
+            self.send({**self.message(), "to": message.get("view")})
+
+    def message(self) -> dict[str, Any]:
+        """What the page shows."""
+        return {
+            "type": "rows",
+            "labels": [outgoing(label) for label in self.labels],
+            "count": len(self.rows),
+            "rows": [_travelling(row) for row in self.rows[:MOST]],
+            "measures": self.measures,
+            "means": self.summary(),
+            "verdicts": {name: self.verdicts(name) for name in self.measures},
+        }
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The live view, and a table for places that cannot run one."""
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        return {**data, "text/html": self._still()}, metadata
+        return {**data, "text/html": self.still()}, metadata
 
-    def _still(self) -> str:
+    def still(self) -> str:
+        """The table as HTML, without a live view."""
         head = "".join(f"<th>{escape(label)}</th>" for label in ("prompt", *self.labels))
         means = [
             ", ".join(f"{name} {row[name]:.3f}" for name in self.measures) for row in self.summary()

@@ -11,6 +11,7 @@ export class Curves {
     this.step = "step";
     this.data = {}; // metric -> {x, y}
     this.changes = [];
+    this.alarms = [];
     this.charts = [];
     this.build();
     this.endTheme = watchTheme(() => this.newLook());
@@ -101,6 +102,12 @@ export class Curves {
     this.redraw();
   }
 
+  /** Where they rang is shaded on the curve that shows it. */
+  showAlarms(alarms) {
+    this.alarms = alarms;
+    this.redraw();
+  }
+
   unfold() {
     const hidden = this.charts.filter((chart) => !chart.spec.first).length;
     const shown = chosen.more ? this.charts.length : this.charts.length - hidden;
@@ -140,7 +147,7 @@ export class Curves {
     this.drew = Date.now();
     if (this.closed || !this.root.isConnected) return;
     this.look ??= lookOf(this.root);
-    const options = { ...chosen, look: this.look, changes: this.changes };
+    const options = { ...chosen, look: this.look, changes: this.changes, alarms: this.alarms };
     for (const chart of this.charts) if (!chart.root.hidden) chart.draw(this.Plotly, this.data, options);
   }
 

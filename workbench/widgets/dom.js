@@ -74,3 +74,8 @@ export function keycap(key) {
   };
   return h("kbd", {}, names[key] ?? (key.length === 1 ? key.toUpperCase() : key));
 }
+
+/** Whether JupyterLab knows that the kernel which held this widget was restarted or is gone. */
+export function cutOff(root) {
+  return Boolean(root.closest(".jupyter-widgets-disconnected"));
+}

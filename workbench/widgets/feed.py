@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from workbench.runs import RunFolder, runs_root
+from workbench.runs.alarms import alarms
 from workbench.runs.folder import CONTROL, EVENTS, LIVE, METRICS, SAMPLES
 from workbench.settings import KINDS
 from workbench.widgets.curves import POINTS, charts_for, downsample
-from workbench.widgets.texts import as_text
+from workbench.widgets.watched import Watched
 from workbench.widgets.wire import outgoing
 
 RECENT = 30  # steps that the time left is estimated from
 NOTED = ("warning", "alarm", "saved", "finished", "refused", "dropped")
 LISTED = 200  # newest events that travel
 SILENT = 20.0  # seconds without a heartbeat that are worth a word
-LONGEST = 4_000  # characters of a prompt or an answer in the sample table
 
 
 class RunFeed:
@@ -40,7 +40,8 @@ class RunFeed:
         self._samples = folder.follow(SAMPLES)
         self._others = {name: folder.follow(name) for name in (EVENTS, CONTROL)}
         self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in self._others}
-        self._by_step: dict[int, list[dict[str, Any]]] = {}
+        self._watched = Watched()
+        self._rung: tuple[tuple[int, int, int], list[dict[str, Any]]] = ((-1, 0, 0), [])
         self._columns: dict[str, array[float]] = {}
         self._count = 0
 
@@ -56,9 +57,8 @@ class RunFeed:
             self._append(fresh.rows)
             fresh = self._samples.read()
             if fresh.reset:
-                self._by_step = {}
-            for row in fresh.rows:
-                self._by_step.setdefault(int(row["step"]), []).append(row)
+                self._watched.clear()
+            self._watched.take(fresh.rows)
             for name, follower in self._others.items():
                 rows, reset = follower.read()
                 if reset:
@@ -171,34 +171,12 @@ class RunFeed:
     def sample_steps(self) -> list[int]:
         """The steps at which the watched prompts were answered."""
         with self._lock:
-            return list(self._by_step)
+            return list(self._watched.steps)
 
     def samples(self, index: int = -1) -> dict[str, Any]:
-        """The sample table of one of :meth:`sample_steps`, beside the answers before it.
-
-        Args:
-            index: which; the nearest where there is no such one, and -1 is the newest.
-
-        Returns:
-            ``{"index", "count", "step", "before", "rows"}``; each row has ``prompt``,
-            ``response``, ``score``, ``kl``, ``gold``, and as ``last`` the row of the same prompt
-            at step ``before``, or None.
-        """
+        """The sample table at one of :meth:`sample_steps`: :meth:`Watched.table`."""
         with self._lock:
-            steps = list(self._by_step)
-            if not steps:
-                return {"index": -1, "count": 0, "step": None, "before": None, "rows": []}
-            at = len(steps) - 1 if index < 0 else min(index, len(steps) - 1)
-            step, before = steps[at], steps[at - 1] if at else None
-            now, last = self._by_step[step], self._by_step.get(before or -1, [])
-        earlier: dict[str, list[dict[str, Any]]] = {}
-        for row in last:
-            earlier.setdefault(as_text(row.get("prompt")), []).append(row)
-        rows = []
-        for row in now:
-            same = earlier.get(as_text(row.get("prompt")))
-            rows.append({**_sample(row), "last": _sample(same.pop(0)) if same else None})
-        return {"index": at, "count": len(steps), "step": step, "before": before, "rows": rows}
+            return self._watched.table(index)
 
     def events(self) -> list[dict[str, Any]]:
         """Warnings, alarms and what else is worth reading, oldest first."""
@@ -208,6 +186,15 @@ class RunFeed:
             {"step": row.get("step"), "kind": row["kind"], "text": outgoing(_event_text(row))}
             for row in rows[-LISTED:]
         ]
+
+    def alarms(self) -> list[dict[str, Any]]:
+        """What rings, and after it what rang before (``workbench.runs.alarms``)."""
+        with self._lock:
+            known = self.epoch, self._count, len(self._watched.steps)
+            if self._rung[0] != known:
+                rung = alarms(self.kind, self._columns, self._watched.repeats)
+                self._rung = known, [alarm.as_dict() for alarm in rung[:LISTED]]
+            return self._rung[1]
 
     def changes(self) -> list[dict[str, Any]]:
         """Settings that were changed while the run went on: ``{"step", "name", "value"}``."""
@@ -296,12 +283,6 @@ def _thinned(steps: "array[float]", column: "array[float]", limit: int) -> dict[
     x, y = x[kept], y[kept]
     shown = downsample(y, limit)
     return {"x": x[shown].astype(int).tolist(), "y": [float(f"{v:.6g}") for v in y[shown]]}
-
-
-def _sample(row: dict[str, Any]) -> dict[str, Any]:
-    texts = {name: outgoing(as_text(row.get(name))[:LONGEST]) for name in ("prompt", "response")}
-    numbers = {name: row.get(name) for name in ("score", "kl", "gold")}
-    return {**texts, **numbers}
 
 
 def _changed_values(row: dict[str, Any]) -> dict[str, Any]:

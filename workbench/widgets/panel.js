@@ -1,10 +1,11 @@
 // The run panel: hears about a run folder from Python, draws it, and sends what a person asks.
-import { guardKeys, h, newId } from "./dom.js";
+import { cutOff, guardKeys, h, newId } from "./dom.js";
 import { arrive } from "./reading.js";
 import { nextMessage, pagePlotly } from "./plot.js";
 import { Buttons, LiveSettings } from "./controls.js";
 import { Curves } from "./curves.js";
 import { SampleTable } from "./samples.js";
+import { Alarms } from "./alarms.js";
 
 const POLL = 1000; // ms between questions while the run is live
 const REST = 5000; // ms between questions once it has ended
@@ -87,8 +88,9 @@ class Panel {
 
   tick() {
     const now = Date.now();
-    this.standstill.hidden = document.hidden || now - this.heard < SILENCE;
-    if (document.hidden) return;
+    const gone = cutOff(this.root);
+    this.standstill.hidden = document.hidden || !(gone || now - this.heard >= SILENCE);
+    if (document.hidden || gone) return;
     const patience = this.parts.status?.live === false ? REST : POLL;
     if (this.epoch < 0) return this.readyAgain(now);
     if (this.waiting && now - this.waiting < 2 * REST) return;
@@ -193,12 +195,13 @@ class Panel {
     this.settings = new LiveSettings((command, values) => this.ask(command, values));
     this.steer = h("div", { class: "wbp-steer" }, this.buttons.root, this.settings.root);
 
+    this.alarms = new Alarms();
     this.plots = new Curves();
     this.samples = new SampleTable((index) => this.send({ type: "samples", index }), "step");
     this.events = h("ol", { class: "wbp-events" });
     this.news = h("section", { class: "wbp-news", "aria-label": "Events", hidden: true }, h("div", { class: "wbp-bar" }, h("span", { class: "wb-label" }, "Warnings and events")), this.events);
     this.still = h("style"); // while this view lives, the still picture beside it rests
-    this.root = h("section", { class: "wb wbp", "aria-label": "Run panel" }, this.still, top, this.standstill, this.complaint, this.failure, this.steer, this.plots.root, this.samples.root, this.news);
+    this.root = h("section", { class: "wb wbp", "aria-label": "Run panel" }, this.still, top, this.standstill, this.complaint, this.failure, this.steer, this.alarms.root, this.plots.root, this.samples.root, this.news);
     guardKeys(this.root, (key) => this.press(key));
   }
 
@@ -210,6 +213,8 @@ class Panel {
       l: () => this.plots.toggleLog(),
       m: () => this.plots.toggleMore(),
       d: () => this.samples.toggleDiff(),
+      r: () => this.samples.toggleStart(),
+      t: () => this.samples.nextHeat(),
       n: () => this.samples.goNewest(),
       arrowleft: () => this.samples.go(this.samples.at() - 1),
       arrowright: () => this.samples.go(this.samples.at() + 1),
@@ -225,7 +230,7 @@ class Panel {
     this.kind.textContent = KINDS[kind] ?? kind;
     this.base.textContent = arrive(model);
     this.step = kind === "ppo" ? "update" : "step";
-    for (const part of [this.samples, this.buttons, this.settings]) part.step = this.step;
+    for (const part of [this.samples, this.buttons, this.settings, this.alarms]) part.step = this.step;
     this.plots.name(this.step);
     this.root.setAttribute("aria-label", `Run panel of ${name}`);
     this.standstill.firstChild.textContent =
@@ -236,11 +241,13 @@ class Panel {
 
   /** Draw the parts in `fresh` (names) anew. */
   show(fresh) {
-    const { status, settings, commands, events, changes, charts, samples } = this.parts;
+    const { status, settings, commands, events, alarms, changes, charts, samples } = this.parts;
     if (fresh.has("status")) this.showStatus(status);
     if (fresh.has("status") || fresh.has("commands")) this.buttons.show(status, commands);
     if (fresh.has("status") || fresh.has("commands") || fresh.has("settings")) this.settings.show(settings, commands, status);
     if (fresh.has("events")) this.showEvents(events);
+    if (fresh.has("alarms") || fresh.has("status")) this.alarms.show(alarms, status.live);
+    if (fresh.has("alarms")) this.plots.showAlarms(alarms);
     if (fresh.has("charts")) this.plots.showCharts(charts);
     if (fresh.has("changes")) this.plots.showChanges(changes);
     if (fresh.has("samples")) this.samples.take(samples, { newest: true });

@@ -155,18 +155,21 @@ export class Chart {
     this.drawn = false;
   }
 
-  /** `curves`: {metric: {x, y}}; `options`: {smoothing, log, changes, look}. */
+  /** `curves`: {metric: {x, y}}; `options`: {smoothing, log, changes, alarms, look}. */
   draw(Plotly, curves, options) {
     const lines = this.spec.lines.map((line, i) => ({ ...line, i, ...(curves[line.metric] ?? { x: [], y: [] }) })).filter((line) => line.x.length);
     const log = options.log && lines.every((line) => line.y.every((value) => value > 0));
     this.label(lines, options, options.log && !log);
+    const last = Math.max(...lines.map((line) => line.x.at(-1)));
+    const alarms = (options.alarms ?? []).filter((alarm) => this.spec.lines.some((line) => line.metric === alarm.metric)).map((alarm) => ({ ...alarm, last }));
+    this.root.classList.toggle("ringing", alarms.some((alarm) => alarm.until === null));
     if (!Plotly || !lines.length) return;
     const { unit } = this.spec;
     const traces = lines.flatMap((line) => this.traces(line, options, plain(unit)));
     if (!this.drawn) this.plot.replaceChildren();
     this.drawn = true;
     this.revision = (this.revision ?? 0) + 1; // the arrays grow in place: without it Plotly sees no change
-    Plotly.react(this.plot, traces, { ...layout(options, this.step, log, log ? null : flatRange(lines)), datarevision: this.revision }, { displayModeBar: false, doubleClick: "reset", showTips: false });
+    Plotly.react(this.plot, traces, { ...layout({ ...options, alarms }, this.step, log, log ? null : flatRange(lines)), datarevision: this.revision }, { displayModeBar: false, doubleClick: "reset", showTips: false });
   }
 
   /** The newest values in words; with several lines each with its stroke. */
@@ -203,7 +206,7 @@ export class Chart {
   }
 }
 
-function stroke(colour, i) {
+export function stroke(colour, i) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   for (const [name, value] of Object.entries({ width: 18, height: 8, "aria-hidden": "true" })) node.setAttribute(name, value);
   const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
@@ -213,10 +216,14 @@ function stroke(colour, i) {
   return node;
 }
 
-function layout({ look, changes }, step, log, range) {
+function layout({ look, changes, alarms }, step, log, range) {
   const axis = { color: look.muted, gridcolor: look.line, linecolor: look.line, zeroline: false, tickfont: { size: 11, color: look.muted }, automargin: true };
   const line = { color: look.muted, width: 1.2, dash: "dot" };
   const mark = (change) => ({ type: "line", xref: "x", yref: "paper", x0: change.step, x1: change.step, y0: 0, y1: 1, line });
+  const shade = (alarm) => ({
+    type: "rect", xref: "x", yref: "paper", x0: alarm.since - 0.5, x1: (alarm.until ?? alarm.last) + 0.5, y0: 0, y1: 1,
+    fillcolor: look.colours[1], opacity: 0.16, line: { width: 0 }, layer: "below",
+  });
   const number = (change, i) => ({
     xref: "x", yref: "paper", x: change.step, y: 1, xanchor: "center", yanchor: "bottom", showarrow: false, borderpad: 0,
     text: String(i + 1), font: { size: 10, color: look.ink },
@@ -228,7 +235,7 @@ function layout({ look, changes }, step, log, range) {
     hoverlabel: { bgcolor: look.surface, bordercolor: look.line, font: { size: 12, color: look.ink } },
     xaxis: { ...axis, unifiedhovertitle: { text: `${step} %{x}` }, nticks: 6, tickformat: ",d" },
     yaxis: { ...axis, type: log ? "log" : "linear", nticks: 5, exponentformat: "power", ...(range ? { range } : {}) },
-    shapes: changes.map(mark),
+    shapes: [...alarms.map(shade), ...changes.map(mark)],
     annotations: changes.length <= NUMBERED ? changes.map(number) : [],
   };
 }

@@ -3,6 +3,10 @@ import { h, keycap } from "./dom.js";
 import { arrive, textBlock } from "./reading.js";
 import { wordDiff } from "./words.js";
 import { brief } from "./plot.js";
+import { HEATS, heatBlock, heatLegend, heatScale, heatsOf } from "./heat.js";
+
+// what an answer's words are marked against: the row's field, and the words for it
+const AGAINST = { changed: ["last", "the last time"], start: ["first", "at the start"] };
 
 /** `fetch(index)` asks Python for the table of one watched step. */
 export class SampleTable {
@@ -14,7 +18,8 @@ export class SampleTable {
     this.follow = true; // stay at the newest
     this.wanted = -1; // index of the step that was chosen, shown or on its way
     this.seen = new Map(); // index -> table; a step's answers never change
-    this.mark = "changed";
+    this.mark = "changed"; // or "start", or "off"
+    this.heat = null; // or a name of HEATS
     this.build();
   }
 
@@ -26,12 +31,16 @@ export class SampleTable {
     this.when = h("span", { class: "wbp-when wb-num" });
     this.latest = h("button", { type: "button", onclick: () => this.goNewest() }, "Newest", keycap("n"));
     this.diff = h("button", { type: "button", onclick: () => this.toggleDiff() }, "Changed words", keycap("d"));
+    this.against = h("button", { type: "button", onclick: () => this.toggleStart() }, "Against the reference", keycap("r"));
+    this.tokens = h("button", { type: "button", hidden: true, onclick: () => this.nextHeat() });
+    this.legend = h("div", { class: "wbp-legends" });
     this.body = h("tbody");
     this.head = h("thead");
     this.root = h(
       "section",
       { class: "wbp-samples", "aria-label": "Sample answers", hidden: true },
-      h("div", { class: "wbp-bar" }, h("span", { class: "wb-label" }, "Answers to the same prompts"), this.back, this.slider, this.next, this.when, this.latest, h("span", { class: "wbp-gap" }), this.diff),
+      h("div", { class: "wbp-bar" }, h("span", { class: "wb-label" }, "Answers to the same prompts"), this.back, this.slider, this.next, this.when, this.latest, h("span", { class: "wbp-gap" }), this.diff, this.against, this.tokens),
+      this.legend,
       h("div", { class: "wbp-scroll" }, h("table", { class: "wbp-table" }, this.head, this.body)),
     );
   }
@@ -69,8 +78,17 @@ export class SampleTable {
   }
 
   toggleDiff() {
-    this.mark = this.mark === "changed" ? "off" : "changed";
-    if (this.shown) this.show(this.shown);
+    this.show(this.shown, this.mark === "changed" && !this.heat ? "off" : "changed");
+  }
+
+  toggleStart() {
+    this.show(this.shown, this.mark === "start" && !this.heat ? "off" : "start");
+  }
+
+  /** Colour the tokens by the next of their figures; after the last one, by none. */
+  nextHeat() {
+    const names = heatsOf(this.shown?.rows ?? []);
+    this.show(this.shown, this.mark, names[names.indexOf(this.heat) + 1] ?? null);
   }
 
   tools() {
@@ -79,38 +97,61 @@ export class SampleTable {
     this.next.disabled = this.latest.disabled = this.at() >= count - 1;
     this.slider.hidden = count < 2;
     this.slider.value = this.at();
-    this.diff.setAttribute("aria-pressed", String(this.mark === "changed"));
-    this.diff.disabled = this.shown?.before === null;
-    this.when.textContent = this.shown?.step === null ? "" : `${this.step} ${this.shown.step}`;
-    this.diff.title = this.shown?.before === null ? "these are the first answers" : `words that are new since ${this.step} ${this.shown.before}`;
+    const { step = null, before = null, start = null, rows = [] } = this.shown ?? {};
+    const press = (button, on) => button.setAttribute("aria-pressed", String(Boolean(on)));
+    press(this.diff, this.mark === "changed" && !this.heat);
+    press(this.against, this.mark === "start" && !this.heat);
+    press(this.tokens, this.heat);
+    this.diff.disabled = before === null;
+    this.against.disabled = start === null;
+    this.tokens.hidden = !heatsOf(rows).length;
+    this.tokens.replaceChildren(this.heat ? `Tokens by ${HEATS[this.heat].label}` : "Tokens", keycap("t"));
+    this.tokens.title = "colour each token by its KL, value or advantage";
+    this.when.textContent = step === null ? "" : `${this.step} ${step}`;
+    this.diff.title = before === null ? "these are the first answers" : `words that are new since ${this.step} ${before}`;
+    const first = start === "reference" ? "what the policy started from" : `the first answers, at ${this.step} ${start}`;
+    this.against.title = start === null ? "these are the first answers" : `words that are not in the answers of ${first}`;
+    this.against.firstChild.textContent = start === null || start === "reference" ? "Against the reference" : "Against the first";
   }
 
-  show(table) {
+  show(table, mark = this.mark, heat = mark === this.mark ? this.heat : null) {
+    if (!table) return;
+    if (mark === "off") heat = null;
     this.shown = table;
+    this.mark = mark;
+    this.heat = heatsOf(table.rows).includes(heat) ? heat : null;
     this.tools();
+    const scale = this.heat ? heatScale(table.rows, this.heat) : 0;
+    this.legend.replaceChildren(...(this.heat ? [heatLegend(this.heat, scale)] : []));
     const gold = table.rows.some((row) => typeof row.gold === "number");
     const heads = ["Prompt", "Answer", "Score", ...(gold ? ["Gold"] : []), "KL"];
     const titles = { Score: "by the learned reward model [points]", Gold: "by the judge that PPO never sees, 0 to 1", KL: "to the reference, summed over the answer [nats]" };
     this.head.replaceChildren(h("tr", {}, ...heads.map((name) => h("th", { scope: "col", title: titles[name] ?? null }, name))));
-    this.body.replaceChildren(...table.rows.map((row) => this.row(row, gold)));
+    this.body.replaceChildren(...table.rows.map((row) => this.row(row, gold, scale)));
   }
 
-  row(row, gold) {
-    const last = row.last;
-    const change = this.mark === "changed" && last ? wordDiff(arrive(last.response), arrive(row.response)) : null;
-    const answer = textBlock(arrive(row.response), change?.right ?? null, "ins");
-    const cells = [h("td", { class: "wbp-prompt" }, textBlock(arrive(row.prompt))), h("td", { class: "wbp-answer" }, answer)];
-    if (change?.left.some(([, gone]) => gone)) cells[1].append(removed(change.left));
-    for (const name of gold ? ["score", "gold", "kl"] : ["score", "kl"]) cells.push(number(row[name], last?.[name]));
+  row(row, gold, scale) {
+    const [field, when] = AGAINST[this.mark] ?? [];
+    const before = field ? row[field] : null;
+    const answer = h("td", { class: "wbp-answer" });
+    if (this.heat && row.tokens?.[this.heat]) answer.append(...heatBlock(row.tokens, this.heat, scale));
+    else {
+      const change = before ? wordDiff(arrive(before.response), arrive(row.response)) : null;
+      answer.append(textBlock(arrive(row.response), change?.right ?? null, "ins"));
+      if (change?.left.some(([, gone]) => gone)) answer.append(removed(change.left, when));
+    }
+    const cells = [h("td", { class: "wbp-prompt" }, textBlock(arrive(row.prompt))), answer];
+    const compared = this.mark === "start" ? row.first : row.last;
+    for (const name of gold ? ["score", "gold", "kl"] : ["score", "kl"]) cells.push(number(row[name], compared?.[name]));
     return h("tr", {}, ...cells);
   }
 }
 
-/** What was there the last time and is gone, folded away. */
-function removed(left) {
+/** What was there (`when`: the last time, at the start) and is gone, folded away. */
+function removed(left, when) {
   const before = h("div", { class: "wb-text" });
   for (const [part, gone] of left) before.append(gone ? h("del", {}, part) : part);
-  return h("details", { class: "wbp-before" }, h("summary", {}, "the last time"), before);
+  return h("details", { class: "wbp-before" }, h("summary", {}, when), before);
 }
 
 function number(value, last) {

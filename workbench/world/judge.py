@@ -11,6 +11,7 @@ with every fault. The three qualities are additive, so a Bradley-Terry model can
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -46,6 +47,15 @@ FAULTS: dict[str, float] = {
     "several lists": 0.4,
     "too short": 0.2,
 }
+
+
+TAU = 0.115
+"""Temperature of the labeller who makes slips."""
+
+
+def slip_chance(margin: float) -> float:
+    """The chance that the sample data's labeller gets a pair wrong, sigmoid(-margin / TAU)."""
+    return 1 / (1 + math.exp(margin / TAU))
 
 
 class GoldParts(NamedTuple):

@@ -1,0 +1,119 @@
+"""Each alarm rings on a made series that has its fault, and none rings on a real, healthy run."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from workbench.runs import Run, RunFolder
+from workbench.runs.alarms import RULES, alarm_table, alarms, repetition
+
+HEALTHY = json.loads((Path(__file__).parent / "healthy_ppo.json").read_text())
+N = 50
+STEPS = np.arange(1, N + 1)
+RAMP = (STEPS - 1) / (N - 1)
+
+
+def columns(**changed):
+    """The healthy run's columns, some of them replaced."""
+    named = {name.replace("__", "/"): list(values) for name, values in changed.items()}
+    return {**HEALTHY["columns"], **named}
+
+
+def rung(kind="ppo", repeats=None, **changed):
+    return {alarm.name: alarm for alarm in alarms(kind, columns(**changed), repeats)}
+
+
+def test_a_healthy_real_run_rings_nothing():
+    assert len(HEALTHY["columns"]["step"]) == N
+    repeats = {int(step): share for step, share in HEALTHY["repeats"].items()}
+    assert alarms("ppo", HEALTHY["columns"], repeats) == []
+
+
+FAULTS = {
+    # 0.2 nats an update without any gain: the mean has risen by 2 nats in 10 updates at row 14
+    "kl": ({"objective__kl": 0.2 * STEPS, "objective__scores": 0 * RAMP}, 15),
+    # 1 nat until update 20, then 0.2: the mean of 5 is 0.2 at 24, 0.36 at 23 (under 0.25 only then)
+    "entropy": ({"objective__entropy": np.where(STEPS <= 20, 1.0, 0.2)}, 25),
+    # 0.4 from update 11 on: of five, 4 make 0.32
+    "clip": ({"policy__clipfrac": np.where(STEPS > 10, 0.4, 0.0)}, 14),
+    "value": ({"value__explained_variance": 0.05 + 0 * RAMP}, 21),
+    # 20 tokens, then 40 from update 11 on: of five, 3 make 32 > 30
+    "length": ({"response__length": np.where(STEPS > 10, 40.0, 20.0)}, 13),
+    # 0.9 until 20, then 0.7: 3 of ten make a fall of 0.06
+    "gold": (
+        {"objective__gold": np.where(STEPS > 20, 0.7, 0.9), "objective__scores": RAMP},
+        23,
+    ),
+    "ratio": ({"policy__first_ratio": np.where(STEPS >= 7, 1.002, 1.0)}, 7),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_an_alarm_rings_on_its_fault_from_the_step_that_its_threshold_says(name):
+    changed, since = FAULTS[name]
+    found = rung(**changed)
+    assert set(found) == {name}
+    assert (found[name].since, found[name].until) == (since, None)
+    assert found[name].text.endswith(".") and found[name].fix
+
+
+def test_the_answers_ring_when_they_repeat_themselves():
+    found = rung(repeats={1: 0.0, 6: 0.21, 11: 0.5, 16: 0.1})
+    assert set(found) == {"repetition"}
+    assert (found["repetition"].since, found["repetition"].until) == (6, 11)
+    assert found["repetition"].text.startswith("50%")
+
+
+def test_a_reward_model_rings_when_its_held_out_loss_rises_again():
+    loss = [0.69, math.nan, 0.40, math.nan, 0.41, math.nan, 0.43]
+    found = alarms("reward", {"step": [1, 2, 3, 4, 5, 6, 7], "heldout/loss": loss})
+    assert [(one.name, one.since) for one in found] == [("overfit", 7)]
+    assert "0.43" in found[0].text and "0.4" in found[0].text
+    assert alarms("reward", {"step": [1, 2], "heldout/loss": [0.7, 0.5]}) == []
+
+
+def test_an_alarm_that_is_over_says_until_when_and_stands_after_those_that_ring():
+    clipped = np.where((STEPS > 5) & (STEPS <= 15), 0.4, 0.0)
+    entropy = np.where(STEPS <= 20, 1.0, 0.1)
+    found = alarms("ppo", columns(policy__clipfrac=clipped, objective__entropy=entropy))
+    assert [one.name for one in found] == ["entropy", "clip"]
+    assert (found[1].since, found[1].until) == (9, 16)
+
+
+def test_short_runs_missing_metrics_and_gaps_ring_nothing():
+    assert alarms("ppo", {}) == []
+    assert alarms("ppo", {name: values[:3] for name, values in HEALTHY["columns"].items()}) == []
+    gaps = {name: [math.nan] * 9 for name in HEALTHY["columns"]} | {"step": list(range(9))}
+    assert alarms("ppo", gaps) == []
+
+
+def test_kinds_have_their_own_rules():
+    assert rung("sft", policy__clipfrac=0.9 + 0 * RAMP) == {}
+
+
+def test_repetition_counts_runs_of_four_words():
+    assert repetition(["a b c d e f"]) == 0.0
+    assert repetition(["no no no no no no no no"]) == 1 - 1 / 5  # five runs, all the same
+    assert repetition(["a b c d a b c d"]) == 1 - 4 / 5
+    assert repetition(["", "a b"]) == 0.0 and repetition([]) == 0.0
+    assert repetition(["海が青い" * 5]) == 1 - 4 / 17  # characters: 17 runs, 4 of them different
+
+
+def test_a_run_says_its_alarms_as_a_table(tmp_path):
+    run = Run(RunFolder(tmp_path / "mine").create("ppo", {}, []))
+    assert len(run.alarms()) == 0 and "fix" in run.alarms().columns
+    rows = [{"step": s, "policy/first_ratio": 1.0 + 0.01 * s, "x": None} for s in (1, 2)]
+    (run.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = {"step": 2, "response": "no no no no no no no no"}
+    (run.path / "samples.jsonl").write_text(json.dumps(said) + "\n")
+    assert list(run.alarms()["name"]) == ["repetition", "ratio"]
+
+
+def test_the_architecture_page_has_the_table_of_alarms():
+    page = (Path(__file__).parents[2] / "workbench" / "README.md").read_text()
+    for row in alarm_table():
+        assert f"| {row['alarm']} | {row['rings when']} | {row['what to do']} |" in page
+    assert len(alarm_table()) == len(RULES) == 9
