@@ -94,6 +94,17 @@ class Base:
         """Whether it is a language model, and not one that only scores."""
         return self.model.get_output_embeddings() is not None
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it is and how it was loaded, in plain values."""
+        return {
+            "base": self.source.base,
+            "reference": self.source.reference,
+            "quantization": self.quantization,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "notices": self.notices,
+        }
+
     def check_answers(self) -> None:
         """Refuse what gives no answers.
 

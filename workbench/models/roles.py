@@ -105,19 +105,19 @@ class Roles:
         config.lora_dropout = 0.0  # pyright: ignore[reportAttributeAccessIssue]
         config.task_type = None
         config.inference_mode = False
-        whole = None if not self.base.encoder else self._whole_heads()
+        whole = None if not self.base.encoder else self.whole_heads()
         if whole and source is not None:  # what another tool took for the head
             whole = list(getattr(config, "modules_to_save", None) or whole)
         config.modules_to_save = whole  # pyright: ignore[reportAttributeAccessIssue]
         return config
 
-    def _whole_heads(self) -> list[str]:
+    def whole_heads(self) -> list[str]:
         """Modules of a classifier that are trained whole, without an adapter."""
         return [] if self.base.answers else head_names(self.base.model)
 
     def _no_adapter(self) -> str | None:
         """A pattern of what gets no adapter; PEFT's own copies of a head are named below it."""
-        names = "|".join(re.escape(name) for name in self._whole_heads())
+        names = "|".join(re.escape(name) for name in self.whole_heads())
         return rf"(.*\.)?({names})(\..*)?" if names else None
 
     def _attach(self, name: str, config: PeftConfig) -> None:
@@ -285,13 +285,12 @@ class Roles:
             config["modules_to_save"] = ["score"] if task == "SEQ_CLS" else None
         (folder / "adapter_config.json").write_text(_json(config))
         self.base.tokenizer.save_pretrained(str(folder))
-        card: dict[str, Any] = {"base": self.base.source.reference}
-        card["quantization"] = self.base.quantization
-        card |= {"dtype": str(self.base.dtype).removeprefix("torch."), **extra}
-        if not self.base.answers:
-            card["kept_in_full"] = self._whole_heads()
+        facts = self.base.facts
+        card: dict[str, Any] = {"base": facts["reference"], **extra}
+        card |= {name: facts[name] for name in ("quantization", "dtype", "notices")}
         card["fingerprint"] = self.base.fingerprint
-        card["notices"] = self.base.notices
+        if not self.base.answers:
+            card["kept_in_full"] = self.whole_heads()
         (folder / CARD).write_text(_json(card))
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from workbench.algos.advantages import Estimates
 from workbench.algos.losses import PolicyLoss, ValueLoss, clipped_policy_loss, clipped_value_loss
 from workbench.errors import DataError, ModelError
+from workbench.models.card import how_to_answer, write_card
 from workbench.models.dense import dense
 from workbench.models.encoding import Encoded, Encoder, Message
 from workbench.models.forward import collate, response_hidden, response_stats, spread
@@ -93,6 +94,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
         self.clip_range = settings.clip_range
         self.reference = self._add_policy(reference)
         self.scorer = Scorer.attach(reward, self.roles, settings)
+        self.rewarded_by, self.figures = reward, dict[str, float | None]()
         self.value = self._add_value()
         self.encoder = Encoder(
             self.base, max_length=settings.max_length, template=settings.chat_template_kwargs
@@ -245,6 +247,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
         metrics["tokens_per_second"] = tokens / clock.seconds["generate"]
         metrics["episode"] = float((self.step + 1) * len(rows))
         metrics["memory/peak_gb"] = peak_memory_gb(self.base.device)
+        self.figures = metrics
         return StepOutcome(metrics, samples)
 
     def _measured(
@@ -453,3 +456,12 @@ class PPOTrainer(StepLoop[PPOSettings]):
             stats = {"mean": self.value.mean, "std": self.value.std}
             self.roles.save("value", folder / "value", task="SEQ_CLS", extra={"kind": "value"})
             (folder / "value" / "value.json").write_text(json.dumps(stats) + "\n")
+        facts = self.base.facts
+        write_card(
+            folder,
+            facts=facts,
+            settings=self.settings,
+            data={"prompts": len(self.prompts), "reward model": self.rewarded_by},
+            figures={k: v for k, v in self.figures.items() if k.startswith(("obj", "resp"))},
+            use=how_to_answer(facts),
+        )

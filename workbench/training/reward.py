@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.models.card import how_to_score, write_card
 from workbench.models.source import member_folder
 from workbench.settings import RewardSettings
 from workbench.training.batches import steps_for
@@ -190,6 +191,19 @@ class RewardTrainer(StepLoop[RewardSettings]):
         for name in ("std", "answers", "training_pairs", "heldout_pairs"):
             told[name] = sum(stats[name] for stats in found) / len(found)
         (folder / "reward.json").write_text(json.dumps(told, indent=2) + "\n")
+        use = "import workbench as wb\n\nwb.score(folder, prompts, answers, spread=True)"
+        self._write_card(folder, told, use)
+
+    def _write_card(self, folder: Path, stats: dict[str, float], use: str) -> None:
+        data = ("training_pairs", "heldout_pairs")
+        write_card(
+            folder,
+            facts=self.base.facts,
+            settings=self.settings,
+            data={name.replace("_", " "): stats[name] for name in data},
+            figures={n.replace("_", " "): v for n, v in stats.items() if n not in data},
+            use=use,
+        )
 
     def _write_member(self, member: Member, folder: Path) -> dict[str, float]:
         member.take_best()
@@ -199,6 +213,14 @@ class RewardTrainer(StepLoop[RewardSettings]):
             stats |= {name.replace("/", "_"): v for name, v in member.best.figures.items()}
         self.roles.save(member.role, folder, task="SEQ_CLS", extra={"kind": "reward"})
         (folder / "reward.json").write_text(json.dumps(stats, indent=2) + "\n")
+        use = how_to_score(
+            self.base.facts,
+            mean=stats["mean"],
+            std=stats["std"],
+            two_texts=self.base.encoder,
+            skip=self.roles.whole_heads(),
+        )
+        self._write_card(folder, stats, use)
         return stats
 
 
