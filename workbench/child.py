@@ -157,9 +157,18 @@ def _job_scores(values: dict[str, Any], tell: Callable[[int, int, str], None]) -
     return {"scores": found}
 
 
+def _job_export(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
+    from workbench.training.export import export_model
+
+    settings = PPOSettings.from_dict(values["settings"])
+    folder = Path(values["folder"])
+    return export_model(values["model"], folder, settings, dtype=values["dtype"])
+
+
 JOBS: dict[str, Callable[[dict[str, Any], Callable[[int, int, str], None]], dict[str, Any]]] = {
     "answers": _job_answers,
     "scores": _job_scores,
+    "export": _job_export,
 }
 
 if __name__ == "__main__":

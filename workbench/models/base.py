@@ -30,7 +30,7 @@ from workbench.models.source import Source
 from workbench.models.tokens import settle_tokens
 from workbench.settings import RunSettings
 
-_DTYPES = {
+DTYPES = {
     "float64": torch.float64,
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -173,7 +173,7 @@ def pick_device(name: str) -> torch.device:
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """float32 on a CPU; on a GPU bfloat16, or float16 where the card has no bfloat16 (T4)."""
     if name != "auto":
-        return _DTYPES[name]
+        return DTYPES[name]
     if device.type == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
@@ -262,6 +262,38 @@ def _load(
         return AutoModelForSequenceClassification.from_pretrained(
             source.base, config=config, **arguments
         )
+
+
+def check_plain(source: Source) -> None:
+    """Refuse a base whose own files are quantised: there are no plain weights of it.
+
+    Raises:
+        ModelError: they are.
+    """
+    config = AutoConfig.from_pretrained(source.base)
+    if getattr(config, "quantization_config", None) is not None:
+        raise ModelError(
+            "the base's own files are quantised, and nothing is merged into such weights",
+            where=source.base,
+            fix="give the base in 16 or 32 bits, or keep the adapter as it is",
+        )
+
+
+def load_plain(base: Base, *, scores: bool, dtype: torch.dtype) -> Any:
+    """The base's weights once more, not quantised, to write a merged adapter into.
+
+    Args:
+        base: as it was loaded.
+        scores: as a sequence classifier of one label, padded by the tokenizer's pad token.
+        dtype: of the weights.
+    """
+    path = base.source.base
+    if not scores:
+        return AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    config = AutoConfig.from_pretrained(path)
+    config.num_labels, config.pad_token_id = 1, base.tokenizer.pad_token_id
+    with torch.random.fork_rng(devices=[]):  # a new head is drawn, and then written over
+        return AutoModelForSequenceClassification.from_pretrained(path, config=config, dtype=dtype)
 
 
 def kept_in_full(config: Any) -> list[str]:

@@ -115,6 +115,11 @@ class Roles:
         """Modules of a classifier that are trained whole, without an adapter."""
         return [] if self.base.answers else head_names(self.base.model)
 
+    def own_head(self, name: str, module: str) -> nn.Module:
+        """A module of an encoder's head as a role has it."""
+        found = self.base.model.get_submodule(module)
+        return found.modules_to_save[name] if isinstance(found, ModulesToSaveWrapper) else found
+
     def _no_adapter(self) -> str | None:
         """A pattern of what gets no adapter; PEFT's own copies of a head are named below it."""
         names = "|".join(re.escape(name) for name in self.whole_heads())

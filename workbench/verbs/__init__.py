@@ -5,7 +5,7 @@ own process never loads a model. Imports go down this list: given, launch, batch
 measure, views, drawing, rounds.
 """
 
-from workbench.verbs.batch import answers, before_and_after, sample_pairs, score
+from workbench.verbs.batch import answers, before_and_after, export_model, sample_pairs, score
 from workbench.verbs.given import load_examples, load_pairs, load_prompts
 from workbench.verbs.gold import gold_labels
 from workbench.verbs.launch import finished, open_run, runs, train_ppo, train_reward, train_sft
@@ -21,6 +21,7 @@ __all__ = [
     "browse",
     "compare",
     "evaluate_reward",
+    "export_model",
     "finished",
     "gold_labels",
     "gold_score",
