@@ -13,6 +13,7 @@ from rich.table import Table
 from workbench import verbs
 from workbench.runs import Run
 from workbench.world.files import sample_dir
+from workbench.world.judge import gold_parts
 
 MODEL = "builtin:tiny-chat"
 REWARD: dict[str, Any] = {"epochs": 1.3, "evaluate_every": 200}
@@ -27,7 +28,7 @@ class Demo:
     Args:
         out: where the two runs, ``report.html`` and ``summary.json`` go.
         seed: of the reward model, of PPO and of the sampled answers.
-        shuffle_labels: the control: which answer is called the better one is drawn by lot.
+        shuffle_labels: the control: labels that say nothing (:func:`dealt`).
         quick: very short runs, to see that everything is in place.
     """
 
@@ -77,12 +78,7 @@ class Demo:
     def _rows(self, pairs: Any) -> Any:
         if not self.shuffle_labels:
             return pairs
-        lots = random.Random(self.seed)
-        rows = pairs.training_rows()
-        for row in rows:
-            if lots.random() < 0.5:
-                row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
-        return _given(rows)
+        return _given(dealt(pairs.training_rows(), random.Random(self.seed)))
 
     def _accuracy(self, reward: Run) -> dict[str, float]:
         heldout = verbs.load_pairs(self.samples / "pairs_heldout.jsonl")
@@ -153,6 +149,34 @@ class Demo:
             self.console.print(f"\n[bold]{row['prompt']}[/bold]")
             self.console.print(f"  before  {before['gold']:.2f}  {before['text']}", markup=False)
             self.console.print(f"  after   {after['gold']:.2f}  {after['text']}", markup=False)
+
+
+def dealt(rows: list[dict[str, Any]], lots: random.Random) -> list[dict[str, Any]]:
+    """Rows whose labels say nothing: of the pairs that differ alike, half change sides by lot.
+
+    A coin for each pair would not do. The pairs differ in a few ways only, so that by chance one
+    way wins a little more often, and a model that finds it is right or wrong about all the rest.
+    """
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for index, row in enumerate(rows):
+        alike.setdefault(_difference(row), []).append(index)
+    turned: set[int] = set()
+    for indices in alike.values():
+        half = (len(indices) + lots.randrange(2)) // 2
+        turned.update(lots.sample(indices, half))
+    sides = {"chosen": "rejected", "rejected": "chosen"}
+    return [
+        {sides.get(name, name): value for name, value in row.items()} if index in turned else row
+        for index, row in enumerate(rows)
+    ]
+
+
+def _difference(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What kind of prompt it is, and in which qualities the chosen answer is better or worse."""
+    first, second = (gold_parts(row["prompt"], row[side]) for side in ("chosen", "rejected"))
+    qualities = ("form", "content", "opening", "closing", "gold")
+    gaps = [getattr(first, name) - getattr(second, name) for name in qualities]
+    return first.kind, *((gap > 0) - (gap < 0) for gap in gaps)
 
 
 def _given(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

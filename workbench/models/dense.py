@@ -34,13 +34,16 @@ def dense(roles: Roles, role: str | None) -> Generator[bool, None, None]:
         with roles.acting(role):
             yield False
         return
+    before = [vars(layer).get("forward") for layer in layers]
     try:
         for layer in layers:
-            layer.__dict__["forward"] = _forward(layer, role, roles.base.dtype)
+            layer.forward = _forward(layer, role, roles.base.dtype)
         yield True
     finally:
-        for layer in layers:
-            layer.__dict__.pop("forward", None)
+        for layer, own in zip(layers, before, strict=True):
+            vars(layer).pop("forward", None)
+            if own is not None:
+                layer.forward = own
 
 
 def layers_of(model: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError, ModelError
+from workbench.models import lora
 from workbench.models.base import Base
 from workbench.models.kinds import head_names, is_classifier, last_linear
 from workbench.models.source import CARD
@@ -204,6 +205,8 @@ class Roles:
             for copy in wrapper.modules_to_save.values():
                 if not copy._forward_pre_hooks:
                     copy.float().register_forward_pre_hook(_in_fp32)
+        for layer in self._layers:
+            lora.settle(layer)
         for name, trainable in self._trainable.items():
             for parameter in self.weights(name):
                 parameter.requires_grad_(trainable)
