@@ -4,6 +4,7 @@
 ``python -m workbench.child --job REQUEST`` does one job and leaves its result beside the request.
 """
 
+import errno
 import json
 import logging
 import os
@@ -11,12 +12,12 @@ import platform
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import ConfigError, WorkbenchError
+from workbench.errors import ConfigError, RunError, WorkbenchError
 from workbench.runs import FolderControls, FolderWriter, RunFolder, hold_device, jobs
 from workbench.settings import KINDS, PPOSettings, RewardSettings, RunSettings, SFTSettings
 
@@ -39,7 +40,8 @@ def run_training(folder: RunFolder) -> int:
         with FolderWriter(folder) as writer:
             settings = KINDS[config["kind"]].from_dict(config["settings"])
             _take_device(settings, folder)
-            _drive(folder, config, settings, writer)
+            with _disk_watched(folder):
+                _drive(folder, config, settings, writer)
     except WorkbenchError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201  goes to log.txt
         return 1
@@ -47,6 +49,27 @@ def run_training(folder: RunFolder) -> int:
         traceback.print_exc()
         return 1
     return 0
+
+
+@contextmanager
+def _disk_watched(folder: RunFolder) -> Iterator[None]:
+    """Say it as what it is where a file cannot be written because the disk is full.
+
+    Raises:
+        RunError: that is so.
+    """
+    try:
+        yield
+    except Exception as error:
+        full = os.strerror(errno.ENOSPC)  # libraries wrap it: safetensors, torch
+        if full.lower() not in str(error).lower():
+            raise
+        raise RunError(
+            "the disk is full",
+            where=str(folder.path),
+            fix="make room there, then resume: the run goes on from its last checkpoint, and "
+            "nothing that was written before is lost",
+        ) from error
 
 
 def _take_device(settings: RunSettings, folder: RunFolder) -> None:

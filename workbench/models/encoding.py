@@ -13,6 +13,8 @@ from workbench.errors import ConfigError
 from workbench.models.base import Base
 
 Message = dict[str, str]
+MOST_BYTES = 4
+"""Of a character in UTF-8."""
 
 
 class Encoded(NamedTuple):
@@ -63,8 +65,15 @@ class Encoder:
         ids = self.tokenizer(self._prompt_text(messages), add_special_tokens=False)["input_ids"]
         if len(ids) > keep:
             self.shortened += 1
-            ids = ids[-keep:]
+            ids = self._from_a_whole_character(ids[-keep:])
         return [*self.opening, *ids, *self.between]
+
+    def _from_a_whole_character(self, ids: list[int]) -> list[int]:
+        """Leave out tokens at the start that only end a character, where bytes are tokens."""
+        for start in range(min(MOST_BYTES, len(ids))):
+            if not self.tokenizer.decode(ids[start : start + MOST_BYTES]).startswith("\ufffd"):
+                return ids[start:]
+        return ids
 
     def _prompt_text(self, messages: Sequence[Message]) -> str:
         if self.two_texts and not self.tokenizer.chat_template:

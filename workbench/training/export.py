@@ -109,7 +109,7 @@ def _put_head(roles: Roles, plain: Any) -> None:
 
 def _write(folder: Path, plain: Any, base: Base, source: Source) -> None:
     plain.save_pretrained(str(folder))
-    base.tokenizer.save_pretrained(str(folder))
+    base.tokenizer.save_pretrained(str(folder))  # pyright: ignore[reportUnknownMemberType]
     told = {"kind": "export", "started_from": source.reference, "adapter": str(source.adapter)}
     (folder / CARD).write_text(json.dumps(told, indent=2) + "\n")
     stats = source.judges[0] / STATS
