@@ -85,3 +85,35 @@ def test_a_second_round_is_held_to_its_control_and_its_kl(bench):
     assert "| **mean** | 0.500 | 0.500 | 0.500 | 0.535 |" in rounds.table(
         {"about": about, "seeds": [good, {**good, "gold_second": 0.47}]}
     )
+
+
+def test_ppo_by_seeds_names_what_does_not_hold(bench):
+    from ppo_seeds import failures, share_of_best, table
+
+    frontier = [{"n": 1, "kl_bound": 0.0, "gold": 0.5}, {"n": 64, "kl_bound": 4.0, "gold": 0.9}]
+    good = {"gold_sft": 0.5, "gold": 0.91, "kl": 3.0, "of_maximum": 0.98, "seconds": 100.0}
+    # at 1 nat, half of the way to √4, best-of-n has gained 0.2
+    assert share_of_best({"gold": 0.6, "kl": 1.0}, frontier) == pytest.approx(0.5)
+    assert share_of_best({"gold": 0.6, "kl": 0.9}, frontier) is None
+    results = {
+        "about": dict.fromkeys(("machine", "python", "commit", "date"), "x"),
+        "rewards": 1,
+        "best_of_n": frontier,
+        "seeds": [{"seed": 0, **good}, {"seed": 1, **good}],
+        "betas": [{"kl_coef": 0.4, **good, "kl": 1.5}],
+    }
+    assert failures(results) == []
+    assert "| 0.910 (0.910 to 0.910) | ≥ 0.90 |" in table(results)
+    assert "| 0 of 2; 0.98 |" in table(results) and "0.4: 0.910 at 1.50" in table(results)
+    results["seeds"] = [
+        {"seed": 0, **good, "kl": 11.0},
+        {"seed": 1, **good, "gold": 0.6, "of_maximum": 0.5},
+    ]
+    results["betas"] = [{"kl_coef": 0.4, **good, "gold": 0.6, "kl": 1.5}]
+    assert failures(results) == [
+        "seed 0 collapsed",
+        "seed 1 collapsed",
+        "mean gold is 0.755, below 0.90",
+        "a KL is above 5 nats",
+        "best-of-n's gain is reached to 29%, below 70%",
+    ]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from workbench.data.session import LabelSession
     from workbench.runs.run import Run
     from workbench.verbs import (
+        analytic_check,
+        best_of_n,
         browse,
         compare,
         evaluate_reward,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
         loss_explorer,
         next_round,
         open_run,
+        overoptimisation,
         quality,
         report,
         runs,
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _VERBS = (
+    "analytic_check",
+    "best_of_n",
     "browse",
     "compare",
     "evaluate_reward",
@@ -58,6 +63,7 @@ _VERBS = (
     "loss_explorer",
     "next_round",
     "open_run",
+    "overoptimisation",
     "quality",
     "report",
     "runs",
@@ -83,6 +89,8 @@ __all__ = [
     "Pair",
     "Pairs",
     "Run",
+    "analytic_check",
+    "best_of_n",
     "browse",
     "compare",
     "evaluate_reward",
@@ -97,6 +105,7 @@ __all__ = [
     "loss_explorer",
     "next_round",
     "open_run",
+    "overoptimisation",
     "quality",
     "report",
     "runs",

@@ -114,8 +114,16 @@ def _trainer(
     inputs = config["inputs"]
     judge = gold_score if inputs.get("judge") == "gold" else None
     prompts = [row["prompt"] for row in rows]
-    reward, reference = str(inputs["reward"]), inputs.get("reference")
-    return ppo.steps(model, reward, prompts, settings, place, judge=judge, reference=reference)
+    return ppo.steps(
+        model,
+        str(inputs["reward"]),
+        prompts,
+        settings,
+        place,
+        judge=judge,
+        reference=inputs.get("reference"),
+        heldout=inputs.get("heldout_reward"),
+    )
 
 
 def hardware() -> dict[str, Any]:
@@ -188,10 +196,36 @@ def _job_export(values: dict[str, Any], tell: Callable[[int, int, str], None]) -
     return export_model(values["model"], folder, settings, dtype=values["dtype"])
 
 
+def _job_best_of_n(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
+    from workbench.training import best_of
+
+    found = best_of.candidates(
+        values["model"],
+        values["rewards"],
+        values["prompts"],
+        PPOSettings.from_dict(values["settings"]),
+        count=values["count"],
+        tell=tell,
+    )
+    return {"answers": found}
+
+
+def _job_optimum(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
+    import tempfile
+
+    from workbench.training import optimum
+
+    with tempfile.TemporaryDirectory(prefix="workbench-optimum-") as folder:
+        found = optimum.compare(optimum.SETTINGS.changed(**values["settings"]), Path(folder))
+    return {**found._asdict(), "answers": [answer._asdict() for answer in found.answers]}
+
+
 JOBS: dict[str, Callable[[dict[str, Any], Callable[[int, int, str], None]], dict[str, Any]]] = {
     "answers": _job_answers,
     "scores": _job_scores,
     "export": _job_export,
+    "best_of_n": _job_best_of_n,
+    "optimum": _job_optimum,
 }
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ def _add_training(commands: Any) -> None:
         )
         if name == "ppo":
             command.add_argument("--reward", required=True, help="the reward model's run")
+            command.add_argument("--heldout-reward", help="a reward model that only watches")
         command.set_defaults(run=_train, kind=name)
 
 
@@ -163,7 +164,10 @@ def _train(asked: argparse.Namespace) -> None:
     }
     first = [asked.model, asked.reward] if asked.kind == "ppo" else [asked.model]
     name = str(Path(asked.out).absolute())
-    run = verbs_by_kind[asked.kind](*first, asked.data, name=name, **_settings(asked.set))
+    watched = getattr(asked, "heldout_reward", None)
+    more = {"heldout_reward": watched} if watched else {}
+    settings = _settings(asked.set)
+    run = verbs_by_kind[asked.kind](*first, asked.data, name=name, **more, **settings)
     if run.status in ("stopped", "failed", "paused"):  # the same command goes on with it
         run.resume()
     run.wait()

@@ -335,6 +335,29 @@ class PPOSettings(RunSettings):
         5, unit="updates", low=0, help="Sample the same fixed prompts every so many updates."
     )
     watch_prompts: int = setting(8, unit="prompts", low=0, help="How many fixed prompts.")
+    keep_best: bool = setting(
+        False, help="final/ is the update with the best held-out score, not the last one."
+    )
+    patience: int = setting(
+        0,
+        unit="updates",
+        low=0,
+        help="Stop when the held-out score has had no new best for so many updates; 0 = off.",
+    )
+
+    def check_heldout(self, given: bool) -> None:
+        """Refuse settings that go by the held-out score where there is none.
+
+        Raises:
+            ConfigError: ``keep_best`` or ``patience`` without a held-out reward model.
+        """
+        name = "keep_best" if self.keep_best else "patience"
+        if not given and (self.keep_best or self.patience):
+            raise ConfigError(
+                f"{name} goes by the held-out score, and there is none",
+                where=f"{name} = {getattr(self, name)}",
+                fix="give heldout_reward, a reward model that was trained on other pairs",
+            )
 
 
 KINDS: dict[str, type[RunSettings]] = {

@@ -7,93 +7,48 @@ With a KL charge of beta the best policy is ref(y) exp(r(y) / beta) / Z, worth b
 import math
 
 import pytest
-import torch
 
-from workbench.models.encoding import Encoded
-from workbench.models.forward import collate, response_stats
-from workbench.settings import PPOSettings
-from workbench.training import ppo
-from workbench.training.events import Place
-from workbench.training.objective import response_kl
-
-from ..models.tiny import EOS, make_model, tiny_settings, user
-from .conftest import make_adapter
-
-BETA = 0.5
-PROMPT = [2, 5, 3]
-ANSWERS = [[EOS], *([a, b] for a in range(8) if a != EOS for b in range(8))]
+from workbench.training import optimum
+from workbench.training.optimum import ANSWERS, SETTINGS, Countable
 
 
-class Table:
-    """A reward for every answer, in place of a reward model's scores."""
-
-    def __init__(self) -> None:
-        drawn = torch.randn(len(ANSWERS), generator=torch.Generator().manual_seed(3))
-        self.rewards = dict(zip(map(tuple, ANSWERS), drawn.tolist(), strict=True))
-
-    def scores(self, rows, *, tokens):
-        return torch.tensor([self.rewards[tuple(row.response)] for row in rows])
+def test_the_answers_are_all_there_are(tmp_path):
+    made = Countable(SETTINGS, tmp_path)
+    assert len(ANSWERS) == 1 + 7 * 8
+    assert float(made.log_probabilities(None).exp().sum()) == pytest.approx(1.0, abs=1e-5)
+    # before the first update the policy is the reference
+    assert made.log_probabilities("policy").tolist() == made.log_probabilities(None).tolist()
 
 
-@pytest.fixture
-def trainer(tmp_path):
-    model = make_model(tmp_path / "m", words=("a", "b", "c"), vocab_size=8, num_hidden_layers=1)
-    reward = make_adapter(tmp_path / "reward", model, 1, reward=True)
-    settings = tiny_settings(
-        PPOSettings,
-        steps=20,
-        batch_size=256,
-        epochs=2,
-        mini_batches=2,
-        response_length=2,
-        learning_rate=7e-3,
-        value_learning_rate=7e-3,
-        kl_coef=BETA,
-        lam=1.0,
-        score_clip=0.0,
-        missing_eos_penalty=0.0,
-        value_clip_range=10.0,
-        watch_every=0,
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return optimum.compare(SETTINGS, tmp_path_factory.mktemp("optimum"))
+
+
+def test_the_optimum_is_the_reference_weighted_by_the_rewards(found):
+    """Worked out here from the table alone, by its definition."""
+    weights = [row.reference * math.exp(row.reward / 0.5) for row in found.answers]
+    total = sum(weights)
+    assert [row.optimum for row in found.answers] == pytest.approx([w / total for w in weights])
+    assert found.best == pytest.approx(0.5 * math.log(total))
+    # and no other policy is worth more: what it is worth, from its own probabilities
+    worth = sum(
+        row.optimum * (row.reward - 0.5 * math.log(row.optimum / row.reference))
+        for row in found.answers
     )
-    made = ppo.PPOTrainer(
-        str(model), str(reward), [user("a")], settings, Place(tmp_path), judge=None
-    )
-    made.scorer.scores = Table().scores
-    return made
+    assert worth == pytest.approx(found.best)
 
 
-@torch.no_grad()
-def log_probabilities(made, role):
-    """Log-probability of each of the 57 answers."""
-    rows = [Encoded(PROMPT, answer) for answer in ANSWERS]
-    with made.roles.acting(role):
-        stats = response_stats(made.base, collate(rows, made.base), temperature=1.0)
-    return stats.logprobs.sum(1).double()
+def test_ppo_comes_to_the_optimum(found):
+    assert found.best > found.worth[0] + 0.5  # there is something to learn
+    assert (found.worth[-1] - found.worth[0]) / (found.best - found.worth[0]) > 0.95
+    assert len(found.worth) == 1 + SETTINGS.steps
+    assert max(found.worth) <= found.best + 1e-6
 
 
-def test_the_answers_are_all_there_are(trainer):
-    assert float(log_probabilities(trainer, None).exp().sum()) == pytest.approx(1.0, abs=1e-5)
-
-
-def test_ppo_comes_to_the_optimum(trainer):
-    rewards = Table().scores([Encoded(PROMPT, a) for a in ANSWERS], tokens=0).double()
-    ref = log_probabilities(trainer, None)
-
-    def worth(log_p):
-        return float((log_p.exp() * (rewards - BETA * (log_p - ref))).sum())
-
-    best, begin = BETA * math.log(float((ref + rewards / BETA).exp().sum())), worth(ref)
-    assert best > begin + 0.5  # there is something to learn
-    list(trainer.run())
-    policy = log_probabilities(trainer, "policy")
-    assert (worth(policy) - begin) / (best - begin) > 0.95
-
-    # the KL that is logged is that of all answers, but for the luck of the draw
-    trainer.temperature = 1.0
-    rows, messages = trainer.sample([0] * 2000)
-    seen = trainer._measured(rows, messages, [list(range(2000))])
-    found = response_kl(seen).double()
-    exact = float((policy.exp() * (policy - ref)).sum())
-    error = float(found.std()) / math.sqrt(len(found))
+def test_the_reported_kl_is_that_of_all_answers_but_for_the_luck_of_the_draw(found):
+    exact = sum(row.ppo * math.log(row.ppo / row.reference) for row in found.answers)
+    assert found.kl == pytest.approx(exact, abs=1e-5)
     assert exact > 0.2
-    assert abs(float(found.mean()) - exact) < 4 * error
+    assert abs(found.reported - exact) < 4 * found.error
+    assert sum(row.ppo for row in found.answers) == pytest.approx(1.0, abs=1e-5)

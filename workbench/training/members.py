@@ -69,9 +69,9 @@ def how_scored(base: Base) -> tuple[Scoring, list[str]]:
     return SEPARATE, [f"each answer goes through the model by itself: {against}"]
 
 
-def role_of(index: int) -> str:
+def role_of(index: int, first: str = ROLE) -> str:
     """The role of a member."""
-    return ROLE if index == 0 else f"{ROLE}{index}"
+    return first if index == 0 else f"{first}{index}"
 
 
 class Best(NamedTuple):

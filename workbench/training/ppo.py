@@ -42,6 +42,7 @@ from workbench.training.rollout import (
     mini_batch_parts,
 )
 from workbench.training.scorer import Scorer
+from workbench.training.watch import Watch
 
 
 def steps(
@@ -53,6 +54,7 @@ def steps(
     *,
     judge: Judge | None = None,
     reference: str | None = None,
+    heldout: str | None = None,
 ) -> Generator[Event, None, None]:
     """Train a policy against a reward model on prompts (message lists).
 
@@ -64,6 +66,7 @@ def steps(
         place: where to write, and who steers.
         judge: a true score to log beside the learned one; the policy never sees it.
         reference: what KL is charged and measured against, where it is not ``model``.
+        heldout: a second reward model, trained on other pairs, to log and to keep the best by.
 
     Raises:
         ModelError: a model cannot be loaded, ``reward`` is not a reward model, or the reference
@@ -71,7 +74,8 @@ def steps(
         DataError: there is no prompt.
         ConfigError: settings that contradict each other.
     """
-    return PPOTrainer(model, reward, prompts, settings, place, judge, reference).run()
+    made = PPOTrainer(model, reward, prompts, settings, place, judge, reference, heldout)
+    return made.run()
 
 
 class PPOTrainer(StepLoop[PPOSettings]):
@@ -86,6 +90,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
         place: Place,
         judge: Judge | None,
         reference: str | None = None,
+        heldout: str | None = None,
     ) -> None:
         resolve(model).check_answers()
         super().__init__(model, settings, place)
@@ -96,6 +101,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
         self.scorer = Scorer.attach(reward, self.roles, settings)
         self.rewarded_by, self.figures = reward, dict[str, float | None]()
         self.value = self._add_value()
+        self.watch = Watch(heldout, self.roles, settings)
         self.encoder = Encoder(
             self.base, max_length=settings.max_length, template=settings.chat_template_kwargs
         )
@@ -202,6 +208,8 @@ class PPOTrainer(StepLoop[PPOSettings]):
             "generator": self.generator.get_state(),
             "live": [self.temperature, self.kl_coef, self.clip_range],
             "rows_at_once": self.rows_at_once,
+            "best": self.watch.best.state(),
+            "total": self.total,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -210,6 +218,8 @@ class PPOTrainer(StepLoop[PPOSettings]):
         self.generator.set_state(state["generator"])
         self.temperature, self.kl_coef, self.clip_range = state["live"]
         self.rows_at_once = state["rows_at_once"]
+        self.watch.best.load(state["best"])
+        self.total = state["total"]
 
     def train_step(self) -> StepOutcome:
         """One PPO update; a stop inside it puts everything back as it was before."""
@@ -235,10 +245,13 @@ class PPOTrainer(StepLoop[PPOSettings]):
         with clock.phase("score"):
             groups = [group for part in first for group in part]
             episodes = self._measured(rows, messages, groups)
+        with clock.phase("watch"):
+            watched = self.watch.look(self.step + 1, messages, episodes, self.encoder)
         estimates = estimate(episodes, self.settings, kl_coef=self.kl_coef)
         with clock.phase("optimise"):
             metrics = self._optimise(episodes, estimates, orders)
         metrics |= describe(episodes, estimates, self.value is not None, kl_coef=self.kl_coef)
+        metrics |= watched
         samples = self._watch(metrics, messages, episodes)
         for name, seconds in clock.seconds.items():
             metrics[f"time/{name}"] = seconds
@@ -248,7 +261,21 @@ class PPOTrainer(StepLoop[PPOSettings]):
         metrics["episode"] = float((self.step + 1) * len(rows))
         metrics["memory/peak_gb"] = peak_memory_gb(self.base.device)
         self.figures = metrics
-        return StepOutcome(metrics, samples)
+        return StepOutcome(metrics, samples, self._last_words())
+
+    def _last_words(self) -> tuple[str, ...]:
+        """Whether this update is the last by the held-out score, and which one ``final/`` is."""
+        best, done = self.watch.best, self.step + 1
+        said: list[str] = []
+        if best.waited_too_long(done) and done < self.total:
+            said.append(
+                f"stopped after update {done}: the held-out score was best at {best.step}, "
+                f"{self.settings.patience} updates ago"
+            )
+            self.total = done
+        if self.settings.keep_best and done == self.total:
+            said.append(best.sentence())
+        return tuple(said)
 
     def _measured(
         self,
@@ -448,7 +475,9 @@ class PPOTrainer(StepLoop[PPOSettings]):
 
     def write_final(self, folder: Path) -> None:
         """The policy's adapter; beside it the value model, and the reference if an adapter."""
+        self.watch.best.swap()
         self.roles.save("policy", folder, task="CAUSAL_LM", extra={"kind": "ppo"})
+        self.watch.best.swap()
         if self.reference is not None:
             beside = folder / REFERENCE
             self.roles.save(self.reference, beside, task="CAUSAL_LM", extra={"kind": "sft"})

@@ -55,11 +55,15 @@ class Scorer:
         self.notices: list[str] = [] if shares_base else list(self.base.notices)
 
     @classmethod
-    def attach(cls, reward: str, roles: Roles, settings: RunSettings) -> "Scorer":
+    def attach(
+        cls, reward: str, roles: Roles, settings: RunSettings, *, role: str = ROLE
+    ) -> "Scorer":
         """Put a reward model on a base that is loaded, or load its own beside it.
 
         Any sequence classifier with one label serves: a run of ``train_reward``, an adapter with
         its head from PEFT or TRL, or whole weights.
+
+        ``role`` is its name there: several reward models may stand on one base.
 
         Raises:
             ModelError: what was given is not a reward model.
@@ -69,7 +73,7 @@ class Scorer:
             raise _no_reward_model(reward)
         shares = source.base == roles.base.source.base
         own = roles if shares else Roles(load_base(source, settings), settings)
-        scorer = cls(own, _attached(own, source, reward), shares_base=shares)
+        scorer = cls(own, _attached(own, source, role), shares_base=shares)
         if not source.is_measured:
             scorer.notices.append(
                 "the reward model has no reward.json: its scores are taken as they are, as if "
@@ -164,11 +168,11 @@ def as_response(text: str) -> list[dict[str, Any]]:
     return [{"role": "assistant", "content": text}]
 
 
-def _attached(roles: Roles, source: Source, reward: str) -> list[Scored]:
+def _attached(roles: Roles, source: Source, first: str) -> list[Scored]:
     """A reward model's adapters and heads, frozen, each in a role of its own."""
     found: list[Scored] = []
     for index, folder in enumerate(source.judges):
-        role = role_of(index)
+        role = role_of(index, first)
         roles.add(role, trainable=False, source=folder)
         if not roles.has_head(role):
             raise ModelError(
@@ -181,10 +185,10 @@ def _attached(roles: Roles, source: Source, reward: str) -> list[Scored]:
         return found
     base = roles.base
     if base.answers or not is_classifier(base.model.config):
-        raise _no_reward_model(reward)
+        raise _no_reward_model(source.reference)
     if base.trained_head is not None:
-        roles.add_head(ROLE, trainable=False, weight=base.trained_head)
-    return [Scored(None, roles.heads.get(ROLE), RewardStats.read(Path(source.base)))]
+        roles.add_head(first, trainable=False, weight=base.trained_head)
+    return [Scored(None, roles.heads.get(first), RewardStats.read(Path(source.base)))]
 
 
 def _no_reward_model(reward: str) -> ModelError:

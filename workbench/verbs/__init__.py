@@ -2,12 +2,13 @@
 
 Each verb joins the rooms: it reads the data, starts a process, or shows a widget. The notebook's
 own process never loads a model. Imports go down this list: given, launch, batch, gold,
-measure, views, drawing, rounds.
+measure, goodhart, views, drawing, rounds.
 """
 
 from workbench.verbs.batch import answers, before_and_after, export_model, sample_pairs, score
 from workbench.verbs.given import load_examples, load_pairs, load_prompts
 from workbench.verbs.gold import gold_labels
+from workbench.verbs.goodhart import analytic_check, best_of_n, overoptimisation
 from workbench.verbs.launch import finished, open_run, runs, train_ppo, train_reward, train_sft
 from workbench.verbs.measure import evaluate_reward, learning_curve
 from workbench.verbs.rounds import next_round
@@ -16,8 +17,10 @@ from workbench.world.files import sample_dir
 from workbench.world.judge import gold_score
 
 __all__ = [
+    "analytic_check",
     "answers",
     "before_and_after",
+    "best_of_n",
     "browse",
     "compare",
     "evaluate_reward",
@@ -33,6 +36,7 @@ __all__ = [
     "loss_explorer",
     "next_round",
     "open_run",
+    "overoptimisation",
     "quality",
     "report",
     "runs",

@@ -72,6 +72,7 @@ def train_ppo(
     fresh: bool = False,
     judge: str = "auto",
     reference: Model | None = None,
+    heldout_reward: Model | None = None,
     **settings: Any,
 ) -> Run:
     """Train a policy against a reward model by PPO.
@@ -86,6 +87,8 @@ def train_ppo(
             not; ``auto`` does for the embedded models. The policy never sees it.
         reference: what KL is charged and measured against, where it is not what the policy starts
             from: in a later round, the model before the first one.
+        heldout_reward: a second reward model, trained on other pairs: its score is logged, and
+            ``keep_best`` and ``patience`` go by it. The policy never sees it.
         settings: see ``PPOSettings``.
     """
     checked = PPOSettings.from_dict(settings)
@@ -106,13 +109,17 @@ def train_ppo(
             f"samples_per_prompt = {checked.samples_per_prompt}",
             fix="make batch_size a multiple of samples_per_prompt",
         )
+    checked.check_heldout(heldout_reward is not None)
     rows = [{"prompt": prompt} for prompt in load_prompts(prompts)]
     if judge == "auto":
         judge = "gold" if _on_embedded_base(policy) else "none"
     inputs = {"reward": model_name(reward), "judge": judge}
     if reference is not None:
         inputs["reference"] = model_name(reference)
-    _check_reward(inputs["reward"])
+    check_reward(inputs["reward"])
+    if heldout_reward is not None:
+        inputs["heldout_reward"] = model_name(heldout_reward)
+        check_reward(inputs["heldout_reward"])
     return _launch("ppo", policy, checked, rows, inputs, name, fresh)
 
 
@@ -175,7 +182,12 @@ def _on_embedded_base(model: Model) -> bool:
     return resolve(model_name(model)).reference.startswith("builtin:")
 
 
-def _check_reward(reward: str) -> None:
+def check_reward(reward: str) -> None:
+    """Refuse what is not a reward model, before a process is started for it.
+
+    Raises:
+        ModelError: it is not one.
+    """
     from workbench.errors import ModelError
     from workbench.models.source import resolve
 

@@ -1,4 +1,4 @@
-"""The charts of ``charts.py`` as Plotly figures, drawn when they are asked for."""
+"""The charts of ``charts.py`` and ``series.py`` as Plotly figures, each drawn when asked for."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError
 from workbench.widgets.charts import BAND, MARK, WRONG, Chart, Columns, Dot, Dots, Plot, Point
+from workbench.widgets.series import Field, draw
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -21,7 +22,7 @@ class Figures(Mapping[str, Any]):
         where: whose figures they are, for the message where there is none of a name.
     """
 
-    def __init__(self, charts: Mapping[str, Chart], where: str) -> None:
+    def __init__(self, charts: Mapping[str, Chart | Field], where: str) -> None:
         self._charts, self._where = dict(charts), where
         self._drawn: dict[str, Figure] = {}
 
@@ -46,7 +47,7 @@ class Figures(Mapping[str, Any]):
         return len(self._charts)
 
 
-def figure(chart: Chart, where: str) -> "Figure":
+def figure(chart: Chart | Field, where: str) -> "Figure":
     """Return a chart as a Plotly figure, readable on a light and on a dark page.
 
     Args:
@@ -81,6 +82,8 @@ def figure(chart: Chart, where: str) -> "Figure":
         _draw_dots(drawn, chart)
     elif isinstance(chart, Plot):
         _draw_plot(drawn, chart)
+    elif isinstance(chart, Field):
+        draw(drawn, chart)
     else:
         _draw_columns(drawn, chart)
     return drawn

@@ -104,8 +104,8 @@ PLANS: dict[str, tuple[_Plan, ...]] = {
             "Score",
             "points",
             "Mean score of this update's answers by the learned reward model, which is all that "
-            "PPO sees. It should rise.",
-            (("objective/scores", "learned score"),),
+            "PPO sees. It should rise, and the held-out reward model's with it.",
+            (("objective/scores", "learned score"), ("heldout/scores", "held-out score")),
             first=True,
         ),
         _Plan(
@@ -143,6 +143,20 @@ PLANS: dict[str, tuple[_Plan, ...]] = {
             "tokens",
             "A length that runs away often means that the reward model likes length.",
             (("response/length", "mean length"),),
+        ),
+        _Plan(
+            "Phrases said again",
+            "share",
+            "Three tokens in a row that came before in the same answer. A rise means that the "
+            "policy is paid for repeating itself.",
+            (("response/repetition", "repetition"),),
+        ),
+        _Plan(
+            "Perplexity under the reference",
+            "tokens",
+            "How odd the reference finds the answers. Far above its start, the policy writes what "
+            "no one wrote before.",
+            (("response/ref_perplexity", "perplexity"),),
         ),
         _Plan(
             "Reward after the KL charge",
@@ -258,6 +272,7 @@ PLANS: dict[str, tuple[_Plan, ...]] = {
     ),
 }
 _HIDDEN = {"step", "time", "episode", "kl_coef", "optimiser_steps", "skipped_steps"}
+_HIDDEN |= {"heldout/best_step"}
 
 
 def charts_for(kind: str, metrics: Iterable[str]) -> list[Chart]:
