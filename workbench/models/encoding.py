@@ -71,7 +71,8 @@ class Encoder:
     def _from_a_whole_character(self, ids: list[int]) -> list[int]:
         """Leave out tokens at the start that only end a character, where bytes are tokens."""
         for start in range(min(MOST_BYTES, len(ids))):
-            if not self.tokenizer.decode(ids[start : start + MOST_BYTES]).startswith("\ufffd"):
+            text = str(self.tokenizer.decode(ids[start : start + MOST_BYTES]))
+            if not text.startswith("\ufffd"):
                 return ids[start:]
         return ids
 
