@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from workbench.errors import ModelError
 from workbench.models.base import load_base
 from workbench.models.comparisons import separate_scores
-from workbench.models.encoding import Encoded, Encoder, Message, micro_batches
-from workbench.models.forward import collate, sequence_scores
+from workbench.models.encoding import Encoded, Encoder, Message
+from workbench.models.forward import in_batches, lay, sequence_scores
 from workbench.models.kinds import is_classifier
 from workbench.models.roles import Roles
 from workbench.models.source import RewardStats, Source, resolve
@@ -114,7 +114,7 @@ class Scorer:
         """
         wide = torch.promote_types(self.base.dtype, torch.float32)  # float64 stays exact
         result = torch.zeros(len(self.members), len(rows), dtype=wide)
-        for group in micro_batches([len(r.ids) for r in rows], tokens=tokens):
+        for group in in_batches(rows, range(len(rows)), self.base, tokens=tokens):
             some = [rows[i] for i in group]
             for index, member in enumerate(self.members):
                 raw = self._raw(some, member)
@@ -126,7 +126,7 @@ class Scorer:
         with self.roles.acting(member.role):
             if member.head is None:
                 return separate_scores(self.base, None, [[row.ids] for row in rows])
-            return sequence_scores(self.base, member.head, collate(rows, self.base))
+            return sequence_scores(self.base, member.head, lay(rows, self.base))
 
     def read(
         self,
