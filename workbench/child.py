@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from workbench.errors import ConfigError, RunError, WorkbenchError
 from workbench.runs import FolderControls, FolderWriter, RunFolder, hold_device, jobs, worker
@@ -25,15 +25,19 @@ from workbench.settings import KINDS, PPOSettings, RewardSettings, RunSettings, 
 
 def main(arguments: list[str]) -> int:
     """Run what the arguments name; 0 when it went well."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads must not spin on a busy CPU
-    # what libraries tell their developers as they are imported does not belong in a run's log
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    _quiet()
     if arguments[:1] == ["--job"]:
         return run_job(Path(arguments[1]))
     if arguments[:1] == ["--worker"]:
         return serve_questions()
     return run_training(RunFolder(Path(arguments[0])))
+
+
+def _quiet() -> None:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads must not spin on a busy CPU
+    # what libraries tell their developers as they are imported does not belong in a run's log
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 def run_training(folder: RunFolder) -> int:
@@ -75,6 +79,59 @@ def _disk_watched(folder: RunFolder) -> Iterator[None]:
         ) from error
 
 
+def run_together(begin: Callable[[], RunFolder], settings: RunSettings) -> int:
+    """Train in this and the other processes that were launched for one run.
+
+    Args:
+        begin: finds or makes the run's folder; called by the main process alone.
+        settings: say on which device.
+
+    Raises:
+        WorkbenchError: what ``begin`` raised, in every process; or the run is live.
+    """
+    import torch.distributed as dist
+
+    from workbench.training.events import Place
+    from workbench.training.optimiser import make_accelerator
+    from workbench.training.team import Team
+
+    _quiet()
+    accelerator = make_accelerator(settings)
+    team = Team(accelerator.process_index, accelerator.num_processes)
+    try:
+        found = team.told_by_main(_begun(begin) if team.main else None)
+        if isinstance(found, WorkbenchError):
+            raise found
+        folder = RunFolder(cast("str", found))
+        if folder.written_status()["state"] == "finished":
+            return 0
+        if team.main:
+            return run_training(folder)
+        config = folder.config()
+        settings = KINDS[config["kind"]].from_dict(config["settings"])
+        for _ in _trainer(folder, config, settings, Place(folder.path)):
+            pass  # the main process tells what happens
+        return 0
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _begun(begin: Callable[[], RunFolder]) -> str | WorkbenchError:
+    """The folder to train in, or what is wrong, to be told to the other processes."""
+    try:
+        folder = begin()
+        if folder.process_alive():
+            raise RunError(
+                f"{folder.name} is live already",
+                where=str(folder.path),
+                fix=f"wait for it, or stop it: workbench stop {folder.path}",
+            )
+    except WorkbenchError as error:
+        return error
+    return str(folder.path)
+
+
 def _take_device(settings: RunSettings, folder: RunFolder) -> None:
     from workbench.models.base import pick_device
 
@@ -87,6 +144,7 @@ def _drive(
     """Pass every event of the trainer to the folder."""
     from workbench.training.checkpoint import checkpoints
     from workbench.training.events import Notice, Place, StopRequested
+    from workbench.training.trackers import Trackers
 
     lengths: dict[str, int] = {}
     if found := checkpoints(folder.path):
@@ -95,11 +153,13 @@ def _drive(
     writer.truncate_to(lengths, step=step)
     controls = FolderControls(folder, writer, StopRequested, from_step=step)
     place = Place(folder.path, controls, writer.lengths)
-    with closing(_trainer(folder, config, settings, place)) as events:
+    trackers = Trackers(settings.report_to, folder.path, settings.to_dict(), device=settings.device)
+    with trackers, closing(_trainer(folder, config, settings, place)) as events:
         for event in events:
             if isinstance(event, Notice) and event.kind == "setup":
                 folder.add_to_config(hardware=hardware(), resolved=event.data)
             writer(event)
+            trackers(event)
 
 
 def _trainer(

@@ -320,7 +320,8 @@ def _threads(model: nn.Module) -> int:
     to the notebook.
     """
     small = sum(p.numel() for p in model.parameters()) < 50_000_000
-    return 1 if small else max(1, (os.cpu_count() or 1) - 1)
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes of the same run
+    return 1 if small else max(1, ((os.cpu_count() or 1) - 1) // beside)
 
 
 def _load_arguments(quantization: str, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:

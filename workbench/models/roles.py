@@ -166,9 +166,13 @@ class Roles:
     def add_head(
         self, name: str, *, trainable: bool, weight: Tensor | None = None, seed: int = 0
     ) -> nn.Linear:
-        """A fp32 head ``(D,) -> (1,)``: given weights, or N(0, 1/(D+1)) (Stiennon et al. 2020)."""
+        """A fp32 head ``(D,) -> (1,)``: given weights, or N(0, 1/(D+1)) (Stiennon et al. 2020).
+
+        On a float64 base it is float64.
+        """
         width = self.base.width
-        head = nn.Linear(width, 1, bias=False, dtype=torch.float32)
+        wide = torch.promote_types(self.base.dtype, torch.float32)
+        head = nn.Linear(width, 1, bias=False, dtype=wide)
         with torch.no_grad():
             if weight is None:
                 generator = torch.Generator().manual_seed(seed)

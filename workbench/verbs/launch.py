@@ -17,6 +17,7 @@ from workbench.runs import (
     attach_or_create,
     device_holder,
     runs_root,
+    together,
     wait_for,
 )
 from workbench.runs import open_run as _open_run
@@ -149,7 +150,9 @@ def _launch(
 ) -> Run:
     """Attach to the run that does this, or create it and start its process."""
     from workbench.models.source import resolve
+    from workbench.training.trackers import check_trackers
 
+    check_trackers(settings.report_to)
     reference = model_name(model)
     source = resolve(reference)
     if kind != "reward":
@@ -163,7 +166,7 @@ def _launch(
         raise busy(device, holder, RunFolder(root / (called or kind)))
     attached = attach_or_create(root, kind, called, config, rows, fresh, files)
     run = _shown(Run(attached.folder))
-    if attached.created:
+    if attached.created and together.processes() == 1:  # else those launched train themselves
         try:
             run.start(device)
         except Exception:
