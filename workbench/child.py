@@ -5,6 +5,7 @@
 ``python -m workbench.child --worker`` answers questions from standard input with loaded models.
 """
 
+import errno
 import json
 import logging
 import os
@@ -12,8 +13,8 @@ import platform
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,7 +47,8 @@ def run_training(folder: RunFolder) -> int:
         with FolderWriter(folder) as writer:
             settings = KINDS[config["kind"]].from_dict(config["settings"])
             _take_device(settings, folder)
-            _drive(folder, config, settings, writer)
+            with _disk_watched(folder):
+                _drive(folder, config, settings, writer)
     except WorkbenchError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201  goes to log.txt
         return 1
@@ -54,6 +56,27 @@ def run_training(folder: RunFolder) -> int:
         traceback.print_exc()
         return 1
     return 0
+
+
+@contextmanager
+def _disk_watched(folder: RunFolder) -> Iterator[None]:
+    """Say it as what it is where a file cannot be written because the disk is full.
+
+    Raises:
+        RunError: that is so.
+    """
+    try:
+        yield
+    except Exception as error:
+        full = os.strerror(errno.ENOSPC)  # libraries wrap it: safetensors, torch
+        if full.lower() not in str(error).lower():
+            raise
+        raise RunError(
+            "the disk is full",
+            where=str(folder.path),
+            fix="make room there, then resume: the run goes on from its last checkpoint, and "
+            "nothing that was written before is lost",
+        ) from error
 
 
 def run_together(begin: Callable[[], RunFolder], settings: RunSettings) -> int:
@@ -235,6 +258,14 @@ def _job_scores(values: dict[str, Any], tell: Callable[[int, int, str], None]) -
     return {"scores": found}
 
 
+def _job_export(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
+    from workbench.training.export import export_model
+
+    settings = PPOSettings.from_dict(values["settings"])
+    folder = Path(values["folder"])
+    return export_model(values["model"], folder, settings, dtype=values["dtype"])
+
+
 def _job_best_of_n(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
     from workbench.training import best_of
 
@@ -262,6 +293,7 @@ def _job_optimum(values: dict[str, Any], tell: Callable[[int, int, str], None]) 
 JOBS: dict[str, Callable[[dict[str, Any], Callable[[int, int, str], None]], dict[str, Any]]] = {
     "answers": _job_answers,
     "scores": _job_scores,
+    "export": _job_export,
     "best_of_n": _job_best_of_n,
     "optimum": _job_optimum,
 }

@@ -117,6 +117,11 @@ def _add_data(commands: Any) -> None:
     sample.add_argument("--out", required=True, type=Path)
     sample.add_argument("--set", nargs="+", default=[], metavar="k=v")
     sample.set_defaults(run=_sample)
+    plain = commands.add_parser("export-model", help="write a run as plain weights, merged")
+    plain.add_argument("model", help="a run, or its final/")
+    plain.add_argument("--out", required=True, type=Path, help="a folder that is new")
+    plain.add_argument("--dtype", default="auto", help="float32, bfloat16 or float16")
+    plain.set_defaults(run=_export_model)
     measure = commands.add_parser("evaluate", help="say how good a reward model is, and where")
     measure.add_argument("--reward", required=True, help="the reward model's run")
     measure.add_argument("--data", required=True, help="labelled pairs it was not trained on")
@@ -124,6 +129,12 @@ def _add_data(commands: Any) -> None:
     measure.add_argument("--worst", type=Path, help="a file for the worst disagreements, as pairs")
     measure.add_argument("--set", nargs="+", default=[], metavar="k=v")
     measure.set_defaults(run=_evaluate)
+
+
+def _export_model(asked: argparse.Namespace) -> None:
+    from workbench import verbs
+
+    print(f"written: {verbs.export_model(asked.model, asked.out, dtype=asked.dtype)}")  # noqa: T201
 
 
 def _names(kind: str) -> str:

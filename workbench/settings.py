@@ -273,6 +273,25 @@ class RewardSettings(RunSettings):
     evaluate_every: int = setting(
         50, unit="steps", low=0, help="Held-out accuracy every so many steps; 0 = at the end."
     )
+    keep_best: bool = setting(
+        True, help="Keep the weights of the lowest held-out loss, not those of the last step."
+    )
+    patience: int = setting(
+        0, unit="evaluations", low=0, help="Stop after so many without a lower loss; 0 = never."
+    )
+    ties: str = setting(
+        "drop", choices=("drop", "half"), help="half: each answer of a tie is half preferred."
+    )
+    margins: str = setting(
+        "gap",
+        choices=("gap", "weight", "ignore"),
+        help="What a label's margin or strength is: the gap to win by, the pair's weight, nothing.",
+    )
+    normalise: str = setting(
+        "pairs",
+        choices=("pairs", "samples"),
+        help="Scores get mean 0 on the pairs' answers, or on ones that the start model samples.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

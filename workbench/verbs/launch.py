@@ -65,7 +65,9 @@ def train_reward(
         DataError: no pair has a label to learn from.
     """
     checked = RewardSettings.from_dict(settings)
-    return _launch("reward", model, checked, training_rows(pairs), {}, name, fresh)
+    return _launch(
+        "reward", model, checked, training_rows(pairs, ties=checked.ties), {}, name, fresh
+    )
 
 
 def train_ppo(
@@ -207,11 +209,11 @@ def check_reward(reward: str) -> None:
     from workbench.errors import ModelError
     from workbench.models.source import resolve
 
-    if not resolve(reward).is_reward:
+    if not resolve(reward).may_score:
         raise ModelError(
-            "this is not a reward model that the workbench trained",
+            "this is not a reward model",
             where=reward,
-            fix="give the run that wb.train_reward returned, or its folder",
+            fix="give the run that wb.train_reward returned, or a sequence classifier of one label",
         )
 
 
