@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from array import array
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from workbench.widgets.curves import POINTS, charts_for, downsample
 from workbench.widgets.watched import Watched
 from workbench.widgets.wire import outgoing
 
+FILES = (METRICS, SAMPLES, EVENTS, CONTROL)
 RECENT = 30  # steps that the time left is estimated from
 NOTED = ("warning", "alarm", "saved", "finished", "refused", "dropped")
 LISTED = 200  # newest events that travel
@@ -55,15 +57,19 @@ class RunFeed:
                 self.epoch += 1
                 self._columns, self._count = {}, 0
             self._append(fresh.rows)
-            fresh = self._samples.read()
-            if fresh.reset:
+            lines, reset = self._samples.read_lines()
+            if reset:
                 self._watched.clear()
-            self._watched.take(fresh.rows)
+            self._watched.take(lines)
             for name, follower in self._others.items():
                 rows, reset = follower.read()
                 if reset:
                     self._rows[name] = []
                 self._rows[name].extend(rows)
+
+    def stamp(self) -> tuple[int, ...]:
+        """Changes when something was written: cheap enough to ask ten times a second."""
+        return tuple(_size(self.folder.path / name) for name in FILES)
 
     def _append(self, rows: list[dict[str, Any]]) -> None:
         for name in dict.fromkeys(name for row in rows for name in row):
@@ -241,6 +247,13 @@ class RunFeed:
             for row in made.table()
             if row["live"]
         ]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _address(folder: RunFolder) -> str:
