@@ -87,6 +87,28 @@ def test_a_second_round_is_held_to_its_control_and_its_kl(bench):
     )
 
 
+def test_the_panels_promises_are_told_and_held(bench):
+    import panel as made
+
+    figures = {**dict.fromkeys(made.LIMITS, 0.5), "steps": 20_000, "open_kb": 3000.0, "outside": 0}
+    figures |= {"cpu_pairs": 5, "cpu_headless_ms": 100.0, "cpu_shown_ms": 101.0}
+    figures["about"] = {"machine": "m", "python": "3", "commit": "c", "date": "d"}
+    assert made.failures(figures) == []
+    assert "| requests that leave 127.0.0.1 | 0 | < 1 |" in made.table(figures)
+    assert made.failures({**figures, "cpu_percent": 2.5}) == ["cpu_percent is 2.5, not under 2"]
+    assert made.failures({**figures, "outside": 1}) == ["outside is 1, not under 1"]
+
+
+def test_a_process_s_time_is_counted(bench):
+    import os
+
+    import panel as made
+
+    before = made.cpu_of(os.getpid())
+    sum(range(3_000_000))
+    assert 0.01 <= made.cpu_of(os.getpid()) - before < 5
+
+
 def test_ppo_by_seeds_names_what_does_not_hold(bench):
     from ppo_seeds import failures, share_of_best, table
 

@@ -81,3 +81,19 @@ def test_lines_are_found_however_they_are_written_and_damaged_ones_left_out():
     found.take([b'{"step":3,"prompt":"q","response":"b"}'])
     assert found.steps == [3]
     assert [row["response"] for row in found.table()["rows"]] == ["a", "b"]
+
+
+def test_a_row_and_the_answer_before_it_or_at_the_start_are_two_answers():
+    messages = [{"role": "user", "content": "p"}]
+    found = watched(
+        {"step": 1, "prompt": "p", "response": "one"},
+        {"step": 6, "prompt": "p", "response": "two"},
+        {"step": 11, "prompt": "x", "response": "new"},
+        {"step": 11, "prompt": messages, "response": "two"},
+        {"step": 16, "prompt": "p", "response": "one", "reference": "ref"},
+    )
+    assert found.two_answers(1, 0, "last") == ("p", "two", "one")
+    assert found.two_answers(2, 1, "last") is None  # the same again
+    assert found.two_answers(2, 1, "first") == (messages, "two", "one")
+    assert found.two_answers(2, 0, "first") is None  # not asked then
+    assert found.two_answers(3, 0, "first") == ("p", "one", "ref")

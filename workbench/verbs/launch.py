@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench import quick
 from workbench.errors import ConfigError
@@ -22,6 +22,9 @@ from workbench.runs import open_run as _open_run
 from workbench.runs.devices import busy
 from workbench.settings import PPOSettings, RewardSettings, RunSettings, SFTSettings
 from workbench.verbs.given import load_examples, load_prompts, training_rows
+
+if TYPE_CHECKING:
+    from workbench.data.labels import LabelStore
 
 Model = str | Path | Run
 
@@ -215,13 +218,19 @@ def _device(settings: RunSettings) -> str:
     return settings.device
 
 
-def open_run(name_or_path: str | Path) -> Run:
+def open_run(name_or_path: str | Path, *, store: "LabelStore | None" = None) -> Run:
     """Attach to a run by its name or folder, whether it is live or not.
+
+    Args:
+        name_or_path: as ``wb.runs()`` names it, or its folder.
+        store: where the panel's sample table sends answers to be labelled, by one key.
 
     Raises:
         RunError: there is no such run; the nearest names are listed.
     """
-    return _shown(_open_run(name_or_path))
+    run = _shown(_open_run(name_or_path))
+    run.store = store
+    return run
 
 
 def runs() -> Runs:
@@ -269,7 +278,7 @@ def _panel(run: Run) -> Any:
         from workbench.widgets.panel import RunPanel
     except ModuleNotFoundError:
         return _Plain(repr(run))
-    return RunPanel(run.folder)
+    return RunPanel(run)
 
 
 class _Plain:

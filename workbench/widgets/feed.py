@@ -184,6 +184,11 @@ class RunFeed:
         with self._lock:
             return self._watched.table(index)
 
+    def two_answers(self, index: int, row: int, field: str) -> tuple[Any, str, str] | None:
+        """What a row of the sample table would ask a labeller: :meth:`Watched.two_answers`."""
+        with self._lock:
+            return self._watched.two_answers(index, row, field)
+
     def events(self) -> list[dict[str, Any]]:
         """Warnings, alarms and what else is worth reading, oldest first."""
         with self._lock:

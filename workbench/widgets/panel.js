@@ -108,6 +108,7 @@ class Panel {
     if (message.type === "all" && (mine || (!message.to && this.epoch < 0))) this.takeAll(message);
     if (message.type === "new") this.takeNew(message);
     if (message.type === "samples" && mine) this.samples.take(message.samples, { newest: false });
+    if (message.type === "labelled" && mine) this.samples.labelled(message);
     if (message.type === "fault" && (mine || !message.to)) this.takeFault(message);
   }
 
@@ -197,7 +198,7 @@ class Panel {
 
     this.alarms = new Alarms();
     this.plots = new Curves();
-    this.samples = new SampleTable((index) => this.send({ type: "samples", index }), "step");
+    this.samples = new SampleTable((index) => this.send({ type: "samples", index }), "step", (index, row, first) => this.send({ type: "label", key: "label", index, row, first }));
     this.events = h("ol", { class: "wbp-events" });
     this.news = h("section", { class: "wbp-news", "aria-label": "Events", hidden: true }, h("div", { class: "wbp-bar" }, h("span", { class: "wb-label" }, "Warnings and events")), this.events);
     this.still = h("style"); // while this view lives, the still picture beside it rests
@@ -216,6 +217,9 @@ class Panel {
       r: () => this.samples.toggleStart(),
       t: () => this.samples.nextHeat(),
       n: () => this.samples.goNewest(),
+      q: () => this.samples.toLabeller(),
+      arrowup: () => this.samples.markRow(-1),
+      arrowdown: () => this.samples.markRow(1),
       arrowleft: () => this.samples.go(this.samples.at() - 1),
       arrowright: () => this.samples.go(this.samples.at() + 1),
     };

@@ -85,6 +85,26 @@ class Watched:
         found = {"index": at, "count": len(self.steps), "step": step, "before": before}
         return {**found, "start": start if told_start or at else None, "rows": rows}
 
+    def two_answers(self, index: int, row: int, field: str) -> tuple[Any, str, str] | None:
+        """A row's prompt as it was written, its answer, and the earlier one (``last``, ``first``).
+
+        None where there is no earlier one, or it is the same.
+        """
+        told = self.table(index)["rows"][row]
+        now = self._rows(self.steps[index])[row]
+        step = self.steps[index - 1] if field == "last" else self.steps[0]
+        response = as_text(now.get("response"))
+        if field == "first" and now.get("reference") is not None:
+            other = as_text(now["reference"])
+        elif told[field] is None:
+            return None
+        else:
+            prompt, rows = as_text(now.get("prompt")), self._rows(self.steps[index])
+            nth = [as_text(one.get("prompt")) for one in rows[:row]].count(prompt)
+            same = [one for one in self._rows(step) if as_text(one.get("prompt")) == prompt]
+            other = as_text(same[nth].get("response"))
+        return None if other == response else (now.get("prompt"), response, other)
+
     def _by_prompt(self, step: int | None) -> dict[str, list[dict[str, Any]]]:
         found: dict[str, list[dict[str, Any]]] = {}
         for row in self._rows(step):
