@@ -3,7 +3,7 @@
 #   make demo    the whole loop with no screen, on the embedded model (set-up included)
 #   make lab     JupyterLab on notebooks/
 #   make test    every test that an ordinary machine can run
-#   make bench   what a million pairs cost, and a run panel (about fifteen minutes)
+#   make bench   a million pairs, labelling in JupyterLab, and a run panel (about fifteen minutes)
 #   make check   style, types, import arrows, notebooks without outputs, sample data as its script makes it
 
 PYTHON ?= python3
@@ -67,8 +67,9 @@ soak: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/ppo_seeds.py
 
 bench: $(VENV)/.ready-dev
-	$(PY) tests/benchmarks/data.py
 	$(PY) .ci/chromium.py --install
+	$(PY) tests/benchmarks/data.py
+	$(PY) tests/benchmarks/labelling.py
 	$(PY) tests/benchmarks/panel.py
 
 screenshots: $(VENV)/.ready-dev

@@ -63,9 +63,11 @@ def test_labelling_keeps_both_of_its_parts(bench, tmp_path):
     kills = {"kills": 200, "acknowledged": 4658, "lost": 0, "doubled": 0, "unclean": 0}
     keep("kills", kills, results, readme)
     painted = {"items": 150_000, "labels": 200, "shown_95_ms": 23.4, "acknowledged_95_ms": 69.0}
+    painted |= {"burst": 50, "burst_events": 50}
     keep("painted", painted, results, readme)
     told = readme.read_text()
     assert "| 23.4 ms | < 100 ms |" in told and "of 4,658 | 0 | 0 |" in told
+    assert told.count("commit") == 2 and "events, in order | 50 | 50 |" in told
     assert told.startswith("before\n") and told.endswith("after\n") and "OLD" not in told
 
 

@@ -93,7 +93,7 @@ def _trainer(
     prompts = [row["prompt"] for row in rows]
     return ppo.steps(
         model,
-        str(inputs["reward"]),
+        inputs["reward"],
         prompts,
         settings,
         place,

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from workbench.cards import PRESETS
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.settings import KINDS
 
@@ -66,8 +67,11 @@ def _add_training(commands: Any) -> None:
             "--set", nargs="+", default=[], metavar="k=v", help=f"settings: {_names(name)}"
         )
         if name == "ppo":
-            command.add_argument("--reward", required=True, help="the reward model's run")
+            command.add_argument(
+                "--reward", required=True, help="the reward model's run, or module:function"
+            )
             command.add_argument("--heldout-reward", help="a reward model that only watches")
+            command.add_argument("--preset", help=f"settings by name: {', '.join(PRESETS)}")
         command.set_defaults(run=_train, kind=name)
 
 
@@ -153,8 +157,11 @@ def _train(asked: argparse.Namespace) -> None:
     }
     first = [asked.model, asked.reward] if asked.kind == "ppo" else [asked.model]
     name = str(Path(asked.out).absolute())
-    watched = getattr(asked, "heldout_reward", None)
-    more = {"heldout_reward": watched} if watched else {}
+    more = {
+        name: getattr(asked, name)
+        for name in ("heldout_reward", "preset")
+        if getattr(asked, name, None)
+    }
     settings = _settings(asked.set)
     run = verbs_by_kind[asked.kind](*first, asked.data, name=name, **more, **settings)
     if run.status in ("stopped", "failed", "paused"):  # the same command goes on with it

@@ -167,6 +167,8 @@ def shoot(page: Any, root: Any, name: str, theme: str) -> Path:
     page.wait_for_function(IS_LIGHT, arg=theme == "light")
     if name in ("panel", "runs"):
         page.wait_for_function(DRAWN, arg=theme == "light", timeout=60_000)
+    for rows in root.locator(".wbr-answers tbody").all():  # two are enough to see
+        rows.evaluate("(body) => [...body.rows].slice(2).forEach((row) => row.remove())")
     page.mouse.move(0, 0)
     path = IMAGES / f"{name}-{theme}.png"
     root.screenshot(path=path, animations="disabled", caret="hide")
@@ -196,9 +198,7 @@ def runs(page: Any, root: Any) -> None:
         root.locator(".wbr-table tbody tr").nth(row).click()
     root.locator(".wbr-run").nth(1).wait_for()
     root.get_by_label("kind of run").select_option("")
-    answers = root.locator(".wbr-answers tbody tr")
-    answers.first.wait_for()
-    answers.evaluate_all("(rows) => rows.slice(2).forEach((row) => row.remove())")  # enough to see
+    root.locator(".wbr-answers tbody tr").first.wait_for()
 
 
 def labeller(page: Any, root: Any) -> None:

@@ -41,7 +41,7 @@ def test_thirty_pairs_by_keys_are_in_the_store_and_the_reveal_says_who_won(noteb
     expect(root.locator(".wbl-status")).to_contain_text("25 prompts are not judged")
     for key in keys[5:]:
         page.keyboard.press(key)
-    expect(root.locator(".wbl-end")).to_contain_text("30 judged")
+    expect(root.locator(".wbl-end")).to_contain_text("30 judged", timeout=30_000)
     expect(root.locator(".wbl-end")).not_to_contain_text("after")
     events = "[(e.kind, e.payload['label']['kind']) for e in store.event_list()]"
     kinds = [["label", "choice"]] * 26 + [["label", "tie"]] * 2

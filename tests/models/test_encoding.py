@@ -128,3 +128,19 @@ def test_micro_batches_are_a_partition_within_the_budget(lengths, tokens):
         assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= tokens
     widths = [max(lengths[i] for i in group) for group in groups]
     assert widths == sorted(widths)  # similar lengths together
+
+
+def test_pieces_are_the_text_token_by_token(encoder):
+    assert encoder.pieces([A, B, EOS]) == ["a", " b", " <eos>"]
+    assert encoder.pieces([]) == []
+
+
+def test_a_character_of_several_tokens_stands_with_the_last_of_them():
+    base = load("builtin:tiny-chat")
+    made = Encoder(base, max_length=64, template={})
+    text = "a naïve 東京 list"
+    ids = made.tokenizer(text, add_special_tokens=False)["input_ids"]
+    pieces = made.pieces(ids)
+    assert len(pieces) == len(ids) > 8  # several tokens for each character that it has not seen
+    assert "".join(pieces) == made.tokenizer.decode(ids)
+    assert "" in pieces

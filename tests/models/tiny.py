@@ -52,6 +52,10 @@ OWN: dict[str, dict[str, Any]] = {
         "score_clip": 10.0,
         "missing_eos_penalty": 1.0,
         "target_kl": 0.0,
+        "score_normalisation": "none",
+        "length_penalty": 0.0,
+        "kl_control": "fixed",
+        "kl_estimator": "k1",
     },
 }
 

@@ -13,6 +13,8 @@ from workbench.errors import ConfigError
 from workbench.models.base import Base
 
 Message = dict[str, str]
+_CONTEXT = 8
+"""Tokens before one that may change how it is spelt."""
 
 
 class Encoded(NamedTuple):
@@ -98,6 +100,22 @@ class Encoder:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of a response, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Text of each token of a response, special tokens named; together they are its text.
+
+        A character that several tokens share stands with the last of them.
+        """
+        found: list[str] = []
+        for index in range(len(ids)):
+            start = max(0, index - _CONTEXT)
+            before, whole = self._spelt(ids[start:index]), self._spelt(ids[start : index + 1])
+            found.append(whole[len(before) :])
+        return found
+
+    def _spelt(self, ids: Sequence[int]) -> str:
+        """Text with special tokens; a character that is not complete yet is left out."""
+        return str(self.tokenizer.decode(list(ids))).rstrip("\ufffd")
 
 
 def pad_right(rows: Sequence[Sequence[int]], *, pad: int, device: torch.device) -> Tensor:

@@ -1,13 +1,13 @@
 """Episodes: sample answers, then see them with every role, in the micro-batches of training."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from workbench.algos.rewards import clip_scores, ended
+from workbench.algos.rewards import ended
 from workbench.models.base import Base
 from workbench.models.encoding import Encoded, micro_batches, pad_right
 from workbench.models.forward import (
@@ -20,7 +20,7 @@ from workbench.models.forward import (
 )
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings
-from workbench.training.scorer import Scorer
+from workbench.training.reward_sources import RewardSource
 from workbench.training.team import Team
 
 
@@ -41,9 +41,10 @@ class Episodes:
     Attributes:
         rows: ``B`` encoded prompts and answers.
         scores: ``(B,)`` normalised scores of the reward model.
-        rewards_at_end: ``(B,)`` clipped score, less the penalty for a missing EOS.
+        rewards_at_end: ``(B,)`` what is paid for a whole answer: the score, shaped.
         rollout_logprobs, ref_logprobs, values, entropy: ``(B, T)``, zero on padding.
         response_mask: ``(B, T)``.
+        parts: what the scores are made of, by name, ``(B,)`` each.
     """
 
     rows: list[Encoded]
@@ -55,6 +56,7 @@ class Episodes:
     values: Tensor
     entropy: Tensor
     response_mask: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
 class ValueModel:
@@ -109,10 +111,10 @@ def measure(
     roles: Roles,
     rows: Sequence[Encoded],
     groups: Sequence[Sequence[int]],
-    scorer: Scorer,
+    reward: RewardSource,
     settings: PPOSettings,
     *,
-    scored: Sequence[Encoded],
+    scored: Sequence[Any],
     reference: str | None,
     value: ValueModel | None,
     temperature: float,
@@ -121,7 +123,7 @@ def measure(
 ) -> Episodes:
     """See every answer with every role, in the micro-batches that training will use first.
 
-    ``scored`` are the same answers in the reward model's own ids; ``groups`` this process's
+    ``scored`` are the same answers as the reward reads them; ``groups`` this process's
     micro-batches. Every process of the team hears of all answers.
     """
     base = roles.base
@@ -142,25 +144,32 @@ def measure(
         for table, part in zip(tables, parts, strict=True):
             table[index, :width] = part.to(table.dtype)
     safe_point(0)
-    mine = team.share(range(len(scored)), [len(row.ids) for row in scored])
-    part = scorer.scores([scored[i] for i in mine], tokens=settings.micro_batch_tokens)
-    scores = torch.zeros(len(scored), dtype=part.dtype)
-    scores[mine] = part
-    team.add(*tables, scores)
-    rewards = clip_scores(scores, limit=settings.score_clip) if settings.score_clip else scores
-    rewards = rewards - settings.missing_eos_penalty * (~finished).float()
+    mine = team.share(range(len(rows)), [len(row.ids) for row in rows])
+    found = reward.scores([scored[i] for i in mine], tokens=settings.micro_batch_tokens)
+    scores, *shown = (
+        _placed(part, mine, len(rows)) for part in (found.total, *found.parts.values())
+    )
+    team.add(*tables, scores, *shown)
     policy_logprobs, ref_logprobs, values, entropy = tables
     return Episodes(
         list(rows),
         scores,
-        rewards.to(base.device),
+        scores.to(base.device),  # :class:`Shaping` makes it what is paid
         finished,
         policy_logprobs,
         ref_logprobs,
         values,
         entropy,
         mask,
+        dict(zip(found.parts, shown, strict=True)),
     )
+
+
+def _placed(part: Tensor, mine: Sequence[int], count: int) -> Tensor:
+    """This process's numbers at their places among all, zero elsewhere."""
+    table = torch.zeros(count, dtype=part.dtype)
+    table[list(mine)] = part
+    return table
 
 
 def mini_batch_parts(order: Sequence[int], settings: PPOSettings) -> list[list[int]]:

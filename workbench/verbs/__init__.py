@@ -1,16 +1,25 @@
 """What a person asks for. Notebooks and the command line call the same verbs.
 
 Each verb joins the rooms: it reads the data, starts a process, or shows a widget. The notebook's
-own process never loads a model. Imports go down this list: given, launch, batch, gold,
-measure, goodhart, views, drawing, rounds.
+own process never loads a model. Imports go down this list: given, launch, rewards, batch, gold,
+measure, goodhart, publish, views, drawing, rounds.
 """
 
 from workbench.verbs.batch import answers, before_and_after, sample_pairs, score
 from workbench.verbs.given import load_examples, load_pairs, load_prompts
 from workbench.verbs.gold import gold_labels
 from workbench.verbs.goodhart import analytic_check, best_of_n, overoptimisation
-from workbench.verbs.launch import finished, open_run, runs, train_ppo, train_reward, train_sft
+from workbench.verbs.launch import (
+    finished,
+    open_run,
+    presets,
+    runs,
+    train_ppo,
+    train_reward,
+    train_sft,
+)
 from workbench.verbs.measure import evaluate_reward, learning_curve
+from workbench.verbs.publish import push
 from workbench.verbs.rounds import next_round
 from workbench.verbs.views import browse, compare, label, loss_explorer, quality, report
 from workbench.world.files import sample_dir
@@ -36,6 +45,8 @@ __all__ = [
     "next_round",
     "open_run",
     "overoptimisation",
+    "presets",
+    "push",
     "quality",
     "report",
     "runs",

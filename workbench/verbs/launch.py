@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import quick
+from workbench.cards import PRESETS, preset_settings
 from workbench.errors import ConfigError
 from workbench.runs import (
     Run,
@@ -24,6 +25,8 @@ from workbench.settings import PPOSettings, RewardSettings, RunSettings, SFTSett
 from workbench.verbs.given import load_examples, load_prompts, training_rows
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from workbench.data.labels import LabelStore
 
 Model = str | Path | Run
@@ -66,33 +69,39 @@ def train_reward(
 
 def train_ppo(
     policy: Model,
-    reward: Model,
+    reward: Any,
     prompts: Any,
     *,
     name: str | None = None,
     fresh: bool = False,
     judge: str = "auto",
+    preset: str | None = None,
     reference: Model | None = None,
     heldout_reward: Model | None = None,
     **settings: Any,
 ) -> Run:
-    """Train a policy against a reward model by PPO.
+    """Train a policy against a reward by PPO.
 
     Args:
         policy: what it starts from; frozen, it is also the reference.
-        reward: a run of :func:`train_reward`; waited for where it is not finished.
+        reward: a run of :func:`train_reward`, waited for where it is not finished; a function
+            ``(prompts, responses) -> scores`` of message lists and texts, or its
+            ``"module:name"``; a list of runs, an ensemble (``reward_reduce``); or a weighted mix,
+            ``{source: weight}`` or a list of ``(weight, source)``.
         prompts: what :func:`load_prompts` reads.
         name: as in :func:`train_sft`.
         fresh: as in :func:`train_sft`.
         judge: ``gold`` logs the sample world's true score beside the learned one, ``none`` does
             not; ``auto`` does for the embedded models. The policy never sees it.
+        preset: settings for a card and a size of model, by name (:func:`presets`); what is given
+            beside it counts.
         reference: what KL is charged and measured against, where it is not what the policy starts
             from: in a later round, the model before the first one.
         heldout_reward: a second reward model, trained on other pairs: its score is logged, and
             ``keep_best`` and ``patience`` go by it. The policy never sees it.
         settings: see ``PPOSettings``.
     """
-    checked = PPOSettings.from_dict(settings)
+    checked = PPOSettings.from_dict(preset_settings(preset, settings))
     if judge not in ("auto", "gold", "none"):
         raise ConfigError(
             f"judge cannot be {judge!r}", where="train_ppo", fix="choose auto, gold or none"
@@ -114,14 +123,16 @@ def train_ppo(
     rows = [{"prompt": prompt} for prompt in load_prompts(prompts)]
     if judge == "auto":
         judge = "gold" if _on_embedded_base(policy) else "none"
-    inputs = {"reward": model_name(reward), "judge": judge}
+    from workbench.verbs.rewards import reward_given
+
+    given = reward_given(reward)
+    inputs = {"reward": given.spec, "judge": judge}
     if reference is not None:
         inputs["reference"] = model_name(reference)
-    check_reward(inputs["reward"])
     if heldout_reward is not None:
         inputs["heldout_reward"] = model_name(heldout_reward)
         check_reward(inputs["heldout_reward"])
-    return _launch("ppo", policy, checked, rows, inputs, name, fresh)
+    return _launch("ppo", policy, checked, rows, inputs, name, fresh, given.files)
 
 
 def _launch(
@@ -132,6 +143,7 @@ def _launch(
     inputs: dict[str, Any],
     name: str | None,
     fresh: bool,
+    files: dict[str, bytes] | None = None,
 ) -> Run:
     """Attach to the run that does this, or create it and start its process."""
     from workbench.models.source import resolve
@@ -147,7 +159,7 @@ def _launch(
     holder = device_holder(device) if fresh else None
     if holder is not None:  # said before the old run is put aside
         raise busy(device, holder, RunFolder(root / (called or kind)))
-    attached = attach_or_create(root, kind, called, config, rows, fresh)
+    attached = attach_or_create(root, kind, called, config, rows, fresh, files)
     run = _shown(Run(attached.folder))
     if attached.created:
         try:
@@ -247,6 +259,23 @@ def _runs_view(found: Runs) -> Any:
     from workbench.widgets.runs_view import RunsView
 
     return RunsView(found)
+
+
+def presets() -> "DataFrame":
+    """Settings by card and size of model: for which they are, and what each sets."""
+    import pandas as pd
+
+    rows = [
+        {"preset": name, "card": preset.card, "model": preset.model, **preset.settings}
+        for name, preset in PRESETS.items()
+    ]
+    defaults = PPOSettings().to_dict()
+    table = pd.DataFrame(rows).set_index("preset")
+    for name in table.columns.difference(["card", "model"]):
+        table[name] = (
+            table[name].where(table[name].notna(), defaults[name]).astype(type(defaults[name]))
+        )
+    return table
 
 
 def finished(run: Run) -> Run:

@@ -119,6 +119,8 @@ class RunFeed:
             "left": self._time_left(step, status["total_steps"]) if live else None,
             "seconds": None if live else self._time_taken(),
             "silent": _silence(status["heartbeat"]) if live else 0,
+            "phases": self._phases(),
+            "memory": self._newest("memory/peak_gb", 1),
         }
         if status["state"] == "failed":
             checkpoints = self.folder.checkpoints()
@@ -131,6 +133,20 @@ class RunFeed:
         with self._lock:
             steps = self._columns.get("step")
             return int(steps[-1]) if steps else 0
+
+    def _newest(self, name: str, count: int = 10) -> float | None:
+        """Mean of a metric's newest figures; None where it has none."""
+        with self._lock:
+            told = np.array(self._columns.get(name, array("d"))[-count:])
+        told = told[np.isfinite(told)]
+        return float(f"{told.mean():.3g}") if len(told) else None
+
+    def _phases(self) -> dict[str, float]:
+        """Seconds that a step takes of late, by phase, the whole step (``step``) among them."""
+        with self._lock:
+            names = [name for name in self._columns if name.startswith("time/")]
+        found = {name.removeprefix("time/"): self._newest(name) for name in names}
+        return {name: seconds for name, seconds in found.items() if seconds is not None}
 
     def _time_left(self, step: int, total: int | None) -> float | None:
         """Median duration of the last steps times the steps to go; a pause hardly moves it."""
@@ -241,17 +257,25 @@ class RunFeed:
         made = KINDS.get(self.kind)
         if made is None:
             return []
-        given = self.config.get("settings", {})
         now = {change["name"]: change["value"] for change in self.changes()}
-        return [
-            {
-                **{key: row[key] for key in ("name", "unit", "low", "high", "help")},
-                "start": given.get(row["name"], row["default"]),
-                "value": now.get(row["name"], given.get(row["name"], row["default"])),
-            }
-            for row in made.table()
-            if row["live"]
-        ]
+        found: list[dict[str, Any]] = []
+        for row in made.table():
+            start, value = self._start(row), now.get(row["name"])
+            if not row["live"] or not isinstance(start, float):
+                continue  # a slider holds a number
+            kept = {key: row[key] for key in ("name", "unit", "low", "high", "help")}
+            usable = isinstance(value, int | float)
+            found.append({**kept, "start": start, "value": value if usable else start})
+        return found
+
+    def _start(self, row: dict[str, Any]) -> Any:
+        """What a setting was at first; what the process made of it where it says auto."""
+        start = self.config.get("settings", {}).get(row["name"], row["default"])
+        if start != "auto":
+            return start
+        if "resolved" not in self.config:
+            self.config = self.folder.config()
+        return self.config.get("resolved", {}).get(row["name"])
 
 
 def _size(path: Path) -> int:

@@ -1,7 +1,7 @@
 // The run panel: hears about a run folder from Python, draws it, and sends what a person asks.
 import { cutOff, guardKeys, h, newId } from "./dom.js";
 import { arrive } from "./reading.js";
-import { nextMessage, pagePlotly } from "./plot.js";
+import { brief, nextMessage, pagePlotly } from "./plot.js";
 import { Buttons, LiveSettings } from "./controls.js";
 import { Curves } from "./curves.js";
 import { SampleTable } from "./samples.js";
@@ -186,7 +186,8 @@ class Panel {
     this.done = h("div", { class: "wbp-done" });
     this.bar = h("div", { class: "wbp-progress", role: "progressbar", "aria-label": "progress" }, this.done);
     this.how = h("span", { class: "wbp-how wb-num" });
-    const top = h("header", { class: "wbp-head" }, h("div", { class: "wbp-title" }, this.name, this.kind, this.base), h("div", { class: "wbp-where" }, this.state, this.bar, this.how));
+    this.phases = h("div", { class: "wbp-phases wb-muted wb-num", hidden: true });
+    const top = h("header", { class: "wbp-head" }, h("div", { class: "wbp-title" }, this.name, this.kind, this.base), h("div", { class: "wbp-where" }, this.state, this.bar, this.how), this.phases);
 
     this.standstill = h("div", { class: "wb-banner warn", role: "alert", hidden: true }, h("p"));
     this.complaint = h("div", { class: "wb-banner error", role: "alert", hidden: true }, h("p"), h("button", { type: "button", class: "wb-link", onclick: () => (this.complaint.hidden = true) }, "Dismiss"));
@@ -270,9 +271,18 @@ class Panel {
     if (!status.live && seconds) facts.push(`took ${duration(seconds)}`);
     if (status.silent) facts.push(`no sign of life for ${duration(status.silent)}`);
     this.how.textContent = facts.join(" · ");
+    this.showPhases(status.phases ?? {}, status.memory);
     this.steer.hidden = status.state === "finished";
     this.showFailure(status);
     this.plots.waiting.textContent = status.live ? "The model is being loaded; the first point comes with the first step." : "This run ended before its first step.";
+  }
+
+  /** Where the time and the memory go: "1.9 s an update: generate 0.9, optimise 0.8 · 1.4 GB at most". */
+  showPhases({ step, ...parts }, memory) {
+    const facts = Object.entries(parts).map(([name, seconds]) => `${name} ${brief(seconds)}`);
+    const words = step ? `${brief(step)} s ${this.step === "update" ? "an" : "a"} ${this.step}${facts.length ? ": " + facts.join(", ") : ""}` : "";
+    this.phases.textContent = [words, memory ? `${brief(memory)} GB of memory at most` : ""].filter(Boolean).join(" · ");
+    this.phases.hidden = !this.phases.textContent;
   }
 
   showFailure(status) {
