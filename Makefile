@@ -3,7 +3,7 @@
 #   make demo    the whole loop with no screen, on the embedded model (set-up included)
 #   make lab     JupyterLab on notebooks/
 #   make test    every test that an ordinary machine can run
-#   make bench   a million pairs, labelling in JupyterLab, and a run panel (about fifteen minutes)
+#   make bench   a million pairs, labelling in JupyterLab, a run panel, PPO beside TRL's (about an hour; makes the peer's environment)
 #   make check   style, types, import arrows, notebooks without outputs, sample data as its script makes it
 
 PYTHON ?= python3
@@ -71,6 +71,7 @@ bench: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/data.py
 	$(PY) tests/benchmarks/labelling.py
 	$(PY) tests/benchmarks/panel.py
+	$(PY) tests/benchmarks/ppo_peer.py
 
 screenshots: $(VENV)/.ready-dev
 	$(PY) .ci/chromium.py --install

@@ -1,7 +1,8 @@
 """What runs in a process of its own: a training run, or one short job.
 
 ``python -m workbench.child FOLDER`` trains what the run folder's config.json says;
-``python -m workbench.child --job REQUEST`` does one job and leaves its result beside the request.
+``python -m workbench.child --job REQUEST`` does one job and leaves its result beside the request;
+``python -m workbench.child --worker`` answers questions from standard input with loaded models.
 """
 
 import json
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.runs import FolderControls, FolderWriter, RunFolder, hold_device, jobs
+from workbench.runs import FolderControls, FolderWriter, RunFolder, hold_device, jobs, worker
 from workbench.settings import KINDS, PPOSettings, RewardSettings, RunSettings, SFTSettings
 
 
@@ -29,6 +30,8 @@ def main(arguments: list[str]) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     if arguments[:1] == ["--job"]:
         return run_job(Path(arguments[1]))
+    if arguments[:1] == ["--worker"]:
+        return serve_questions()
     return run_training(RunFolder(Path(arguments[0])))
 
 
@@ -135,6 +138,13 @@ def run_job(file: Path) -> int:
         jobs.write_error(file, error)
         return 1
     return 0
+
+
+def serve_questions() -> int:
+    """Keep models loaded for what is interactive, and answer until nobody asks any more."""
+    from workbench.training.playing import Stage
+
+    return worker.serve({"play": Stage().play})
 
 
 def _teller(file: Path) -> Callable[[int, int, str], None]:

@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from workbench.algos.logprobs import chunked_token_stats, entropy, exact_kl, token_logprobs
+from workbench.algos.logprobs import (
+    chunked_token_logprobs,
+    chunked_token_stats,
+    entropy,
+    exact_kl,
+    token_logprobs,
+)
 from workbench.errors import ConfigError
 
 N, D, V, CHUNK = 61, 4, 50, 8  # the last chunk is not full; every product below differs
@@ -171,6 +177,17 @@ def test_chunked_equals_log_softmax_and_gather(case, chunk):
     assert not got.entropy.requires_grad
     for grad, expected_grad in zip(grads, expected_grads, strict=True):
         torch.testing.assert_close(grad, expected_grad, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [CHUNK, 10 * N])
+def test_log_probabilities_alone_are_bit_for_bit_those_with_entropies(case, chunk):
+    hidden, tokens, head = case
+    given = {"temperature": 0.7, "chunk": chunk}
+    both = chunked_token_stats(hidden, tokens, head, **given).logprobs
+    alone = chunked_token_logprobs(hidden, tokens, head, **given)
+    assert torch.equal(alone, both)
+    gradients = [torch.autograd.grad(found.sum(), hidden)[0] for found in (alone, both)]
+    assert torch.equal(*gradients)
 
 
 def test_chunked_without_gradients_is_the_same(case):

@@ -2,13 +2,16 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import workbench.models.forward as forward_module
 from workbench.models.encoding import Encoded
 from workbench.models.forward import (
     Batch,
+    Flat,
     collate,
     hidden_states,
+    lay,
     response_hidden,
     response_stats,
     sequence_scores,
@@ -157,6 +160,103 @@ def test_the_head_only_meets_response_positions(spoken, monkeypatch):
     )
     response_stats(base, collate(ROWS, base), temperature=1.0)
     assert seen == [4 + 1 + 2]
+
+
+# --- without padding
+
+
+def both(base, rows, monkeypatch):
+    """The rows flat, and side by side as for a model that does not pack."""
+    flat = lay(rows, base)
+    monkeypatch.setattr(forward_module, "packs", lambda model: "as an example")
+    padded = lay(rows, base)
+    monkeypatch.undo()
+    assert isinstance(flat, Flat) and isinstance(padded, Batch)
+    return flat, padded
+
+
+SAMPLES = [
+    *ROWS,
+    Encoded([2, 5, 6, 3], [7, 8, 20, 21, EOS]),  # begins like the first, and goes on alike
+    Encoded([2, 10, 3], [11]),  # the same as the second
+    Encoded([2, 5, 6, 3], [EOS]),
+]
+
+
+@pytest.mark.parametrize("rows", [ROWS, SAMPLES])
+def test_flat_rows_are_worth_what_padded_rows_are(spoken, rows, monkeypatch):
+    base, head = spoken
+    flat, padded = both(base, rows, monkeypatch)
+    assert torch.equal(flat.tokens, padded.tokens)
+    assert torch.equal(flat.response_mask, padded.response_mask)
+    weights = [p for p in base.model.parameters() if p.requires_grad]
+    found = []
+    for batch in (flat, padded):
+        stats = response_stats(base, batch, temperature=0.8)
+        scores = sequence_scores(base, head, batch)
+        weighing = torch.randn(stats.logprobs.shape, generator=torch.Generator().manual_seed(2))
+        total = (stats.logprobs * weighing).sum() + scores.square().sum()
+        found.append((*stats, scores, torch.autograd.grad(total, [*weights, head.weight])))
+    (*values, gradients), (*expected, wanted) = found
+    for one, other in zip(values, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+    for one, other in zip(gradients, wanted, strict=True):
+        assert float((one - other).norm()) <= 1e-4 * float(other.norm())
+
+
+def test_a_flat_row_by_hand(base):
+    flat = lay([Encoded([2, 5], [6, 7]), Encoded([9], [8, EOS]), Encoded([2, 5], [6, 8])], base)
+    # the shortest prompt first; what two samples share is there once, their first answer token too
+    assert flat.packed.ids.tolist() == [9, 8, EOS, 2, 5, 6, 7, 8]
+    assert flat.packed.positions.tolist() == [0, 1, 2, 0, 1, 2, 3, 3]
+    assert flat.states.tolist() == [4, 5, 0, 1, 4, 5]
+    assert flat.last.tolist() == [6, 2, 7]
+
+
+def test_nothing_of_a_batch_holds_its_whole_vocabulary(base, monkeypatch):
+    """The largest tensor of forward and backward has a chunk's logits, however many rows."""
+    roles = Roles(base, tiny_settings())
+    roles.add("policy", trainable=True)
+    monkeypatch.setattr(forward_module, "CHUNK", 8)
+    rows = [Encoded([2, 5, 3], [7, 8, 9, 10, 11, EOS])] * 1 + [
+        Encoded([2, i, 3], list(range(i, i + 12))) for i in range(5, 17)
+    ]
+    vocabulary = base.model.config.vocab_size
+    with Largest() as seen, roles.acting("policy"):
+        batch = lay(rows, base)
+        response_stats(base, batch, temperature=1.0).logprobs.sum().backward()
+    tokens = int(batch.response_mask.sum())
+    assert seen.by_width[vocabulary] <= 8 < tokens
+    assert seen.most < tokens * vocabulary * 8  # no table of them under another shape
+
+
+class Largest(TorchDispatchMode):
+    """Watches every tensor that an operation makes.
+
+    Attributes:
+        by_width: the most rows of a tensor with so many columns.
+        most: the most elements.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_width: dict[int, int] = {}
+        self.most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(tensor, torch.Tensor) and tensor.ndim and not _is_weight(tensor):
+                width = tensor.shape[-1]
+                rows = tensor.numel() // max(width, 1)
+                self.by_width[width] = max(self.by_width.get(width, 0), rows)
+                self.most = max(self.most, tensor.numel())
+        return out
+
+
+def _is_weight(tensor: torch.Tensor) -> bool:
+    """The head's own matrix, transposed, is no logits."""
+    return tuple(tensor.shape) in {(64, 33), (33, 64)}
 
 
 def test_spread_puts_values_where_the_mask_is_true():

@@ -5,7 +5,7 @@ import torch
 
 import workbench.models.packing as module
 from workbench.errors import ModelError
-from workbench.models.attention import PREFIX, Sight, Span
+from workbench.models.attention import PREFIX, Run, Sight, Span, runs_of
 from workbench.models.comparisons import packed_scores
 from workbench.models.packing import pack, packed_hidden, span_of
 from workbench.models.roles import Roles
@@ -31,6 +31,9 @@ MIXED = [
     comparison(14, 1, 4, 4, 9),
     comparison(5, 6),
     comparison(1, 20, 3),
+    comparison(7, 4, 4, 2),  # answers of one size
+    comparison(2, 7),
+    comparison(4, 5),  # of one size with its neighbour
 ]
 
 
@@ -159,6 +162,18 @@ def test_a_packed_row_by_hand():
 )
 def test_what_sequences_share(sequences, span):
     assert span_of(sequences) == span
+
+
+def test_sequences_of_one_size_side_by_side_meet_the_attention_in_one_call():
+    spans = (Span(0, (4,)), Span(0, (4,)), Span(0, (3,)), Span(2, (3, 3, 1)), Span(0, (3,)))
+    assert runs_of(spans) == [
+        Run(0, 4, 2, False),
+        Run(0, 3, 1, False),
+        Run(0, 2, 1, True),
+        Run(2, 3, 2, False),
+        Run(2, 1, 1, False),
+        Run(0, 3, 1, False),
+    ]
 
 
 def test_masks_by_hand():

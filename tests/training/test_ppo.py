@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from workbench.errors import ConfigError, DataError, ModelError
+from workbench.models import decoding, forward
 from workbench.models.encoding import Encoded, Encoder
-from workbench.models.forward import collate, response_hidden, response_stats, sequence_scores
+from workbench.models.forward import lay, response_hidden, response_stats, sequence_scores
 from workbench.models.source import resolve
 from workbench.settings import PPOSettings
 from workbench.training import ppo
@@ -49,7 +50,7 @@ def run(model, reward, where, judge=None, **changes):
 @torch.no_grad()
 def logprobs(made, role, rows=FIXED):
     with made.roles.acting(role):
-        return response_stats(made.base, collate(rows, made.base), temperature=1.0).logprobs
+        return response_stats(made.base, lay(rows, made.base), temperature=1.0).logprobs
 
 
 def packed(made):
@@ -116,7 +117,7 @@ def test_in_double_precision_too(tiny, reward, place):
 
 def test_at_first_the_value_of_the_last_token_is_the_reward_models_score(tiny, reward, place):
     made = trainer(tiny, reward, place())
-    batch = collate(FIXED, made.base)
+    batch = lay(FIXED, made.base)
     with torch.no_grad(), made.roles.acting("value"):
         raw = sequence_scores(made.base, made.value.head, batch)
     value = (raw - made.value.mean) / made.value.std
@@ -131,7 +132,7 @@ def test_at_first_the_value_of_the_last_token_is_the_reward_models_score(tiny, r
 
 def test_values_are_those_of_the_states_in_which_tokens_are_chosen(tiny, reward, place):
     made = trainer(tiny, reward, place())
-    batch = collate(FIXED, made.base)
+    batch = lay(FIXED, made.base)
     found = made.value.values(made.base, batch)
     for i, row in enumerate(FIXED):
         for t in range(len(row.response)):
@@ -142,6 +143,23 @@ def test_values_are_those_of_the_states_in_which_tokens_are_chosen(tiny, reward,
             value = (hidden @ made.value.head.weight[0] - 0.25) / 1.5
             assert float(found[i, t]) == pytest.approx(float(value), abs=1e-5)
     assert not found[0, 3:].any()
+
+
+def test_what_does_not_pack_is_padded_and_says_so(tiny, reward, place, monkeypatch):
+    """The same update but for rounding, whichever way the answers lie."""
+    rows = {}
+    for name in ("flat", "padded"):
+        if name == "padded":
+            for module in (ppo, forward, decoding):
+                monkeypatch.setattr(module, "packs", lambda model: "it is only a test")
+        made = trainer(tiny, reward, place(name), samples_per_prompt=2)
+        rows[name] = made.train_step().metrics
+        said = [text for text in made.notices if "padded" in text]
+        told = "answers go through the model side by side, padded: it is only a test"
+        assert said == ([told] if name == "padded" else [])
+    assert rows["padded"]["objective/kl"] == 0.0
+    for name in ("objective/scores", "objective/entropy", "policy/loss", "value/loss", "grad_norm"):
+        assert rows["flat"][name] == pytest.approx(rows["padded"][name], rel=1e-3, abs=1e-5)
 
 
 # --- what an update may change, and what it may not ----------------------------------------------
@@ -186,7 +204,7 @@ def test_a_run_without_a_learning_rate_changes_no_weight(tiny, reward, place, va
 
 def test_a_step_of_the_value_model_alone_leaves_the_policy_bit_for_bit(tiny, reward, place):
     made = trainer(tiny, reward, place(), learning_rate=0.0)
-    policy, batch = logprobs(made, "policy"), collate(FIXED, made.base)
+    policy, batch = logprobs(made, "policy"), lay(FIXED, made.base)
     values = made.value.values(made.base, batch).detach()
     made.train_step()
     assert torch.equal(logprobs(made, "policy"), policy)
@@ -195,7 +213,7 @@ def test_a_step_of_the_value_model_alone_leaves_the_policy_bit_for_bit(tiny, rew
 
 def test_a_step_of_the_policy_alone_leaves_the_values_bit_for_bit(tiny, reward, place):
     made = trainer(tiny, reward, place(), value_learning_rate=0.0)
-    policy, batch = logprobs(made, "policy"), collate(FIXED, made.base)
+    policy, batch = logprobs(made, "policy"), lay(FIXED, made.base)
     values = made.value.values(made.base, batch).detach()
     made.train_step()
     assert not torch.equal(logprobs(made, "policy"), policy)
@@ -222,7 +240,7 @@ def test_the_reference_is_the_sft_adapter_frozen_and_the_policy_its_copy(
     assert made.reference == "reference"
     alone = load(tiny, "nf4")
     with torch.no_grad():
-        off = response_stats(alone, collate(FIXED, alone), temperature=1.0).logprobs
+        off = response_stats(alone, lay(FIXED, alone), temperature=1.0).logprobs
     assert torch.equal(logprobs(made, None), off)
     assert torch.equal(logprobs(made, "reference"), logprobs(made, "policy"))
     assert not torch.equal(logprobs(made, "reference"), off)
@@ -265,7 +283,7 @@ def test_a_reference_on_another_base_is_refused(tiny, tuned, reward, place, tmp_
 
 
 def episodes_of(made, rows):
-    groups = mini_batch_groups(rows, range(len(rows)), settings(mini_batches=1))[0]
+    groups = mini_batch_groups(rows, range(len(rows)), settings(mini_batches=1), made.base)[0]
     return made._measured(rows, [PROMPTS[0]] * len(rows), groups)
 
 
@@ -813,7 +831,7 @@ def test_steps_go_through_all_prompts_before_any_again(tiny, reward, place):
 
 def test_hidden_states_of_the_reward_role_do_not_move(tiny, reward, place):
     made = trainer(tiny, reward, place(), value_learning_rate=0.1)
-    batch = collate(FIXED, made.base)
+    batch = lay(FIXED, made.base)
     with torch.no_grad(), made.roles.acting("reward"):
         before = response_hidden(made.base, batch)
     made.train_step()

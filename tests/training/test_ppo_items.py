@@ -90,7 +90,7 @@ import torch
 from safetensors.torch import load_file
 
 from workbench.models.encoding import Encoded
-from workbench.models.forward import collate, response_hidden, response_stats
+from workbench.models.forward import lay, response_hidden, response_stats
 from workbench.models.roles import Roles
 from workbench.training import ppo
 from workbench.training.rollout import mini_batch_groups
@@ -141,7 +141,10 @@ def test_14_27_rebatched_the_ratio_stays_near_1(tiny, reward, place, quantizatio
 def gradients(made, rows, size):
     """Of the first mini-batch, with micro-batches of so many tokens."""
     groups = mini_batch_groups(
-        rows, range(len(rows)), made.settings.changed(mini_batches=1, micro_batch_tokens=size)
+        rows,
+        range(len(rows)),
+        made.settings.changed(mini_batches=1, micro_batch_tokens=size),
+        made.base,
     )
     episodes = episodes_of(made, rows)
     estimates = ppo.estimate(episodes, made.settings, kl_coef=0.1)
@@ -167,7 +170,7 @@ def test_7_41_micro_batches_change_gradients_by_1e_4_at_most(tiny, reward, place
 def test_11_two_forwards_with_gradients_are_bit_equal(tiny, reward, place):
     made = trainer(tiny, reward, place())
     fill(made.roles, "policy", 5)
-    batch = collate(FIXED, made.base)
+    batch = lay(FIXED, made.base)
     with made.roles.acting("policy"):
         one, two = (response_hidden(made.base, batch) for _ in range(2))
     assert one.requires_grad
@@ -185,7 +188,7 @@ def test_12_decoding_draws_from_what_training_sees(tiny, reward, place, quantiza
     numbers = torch.Generator().manual_seed(9)
     rows, _ = made.sample([0, 1, 2, 3], numbers)
     uniforms = torch.rand(8, 4, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-    batch = collate(rows, made.base)
+    batch = lay(rows, made.base)
     with torch.no_grad(), made.roles.acting("policy"):
         hidden = response_hidden(made.base, batch)
         table = torch.softmax(made.base.logits(hidden).double(), dim=1)
@@ -224,7 +227,7 @@ def test_17_the_final_policy_and_value_are_loaded_bit_for_bit(tiny, reward, plac
     where = place()
     made = trainer(tiny, reward, where, quantization="nf4")
     list(made.run())
-    batch = collate(FIXED, made.base)
+    batch = lay(FIXED, made.base)
     said = logprobs(made, "policy")
     foreseen = made.value.values(made.base, batch)
     final = where.folder / "final"

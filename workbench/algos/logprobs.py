@@ -124,26 +124,69 @@ def chunked_token_stats(
     Raises:
         ConfigError: the temperature is not above 0, or the chunk is below 1.
     """
-    if chunk < 1:
-        raise ConfigError(
-            f"a chunk of {chunk} tokens holds nothing", where="chunk", fix="give 1 or more"
-        )
 
-    def stats(some_hidden: Tensor, some_tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def stats(some_hidden: Tensor, some_tokens: Tensor) -> tuple[Tensor, ...]:
         log_p = _log_softmax(head(some_hidden), temperature)
         with torch.no_grad():
             spread = _entropy(log_p)
         return _pick(log_p, some_tokens), spread
 
-    def stats_again(some_hidden: Tensor, some_tokens: Tensor) -> tuple[Tensor, Tensor]:
-        typed = cast(Callable[..., tuple[Tensor, Tensor]], checkpoint)
-        return typed(stats, some_hidden, some_tokens, use_reentrant=False)
+    return TokenStats(*_chunked(stats, hidden, tokens, chunk))
+
+
+def chunked_token_logprobs(
+    hidden: Tensor,
+    tokens: Tensor,
+    head: Callable[[Tensor], Tensor],
+    *,
+    temperature: float,
+    chunk: int,
+) -> Tensor:
+    """The log-probabilities of :func:`chunked_token_stats` alone, bit for bit the same.
+
+    A training step needs no entropy, which costs as much as the rest beside the head.
+
+    Args:
+        hidden: ``(N, D)`` last hidden states, at the positions that predict ``tokens``.
+        tokens: ``(N,)`` integer token ids.
+        head: maps ``(n, D)`` to logits ``(n, V)``, row by row; its weights get gradients.
+        temperature: the sampling temperature, above 0.
+        chunk: the most tokens at once, 1 or more. [tokens]
+
+    Returns:
+        ``(N,)`` log-probabilities, at most 0. [nats]
+
+    Raises:
+        ConfigError: the temperature is not above 0, or the chunk is below 1.
+    """
+
+    def logprobs(some_hidden: Tensor, some_tokens: Tensor) -> tuple[Tensor, ...]:
+        return (_pick(_log_softmax(head(some_hidden), temperature), some_tokens),)
+
+    return _chunked(logprobs, hidden, tokens, chunk)[0]
+
+
+def _chunked(
+    part: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
+    hidden: Tensor,
+    tokens: Tensor,
+    chunk: int,
+) -> tuple[Tensor, ...]:
+    """Run ``part`` on a chunk of tokens at a time, again in the backward pass; join its tables."""
+    if chunk < 1:
+        raise ConfigError(
+            f"a chunk of {chunk} tokens holds nothing", where="chunk", fix="give 1 or more"
+        )
+
+    def part_again(some_hidden: Tensor, some_tokens: Tensor) -> tuple[Tensor, ...]:
+        typed = cast(Callable[..., tuple[Tensor, ...]], checkpoint)
+        return typed(part, some_hidden, some_tokens, use_reentrant=False)
 
     several = tokens.shape[0] > chunk
-    one_chunk = stats_again if several and torch.is_grad_enabled() else stats
+    one_chunk = part_again if several and torch.is_grad_enabled() else part
     pieces = zip(torch.split(hidden, chunk), torch.split(tokens, chunk), strict=True)
-    parts = [one_chunk(h, t) for h, t in pieces]
-    return TokenStats(torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]))
+    found = [one_chunk(h, t) for h, t in pieces]
+    return tuple(torch.cat(tables) for tables in zip(*found, strict=True))
 
 
 def _log_softmax(logits: Tensor, temperature: float) -> Tensor:

@@ -4,7 +4,7 @@ It goes through transformers' own attention interface, around the attention that
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -36,6 +36,37 @@ class Span(NamedTuple):
         return self.shared + sum(self.own)
 
 
+class Run(NamedTuple):
+    """Tokens that follow each other in a packed row and meet the attention in one call.
+
+    Attributes:
+        before: tokens of the comparison's shared part that each of its sequences sees first.
+        size: tokens of each sequence.
+        many: sequences, of one size, side by side.
+        opens: whether this is the shared part itself, which those that follow see.
+    """
+
+    before: int
+    size: int
+    many: int
+    opens: bool
+
+
+def runs_of(spans: Sequence[Span]) -> list[Run]:
+    """A packed row's tokens, cut into the calls of attention that they take."""
+    found: list[Run] = []
+    for span in spans:
+        if span.shared:
+            found.append(Run(0, span.shared, 1, True))
+        for size in span.own:
+            last = found[-1] if found else None
+            if last and not last.opens and (last.before, last.size) == (span.shared, size):
+                found[-1] = last._replace(many=last.many + 1)
+            else:
+                found.append(Run(span.shared, size, 1, False))
+    return found
+
+
 class Sight:
     """Who sees whom in a packed row: given to every layer; its masks are made once for all.
 
@@ -44,16 +75,51 @@ class Sight:
     """
 
     def __init__(self, spans: Sequence[Span]) -> None:
-        self.spans = spans
+        self.runs = runs_of(spans)
         self.used = False
-        self._sizes = [size for span in spans for size in (span.shared, *span.own)]
+        self._sizes = [run.size * run.many for run in self.runs]
         self._masks: dict[tuple[int, int, int | None, torch.dtype], Tensor] = {}
 
-    def cut(self, row: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Cut ``(1, H, N, d)`` into each comparison's shared part and its sequences' own ones."""
-        parts, at = row.split(self._sizes, dim=2), 0
-        for span in self.spans:
-            yield parts[at : (at := at + 1 + len(span.own))]
+    def attend(
+        self,
+        attention: Attention,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        causal: bool,
+        **rest: Any,
+    ) -> Tensor:
+        """Attention of a packed row's heads ``(1, H, N, d)``: ``(1, N, H, d)``.
+
+        Args:
+            attention: the model's own.
+            module: the layer's attention module.
+            query: of all the row's tokens.
+            key: the same.
+            value: the same.
+            causal: whether the model's own attention is causal where no mask is given.
+            rest: what the model hands its attention besides.
+        """
+        self.used = True
+        window: int | None = rest.get("sliding_window")
+        found: list[Tensor] = []
+        shared: list[Tensor] = []
+        parts = (row.split(self._sizes, dim=2) for row in (query, key, value))
+        for run, q, *kv in zip(self.runs, *parts, strict=True):
+            if run.opens:
+                shared = kv
+            q, *kv = (_apart(part, run.many) for part in (q, *kv))
+            if run.before:
+                begin = (part.expand(run.many, -1, -1, -1) for part in shared)
+                kv = [torch.cat(both, dim=2) for both in zip(begin, kv, strict=True)]
+            near = window if window is not None and window < run.before + run.size else None
+            plain = causal and not run.before and near is None
+            mask = None if plain else self.mask(q, run.before, near)
+            out = attention(module, q, *kv, mask, **rest)[0]
+            found.append(out.reshape(1, -1, *out.shape[2:]))
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
     def mask(self, query: Tensor, before: int, window: int | None) -> Tensor:
         """Additive mask ``(1, 1, n, before + n)``.
@@ -74,6 +140,13 @@ class Sight:
             mask = torch.zeros(seen.shape, dtype=query.dtype, device=query.device)
             self._masks[key] = mask.masked_fill_(~seen, torch.finfo(mask.dtype).min)[None, None]
         return self._masks[key]
+
+
+def _apart(heads: Tensor, count: int) -> Tensor:
+    """Heads ``(1, H, count * n, d)`` of sequences that follow each other, side by side."""
+    if count == 1:
+        return heads
+    return heads[0].unflatten(1, (count, -1)).transpose(0, 1)
 
 
 def _around(name: str, own: Callable[[nn.Module], Attention], *, causal: bool) -> None:
@@ -98,24 +171,7 @@ def _around(name: str, own: Callable[[nn.Module], Attention], *, causal: bool) -
         attention = own(module)
         if sight is None:
             return attention(module, query, key, value, attention_mask, **rest)
-        sight.used = True
-        window: int | None = rest.get("sliding_window")
-        found: list[Tensor] = []
-
-        def see(part: Tensor, keys: Tensor, values: Tensor) -> None:
-            length = keys.shape[2]
-            before = length - part.shape[2]
-            near = window if window is not None and window < length else None
-            plain = causal and not before and near is None
-            mask = None if plain else sight.mask(part, before, near)
-            found.append(attention(module, part, keys, values, mask, **rest)[0])
-
-        for (q, *qs), (k, *ks), (v, *vs) in zip(*map(sight.cut, (query, key, value)), strict=True):
-            if q.shape[2]:
-                see(q, k, v)
-            for part, keys, values in zip(qs, ks, vs, strict=True):
-                see(part, torch.cat([k, keys], dim=2), torch.cat([v, values], dim=2))
-        return torch.cat(found, dim=1), None
+        return sight.attend(attention, module, query, key, value, causal=causal, **rest), None
 
     AttentionInterface.register(PREFIX + name, attend)
     AttentionMaskInterface.register(PREFIX + name, ALL_MASK_ATTENTION_FUNCTIONS[name])

@@ -99,7 +99,11 @@ class Encoder:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of a response, special tokens left out."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+        return self.text_of(ids).strip()
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """The same with its blanks."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Text of each token of a response, special tokens named; together they are its text.

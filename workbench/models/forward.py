@@ -1,17 +1,21 @@
-"""Forward passes over right-padded batches: token log-probabilities, values, scores.
+"""Forward passes over many sequences: token log-probabilities, values, scores.
 
-The language-model head only ever sees the response positions, a chunk at a time.
+Where the model can take it the sequences lie in one flat row without padding (`packing.py`), a
+prompt once for all its responses; other models see them side by side, padded on the right. The
+language-model head only ever sees the response positions, a chunk at a time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from workbench.algos.logprobs import chunked_token_stats
+from workbench.algos.logprobs import chunked_token_logprobs, chunked_token_stats
 from workbench.models.base import Base
-from workbench.models.encoding import Encoded, pad_right
+from workbench.models.encoding import Encoded, micro_batches, pad_right
+from workbench.models.packing import Packed, pack, packed_hidden
+from workbench.models.support import packs
 
 CHUNK = 1024
 """Response positions that meet the language-model head at once."""
@@ -29,6 +33,25 @@ class Batch(NamedTuple):
     """
 
     ids: Tensor
+    states: Tensor
+    tokens: Tensor
+    response_mask: Tensor
+    last: Tensor
+
+
+class Flat(NamedTuple):
+    """Sequences in one flat row of N tokens, without padding, and where their responses are.
+
+    Attributes:
+        packed: the row.
+        states: ``(M,)`` index of the state in which each of the M response tokens is chosen, one
+            response after the other.
+        tokens: ``(B, R)`` the response tokens; padding holds the pad id.
+        response_mask: ``(B, R)`` True where a response token is.
+        last: ``(B,)`` index of each sequence's last token.
+    """
+
+    packed: Packed
     states: Tensor
     tokens: Tensor
     response_mask: Tensor
@@ -60,21 +83,86 @@ def collate(rows: Sequence[Encoded], base: Base) -> Batch:
     )
 
 
+def lay(rows: Sequence[Encoded], base: Base) -> Flat | Batch:
+    """Put encoded rows on the base's device: flat where its model packs, else side by side."""
+    if packs(base.model) is not None:
+        return collate(rows, base)
+    # what is of one size side by side meets the attention in one call
+    order = sorted(range(len(rows)), key=lambda i: (len(rows[i].prompt), len(rows[i].response)))
+    families = by_prompt(rows, order)
+    device = base.device
+    packed = pack([[rows[i].ids for i in family] for family in families], device)
+    states: list[list[int]] = [[] for _ in rows]
+    last = [0] * len(rows)
+    start = 0
+    for family, span in zip(families, packed.spans, strict=True):
+        own = start + span.shared
+        for i, size in zip(family, span.own, strict=True):
+            first = len(rows[i].prompt) - 1
+            shift = own - span.shared  # from a position of its own to its place in the row
+            states[i] = [
+                p + (start if p < span.shared else shift)
+                for p in range(first, first + len(rows[i].response))
+            ]
+            own += size
+            last[i] = own - 1
+        start += span.size
+    pad = int(base.tokenizer.pad_token_id)  # pyright: ignore[reportArgumentType]
+    tokens = pad_right([r.response for r in rows], pad=pad, device=device)
+    lengths = torch.tensor([len(r.response) for r in rows], device=device)
+    mask = torch.arange(tokens.shape[1], device=device) < lengths[:, None]
+    flat = torch.tensor([place for one in states for place in one], device=device)
+    return Flat(packed, flat, tokens, mask, torch.tensor(last, device=device))
+
+
+def by_prompt(rows: Sequence[Encoded], order: Iterable[int]) -> list[list[int]]:
+    """Row numbers with one prompt together, in the order in which a prompt comes first."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    for i in order:
+        found.setdefault(tuple(rows[i].prompt), []).append(i)
+    return list(found.values())
+
+
+def in_batches(
+    rows: Sequence[Encoded], order: Sequence[int], base: Base, *, tokens: int
+) -> list[list[int]]:
+    """Split row numbers into groups for one forward each, of at most ``tokens`` tokens.
+
+    Padding counts where there is some. Rows with one prompt stay together where they lie flat.
+    """
+    if packs(base.model) is not None:
+        lengths = [len(rows[i].ids) for i in order]
+        return [[order[i] for i in group] for group in micro_batches(lengths, tokens=tokens)]
+    groups: list[list[int]] = []
+    room = 0
+    for family in by_prompt(rows, order):
+        for place, i in enumerate(family):
+            size = len(rows[i].response if place else rows[i].ids)
+            if not groups or size > room:
+                groups.append([])
+                room, size = tokens, len(rows[i].ids)
+            groups[-1].append(i)
+            room -= size
+    return groups
+
+
 def hidden_states(base: Base, ids: Tensor) -> Tensor:
     """Ids ``(B, T)``, padded right, to the trunk's last hidden states ``(B, T, D)``."""
     with base.recomputing():
         return base.trunk(input_ids=ids, use_cache=False).last_hidden_state
 
 
-def response_hidden(base: Base, batch: Batch) -> Tensor:
-    """Hidden states ``(N, D)`` in which the N response tokens of the batch are chosen."""
+def response_hidden(base: Base, batch: Flat | Batch) -> Tensor:
+    """Hidden states ``(M, D)`` in which the M response tokens of the batch are chosen."""
+    if isinstance(batch, Flat):
+        return packed_hidden(base, batch.packed)[batch.states]
     hidden = hidden_states(base, batch.ids)
     rows = torch.arange(len(batch.ids), device=hidden.device)[:, None].expand_as(batch.states)
     return hidden[rows[batch.response_mask], batch.states[batch.response_mask]]
 
 
 def response_stats(
-    base: Base, batch: Batch, *, temperature: float, hidden: Tensor | None = None
+    base: Base, batch: Flat | Batch, *, temperature: float, hidden: Tensor | None = None
 ) -> ResponseStats:
     """Log-probabilities and entropies of the response tokens under the acting role."""
     if hidden is None:
@@ -91,6 +179,20 @@ def response_stats(
     )
 
 
+def response_logprobs(
+    base: Base, batch: Flat | Batch, *, temperature: float, hidden: Tensor
+) -> Tensor:
+    """The log-probabilities ``(B, R)`` of :func:`response_stats`, bit for bit, alone."""
+    found = chunked_token_logprobs(
+        hidden,
+        batch.tokens[batch.response_mask],
+        base.logits,
+        temperature=temperature,
+        chunk=CHUNK,
+    )
+    return spread(found, batch.response_mask)
+
+
 def spread(flat: Tensor, mask: Tensor) -> Tensor:
     """Put ``(N,)`` values where the mask ``(B, R)`` is True, zero elsewhere."""
     table = torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device)
@@ -102,8 +204,10 @@ def head_values(head: nn.Linear, hidden: Tensor) -> Tensor:
     return head(hidden.to(head.weight.dtype)).squeeze(-1)
 
 
-def sequence_scores(base: Base, head: nn.Linear, batch: Batch) -> Tensor:
+def sequence_scores(base: Base, head: nn.Linear, batch: Flat | Batch) -> Tensor:
     """Raw score ``(B,)`` of each sequence, read at its last real token."""
+    if isinstance(batch, Flat):
+        return head_values(head, packed_hidden(base, batch.packed)[batch.last])
     hidden = hidden_states(base, batch.ids)
     rows = torch.arange(len(batch.ids), device=hidden.device)
     return head_values(head, hidden[rows, batch.last])

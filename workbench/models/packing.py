@@ -68,17 +68,25 @@ def packed_hidden(base: Base, packed: Packed) -> Tensor:
     Raises:
         ModelError: the model's layers do not hand the comparisons on to their attention.
     """
+    return run_packed(base, packed.ids[None], packed.positions[None], Sight(packed.spans))[0]
+
+
+def run_packed(base: Base, ids: Tensor, positions: Tensor, sight: Sight) -> Tensor:
+    """The trunk's last hidden states ``(B, T, D)`` where a sight says who sees whom.
+
+    Raises:
+        ModelError: the model's layers do not hand it on to their attention.
+    """
     settle(base.model)
-    sight = Sight(packed.spans)
     with base.recomputing():
         hidden = base.trunk(
-            input_ids=packed.ids[None],
-            position_ids=packed.positions[None],
+            input_ids=ids,
+            position_ids=positions,
             # a mask of four dimensions is handed on as it is: nothing is made for the whole row
-            attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=packed.ids.device),
+            attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device),
             use_cache=False,
             sight=sight,
-        ).last_hidden_state[0]
+        ).last_hidden_state
     if not sight.used:
         raise ModelError(
             "the model's attention does not take several answers in one sequence",

@@ -4,14 +4,18 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from torch.nn import functional
 
 from workbench.models.base import Base
+from workbench.models.decoding import decoder
 
 CHECK_EVERY = 8
 """Decode steps between two looks at pause and stop."""
+BLOCK = 128
+"""Tokens whose probabilities are added up first, when one is drawn."""
 
 
+@torch.no_grad()
 def sample_responses(
     base: Base,
     prompts: Sequence[Sequence[int]],
@@ -28,7 +32,7 @@ def sample_responses(
 
     Args:
         base: its acting role answers.
-        prompts: token ids; padded on the left here.
+        prompts: token ids.
         length: most tokens in a response.
         temperature: logits are divided by it.
         generator: on the CPU; one number is drawn for each row and step whether or not the row
@@ -40,36 +44,32 @@ def sample_responses(
         Response ids for each prompt, in order, EOS included where it came.
     """
     device, rows = base.device, len(prompts)
-    ids, positions, mask = _left_padded(base, prompts)
     if uniforms is None:
         uniforms = draws(length, rows, generator)
+    uniforms = uniforms.to(device)
     eos = torch.tensor(base.eos_ids, device=device)
-    tokens = torch.full((rows, length), -1, dtype=torch.long)
-    alive, going = torch.arange(rows), torch.ones(rows, dtype=torch.bool, device=device)
-    cache = DynamicCache(config=base.model.config)
-    with torch.no_grad():
-        for step in range(length):
-            if step % CHECK_EVERY == 0:
-                safe_point()
-            hidden = base.trunk(
-                input_ids=ids,
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state[:, -1]
-            drawn = _inverse_cdf(base.logits(hidden), uniforms[step, alive], temperature)
-            tokens[alive, step] = drawn.cpu()
-            going &= ~torch.isin(drawn, eos)
-            if not bool(going.any()):
+    tokens = torch.full((rows, length), -1, dtype=torch.long, device=device)
+    alive = torch.arange(rows, device=device)
+    going = torch.ones(rows, dtype=torch.bool, device=device)
+    made = decoder(base, prompts, length=length)
+    look = 1 if device.type == "cpu" else CHECK_EVERY  # a look makes a GPU wait
+    logits = torch.empty(0)
+    drawn = alive
+    for step in range(length):
+        if step % CHECK_EVERY == 0:
+            safe_point()
+        logits = made.step(drawn) if step else made.start()
+        drawn = _inverse_cdf(logits, uniforms[step, alive], temperature)
+        tokens[alive, step] = drawn
+        going &= ~torch.isin(drawn, eos)
+        if step % look == 0:
+            left = int(going.sum())
+            if not left:
                 break
-            ids, positions = drawn[:, None], positions[:, -1:] + 1
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            if int(going.sum()) <= 0.75 * len(alive):  # compacting costs a copy of the cache
+            if left <= 0.75 * len(alive):  # leaving costs the others a copy of what they saw
                 keep = going.nonzero().squeeze(1)
-                cache.batch_select_indices(keep)
-                ids, positions, mask = ids[keep], positions[keep], mask[keep]
-                alive, going = alive[keep.cpu()], going[keep]
+                made.keep(keep)
+                drawn, alive, going = drawn[keep], alive[keep], going[keep]
     return [_until_eos(row, base.eos_ids) for row in tokens.tolist()]
 
 
@@ -78,28 +78,28 @@ def draws(length: int, rows: int, generator: torch.Generator | None) -> Tensor:
     return torch.rand(length, rows, generator=generator, dtype=torch.float64)
 
 
-def _left_padded(base: Base, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, positions and mask ``(B, P)``: position 0 is each prompt's first real token."""
-    longest = max(len(p) for p in prompts)
-    pad = int(base.tokenizer.pad_token_id)  # pyright: ignore[reportArgumentType]
-    table = [[*([pad] * (longest - len(p))), *p] for p in prompts]
-    marks = [[0] * (longest - len(p)) + [1] * len(p) for p in prompts]
-    ids = torch.tensor(table, dtype=torch.long, device=base.device)
-    mask = torch.tensor(marks, dtype=torch.long, device=base.device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    return ids, positions, mask
-
-
 def _inverse_cdf(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
-    """Draw one token a row: the first whose cumulative probability exceeds the uniform."""
-    probabilities = torch.softmax(logits.float() / temperature, dim=-1).double()
-    cumulative = probabilities.cumsum(-1)
-    threshold = uniforms.to(logits.device)[:, None] * cumulative[:, -1:]
-    return (
-        torch.searchsorted(cumulative, threshold, right=True)
-        .squeeze(1)
-        .clamp(max=logits.shape[-1] - 1)
-    )
+    """Draw one token a row: the first whose cumulative probability exceeds the uniform.
+
+    Only the sums of blocks are added up for the whole vocabulary, and tokens within one block.
+    """
+    room = -logits.shape[-1] % BLOCK
+    scaled = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+    if room:
+        scaled = functional.pad(scaled, (0, room), value=-torch.inf)
+    parts = torch.softmax(scaled, dim=-1).unflatten(-1, (-1, BLOCK))
+    ends = parts.sum(-1, dtype=torch.float64).cumsum(-1)
+    threshold = uniforms.to(ends)[:, None] * ends[:, -1:]
+    block = _first_above(ends, threshold)
+    inside = parts[torch.arange(len(parts), device=parts.device), block[:, 0]].double().cumsum(-1)
+    before = functional.pad(ends, (1, 0)).gather(-1, block)
+    return (block * BLOCK + _first_above(inside, threshold - before)).squeeze(1)
+
+
+def _first_above(cumulative: Tensor, threshold: Tensor) -> Tensor:
+    """``(B, 1)``: the first entry above the threshold, or the first that reaches the end."""
+    found = torch.searchsorted(cumulative, threshold, right=True)
+    return torch.minimum(found, (cumulative < cumulative[:, -1:]).sum(-1, keepdim=True))
 
 
 def _until_eos(row: list[int], eos_ids: tuple[int, ...]) -> list[int]:

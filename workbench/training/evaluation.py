@@ -146,6 +146,18 @@ def response_kl(
     return result
 
 
+@torch.no_grad()
+def per_token_kl(
+    roles: Roles, role: str | None, row: Encoded, settings: PPOSettings, *, start: str | None = None
+) -> list[float]:
+    """Exact KL(role || start) at each token of one response [nats], as :func:`response_kl` sums."""
+    if role is None:
+        return [0.0] * len(row.response)
+    batch = collate([row], roles.base)
+    found = _token_kl(roles, role, start, batch, settings.temperature).float().cpu()
+    return [float(value) for value in found]
+
+
 def _token_kl(
     roles: Roles, role: str, start: str | None, batch: Batch, temperature: float
 ) -> Tensor:

@@ -26,11 +26,12 @@ from workbench.algos.scores import RunningMoments
 from workbench.errors import DataError, ModelError
 from workbench.models.dense import dense
 from workbench.models.encoding import Encoded, Encoder, Message
-from workbench.models.forward import collate, response_hidden, response_stats, spread
+from workbench.models.forward import lay, response_hidden, response_logprobs, spread
 from workbench.models.sampling import draws, sample_responses
 from workbench.models.source import REFERENCE, Source, resolve
+from workbench.models.support import packs
 from workbench.settings import PPOSettings
-from workbench.training.batches import batch_indices, shuffled
+from workbench.training.batches import batch_indices
 from workbench.training.events import Event, Notice, Place
 from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.measure import Clock, peak_memory_gb
@@ -51,6 +52,7 @@ from workbench.training.rollout import (
     measure,
     mini_batch_groups,
     mini_batch_parts,
+    shuffled_episodes,
 )
 from workbench.training.watch import Watch
 
@@ -121,6 +123,8 @@ class PPOTrainer(StepLoop[PPOSettings]):
         self.reward, self.scorer = built.source, built.scorer
         self.notices += built.notices
         self.value = self._add_value(built.weight)
+        if (against := packs(self.base.model)) is not None:
+            self.notices.append(f"answers go through the model side by side, padded: {against}")
         self.prompts = self._encode(prompts)
         self.messages = list(prompts)
         self.drawn_from = len(self.prompts)  # what is only watched stands behind these
@@ -279,8 +283,11 @@ class PPOTrainer(StepLoop[PPOSettings]):
         clock = Clock()
         with clock.phase("generate"):
             rows, messages = self.sample(self._draw())
-        orders = [shuffled(len(rows), self.generator) for _ in range(self.settings.epochs)]
-        first = mini_batch_groups(rows, orders[0], self.settings, self.team)
+        settings = self.settings
+        orders = [
+            shuffled_episodes(len(rows), settings, self.generator) for _ in range(settings.epochs)
+        ]
+        first = self._groups(rows, orders[0])
         with clock.phase("score"):
             groups = [group for part in first for group in part]
             episodes = self._measured(rows, messages, groups)
@@ -318,6 +325,10 @@ class PPOTrainer(StepLoop[PPOSettings]):
         if self.settings.keep_best and done == self.total:
             said.append(best.sentence())
         return tuple(said)
+
+    def _groups(self, rows: Sequence[Encoded], order: Sequence[int]) -> list[list[list[int]]]:
+        """This process's micro-batches of each mini-batch."""
+        return mini_batch_groups(rows, order, self.settings, self.base, self.team)
 
     def _measured(
         self,
@@ -396,8 +407,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
         for order in orders:
             stop = False
             parts = mini_batch_parts(order, self.settings)
-            shares = mini_batch_groups(episodes.rows, order, self.settings, self.team)
-            for part, groups in zip(parts, shares, strict=True):
+            for part, groups in zip(parts, self._groups(episodes.rows, order), strict=True):
                 tokens = int(episodes.response_mask[part].sum())
                 stats = self._mini_batch(groups, episodes, estimates, tokens)
                 done = self.optimiser.step()
@@ -452,14 +462,13 @@ class PPOTrainer(StepLoop[PPOSettings]):
     ) -> tuple[PolicyLoss, ValueLoss | None]:
         """Both losses of one micro-batch, backward done."""
         settings, value = self.settings, self.value
-        batch = collate([episodes.rows[i] for i in group], self.base)
+        batch = lay([episodes.rows[i] for i in group], self.base)
         mask = batch.response_mask
         width = mask.shape[1]
         with self.roles.acting("policy"):
             hidden = response_hidden(self.base, batch)
-            stats = response_stats(self.base, batch, temperature=self.temperature, hidden=hidden)
             policy = clipped_policy_loss(
-                stats.logprobs,
+                response_logprobs(self.base, batch, temperature=self.temperature, hidden=hidden),
                 episodes.rollout_logprobs[group, :width],
                 estimates.advantages[group, :width],
                 mask,
@@ -517,7 +526,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
         generator = torch.Generator().manual_seed(self.settings.seed + 1)
         rows, messages = self.sample(self.watched, generator)
         one = self.settings.changed(mini_batches=1)
-        groups = mini_batch_groups(rows, range(len(rows)), one, self.team)[0]
+        groups = mini_batch_groups(rows, range(len(rows)), one, self.base, self.team)[0]
         seen = self._measured(rows, messages, groups)
         estimates = None
         if self.value is not None:

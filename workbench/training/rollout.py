@@ -9,17 +9,21 @@ from torch import Tensor, nn
 
 from workbench.algos.rewards import ended
 from workbench.models.base import Base
-from workbench.models.encoding import Encoded, micro_batches, pad_right
+from workbench.models.encoding import Encoded, pad_right
 from workbench.models.forward import (
     Batch,
-    collate,
+    Flat,
     head_values,
+    in_batches,
+    lay,
     response_hidden,
+    response_logprobs,
     response_stats,
     spread,
 )
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings
+from workbench.training.batches import shuffled
 from workbench.training.reward_sources import RewardSource
 from workbench.training.team import Team
 
@@ -76,7 +80,7 @@ class ValueModel:
         """Hidden states ``(..., D)`` to values ``(...)`` in normalised score units."""
         return (head_values(self.head, hidden) - self.mean) / self.std
 
-    def values(self, base: Base, batch: Batch) -> Tensor:
+    def values(self, base: Base, batch: Flat | Batch) -> Tensor:
         """Values ``(b, R)`` of the states in which the response tokens are chosen."""
         with self.roles.acting(self.role):
             return spread(self.from_hidden(response_hidden(base, batch)), batch.response_mask)
@@ -85,7 +89,7 @@ class ValueModel:
 @torch.no_grad()
 def view(
     roles: Roles,
-    batch: Batch,
+    batch: Flat | Batch,
     *,
     reference: str | None,
     value: ValueModel | None,
@@ -100,11 +104,12 @@ def view(
         if value is not None and value.role == "policy":
             values = spread(value.from_hidden(hidden), batch.response_mask)
     with roles.acting(reference):
-        ref = response_stats(base, batch, temperature=temperature)
+        hidden = response_hidden(base, batch)
+        ref = response_logprobs(base, batch, temperature=temperature, hidden=hidden)
     if values is None:
         zeros = torch.zeros_like(policy.logprobs)
         values = zeros if value is None else value.values(base, batch)
-    return Viewed(policy.logprobs, ref.logprobs, values, policy.entropy, batch.response_mask)
+    return Viewed(policy.logprobs, ref, values, policy.entropy, batch.response_mask)
 
 
 def measure(
@@ -137,7 +142,7 @@ def measure(
     for group in groups:
         safe_point(len(group))
         index = list(group)
-        batch = collate([rows[i] for i in index], base)
+        batch = lay([rows[i] for i in index], base)
         seen = view(roles, batch, reference=reference, value=value, temperature=temperature)
         width = seen.response_mask.shape[1]
         parts = (seen.policy_logprobs, seen.ref_logprobs, seen.values, seen.entropy)
@@ -165,6 +170,23 @@ def measure(
     )
 
 
+def shuffled_episodes(count: int, settings: PPOSettings, generator: torch.Generator) -> list[int]:
+    """Episode numbers in an order that the generator draws.
+
+    The samples of one prompt stay together, so that they can share its forward, where that still
+    leaves every mini-batch at least one prompt.
+    """
+    samples = _together(count, settings)
+    first = shuffled(count // samples, generator)
+    return [i * samples + sample for i in first for sample in range(samples)]
+
+
+def _together(count: int, settings: PPOSettings) -> int:
+    """How many episodes stay in one mini-batch: a prompt's samples, or each by itself."""
+    samples = settings.samples_per_prompt
+    return 1 if count % samples or count // samples < settings.mini_batches else samples
+
+
 def _placed(part: Tensor, mine: Sequence[int], count: int) -> Tensor:
     """This process's numbers at their places among all, zero elsewhere."""
     table = torch.zeros(count, dtype=part.dtype)
@@ -173,26 +195,24 @@ def _placed(part: Tensor, mine: Sequence[int], count: int) -> Tensor:
 
 
 def mini_batch_parts(order: Sequence[int], settings: PPOSettings) -> list[list[int]]:
-    """Split shuffled episodes into mini-batches."""
+    """Split shuffled episodes into mini-batches, of one size give or take a prompt's samples."""
     count = min(settings.mini_batches, len(order))
-    return [list(order[i::count]) for i in range(count)]
+    samples = _together(len(order), settings)
+    units = [order[i : i + samples] for i in range(0, len(order), samples)]
+    return [[i for unit in units[part::count] for i in unit] for part in range(count)]
 
 
 def mini_batch_groups(
-    rows: Sequence[Encoded], order: Sequence[int], settings: PPOSettings, team: Team | None = None
+    rows: Sequence[Encoded],
+    order: Sequence[int],
+    settings: PPOSettings,
+    base: Base,
+    team: Team | None = None,
 ) -> list[list[list[int]]]:
-    """Split each mini-batch's episodes that are this process's into length-sorted micro-batches."""
+    """Split each mini-batch's episodes that are this process's into micro-batches."""
     team = team or Team()
     parts = [
         team.share(part, [len(rows[i].ids) for i in part])
         for part in mini_batch_parts(order, settings)
     ]
-    return [
-        [
-            [part[i] for i in group]
-            for group in micro_batches(
-                [len(rows[i].ids) for i in part], tokens=settings.micro_batch_tokens
-            )
-        ]
-        for part in parts
-    ]
+    return [in_batches(rows, part, base, tokens=settings.micro_batch_tokens) for part in parts]

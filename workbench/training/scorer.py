@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from workbench.errors import ModelError
 from workbench.models.base import load_base
-from workbench.models.encoding import Encoded, Encoder, Message, micro_batches
-from workbench.models.forward import collate, sequence_scores
+from workbench.models.encoding import Encoded, Encoder, Message
+from workbench.models.forward import in_batches, lay, sequence_scores
 from workbench.models.roles import Roles
 from workbench.models.source import RewardStats, Source, resolve
 from workbench.settings import RunSettings
@@ -97,8 +97,8 @@ class Scorer:
         """
         wide = torch.promote_types(self.base.dtype, torch.float32)  # float64 stays exact
         result = torch.zeros(len(self.members), len(rows), dtype=wide)
-        for group in micro_batches([len(r.ids) for r in rows], tokens=tokens):
-            batch = collate([rows[i] for i in group], self.base)
+        for group in in_batches(rows, range(len(rows)), self.base, tokens=tokens):
+            batch = lay([rows[i] for i in group], self.base)
             for index, member in enumerate(self.members):
                 with self.roles.acting(member.role):
                     raw = sequence_scores(self.base, member.head, batch)

@@ -2,7 +2,7 @@
 
 Each verb joins the rooms: it reads the data, starts a process, or shows a widget. The notebook's
 own process never loads a model. Imports go down this list: given, launch, rewards, batch, gold,
-measure, goodhart, publish, views, drawing, rounds.
+measure, goodhart, publish, views, drawing, rounds, reports.
 """
 
 from workbench.verbs.batch import answers, before_and_after, sample_pairs, score
@@ -20,8 +20,17 @@ from workbench.verbs.launch import (
 )
 from workbench.verbs.measure import evaluate_reward, learning_curve
 from workbench.verbs.publish import push
+from workbench.verbs.reports import report
 from workbench.verbs.rounds import next_round
-from workbench.verbs.views import browse, compare, label, loss_explorer, quality, report
+from workbench.verbs.views import (
+    browse,
+    compare,
+    label,
+    loss_explorer,
+    playground,
+    quality,
+    release,
+)
 from workbench.world.files import sample_dir
 from workbench.world.judge import gold_score
 
@@ -45,9 +54,11 @@ __all__ = [
     "next_round",
     "open_run",
     "overoptimisation",
+    "playground",
     "presets",
     "push",
     "quality",
+    "release",
     "report",
     "runs",
     "sample_dir",
