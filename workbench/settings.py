@@ -14,6 +14,9 @@ from typing import Any, ClassVar, Self, cast, get_args, get_origin, get_type_hin
 
 from workbench.errors import ConfigError
 
+TRACKERS = ("tensorboard", "wandb", "trackio")
+"""Where a run can report to, through accelerate."""
+
 
 def setting(
     default: Any,
@@ -155,9 +158,10 @@ def _check(kind: str, spec: "dataclasses.Field[Any]", value: Any, hint: Any) -> 
             fix=f"give {getattr(hint, '__name__', hint)}, as in the default {_default(spec)!r}",
         )
     choices, low, high = (spec.metadata[k] for k in ("choices", "low", "high"))
-    if choices and value not in choices:
+    given = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
+    if choices and (wrong := [item for item in given if item not in choices]):
         raise ConfigError(
-            f"{spec.name} cannot be {value!r}",
+            f"{spec.name} cannot be {wrong[0]!r}",
             where=where,
             fix=f"choose one of {', '.join(map(repr, choices))}",
         )
@@ -216,6 +220,11 @@ class RunSettings(Checked):
     gradient_checkpointing: bool = setting(
         False, help="Recompute activations in the backward pass: less memory, a third slower."
     )
+    report_to: tuple[str, ...] = setting(
+        (),
+        choices=TRACKERS,
+        help="Where metrics go beside the run folder, e.g. ('tensorboard',).",
+    )
     chat_template_kwargs: dict[str, Any] = setting(
         {}, help="Passed to the tokenizer's chat template, e.g. enable_thinking=False."
     )
@@ -263,6 +272,25 @@ class RewardSettings(RunSettings):
     )
     evaluate_every: int = setting(
         50, unit="steps", low=0, help="Held-out accuracy every so many steps; 0 = at the end."
+    )
+    keep_best: bool = setting(
+        True, help="Keep the weights of the lowest held-out loss, not those of the last step."
+    )
+    patience: int = setting(
+        0, unit="evaluations", low=0, help="Stop after so many without a lower loss; 0 = never."
+    )
+    ties: str = setting(
+        "drop", choices=("drop", "half"), help="half: each answer of a tie is half preferred."
+    )
+    margins: str = setting(
+        "gap",
+        choices=("gap", "weight", "ignore"),
+        help="What a label's margin or strength is: the gap to win by, the pair's weight, nothing.",
+    )
+    normalise: str = setting(
+        "pairs",
+        choices=("pairs", "samples"),
+        help="Scores get mean 0 on the pairs' answers, or on ones that the start model samples.",
     )
 
 

@@ -2,6 +2,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from workbench.errors import ConfigError
 from workbench.models.encoding import Encoder, micro_batches, pad_right
@@ -144,3 +146,20 @@ def test_a_character_of_several_tokens_stands_with_the_last_of_them():
     assert len(pieces) == len(ids) > 8  # several tokens for each character that it has not seen
     assert "".join(pieces) == made.tokenizer.decode(ids)
     assert "" in pieces
+
+
+def test_a_prompt_is_never_cut_within_a_character(tmp_path):
+    """A tokenizer of bytes, "é" has two: of the five last tokens the first ends a character."""
+    folder = make_model(tmp_path / "m", vocab_size=300)
+    inner = Tokenizer(
+        models.BPE({c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, [])
+    )
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    made = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", pad_token="<pad>")
+    made.chat_template = "{{ messages[0]['content'] }}"
+    made.save_pretrained(str(folder))
+    encoder = Encoder(load(folder), max_length=10, template={})
+    ids = encoder.prompt(user("éééé"), room=5)
+    assert (len(ids), encoder.tokenizer.decode(ids)) == (4, "éé")
+    assert encoder.tokenizer.decode(encoder.prompt(user("éééé"), room=4)) == "ééé"

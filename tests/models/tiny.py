@@ -72,6 +72,8 @@ def make_tokenizer(words: tuple[str, ...] = WORDS, **changes: Any) -> PreTrained
     given: dict[str, Any] = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
     given["extra_special_tokens"] = ["<user>", "<assistant>"]
     template = changes.pop("chat_template", TEMPLATE)
+    if "specials" in changes:
+        given["extra_special_tokens"] = changes.pop("specials")
     made = PreTrainedTokenizerFast(tokenizer_object=inner, **{**given, **changes})
     made.chat_template = template
     return made
@@ -79,7 +81,7 @@ def make_tokenizer(words: tuple[str, ...] = WORDS, **changes: Any) -> PreTrained
 
 def make_model(folder: Path, *, seed: int = 0, **changes: Any) -> Path:
     """Write a model and its tokenizer; ``changes`` go into the config, or into the tokenizer."""
-    names = ("pad_token", "eos_token", "chat_template", "words")
+    names = ("pad_token", "eos_token", "unk_token", "chat_template", "words", "specials")
     words = {name: changes.pop(name) for name in names if name in changes}
     config = LlamaConfig(
         **{

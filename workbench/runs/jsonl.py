@@ -57,8 +57,22 @@ def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file in one step: a reader sees the old one or the new one, never half."""
     aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     text = json.dumps(clean(value), ensure_ascii=False, indent=1)
-    aside.write_bytes(text.encode("utf-8", "replace") + b"\n")
-    os.replace(aside, path)
+    try:
+        aside.write_bytes(text.encode("utf-8", "replace") + b"\n")
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def overwrite_json(path: Path, value: Any) -> None:
+    """Write over a JSON file in its own place, which a full disk still has room for.
+
+    A reader may see it half written; :func:`write_json` is for all other times.
+    """
+    text = json.dumps(clean(value), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    with path.open("r+b", buffering=0) as file:
+        file.write(text.ljust(os.fstat(file.fileno()).st_size))  # blanks at its end are no harm
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -54,6 +54,7 @@ def answers(
     done, total = 0, len(models) * len(prompts)
     for sources in _by_base(models).values():
         base = load_base(next(iter(sources.values())), settings)
+        base.check_answers()
         roles = Roles(base, settings)
         for index, source in sources.items():
             role = None if source.adapter is None else f"model{index}"

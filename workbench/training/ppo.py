@@ -24,6 +24,7 @@ from workbench.algos.kl import AdaptiveKL
 from workbench.algos.losses import PolicyLoss, ValueLoss, clipped_policy_loss, clipped_value_loss
 from workbench.algos.scores import RunningMoments
 from workbench.errors import DataError, ModelError
+from workbench.models.card import how_to_answer, write_card
 from workbench.models.dense import dense
 from workbench.models.encoding import Encoded, Encoder, Message
 from workbench.models.forward import lay, response_hidden, response_logprobs, spread
@@ -115,6 +116,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
         self.clip_range = settings.clip_range
         self.shaping = Shaping(settings)
         self.reference = self._add_policy(reference)
+        self.figures: dict[str, float | None] = {}  # of the last update
         self.watch = Watch(heldout, self.roles, settings)
         self.encoder = Encoder(
             self.base, max_length=settings.max_length, template=settings.chat_template_kwargs
@@ -138,6 +140,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
 
     def _add_policy(self, reference: str | None) -> str | None:
         """The policy adapter; returns the reference's role (None = adapters off)."""
+        self.base.check_answers()
         source, seed = self.base.source, self.settings.seed
         frozen = source if reference is None else self._on_same_base(reference)
         if frozen.adapter is not None:
@@ -310,6 +313,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
         metrics["tokens_per_second"] = tokens / clock.seconds["generate"]
         metrics["episode"] = float((self.step + 1) * len(rows))
         metrics["memory/peak_gb"] = peak_memory_gb(self.base.device)
+        self.figures = metrics
         return StepOutcome(metrics, samples, self._last_words())
 
     def _last_words(self) -> tuple[str, ...]:
@@ -561,3 +565,12 @@ class PPOTrainer(StepLoop[PPOSettings]):
             stats = {"mean": self.value.mean, "std": self.value.std}
             self.roles.save("value", folder / "value", task="SEQ_CLS", extra={"kind": "value"})
             (folder / "value" / "value.json").write_text(json.dumps(stats) + "\n")
+        facts = self.base.facts
+        write_card(
+            folder,
+            facts=facts,
+            settings=self.settings,
+            data={"prompts": self.drawn_from, "reward": self.reward.name},
+            figures={k: v for k, v in self.figures.items() if k.startswith(("obj", "resp"))},
+            use=how_to_answer(facts),
+        )

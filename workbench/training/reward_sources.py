@@ -217,9 +217,8 @@ class SourceBuilder:
         paying = [(w, s) for w, s in self._scorers if w > 0]
         paying.sort(key=lambda pair: not pair[1].shares_base)
         weight, scorer = paying[0] if paying else (1.0, None)
-        for _, beside in self._scorers:
-            if not beside.shares_base:
-                self.notices += beside.base.notices
+        for _, each in self._scorers:
+            self.notices += each.notices
         return Built(source, scorer, weight, self.notices)
 
     def _source(self, spec: Any, weight: float) -> RewardSource:

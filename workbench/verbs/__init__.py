@@ -5,7 +5,7 @@ own process never loads a model. Imports go down this list: given, launch, rewar
 measure, goodhart, publish, views, drawing, rounds, reports.
 """
 
-from workbench.verbs.batch import answers, before_and_after, sample_pairs, score
+from workbench.verbs.batch import answers, before_and_after, export_model, sample_pairs, score
 from workbench.verbs.given import load_examples, load_pairs, load_prompts
 from workbench.verbs.gold import gold_labels
 from workbench.verbs.goodhart import analytic_check, best_of_n, overoptimisation
@@ -42,6 +42,7 @@ __all__ = [
     "browse",
     "compare",
     "evaluate_reward",
+    "export_model",
     "finished",
     "gold_labels",
     "gold_score",

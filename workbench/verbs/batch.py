@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -163,6 +164,30 @@ def member_scores(
     }
     found = run_job("scores", request)["scores"]
     return [[math.nan if value is None else value for value in own] for own in found]  # JSON: null
+
+
+def export_model(model: Model, folder: str | Path, *, dtype: str = "auto", **settings: Any) -> Path:
+    """Write a run's model as plain weights, its adapter merged into the base, for other tools.
+
+    A reward model becomes a sequence classifier with one label, any other a causal language model.
+    The base is taken as the run saw it (4-bit values unpacked), so that the scores stay the same;
+    nothing is merged into 4 bits. A reward model's ``reward.json`` is written beside it.
+
+    Args:
+        model: a run or its ``final/``; of an ensemble one member's folder.
+        folder: where to; must not exist yet.
+        dtype: "float32", "bfloat16", "float16", or "auto": what the run computed in.
+        settings: device and threads as in ``PPOSettings``.
+
+    Raises:
+        ConfigError: the folder exists, or the dtype is none of weights.
+        ModelError: there is no adapter to merge, or there are several.
+    """
+    target = Path(folder).expanduser().absolute()
+    checked = PPOSettings.from_dict(settings).to_dict()
+    request = {"model": model_name(model), "folder": str(target), "dtype": dtype}
+    run_job("export", {**request, "settings": checked})
+    return target
 
 
 def deviation(values: Sequence[float]) -> float:

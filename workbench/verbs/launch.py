@@ -17,6 +17,7 @@ from workbench.runs import (
     attach_or_create,
     device_holder,
     runs_root,
+    together,
     wait_for,
 )
 from workbench.runs import open_run as _open_run
@@ -64,7 +65,9 @@ def train_reward(
         DataError: no pair has a label to learn from.
     """
     checked = RewardSettings.from_dict(settings)
-    return _launch("reward", model, checked, training_rows(pairs), {}, name, fresh)
+    return _launch(
+        "reward", model, checked, training_rows(pairs, ties=checked.ties), {}, name, fresh
+    )
 
 
 def train_ppo(
@@ -147,7 +150,9 @@ def _launch(
 ) -> Run:
     """Attach to the run that does this, or create it and start its process."""
     from workbench.models.source import resolve
+    from workbench.training.trackers import check_trackers
 
+    check_trackers(settings.report_to)
     reference = model_name(model)
     source = resolve(reference)
     if kind != "reward":
@@ -161,7 +166,7 @@ def _launch(
         raise busy(device, holder, RunFolder(root / (called or kind)))
     attached = attach_or_create(root, kind, called, config, rows, fresh, files)
     run = _shown(Run(attached.folder))
-    if attached.created:
+    if attached.created and together.processes() == 1:  # else those launched train themselves
         try:
             run.start(device)
         except Exception:
@@ -204,11 +209,11 @@ def check_reward(reward: str) -> None:
     from workbench.errors import ModelError
     from workbench.models.source import resolve
 
-    if not resolve(reward).is_reward:
+    if not resolve(reward).may_score:
         raise ModelError(
-            "this is not a reward model that the workbench trained",
+            "this is not a reward model",
             where=reward,
-            fix="give the run that wb.train_reward returned, or its folder",
+            fix="give the run that wb.train_reward returned, or a sequence classifier of one label",
         )
 
 
