@@ -314,9 +314,9 @@ class PPOSettings(RunSettings):
     )
     adam_epsilon: float = setting(1e-5, low=0.0, help="AdamW epsilon, as in PPO's first code.")
     batch_size: int = setting(64, unit="episodes", low=1, help="Episodes in one update.")
-    steps: int = setting(50, unit="updates", low=1, help="PPO updates.")
-    epochs: int = setting(2, low=1, help="Passes over each update's episodes.")
-    mini_batches: int = setting(2, low=1, help="Optimiser steps in one epoch.")
+    steps: int = setting(70, unit="updates", low=1, help="PPO updates.")
+    epochs: int = setting(1, low=1, help="Passes over each update's episodes.")
+    mini_batches: int = setting(4, low=1, help="Optimiser steps in one epoch.")
     samples_per_prompt: int = setting(1, low=1, help="Answers sampled for each prompt.")
     response_length: int = setting(64, unit="tokens", low=1, help="Longest answer sampled.")
     temperature: float = setting(
