@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,33 @@ def _own_places(tmp_path_factory):
 def project() -> Path:
     """The root of the checkout."""
     return TESTS.parent
+
+
+class SmallDisk:
+    """A real file system of so many kilobytes, in memory; it can be made larger."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def hold(self, kilobytes: int, *how: str) -> None:
+        """Make it hold so much; raises CalledProcessError where this is not allowed."""
+        options = ",".join([*how, f"size={kilobytes}k"])
+        asked = ["mount", "-t", "tmpfs", "-o", options, "none", str(self.path)]
+        subprocess.run(asked, check=True, capture_output=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A full disk that is one: 512 kB of tmpfs. Only root on Linux can make it."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    disk = SmallDisk(path)
+    try:
+        disk.hold(512)
+    except (OSError, subprocess.CalledProcessError) as reason:
+        pytest.skip(f"no file system can be mounted here: {reason}")
+    yield disk
+    subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by marker

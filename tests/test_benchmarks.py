@@ -63,9 +63,11 @@ def test_labelling_keeps_both_of_its_parts(bench, tmp_path):
     kills = {"kills": 200, "acknowledged": 4658, "lost": 0, "doubled": 0, "unclean": 0}
     keep("kills", kills, results, readme)
     painted = {"items": 150_000, "labels": 200, "shown_95_ms": 23.4, "acknowledged_95_ms": 69.0}
+    painted |= {"burst": 50, "burst_events": 50}
     keep("painted", painted, results, readme)
     told = readme.read_text()
     assert "| 23.4 ms | < 100 ms |" in told and "of 4,658 | 0 | 0 |" in told
+    assert told.count("commit") == 2 and "events, in order | 50 | 50 |" in told
     assert told.startswith("before\n") and told.endswith("after\n") and "OLD" not in told
 
 
@@ -85,6 +87,28 @@ def test_a_second_round_is_held_to_its_control_and_its_kl(bench):
     assert "| **mean** | 0.500 | 0.500 | 0.500 | 0.535 |" in rounds.table(
         {"about": about, "seeds": [good, {**good, "gold_second": 0.47}]}
     )
+
+
+def test_the_panels_promises_are_told_and_held(bench):
+    import panel as made
+
+    figures = {**dict.fromkeys(made.LIMITS, 0.5), "steps": 20_000, "open_kb": 3000.0, "outside": 0}
+    figures |= {"cpu_pairs": 5, "cpu_headless_ms": 100.0, "cpu_shown_ms": 101.0}
+    figures["about"] = {"machine": "m", "python": "3", "commit": "c", "date": "d"}
+    assert made.failures(figures) == []
+    assert "| requests that leave 127.0.0.1 | 0 | < 1 |" in made.table(figures)
+    assert made.failures({**figures, "cpu_percent": 2.5}) == ["cpu_percent is 2.5, not under 2"]
+    assert made.failures({**figures, "outside": 1}) == ["outside is 1, not under 1"]
+
+
+def test_a_process_s_time_is_counted(bench):
+    import os
+
+    import panel as made
+
+    before = made.cpu_of(os.getpid())
+    sum(range(3_000_000))
+    assert 0.01 <= made.cpu_of(os.getpid()) - before < 5
 
 
 def test_ppo_by_seeds_names_what_does_not_hold(bench):

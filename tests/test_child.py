@@ -1,5 +1,6 @@
 """The child process: what it does with a folder or a request. Real processes where it matters."""
 
+import errno
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 from contextlib import contextmanager
 
 import pytest
+from safetensors import SafetensorError
 
 from workbench import child
 from workbench.errors import ModelError, RunError
@@ -146,6 +148,30 @@ def test_what_nobody_foresaw_keeps_its_traceback_in_the_log(tmp_path, tiny, caps
     assert "Traceback" in capsys.readouterr().err
     assert folder.status()["state"] == "failed"
     assert "ZeroDivisionError: by zero" in folder.status()["error"]
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_full_disk_is_said_and_what_was_saved_is_still_there(
+    tmp_path, tiny, wrapped, monkeypatch
+):
+    """The disk is full as the final model is written; with room again the run ends as it would."""
+    text = "No space left on device"
+    full = SafetensorError(f"I/O error: {text}") if wrapped else OSError(errno.ENOSPC, text, "x")
+
+    def save(*args, **named):
+        raise full
+
+    folder = make_sft(tmp_path, tiny, checkpoint_every=2)
+    with monkeypatch.context() as patched:
+        patched.setattr("workbench.models.roles.save_file", save)
+        assert train_here(folder) == 1
+    status = folder.status()
+    assert (status["state"], status["step"]) == ("failed", 4)
+    assert "the disk is full" in status["error"] and "make room" in status["error"]
+    assert [c.step for c in folder.checkpoints()] == [2, 4] and not folder.final.exists()
+    assert train_here(folder) == 0
+    assert [row["step"] for row in folder.metrics()] == [1, 2, 3, 4]
+    assert (folder.final / "adapter_model.safetensors").is_file()
 
 
 def test_a_folder_without_a_run_is_an_error(tmp_path):

@@ -92,14 +92,16 @@ def test_three_commands_make_an_aligned_model(tiny, files, tmp_path, here, capsy
     assert train("sft", files, tiny, "instructions.jsonl", sft, settings=few) == 0
     assert train("reward", files, sft, "pairs.jsonl", reward, settings=few) == 0
     sampling = (*few, "response_length=8", "watch_prompts=0")
-    more = ("--reward", str(reward))
+    more = ("--reward", str(reward), "--heldout-reward", str(reward))
     assert train("ppo", files, sft, "prompts.jsonl", ppo, *more, settings=sampling) == 0
     told = capsys.readouterr().out
     assert f"ppo finished: {ppo / 'final'}" in told
     config = json.loads((ppo / "config.json").read_text())
     assert config["settings"]["response_length"] == 8
     assert config["settings"]["quantization"] == "none"
-    assert config["inputs"]["reward"] == str(reward)
+    assert config["inputs"]["reward"] == config["inputs"]["heldout_reward"] == str(reward)
+    rows = [json.loads(line) for line in (ppo / "metrics.jsonl").read_text().splitlines()]
+    assert rows[0]["heldout/scores"] == pytest.approx(rows[0]["objective/scores"])  # the same model
 
 
 def test_the_same_command_again_does_nothing_again(tiny, files, tmp_path, here, capsys):

@@ -16,7 +16,8 @@ LECTURE = [
     "03_reward_model",
     "04_ppo",
     "05_compare",
-    "06_your_own_model",
+    "06_iterate",
+    "07_your_own_model",
 ]
 CELLS, LINES, PROSE = 12, 3, range(60, 91)
 BELONGS_IN_THE_PACKAGE = (

@@ -43,3 +43,10 @@ def test_ppo_keeps_whole_groups_of_answers_to_a_prompt(group, batch):
 @pytest.mark.usefixtures("in_a_hurry")
 def test_only_the_first_rows_are_sampled_or_measured():
     assert quick.few("abcdef", 3) == ["a", "b", "c"]
+
+
+def test_prompts_to_watch_are_cut_too(monkeypatch):
+    monkeypatch.setenv("WORKBENCH_QUICK", "1")
+    watched = ["a", "b", "c", "d", "e", "f"]
+    settings, _ = quick.shortened(PPOSettings(watch_prompts=watched), [])
+    assert settings.watch_prompts == ("a", "b", "c", "d")

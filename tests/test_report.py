@@ -4,9 +4,11 @@ import re
 import made_runs
 import pytest
 
+from workbench.data.pairs import Pair
 from workbench.errors import RunError
 from workbench.report import MOST_SAMPLES, write_report
-from workbench.runs import Run
+from workbench.report_facts import labelled, told_answers
+from workbench.runs import Run, keep_evaluation
 from workbench.widgets.plotly_source import plotly_js
 
 
@@ -74,6 +76,43 @@ def test_many_samples_are_thinned_evenly_and_it_says_so(tmp_path):
     assert text.count("<tr>") == 1 + MOST_SAMPLES
     assert f"{MOST_SAMPLES} of {3 * MOST_SAMPLES} prompts" in text
     assert "prompt 0 end" in text and "prompt 177 end" in text
+
+
+def test_data_evaluation_and_machine_of_a_run_are_in_it(tmp_path):
+    folder = made_runs.finished_run(tmp_path / "reward", "reward")
+    keep_evaluation(folder, "abc", {"accuracy": 0.875, "pairs": 1200, "note": "<b>"})
+    folder.add_to_config(hardware={"cpu_cores": 2, "python": "3.11", "versions": {"torch": "2.6"}})
+    text = write_report(tmp_path / "r.html", title="t", runs=[folder]).read_text()
+    rows, digest = folder.config()["data"]["rows"], folder.config()["data"]["sha256"]
+    assert f"<summary>Data ({rows:,} rows)</summary>" in text and digest in text
+    assert "<th scope='row'>accuracy</th><td class='wb-num'>0.875</td>" in text
+    assert "<td class='wb-num'>1,200</td>" in text
+    assert "2 CPU cores · Python 3.11 · torch 2.6" in text
+
+
+def test_the_first_and_the_last_answers_stand_side_by_side(tmp_path):
+    folder = made_runs.finished_run(tmp_path / "ppo")
+    rows = told_answers(folder)
+    steps = sorted({row["step"] for row in folder.samples()})
+    assert len(steps) > 1 and rows
+    first, last = rows[0]["answers"]
+    assert (first["model"], last["model"]) == (f"ppo, step {steps[0]}", f"ppo, step {steps[-1]}")
+    sampled = {(row["step"], row["prompt"]): row["response"] for row in folder.samples()}
+    for row in rows:
+        told = [answer["text"] for answer in row["answers"]]
+        assert told == [sampled[step, row["prompt"]] for step in (steps[0], steps[-1])]
+
+
+def test_labelled_pairs_are_shown_with_the_better_answer_first():
+    def said(text):
+        return [{"role": "assistant", "content": text}]
+
+    label = {"kind": "choice", "winner": 1}
+    prompt = [{"role": "user", "content": "why <b>?"}]
+    pairs = [Pair.make(prompt, [said("worse"), said("better")], label=label)]
+    html = labelled(pairs)
+    assert html.index("better") < html.index("worse") and "why &lt;b&gt;?" in html
+    assert labelled([Pair.make(prompt, [said("a"), said("b")], label={"kind": "tie"})]) == ""
 
 
 def test_a_report_without_runs_is_small(tmp_path):

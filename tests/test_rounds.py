@@ -185,6 +185,11 @@ def test_the_figures_are_those_of_the_folders(first, here, store):
     assert json.loads((drawn.path / "round.json").read_text())["figures"]["labelled"] == 2
     assert "2 labelled, policy finished" in repr(drawn)
     assert "labels that the reward model before had right" in drawn._repr_html_()
+    page = verbs.report(drawn)
+    assert page == drawn.path / "report.html"
+    told = page.read_text()
+    assert "<h1>Round 2: ppo-round-2</h1>" in told and "What was labelled" in told
+    assert "Reward model: reward-2" in told and "PPO: ppo-2" in told
 
 
 def test_the_smallest_gaps_are_kept_and_a_share_at_random():

@@ -180,3 +180,35 @@ def test_kinds_are_found_by_their_name():
         "reward": "reward",
         "ppo": "ppo",
     }
+
+
+# ------------------------------------------------------------------ PPO's own
+
+
+@pytest.mark.parametrize("name", sorted(PPOSettings.refused))
+def test_what_would_bend_the_distribution_is_refused_with_the_reason(name):
+    with pytest.raises(ConfigError, match=f"{name} cannot be set") as caught:
+        PPOSettings.from_dict({name: 50})
+    assert "same temperature" in caught.value.fix
+
+
+def test_prompts_to_watch_are_a_number_or_prompts():
+    messages = [{"role": "user", "content": "b"}]
+    made = PPOSettings(watch_prompts=["a", messages])
+    assert made.watch_prompts == ("a", messages)
+    assert PPOSettings.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+    for wrong in (3, "", [], [{"role": "user"}]):
+        with pytest.raises(ConfigError, match="prompt 1 is neither") as caught:
+            PPOSettings(watch_prompts=["a", wrong])
+        assert "watch_prompts[1]" in caught.value.where and caught.value.fix
+
+
+def test_a_rate_is_auto_or_a_number():
+    assert PPOSettings().learning_rate == "auto"
+    assert PPOSettings(learning_rate=1).learning_rate == 1.0
+    assert isinstance(PPOSettings(learning_rate=1).learning_rate, float)
+    with pytest.raises(ConfigError, match="learning_rate cannot be 'fast'") as caught:
+        PPOSettings(learning_rate="fast")
+    assert "'auto'" in caught.value.fix
+    with pytest.raises(ConfigError, match="out of range"):
+        PPOSettings(value_learning_rate=-1.0)

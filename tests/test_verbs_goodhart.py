@@ -87,7 +87,7 @@ def test_scores_are_those_of_wb_score(tiny, reward, monkeypatch):
     prompts = [row["prompt"] for row in ended]
     scores = verbs.score(reward, prompts, [row["text"] for row in ended], **FEW)
     assert [row["score"] for row in ended] == pytest.approx(scores, abs=1e-5)
-    assert len(found.frame) == 1 and "for the best of 8 answers" in found.sentence
+    assert len(found.frame) == 1 and "for the best of 8 by the learned" in found.sentence
 
 
 def _rows(tiny, reward):
@@ -116,7 +116,7 @@ def test_in_the_sample_world_the_judge_scores_too(tiny, reward):
     expected = [verbs.gold_score(p, a) for p, a in found.answers[["prompt", "answer"]].to_numpy()]
     assert found.answers["gold"].tolist() == expected
     page, text = found._repr_html_(), repr(found)
-    assert "≤ 0.19" in page and "upper bound" in page and "Gold score" in text
+    assert "≤ 0.19" in page and "upper bound" in page and "The gold score is" in text
     assert list(found.figures["gold"].data[0].x) == pytest.approx([0, math.sqrt(0.193147)])
 
 

@@ -1,9 +1,11 @@
 """What runs in a process of its own: a training run, or one short job.
 
 ``python -m workbench.child FOLDER`` trains what the run folder's config.json says;
-``python -m workbench.child --job REQUEST`` does one job and leaves its result beside the request.
+``python -m workbench.child --job REQUEST`` does one job and leaves its result beside the request;
+``python -m workbench.child --worker`` answers questions from standard input with loaded models.
 """
 
+import errno
 import json
 import logging
 import os
@@ -11,25 +13,31 @@ import platform
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from workbench.errors import ConfigError, WorkbenchError
-from workbench.runs import FolderControls, FolderWriter, RunFolder, hold_device, jobs
+from workbench.errors import ConfigError, RunError, WorkbenchError
+from workbench.runs import FolderControls, FolderWriter, RunFolder, hold_device, jobs, worker
 from workbench.settings import KINDS, PPOSettings, RewardSettings, RunSettings, SFTSettings
 
 
 def main(arguments: list[str]) -> int:
     """Run what the arguments name; 0 when it went well."""
+    _quiet()
+    if arguments[:1] == ["--job"]:
+        return run_job(Path(arguments[1]))
+    if arguments[:1] == ["--worker"]:
+        return serve_questions()
+    return run_training(RunFolder(Path(arguments[0])))
+
+
+def _quiet() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads must not spin on a busy CPU
     # what libraries tell their developers as they are imported does not belong in a run's log
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    if arguments[:1] == ["--job"]:
-        return run_job(Path(arguments[1]))
-    return run_training(RunFolder(Path(arguments[0])))
 
 
 def run_training(folder: RunFolder) -> int:
@@ -39,7 +47,8 @@ def run_training(folder: RunFolder) -> int:
         with FolderWriter(folder) as writer:
             settings = KINDS[config["kind"]].from_dict(config["settings"])
             _take_device(settings, folder)
-            _drive(folder, config, settings, writer)
+            with _disk_watched(folder):
+                _drive(folder, config, settings, writer)
     except WorkbenchError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201  goes to log.txt
         return 1
@@ -47,6 +56,80 @@ def run_training(folder: RunFolder) -> int:
         traceback.print_exc()
         return 1
     return 0
+
+
+@contextmanager
+def _disk_watched(folder: RunFolder) -> Iterator[None]:
+    """Say it as what it is where a file cannot be written because the disk is full.
+
+    Raises:
+        RunError: that is so.
+    """
+    try:
+        yield
+    except Exception as error:
+        full = os.strerror(errno.ENOSPC)  # libraries wrap it: safetensors, torch
+        if full.lower() not in str(error).lower():
+            raise
+        raise RunError(
+            "the disk is full",
+            where=str(folder.path),
+            fix="make room there, then resume: the run goes on from its last checkpoint, and "
+            "nothing that was written before is lost",
+        ) from error
+
+
+def run_together(begin: Callable[[], RunFolder], settings: RunSettings) -> int:
+    """Train in this and the other processes that were launched for one run.
+
+    Args:
+        begin: finds or makes the run's folder; called by the main process alone.
+        settings: say on which device.
+
+    Raises:
+        WorkbenchError: what ``begin`` raised, in every process; or the run is live.
+    """
+    import torch.distributed as dist
+
+    from workbench.training.events import Place
+    from workbench.training.optimiser import make_accelerator
+    from workbench.training.team import Team
+
+    _quiet()
+    accelerator = make_accelerator(settings)
+    team = Team(accelerator.process_index, accelerator.num_processes)
+    try:
+        found = team.told_by_main(_begun(begin) if team.main else None)
+        if isinstance(found, WorkbenchError):
+            raise found
+        folder = RunFolder(cast("str", found))
+        if folder.written_status()["state"] == "finished":
+            return 0
+        if team.main:
+            return run_training(folder)
+        config = folder.config()
+        settings = KINDS[config["kind"]].from_dict(config["settings"])
+        for _ in _trainer(folder, config, settings, Place(folder.path)):
+            pass  # the main process tells what happens
+        return 0
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _begun(begin: Callable[[], RunFolder]) -> str | WorkbenchError:
+    """The folder to train in, or what is wrong, to be told to the other processes."""
+    try:
+        folder = begin()
+        if folder.process_alive():
+            raise RunError(
+                f"{folder.name} is live already",
+                where=str(folder.path),
+                fix=f"wait for it, or stop it: workbench stop {folder.path}",
+            )
+    except WorkbenchError as error:
+        return error
+    return str(folder.path)
 
 
 def _take_device(settings: RunSettings, folder: RunFolder) -> None:
@@ -61,6 +144,7 @@ def _drive(
     """Pass every event of the trainer to the folder."""
     from workbench.training.checkpoint import checkpoints
     from workbench.training.events import Notice, Place, StopRequested
+    from workbench.training.trackers import Trackers
 
     lengths: dict[str, int] = {}
     if found := checkpoints(folder.path):
@@ -69,11 +153,13 @@ def _drive(
     writer.truncate_to(lengths, step=step)
     controls = FolderControls(folder, writer, StopRequested, from_step=step)
     place = Place(folder.path, controls, writer.lengths)
-    with closing(_trainer(folder, config, settings, place)) as events:
+    trackers = Trackers(settings.report_to, folder.path, settings.to_dict(), device=settings.device)
+    with trackers, closing(_trainer(folder, config, settings, place)) as events:
         for event in events:
             if isinstance(event, Notice) and event.kind == "setup":
                 folder.add_to_config(hardware=hardware(), resolved=event.data)
             writer(event)
+            trackers(event)
 
 
 def _trainer(
@@ -93,7 +179,7 @@ def _trainer(
     prompts = [row["prompt"] for row in rows]
     return ppo.steps(
         model,
-        str(inputs["reward"]),
+        inputs["reward"],
         prompts,
         settings,
         place,
@@ -137,6 +223,13 @@ def run_job(file: Path) -> int:
     return 0
 
 
+def serve_questions() -> int:
+    """Keep models loaded for what is interactive, and answer until nobody asks any more."""
+    from workbench.training.playing import Stage
+
+    return worker.serve({"play": Stage().play})
+
+
 def _teller(file: Path) -> Callable[[int, int, str], None]:
     return lambda done, total, text: jobs.report_progress(file, done, total, text)
 
@@ -163,6 +256,14 @@ def _job_scores(values: dict[str, Any], tell: Callable[[int, int, str], None]) -
         values["reward"], values["prompts"], values["responses"], settings, tell=tell
     )
     return {"scores": found}
+
+
+def _job_export(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
+    from workbench.training.export import export_model
+
+    settings = PPOSettings.from_dict(values["settings"])
+    folder = Path(values["folder"])
+    return export_model(values["model"], folder, settings, dtype=values["dtype"])
 
 
 def _job_best_of_n(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
@@ -192,6 +293,7 @@ def _job_optimum(values: dict[str, Any], tell: Callable[[int, int, str], None]) 
 JOBS: dict[str, Callable[[dict[str, Any], Callable[[int, int, str], None]], dict[str, Any]]] = {
     "answers": _job_answers,
     "scores": _job_scores,
+    "export": _job_export,
     "best_of_n": _job_best_of_n,
     "optimum": _job_optimum,
 }

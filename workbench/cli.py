@@ -6,10 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from workbench.cards import PRESETS
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.settings import KINDS
+from workbench.settings import KINDS, RunSettings
+
+if TYPE_CHECKING:
+    from workbench.runs import RunFolder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,8 +70,11 @@ def _add_training(commands: Any) -> None:
             "--set", nargs="+", default=[], metavar="k=v", help=f"settings: {_names(name)}"
         )
         if name == "ppo":
-            command.add_argument("--reward", required=True, help="the reward model's run")
+            command.add_argument(
+                "--reward", required=True, help="the reward model's run, or module:function"
+            )
             command.add_argument("--heldout-reward", help="a reward model that only watches")
+            command.add_argument("--preset", help=f"settings by name: {', '.join(PRESETS)}")
         command.set_defaults(run=_train, kind=name)
 
 
@@ -110,6 +117,11 @@ def _add_data(commands: Any) -> None:
     sample.add_argument("--out", required=True, type=Path)
     sample.add_argument("--set", nargs="+", default=[], metavar="k=v")
     sample.set_defaults(run=_sample)
+    plain = commands.add_parser("export-model", help="write a run as plain weights, merged")
+    plain.add_argument("model", help="a run, or its final/")
+    plain.add_argument("--out", required=True, type=Path, help="a folder that is new")
+    plain.add_argument("--dtype", default="auto", help="float32, bfloat16 or float16")
+    plain.set_defaults(run=_export_model)
     measure = commands.add_parser("evaluate", help="say how good a reward model is, and where")
     measure.add_argument("--reward", required=True, help="the reward model's run")
     measure.add_argument("--data", required=True, help="labelled pairs it was not trained on")
@@ -117,6 +129,12 @@ def _add_data(commands: Any) -> None:
     measure.add_argument("--worst", type=Path, help="a file for the worst disagreements, as pairs")
     measure.add_argument("--set", nargs="+", default=[], metavar="k=v")
     measure.set_defaults(run=_evaluate)
+
+
+def _export_model(asked: argparse.Namespace) -> None:
+    from workbench import verbs
+
+    print(f"written: {verbs.export_model(asked.model, asked.out, dtype=asked.dtype)}")  # noqa: T201
 
 
 def _names(kind: str) -> str:
@@ -143,8 +161,9 @@ def _settings(pairs: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _train(asked: argparse.Namespace) -> None:
+def _train(asked: argparse.Namespace) -> int:
     from workbench import verbs
+    from workbench.runs import together
 
     verbs_by_kind: dict[str, Callable[..., Any]] = {
         "sft": verbs.train_sft,
@@ -152,15 +171,37 @@ def _train(asked: argparse.Namespace) -> None:
         "ppo": verbs.train_ppo,
     }
     first = [asked.model, asked.reward] if asked.kind == "ppo" else [asked.model]
-    name = str(Path(asked.out).absolute())
-    watched = getattr(asked, "heldout_reward", None)
-    more = {"heldout_reward": watched} if watched else {}
-    settings = _settings(asked.set)
-    run = verbs_by_kind[asked.kind](*first, asked.data, name=name, **more, **settings)
+    out, settings = str(Path(asked.out).absolute()), _settings(asked.set)
+    more = {
+        name: getattr(asked, name)
+        for name in ("heldout_reward", "preset")
+        if getattr(asked, name, None)
+    }
+
+    def begin() -> Any:
+        return verbs_by_kind[asked.kind](*first, asked.data, name=out, **more, **settings)
+
+    together.start_all(sys.argv[1:])
+    if together.processes() > 1:
+        return _train_together(lambda: begin().folder, KINDS[asked.kind].from_dict(settings))
+    run = begin()
     if run.status in ("stopped", "failed", "paused"):  # the same command goes on with it
         run.resume()
     run.wait()
     print(f"{run.name} {run.status}: {run.final}")  # noqa: T201
+    return 0
+
+
+def _train_together(begin: Callable[[], "RunFolder"], settings: RunSettings) -> int:
+    """Train in the processes that ``accelerate launch`` has started, of which this is one."""
+    from workbench import child
+    from workbench.runs import together
+
+    code = child.run_together(begin, settings)
+    if together.is_main():
+        folder = begin()
+        print(f"{folder.name} {folder.status()['state']}: {folder.final}")  # noqa: T201
+    return code
 
 
 def _import(asked: argparse.Namespace) -> None:

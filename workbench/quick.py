@@ -38,10 +38,15 @@ def shortened(settings: Settings, rows: list[Row]) -> tuple[Settings, list[Row]]
     if not is_quick():
         return settings, rows
     asked = settings.to_dict()
-    cut = {name: min(asked[name] or most, most) for name, most in MOST[settings.kind].items()}
+    cut = {name: _cut(asked[name], most) for name, most in MOST[settings.kind].items()}
     cut["batch_size"] = _in_groups(cut["batch_size"], asked)
     tell(f"WORKBENCH_QUICK is set: this {settings.kind} run has {cut['steps']} steps")
     return settings.changed(**cut), few(rows, TRAINING_ROWS)
+
+
+def _cut(value: Any, most: int) -> Any:
+    """No more than ``most``; a 0 that stands for "as many as needed" becomes that, too."""
+    return value[:most] if isinstance(value, list) else min(value or most, most)
 
 
 def _in_groups(size: int, asked: dict[str, Any]) -> int:

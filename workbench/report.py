@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError
+from workbench.report_facts import facts as facts_of
 from workbench.runs import Run, RunFolder
 from workbench.widgets import theme
 from workbench.widgets.feed import RunFeed
@@ -48,6 +49,7 @@ def write_report(
     runs: Sequence[Run | RunFolder | str | os.PathLike[str]] = (),
     summary: Mapping[str, Any] | None = None,
     samples: Sequence[Mapping[str, Any]] = (),
+    more: str = "",
 ) -> Path:
     """Write one self-contained HTML file; an older one is replaced at once, never half.
 
@@ -57,6 +59,7 @@ def write_report(
         runs: whose curves and settings are shown, in this order.
         summary: figures by name.
         samples: ``{"prompt", "answers": [{"model", "text", "score", "gold", "kl"}, …]}``.
+        more: HTML of our own that comes last.
 
     Returns:
         Where it was written.
@@ -71,6 +74,7 @@ def write_report(
         _summary(summary or {}),
         *(_run(feed, number) for number, feed in enumerate(feeds)),
         _samples(samples),
+        more,
     ]
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +147,7 @@ def _run(feed: RunFeed, number: int) -> str:
         f"<section><h2>{escape(kind)}: {escape(header['name'])}</h2>"
         f"<p class='wb-muted'>{escape(' · '.join(facts))}</p>{failed}"
         f"<div class='wbp-grid' data-run='{number}'>{still_charts(feed)}</div>"
-        f"{_settings(feed)}{events}</section>"
+        f"{facts_of(feed.folder)}{_settings(feed)}{events}</section>"
     )
 
 

@@ -8,11 +8,14 @@ import dataclasses
 import difflib
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, cast, get_args, get_origin, get_type_hints
 
 from workbench.errors import ConfigError
+
+TRACKERS = ("tensorboard", "wandb", "trackio")
+"""Where a run can report to, through accelerate."""
 
 
 def setting(
@@ -55,6 +58,8 @@ class Checked:
     """A frozen settings object whose every field was checked against its declaration."""
 
     kind: ClassVar[str] = "settings"
+    refused: ClassVar[dict[str, str]] = {}
+    """Names that other tools have, and why there is no such setting here."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -81,6 +86,12 @@ class Checked:
         """
         known = {f.name for f in dataclasses.fields(cls)}
         for name in values:
+            if name in cls.refused:
+                raise ConfigError(
+                    f"{name} cannot be set",
+                    where=f"{cls.kind} settings",
+                    fix=f"leave it out: {cls.refused[name]}",
+                )
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]}? " if near else ""
@@ -112,9 +123,10 @@ class Checked:
 
 def _coerced(value: Any, hint: Any) -> Any:
     """Lossless conversions a person would expect: 1 for 1.0, a list for a tuple."""
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
     options = get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if whole and float in options and int not in options:
+        return float(value)
     if isinstance(value, list) and any(get_origin(option) is tuple for option in options):
         return tuple(cast("list[Any]", value))
     return cast("Any", value)
@@ -146,9 +158,10 @@ def _check(kind: str, spec: "dataclasses.Field[Any]", value: Any, hint: Any) -> 
             fix=f"give {getattr(hint, '__name__', hint)}, as in the default {_default(spec)!r}",
         )
     choices, low, high = (spec.metadata[k] for k in ("choices", "low", "high"))
-    if choices and value not in choices:
+    given = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
+    if choices and (wrong := [item for item in given if item not in choices]):
         raise ConfigError(
-            f"{spec.name} cannot be {value!r}",
+            f"{spec.name} cannot be {wrong[0]!r}",
             where=where,
             fix=f"choose one of {', '.join(map(repr, choices))}",
         )
@@ -207,6 +220,11 @@ class RunSettings(Checked):
     gradient_checkpointing: bool = setting(
         False, help="Recompute activations in the backward pass: less memory, a third slower."
     )
+    report_to: tuple[str, ...] = setting(
+        (),
+        choices=TRACKERS,
+        help="Where metrics go beside the run folder, e.g. ('tensorboard',).",
+    )
     chat_template_kwargs: dict[str, Any] = setting(
         {}, help="Passed to the tokenizer's chat template, e.g. enable_thinking=False."
     )
@@ -255,6 +273,25 @@ class RewardSettings(RunSettings):
     evaluate_every: int = setting(
         50, unit="steps", low=0, help="Held-out accuracy every so many steps; 0 = at the end."
     )
+    keep_best: bool = setting(
+        True, help="Keep the weights of the lowest held-out loss, not those of the last step."
+    )
+    patience: int = setting(
+        0, unit="evaluations", low=0, help="Stop after so many without a lower loss; 0 = never."
+    )
+    ties: str = setting(
+        "drop", choices=("drop", "half"), help="half: each answer of a tie is half preferred."
+    )
+    margins: str = setting(
+        "gap",
+        choices=("gap", "weight", "ignore"),
+        help="What a label's margin or strength is: the gap to win by, the pair's weight, nothing.",
+    )
+    normalise: str = setting(
+        "pairs",
+        choices=("pairs", "samples"),
+        help="Scores get mean 0 on the pairs' answers, or on ones that the start model samples.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,20 +300,23 @@ class PPOSettings(RunSettings):
 
     kind: ClassVar[str] = "ppo"
 
-    learning_rate: float = setting(
-        5e-4,
+    learning_rate: float | str = setting(
+        "auto",
         low=0.0,
         live=True,
-        help="Policy's AdamW rate; suits a width of 128, 2e-5 one of 4096.",
+        help="Policy's AdamW rate; auto: by the model's width, 5e-4 at 128 to 2e-5 at 4096.",
     )
-    value_learning_rate: float = setting(
-        1e-3, low=0.0, live=True, help="The value adapter's and head's learning rate."
+    value_learning_rate: float | str = setting(
+        "auto",
+        low=0.0,
+        live=True,
+        help="The value adapter's and head's; auto: 1e-3 at a width of 128 to 4e-5 at 4096.",
     )
     adam_epsilon: float = setting(1e-5, low=0.0, help="AdamW epsilon, as in PPO's first code.")
     batch_size: int = setting(64, unit="episodes", low=1, help="Episodes in one update.")
-    steps: int = setting(50, unit="updates", low=1, help="PPO updates.")
-    epochs: int = setting(2, low=1, help="Passes over each update's episodes.")
-    mini_batches: int = setting(2, low=1, help="Optimiser steps in one epoch.")
+    steps: int = setting(70, unit="updates", low=1, help="PPO updates.")
+    epochs: int = setting(1, low=1, help="Passes over each update's episodes.")
+    mini_batches: int = setting(4, low=1, help="Optimiser steps in one epoch.")
     samples_per_prompt: int = setting(1, low=1, help="Answers sampled for each prompt.")
     response_length: int = setting(64, unit="tokens", low=1, help="Longest answer sampled.")
     temperature: float = setting(
@@ -284,6 +324,22 @@ class PPOSettings(RunSettings):
     )
     kl_coef: float = setting(
         0.1, unit="reward/nat", low=0.0, live=True, help="Charge for leaving the reference."
+    )
+    kl_control: str = setting(
+        "fixed",
+        choices=("fixed", "adaptive"),
+        help="adaptive moves kl_coef after each update to hold adaptive_kl_target.",
+    )
+    adaptive_kl_target: float = setting(
+        6.0, unit="nats/answer", low=1e-3, help="The KL that adaptive control holds."
+    )
+    adaptive_kl_horizon: float = setting(
+        10_000.0, unit="answers", low=1.0, help="How slowly adaptive control moves kl_coef."
+    )
+    kl_estimator: str = setting(
+        "k1",
+        choices=("k1", "k2", "k3"),
+        help="How a token's KL(policy || reference) is estimated for the charge.",
     )
     gamma: float = setting(1.0, low=0.0, high=1.0, help="Discount for each token.")
     lam: float = setting(0.95, low=0.0, high=1.0, help="GAE's lambda: 1 = no bias, 0 = one step.")
@@ -303,11 +359,27 @@ class PPOSettings(RunSettings):
         "gae", choices=("gae", "rloo", "group"), help="rloo and group need no value model."
     )
     whiten_advantages: bool = setting(True, help="Advantages to mean 0, deviation 1 an update.")
+    reward_reduce: str = setting(
+        "mean",
+        choices=("mean", "worst", "mean_minus_std"),
+        help="What several reward models' scores become: their mean, or a careful one.",
+    )
+    reward_std_coef: float = setting(
+        1.0, low=0.0, help="Charge for the members' disagreement under mean_minus_std."
+    )
+    score_normalisation: str = setting(
+        "none",
+        choices=("none", "running", "batch"),
+        help="Scores to mean 0, deviation 1: of all so far, or of each update's.",
+    )
     score_clip: float = setting(
         10.0, unit="deviations", low=0.0, help="Scores are clipped to +- this; 0 = off."
     )
     missing_eos_penalty: float = setting(
         1.0, unit="reward", low=0.0, help="Taken from an answer that did not end by itself."
+    )
+    length_penalty: float = setting(
+        0.0, unit="reward/token", low=0.0, help="Taken for every token of an answer."
     )
     target_kl: float = setting(
         0.0, unit="nats/token", low=0.0, help="Stop an update's epochs past this; 0 = off."
@@ -315,7 +387,9 @@ class PPOSettings(RunSettings):
     watch_every: int = setting(
         5, unit="updates", low=0, help="Sample the same fixed prompts every so many updates."
     )
-    watch_prompts: int = setting(8, unit="prompts", low=0, help="How many fixed prompts.")
+    watch_prompts: int | tuple[Any, ...] = setting(
+        8, unit="prompts", low=0, live=True, help="How many fixed prompts; or a list of prompts."
+    )
     keep_best: bool = setting(
         False, help="final/ is the update with the best held-out score, not the last one."
     )
@@ -325,6 +399,30 @@ class PPOSettings(RunSettings):
         low=0,
         help="Stop when the held-out score has had no new best for so many updates; 0 = off.",
     )
+
+    refused: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size"),
+        "log-probabilities would be of another distribution than the one that answers: sampling "
+        "and scoring take the same temperature, and nothing cuts or bends the distribution",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("learning_rate", "value_learning_rate"):
+            if isinstance(rate := getattr(self, name), str) and rate != "auto":
+                raise ConfigError(
+                    f"{name} cannot be {rate!r}",
+                    where=f"ppo settings: {name} = {rate!r}",
+                    fix="give a number of 0 or more, or 'auto'",
+                )
+        watched = self.watch_prompts if isinstance(self.watch_prompts, tuple) else ()
+        for number, prompt in enumerate(watched):
+            if not _is_prompt(prompt):
+                raise ConfigError(
+                    f"prompt {number} is neither a text nor a list of messages",
+                    where=f"ppo settings: watch_prompts[{number}] = {prompt!r}",
+                    fix='give texts, or lists of {"role": ..., "content": ...}',
+                )
 
     def check_heldout(self, given: bool) -> None:
         """Refuse settings that go by the held-out score where there is none.
@@ -339,6 +437,18 @@ class PPOSettings(RunSettings):
                 where=f"{name} = {getattr(self, name)}",
                 fix="give heldout_reward, a reward model that was trained on other pairs",
             )
+
+
+def _is_prompt(given: Any) -> bool:
+    if isinstance(given, str):
+        return bool(given)
+    if not isinstance(given, list | tuple) or not given:
+        return False
+    messages = cast("Sequence[Any]", given)
+    return all(
+        isinstance(m, dict) and {"role", "content"} <= set(cast("dict[str, Any]", m))
+        for m in messages
+    )
 
 
 KINDS: dict[str, type[RunSettings]] = {

@@ -169,7 +169,7 @@ def main() -> int:
             out = (asked.out or Path(folder)).absolute()
             record({"ppo_seeds": train(out, asked.rewards)})
     results = json.loads(RESULTS.read_text())["ppo_seeds"]
-    tell("ppo", table(results))
+    tell("ppo_seeds", table(results))
     found = failures(results)
     for line in found:
         print(line)

@@ -1,7 +1,8 @@
 """What a second round is worth: new labels against the same extra updates without them.
 
 ``python tests/benchmarks/rounds.py`` runs three seeds (about a quarter of an hour) and writes
-results.json and the README's table; ``--seeds 0`` runs one and only prints.
+results.json and the README's table; ``--seeds 0`` runs one and only prints; ``--found LOG …`` takes
+what such runs have printed.
 """
 
 import argparse
@@ -77,7 +78,8 @@ def failures(figures: dict) -> list[str]:
 def table(figures: dict) -> str:
     """The README's table."""
     rows = [(f"seed {run['seed']}", run) for run in figures["seeds"]]
-    rows.append(("**mean**", means(figures["seeds"])))
+    if len(rows) > 1:
+        rows.append(("**mean**", means(figures["seeds"])))
     lines = [
         "| true score on held-out prompts | SFT | round one | control: as many updates, no new "
         "labels | round two | KL to SFT, nats | new labels that the first reward model had right |",
@@ -105,15 +107,29 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--keep", type=Path, metavar="FOLDER")
+    parser.add_argument("--found", nargs="+", type=Path, metavar="LOG", help="of earlier runs")
     asked = parser.parse_args()
+    if asked.found:
+        return told(asked.seeds, [run for path in asked.found for run in read(path)])
     with tempfile.TemporaryDirectory() as folder:
         place = asked.keep or Path(folder)
         runs = []
         for seed in asked.seeds:
             (place / f"seed{seed}").mkdir(parents=True, exist_ok=True)
             runs.append(both(place / f"seed{seed}", seed))
+    return told(asked.seeds, runs)
+
+
+def read(log: Path) -> list[dict]:
+    """The figures that a run has printed, a line a seed."""
+    return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+
+
+def told(seeds: list[int], runs: list[dict]) -> int:
+    """Write and say what was found."""
+    runs = [run for seed in seeds for run in runs if run["seed"] == seed]
     figures = {"about": machine(), "seeds": runs}
-    if tuple(asked.seeds) == SEEDS:
+    if tuple(run["seed"] for run in runs) == SEEDS:
         record({"rounds": figures})
         tell("rounds", table(figures))
     else:

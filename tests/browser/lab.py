@@ -112,7 +112,7 @@ def start_lab(folder: Path, **environment: str) -> Iterator[Lab]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values), encoding="utf-8")
     if python := os.environ.get("WORKBENCH_KERNEL"):
-        _take_kernel(folder / "data", python)
+        _take_kernel(folder / "path", python)
     lab = Lab(f"http://127.0.0.1:{_free_port()}", root, folder / "lab.log")
     with lab.log.open("wb") as log:
         server = subprocess.Popen(
@@ -130,9 +130,9 @@ def start_lab(folder: Path, **environment: str) -> Iterator[Lab]:
         _end(server)
 
 
-def _take_kernel(data: Path, python: str) -> None:
+def _take_kernel(path: Path, python: str) -> None:
     """Let "Python 3" be another interpreter, with another ipykernel (``make test-kernels``)."""
-    spec = data / "kernels" / "python3" / "kernel.json"
+    spec = path / "kernels" / "python3" / "kernel.json"
     spec.parent.mkdir(parents=True, exist_ok=True)
     argv = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
@@ -159,6 +159,7 @@ def _environment(folder: Path, extra: dict[str, str]) -> dict[str, str]:
         **kept,
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "JUPYTER_DATA_DIR": str(folder / "data"),
+        "JUPYTER_PATH": str(folder / "path"),  # before the environment's own kernel
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),

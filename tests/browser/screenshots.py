@@ -3,6 +3,7 @@
     python tests/browser/screenshots.py            every picture, light and dark
     python tests/browser/screenshots.py labeller   only these, of those in CELLS
     ... --reward runs/mine --steps 20              with this reward model, and fewer updates
+    ... runs panel --root runs/demo                of the runs in this folder, none is trained
 
 Nothing is made up: the panel shows a real PPO run while it goes on, the comparison its answers.
 The demo's reward model is used where there is one, else one is trained.
@@ -45,6 +46,7 @@ wb.label(Pairs.from_items([*first, *rest]), wb.LabelStore({labels!r}), annotator
 """
 CELLS = {
     "panel": ("wbp", "wb.open_run({ppo!r})"),
+    "runs": ("wbr", "import os\nos.environ['WORKBENCH_RUNS'] = {root!r}\nwb.runs()"),
     "labeller": ("wbl", LABELLER),
     "browser": ("wbb", "wb.browse('sample:pairs_train')"),
     "explorer": ("wbx", "wb.loss_explorer()"),
@@ -78,14 +80,14 @@ AT = """(share) => {
 }"""
 
 
-def main(wanted: list[str], made: Path, steps: int) -> int:
+def main(wanted: list[str], made: Path, steps: int, root: Path | None) -> int:
     """Make the wanted pictures; 1 where one is too large for the repository."""
     with tempfile.TemporaryDirectory(prefix="workbench-pictures-") as folder:
         for name in ("runs", "locks"):  # beside a person's own
             os.environ[f"WORKBENCH_{name.upper()}"] = str(Path(folder) / name)
         os.environ.pop("WORKBENCH_QUICK", None)
         with (
-            runs_to_show(wanted, made, steps) as names,
+            runs_to_show(wanted, made, steps, root) as names,
             studio(Path(folder) / "lab") as (lab, browser),
         ):
             names["labels"] = str(Path(folder) / "labels.sqlite")
@@ -106,15 +108,31 @@ def studio(folder: Path) -> Iterator[tuple[Lab, Browser]]:
 
 
 @contextmanager
-def runs_to_show(wanted: list[str], made: Path, steps: int) -> Iterator[dict[str, str]]:
-    """A reward model and, started last, a PPO run that goes on while it is pictured."""
-    if not {"panel", "compare"} & {*wanted}:
+def runs_to_show(
+    wanted: list[str], made: Path, steps: int, root: Path | None
+) -> Iterator[dict[str, str]]:
+    """A reward model, a short PPO run and, started last, one that goes on while it is pictured.
+
+    Or those below ``root``: the newest PPO run that has its reward model beside it.
+    """
+    if root is not None:
+        ppo = max(root.absolute().rglob("ppo/config.json")).parent
+        yield {
+            "reward": str(ppo.with_name("reward")),
+            "ppo": str(ppo),
+            "root": str(root.absolute()),
+        }
+        return
+    if not {"panel", "runs", "compare"} & {*wanted}:
         yield {}
         return
-    reward = reward_model(made)
-    ppo = wb.train_ppo("builtin:tiny-chat", reward, "sample:prompts_ppo", name="ppo", steps=steps)
+    reward, prompts = reward_model(made), "sample:prompts_ppo"
+    if "runs" in wanted:
+        short = {"steps": max(10, steps // 3), "kl_coef": 0.3}
+        wb.train_ppo("builtin:tiny-chat", reward, prompts, name="ppo-held", **short).wait()
+    ppo = wb.train_ppo("builtin:tiny-chat", reward, prompts, name="ppo", steps=steps)
     try:
-        yield {"reward": str(reward.path), "ppo": str(ppo.path)}
+        yield {"reward": str(reward.path), "ppo": str(ppo.path), "root": str(ppo.path.parent)}
     finally:
         with suppress(RunError):  # it is over
             ppo.stop(wait=True)
@@ -147,8 +165,10 @@ def shoot(page: Any, root: Any, name: str, theme: str) -> Path:
     """One picture in one theme."""
     page.evaluate(DRESS, THEMES[theme])
     page.wait_for_function(IS_LIGHT, arg=theme == "light")
-    if name == "panel":
+    if name in ("panel", "runs"):
         page.wait_for_function(DRAWN, arg=theme == "light", timeout=60_000)
+    for rows in root.locator(".wbr-answers tbody").all():  # two are enough to see
+        rows.evaluate("(body) => [...body.rows].slice(2).forEach((row) => row.remove())")
     page.mouse.move(0, 0)
     path = IMAGES / f"{name}-{theme}.png"
     root.screenshot(path=path, animations="disabled", caret="hide")
@@ -167,6 +187,18 @@ def panel(page: Any, root: Any) -> None:
     page.wait_for_function(AT, arg=SHARE, timeout=SLOW)
     if "failed" in root.locator(".wbp-state").inner_text():
         raise RuntimeError(root.locator(".wbp-failure").inner_text())
+    root.focus()
+    page.keyboard.press("r")  # what it has learned, not what moved since five updates ago
+
+
+def runs(page: Any, root: Any) -> None:
+    """The two newest PPO runs are picked."""
+    root.get_by_label("kind of run").select_option("ppo")
+    for row in (0, 1):
+        root.locator(".wbr-table tbody tr").nth(row).click()
+    root.locator(".wbr-run").nth(1).wait_for()
+    root.get_by_label("kind of run").select_option("")
+    root.locator(".wbr-answers tbody tr").first.wait_for()
 
 
 def labeller(page: Any, root: Any) -> None:
@@ -187,7 +219,7 @@ def reader(page: Any, root: Any) -> None:
     root.locator(".wbb-detail ins").first.wait_for()
 
 
-PREPARE = {"panel": panel, "labeller": labeller, "browser": reader}
+PREPARE = {"panel": panel, "runs": runs, "labeller": labeller, "browser": reader}
 
 
 if __name__ == "__main__":
@@ -195,8 +227,11 @@ if __name__ == "__main__":
     parser.add_argument("wanted", nargs="*", metavar="PICTURE", help=f"of {', '.join(CELLS)}")
     parser.add_argument("--steps", type=int, default=PPOSettings().steps, help="of the PPO run")
     parser.add_argument("--reward", type=Path, default=REWARD, help="a finished reward model")
+    parser.add_argument("--root", type=Path, help="show the runs in this folder, and train none")
     given = parser.parse_args()
     chosen = given.wanted or [*CELLS]
     if unknown := {*chosen} - {*CELLS}:
         parser.error(f"there is no picture {', '.join(sorted(unknown))}; of {', '.join(CELLS)}")
-    raise SystemExit(main([name for name in CELLS if name in chosen], given.reward, given.steps))
+    raise SystemExit(
+        main([name for name in CELLS if name in chosen], given.reward, given.steps, given.root)
+    )

@@ -13,6 +13,7 @@ rows = [{"prompt": f"question {n}", "messages": [{"role": "user", "content": f"q
                      answer("after", f"good {n}", 0.75)]} for n in range(30)]
 store = LabelStore("blind.sqlite")
 """
+SLOW = 60_000  # ms; a busy machine may take a second a label
 DESK = """
 desk = Comparison(Contest(rows, ["before", "after"]), store, annotator="ada", seed=1)
 desk
@@ -38,10 +39,11 @@ def test_thirty_pairs_by_keys_are_in_the_store_and_the_reveal_says_who_won(noteb
     for key in keys[:5]:
         page.keyboard.press(key)
     page.keyboard.press("v")  # too early: it asks again
-    expect(root.locator(".wbl-status")).to_contain_text("25 prompts are not judged")
+    status = root.locator(".wbl-status")
+    expect(status).to_contain_text("25 prompts are not judged", timeout=SLOW)
     for key in keys[5:]:
         page.keyboard.press(key)
-    expect(root.locator(".wbl-end")).to_contain_text("30 judged")
+    expect(root.locator(".wbl-end")).to_contain_text("30 judged", timeout=SLOW)
     expect(root.locator(".wbl-end")).not_to_contain_text("after")
     events = "[(e.kind, e.payload['label']['kind']) for e in store.event_list()]"
     kinds = [["label", "choice"]] * 26 + [["label", "tie"]] * 2
@@ -49,9 +51,10 @@ def test_thirty_pairs_by_keys_are_in_the_store_and_the_reveal_says_who_won(noteb
     assert kernel_eval(page, events) == kinds
     page.keyboard.press("v")
     board = page.locator(".wbc")
-    expect(board.locator(".wbc-results")).to_contain_text("You: after against before")
-    expect(board.locator(".wbc-results")).to_contain_text("20 won, 4 tied, 6 lost")
-    expect(board.locator(".wbc-results")).to_contain_text("Against your verdict on 6 of 26")
+    results = board.locator(".wbc-results")
+    expect(results).to_contain_text("You: after against before", timeout=SLOW)
+    expect(results).to_contain_text("20 won, 4 tied, 6 lost")
+    expect(results).to_contain_text("Against your verdict on 6 of 26")
     expect(page.locator(".wbl")).to_have_count(0)
     page.keyboard.press("ArrowDown")  # the board has the keyboard
     expect(board.locator(".wbc-detail")).to_contain_text("Prompt 2 of 30")

@@ -1,5 +1,9 @@
 """The fixtures themselves: what they promise to notice, they notice."""
 
+import os
+import sys
+
+import ipykernel
 import pytest
 from playwright.sync_api import expect
 
@@ -47,3 +51,11 @@ def test_a_page_that_reaches_outside_or_throws_is_noticed(notebook):
         page.evaluate("() => void setTimeout(() => { throw new Error('a slip') })")
     assert page.outside == ["http://elsewhere.invalid/x.js"]
     assert any("a slip" in problem for problem in page.problems)
+
+
+def test_the_kernel_is_the_one_that_was_asked_for(notebook, kernel_eval):
+    page = notebook("import ipykernel, sys")
+    other = os.environ.get("WORKBENCH_KERNEL")
+    assert kernel_eval(page, "sys.executable") == (other or sys.executable)
+    version = kernel_eval(page, "ipykernel.__version__")
+    assert version != ipykernel.__version__ if other else version == ipykernel.__version__

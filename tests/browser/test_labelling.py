@@ -2,6 +2,7 @@
 
 import re
 
+from desks import is_clean, take_desk
 from playwright.sync_api import expect
 
 SETUP = """
@@ -27,21 +28,11 @@ KINDS = "store.events()['kind'].tolist()"
 
 def open_desk(notebook, name, *more, desk=DESK):
     page = notebook(SETUP, desk.replace("STORE", name), *more)
-    root = page.locator(".wbl")
-    root.wait_for(state="attached")
-    root.scroll_into_view_if_needed()
-    expect(root.locator(".wbl-prompt")).to_contain_text("question")
-    root.locator(".wbl-question").click()
-    expect(root).to_be_focused()
-    return page, root
+    return page, take_desk(page)
 
 
 def cells(page):
     return page.locator(".jp-Notebook .jp-Cell").count()
-
-
-def is_clean(page):
-    assert page.problems == [] and page.outside == []
 
 
 def test_keys_label_in_order_and_the_notebook_sees_none(notebook, kernel_eval):
@@ -80,7 +71,7 @@ def test_fifty_keys_as_fast_as_a_program_can(notebook, kernel_eval):
             for (let i = 0; i < 50; i++) press("12tb"[i % 4]);
         }"""
     )
-    expect(root).to_contain_text("50 of 60 labelled")
+    expect(root).to_contain_text("50 of 60 labelled", timeout=30_000)
     wanted = [["left", "right", "tie", "both_bad"][i % 4] for i in range(50)]
     assert kernel_eval(page, CHOICES) == wanted
     assert kernel_eval(page, "[e.item_id for e in store.event_list()] == pairs(60).ids()[:50]")
@@ -168,6 +159,35 @@ def test_a_store_that_refuses_is_said_and_the_label_is_kept(notebook, kernel_eva
     page.keyboard.press("2")
     expect(root).to_contain_text("2 of 40 labelled")
     assert kernel_eval(page, CHOICES) == ["left", "right"]
+    is_clean(page)
+
+
+def test_a_full_disk_is_said_and_labelling_goes_on_when_there_is_room(
+    notebook, kernel_eval, small_disk
+):
+    desk = DESK.replace('"STORE.sqlite"', f'"{small_disk.path}/full.sqlite"')
+    desk = desk.replace("pairs(40)", 'pairs(40, "good {0} " * 2000)')
+    page, root = open_desk(notebook, "full", desk=desk)
+    done = 0
+    while root.locator(".wb-banner").is_hidden():
+        assert done < 40, "512 kB held 40 pairs of 30 kB"
+        page.keyboard.press("1")
+        expect(root.locator(".wbl-status.saved, .wb-banner:visible").first).to_be_visible()
+        done = kernel_eval(page, "len(store.event_list())")
+    banner = root.locator(".wb-banner")
+    expect(banner).to_contain_text("The label was not saved: database or disk is full")
+    expect(banner).to_contain_text("make room on the disk")
+    expect(root.locator(".wbl-foot")).to_contain_text("1 unsaved")
+    expect(root.locator(".wbl-head")).to_contain_text(f"{done} of 40 labelled")
+    page.keyboard.press("2")
+    expect(root.locator(".wbl-status")).to_contain_text("Not taken")
+    small_disk.hold(16_384, "remount")
+    root.get_by_role("button", name="Try again now").click()
+    expect(banner).to_be_hidden()
+    expect(root.locator(".wbl-status")).to_have_text("✓ Left is better · saved")
+    page.keyboard.press("2")
+    expect(root).to_contain_text(f"{done + 2} of 40 labelled")
+    assert kernel_eval(page, CHOICES) == ["left"] * (done + 1) + ["right"]
     is_clean(page)
 
 

@@ -2,6 +2,7 @@
 
 import re
 
+from desks import is_clean, take_desk
 from playwright.sync_api import expect
 
 SETUP = """
@@ -31,17 +32,7 @@ desk
 def open_desk(notebook, name, table="pairs(40)", wishes=""):
     desk = DESK.replace("STORE", name).replace("TABLE", table).replace("WISHES", wishes)
     page = notebook(SETUP, desk)
-    root = page.locator(".wbl")
-    root.wait_for(state="attached")
-    root.scroll_into_view_if_needed()
-    expect(root.locator(".wbl-prompt")).to_contain_text("question")
-    root.locator(".wbl-question").click()
-    expect(root).to_be_focused()
-    return page, root
-
-
-def is_clean(page):
-    assert page.problems == [] and page.outside == []
+    return page, take_desk(page)
 
 
 def test_the_strength_is_a_second_key(notebook, kernel_eval):
@@ -76,7 +67,7 @@ def test_fifty_labels_with_strength_as_fast_as_a_program_can(notebook, kernel_ev
             for (let i = 0; i < 50; i++) { press("12"[i % 2]); press("123"[i % 3]); }
         }"""
     )
-    expect(root).to_contain_text("50 of 60 labelled")
+    expect(root).to_contain_text("50 of 60 labelled", timeout=30_000)
     wanted = [[["left", "right"][i % 2], i % 3 + 1] for i in range(50)]
     told = "[[e.payload['choice'], e.payload['label']['strength']] for e in store.event_list()]"
     assert kernel_eval(page, told) == wanted

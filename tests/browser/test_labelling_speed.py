@@ -6,7 +6,7 @@ import pytest
 from labelling import SOONEST, keep
 from playwright.sync_api import expect
 
-ITEMS, LABELS = 150_000, 200
+ITEMS, LABELS, BURST = 150_000, 200, 50
 SETUP = f"""
 import workbench as wb
 from workbench.data.pairs import Pair, Pairs
@@ -41,6 +41,16 @@ PRESS = """async (count) => {
     return { shown, acknowledged };
 }"""
 
+# All at once, none waiting for another.
+FLOOD = """(count) => {
+    const root = document.querySelector(".wbl");
+    for (let i = 0; i < count; i++)
+        root.dispatchEvent(new KeyboardEvent("keydown",
+            { key: "12tb"[i % 4], bubbles: true, cancelable: true }));
+}"""
+FIRST = f"pairs.ids()[:{LABELS + BURST}]"
+SAID = ("left", "right", "tie", "both_bad")
+
 
 def percentile(values, share):
     return sorted(values)[int(share * (len(values) - 1))]
@@ -56,12 +66,17 @@ def test_the_next_pair_is_painted_at_once_among_150_000(notebook, kernel_eval):
     root.locator(".wbl-question").click()
     took = page.evaluate(PRESS, LABELS)
     assert len(took["shown"]) == LABELS == kernel_eval(page, "len(store.event_list())")
-    assert kernel_eval(page, f"[e.item_id for e in store.event_list()] == pairs.ids()[:{LABELS}]")
     found = {
         f"{name}_{int(100 * share)}_ms": round(percentile(took[name], share), 1)
         for name in took
         for share in (0.5, 0.95)
     }
+    page.evaluate(FLOOD, BURST)
+    expect(root).to_contain_text(f"{LABELS + BURST} of 150,000 labelled", timeout=30_000)
+    said = kernel_eval(page, "[e.payload['choice'] for e in store.event_list()]")
+    assert said == [SAID[i % 4] for i in (*range(LABELS), *range(BURST))]
+    assert kernel_eval(page, f"[e.item_id for e in store.event_list()] == {FIRST}")
+    found |= {"burst": BURST, "burst_events": len(said) - LABELS}
     print(json.dumps(found))
     keep("painted", {"items": ITEMS, "labels": LABELS, **found})
     assert found["shown_95_ms"] < SOONEST, found

@@ -116,7 +116,7 @@ panel"""
     page.wait_for_function(f"({STEP})() >= 12")
     os.kill(process.read_record(folder.path).pid, signal.SIGKILL)
     root = page.locator(".wbp").first
-    expect(root.locator(".wbp-state")).to_have_text("✕ failed")
+    expect(root.locator(".wbp-state")).to_have_text("✕ failed", timeout=15_000)
     expect(root.locator(".wbp-failure")).to_contain_text("killed")
     expect(root.locator(".wbp-failure")).to_contain_text("goes on from the checkpoint at step")
     root.focus()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from workbench.data.formats import load_pairs, write_pairs
@@ -432,8 +432,17 @@ rows = st.one_of(
 )
 
 
+def with_repeats(made: list[Any]) -> st.SearchStrategy[list[Any]]:
+    """The rows, and some of them once more: what is there twice has a bucket of its own."""
+    return st.lists(st.sampled_from(made), max_size=4).map(lambda again: [*made, *again])
+
+
+GOOD_ROW = {"prompt": "p", "chosen": "a", "rejected": "b"}
+
+
+@example([GOOD_ROW, GOOD_ROW, {**GOOD_ROW, "rejected": "a"}, "junk", {"prompt": "p"}])
 @settings(max_examples=60, deadline=None)
-@given(st.lists(rows, min_size=1, max_size=12))
+@given(st.lists(rows, min_size=1, max_size=10).flatmap(with_repeats))
 def test_every_row_ends_in_exactly_one_bucket(given_rows: list[Any]) -> None:
     for name in ("trl", "trl-implicit", "unlabelled", "canonical", "instruction"):
         pairs = load_pairs(given_rows, name)

@@ -364,3 +364,50 @@ def test_what_was_acknowledged_survives_a_sudden_death(tmp_path: Path) -> None:
         assert wanted <= stored and len(wanted) > 50
         assert len(stored - wanted) <= 5  # at most the one under way at each death
         assert store.counts()["items"] == len(stored)
+
+
+MOUNTS = """\
+/dev/vda / ext4 rw 0 0
+server:/home /home nfs4 rw,vers=4.2 0 0
+tmpfs /home/ada/local tmpfs rw 0 0
+drive /content/my\\040drive fuse.drive rw 0 0
+overlay /box fuse.fuse-overlayfs rw 0 0
+//host/share /mnt cifs rw 0 0
+/dev/vdb /mnt ext4 rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "shared"),
+    [
+        ("/home/ada/labels.sqlite", True),
+        ("/home/ada/local/labels.sqlite", False),
+        ("/homework/labels.sqlite", False),
+        ("/content/my drive/labels.sqlite", True),
+        ("/box/labels.sqlite", False),
+        ("/mnt/labels.sqlite", False),  # what was mounted over it last
+        ("/labels.sqlite", False),
+    ],
+)
+def test_a_store_that_other_machines_may_write_is_known(
+    path: str, shared: bool, tmp_path: Path
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(MOUNTS)
+    assert schema.is_shared(Path(path), mounts) is shared
+    assert schema.is_shared(Path(path), tmp_path / "none") is False
+
+
+def test_on_such_a_file_system_the_log_is_not_even_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "is_shared", lambda path: True)
+    with LabelStore(tmp_path / "labels.sqlite") as store:
+        assert store.journal == "delete"
+        assert store._rows("PRAGMA synchronous") == [(3,)]  # EXTRA
+        item = table()[0]
+        assert store.append(label(item, "ada", 0), item)
+    assert [file.name for file in tmp_path.iterdir()] == ["labels.sqlite"]
+    monkeypatch.undo()
+    with LabelStore(tmp_path / "labels.sqlite") as store:  # copied home, it has its log again
+        assert store.journal == "wal" and store.counts()["events"] == 1

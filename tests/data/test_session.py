@@ -17,28 +17,7 @@ from workbench.data.session import LabelSession
 from workbench.data.shown import Shown
 from workbench.errors import ConfigError, DataError
 
-
-def table(size: int = 4) -> Pairs:
-    rows = [{"prompt": f"q{n}", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(size)]
-    return load_pairs(rows)
-
-
-def said(shown: Shown | None) -> str:
-    assert shown is not None
-    return shown.prompt[0]["content"]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LabelStore:
-    return LabelStore(tmp_path / "labels.sqlite")
+from .made_sessions import Clock, said, table
 
 
 def test_choices_are_kept_in_the_items_own_terms(store: LabelStore) -> None:
@@ -58,6 +37,21 @@ def test_choices_are_kept_in_the_items_own_terms(store: LabelStore) -> None:
     assert {row["chosen"][0]["content"][:4] for row in store.pairs().training_rows()} == {"good"}
     with pytest.raises(DataError, match="every item is decided"):
         session.choose("tie")
+
+
+def test_a_notebook_shows_the_texts_in_order_as_text_and_nothing_else(store: LabelStore) -> None:
+    pairs = load_pairs([{"prompt": "<b>q</b>\ud800", "chosen": "good <i>", "rejected": "x" * 2000}])
+    shown = LabelSession(pairs, store, annotator="ada").current()
+    assert shown is not None
+    told = shown._repr_html_()
+    assert "&lt;b&gt;q&lt;/b&gt;" in told and "good &lt;i&gt;" in told and "<i>" not in told
+    assert told.index("left") < told.index("right") and shown.token not in told
+    good_left = shown.left[0]["content"].startswith("good")
+    assert (told.index("good") < told.index("xxx")) is good_left
+    assert "x" * 999 + "…" in told and "x" * 1000 not in told
+    ranking = load_pairs([{"prompt": "q", "responses": ["a", "b", "c"]}])
+    three = LabelSession(ranking, store, annotator="ada").current()
+    assert three is not None and "answer 3" in three._repr_html_()
 
 
 def test_about_half_of_the_winners_stand_on_the_left(store: LabelStore) -> None:

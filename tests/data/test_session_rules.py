@@ -17,10 +17,7 @@ from workbench.data.session import LabelSession
 from workbench.data.shown import Shown
 from workbench.errors import ConfigError, DataError
 
-
-def table(size: int = 4) -> Pairs:
-    rows = [{"prompt": f"q{n}", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(size)]
-    return load_pairs(rows)
+from .made_sessions import Clock, said, table
 
 
 def three(size: int = 1) -> Pairs:
@@ -33,26 +30,8 @@ def seen(session: LabelSession) -> Shown:
     return shown
 
 
-def said(shown: Shown | None) -> str:
-    assert shown is not None
-    return shown.prompt[0]["content"]
-
-
 def places(shown: Shown) -> dict[str, int]:
     return {turns[0]["content"]: place for place, turns in enumerate(shown.responses)}
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LabelStore:
-    return LabelStore(tmp_path / "labels.sqlite")
 
 
 # Strength ---------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cosine_similarity
-from transformers import GenerationConfig
 
 import workbench.models.base as base_module
 from workbench.errors import ConfigError, ModelError
@@ -13,7 +12,7 @@ from workbench.models.base import load_base, pick_device, pick_dtype
 from workbench.models.roles import Roles
 from workbench.models.source import resolve
 
-from .tiny import EOS, PAD, load, make_model, tiny_settings, user
+from .tiny import EOS, load, make_model, tiny_settings
 
 bnb = pytest.importorskip("bitsandbytes")
 
@@ -250,47 +249,6 @@ def test_an_architecture_that_is_unknown_is_a_model_error(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "never-heard-of"}')
     with pytest.raises(ModelError, match="cannot be loaded"):
         load(tmp_path)
-
-
-# --- tokens that a tokenizer may lack -------------------------------------------------------------
-
-
-def test_without_a_pad_token_eos_stands_in_and_it_is_told(tmp_path):
-    base = load(make_model(tmp_path / "m", pad_token=None))
-    assert base.tokenizer.pad_token_id == EOS
-    assert any("no pad token" in notice for notice in base.notices)
-
-
-def test_without_a_chat_template_a_plain_one_is_used_and_told(tmp_path):
-    base = load(make_model(tmp_path / "m", chat_template=None))
-    text = base.tokenizer.apply_chat_template(
-        user("a b"), tokenize=False, add_generation_prompt=True
-    )
-    assert text == "User: a b\n\nAssistant: "
-    assert any("no chat template" in notice for notice in base.notices)
-
-
-def test_a_tokenizer_with_everything_gives_no_notice(base):
-    assert base.notices == []
-    assert base.tokenizer.pad_token_id == PAD
-
-
-def test_no_eos_token_anywhere_is_an_error(tmp_path):
-    folder = make_model(tmp_path / "m", eos_token=None, eos_token_id=None)
-    with pytest.raises(ModelError, match="no EOS token") as caught:
-        load(folder)
-    assert caught.value.where == str(folder) and "eos_token" in caught.value.fix
-
-
-def test_an_eos_token_named_only_by_the_model_is_given_to_the_tokenizer(tmp_path):
-    base = load(make_model(tmp_path / "m", eos_token=None))
-    assert (base.tokenizer.eos_token_id, base.eos_ids) == (EOS, (EOS,))
-
-
-def test_every_eos_token_of_the_generation_config_ends_an_answer(tmp_path):
-    folder = make_model(tmp_path / "m")
-    GenerationConfig(eos_token_id=[7, 3, EOS]).save_pretrained(str(folder))
-    assert load(folder).eos_ids == (EOS, 3, 7)
 
 
 def test_loading_does_not_touch_the_global_random_state(tiny):

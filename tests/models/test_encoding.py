@@ -2,6 +2,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from workbench.errors import ConfigError
 from workbench.models.encoding import Encoder, micro_batches, pad_right
@@ -128,3 +130,36 @@ def test_micro_batches_are_a_partition_within_the_budget(lengths, tokens):
         assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= tokens
     widths = [max(lengths[i] for i in group) for group in groups]
     assert widths == sorted(widths)  # similar lengths together
+
+
+def test_pieces_are_the_text_token_by_token(encoder):
+    assert encoder.pieces([A, B, EOS]) == ["a", " b", " <eos>"]
+    assert encoder.pieces([]) == []
+
+
+def test_a_character_of_several_tokens_stands_with_the_last_of_them():
+    base = load("builtin:tiny-chat")
+    made = Encoder(base, max_length=64, template={})
+    text = "a naïve 東京 list"
+    ids = made.tokenizer(text, add_special_tokens=False)["input_ids"]
+    pieces = made.pieces(ids)
+    assert len(pieces) == len(ids) > 8  # several tokens for each character that it has not seen
+    assert "".join(pieces) == made.tokenizer.decode(ids)
+    assert "" in pieces
+
+
+def test_a_prompt_is_never_cut_within_a_character(tmp_path):
+    """A tokenizer of bytes, "é" has two: of the five last tokens the first ends a character."""
+    folder = make_model(tmp_path / "m", vocab_size=300)
+    inner = Tokenizer(
+        models.BPE({c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, [])
+    )
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    made = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", pad_token="<pad>")
+    made.chat_template = "{{ messages[0]['content'] }}"
+    made.save_pretrained(str(folder))
+    encoder = Encoder(load(folder), max_length=10, template={})
+    ids = encoder.prompt(user("éééé"), room=5)
+    assert (len(ids), encoder.tokenizer.decode(ids)) == (4, "éé")
+    assert encoder.tokenizer.decode(encoder.prompt(user("éééé"), room=4)) == "ééé"

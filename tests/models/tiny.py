@@ -52,6 +52,10 @@ OWN: dict[str, dict[str, Any]] = {
         "score_clip": 10.0,
         "missing_eos_penalty": 1.0,
         "target_kl": 0.0,
+        "score_normalisation": "none",
+        "length_penalty": 0.0,
+        "kl_control": "fixed",
+        "kl_estimator": "k1",
     },
 }
 
@@ -68,6 +72,8 @@ def make_tokenizer(words: tuple[str, ...] = WORDS, **changes: Any) -> PreTrained
     given: dict[str, Any] = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
     given["extra_special_tokens"] = ["<user>", "<assistant>"]
     template = changes.pop("chat_template", TEMPLATE)
+    if "specials" in changes:
+        given["extra_special_tokens"] = changes.pop("specials")
     made = PreTrainedTokenizerFast(tokenizer_object=inner, **{**given, **changes})
     made.chat_template = template
     return made
@@ -75,7 +81,7 @@ def make_tokenizer(words: tuple[str, ...] = WORDS, **changes: Any) -> PreTrained
 
 def make_model(folder: Path, *, seed: int = 0, **changes: Any) -> Path:
     """Write a model and its tokenizer; ``changes`` go into the config, or into the tokenizer."""
-    names = ("pad_token", "eos_token", "chat_template", "words")
+    names = ("pad_token", "eos_token", "unk_token", "chat_template", "words", "specials")
     words = {name: changes.pop(name) for name in names if name in changes}
     config = LlamaConfig(
         **{

@@ -60,6 +60,12 @@ def test_an_alarm_rings_on_its_fault_from_the_step_that_its_threshold_says(name)
     assert found[name].text.endswith(".") and found[name].fix
 
 
+def test_a_held_out_reward_model_stands_before_the_judge_and_its_own_curve_shows_it():
+    # 1.0 until 20, then 0.5: 6 of ten make a fall of 0.3, 5 one of 0.25, which is not above it
+    found = rung(heldout__scores=np.where(STEPS > 20, 0.5, 1.0), objective__scores=RAMP)
+    assert (found["gold"].since, found["gold"].metric) == (26, "heldout/scores")
+
+
 def test_the_answers_ring_when_they_repeat_themselves():
     found = rung(repeats={1: 0.0, 6: 0.21, 11: 0.5, 16: 0.1})
     assert set(found) == {"repetition"}

@@ -26,6 +26,13 @@ def test_the_same_run_is_attached_to(tmp_path):
     assert not list(tmp_path.glob(".new-*"))
 
 
+def test_files_go_into_a_new_runs_folder_and_never_into_one_that_is_there(tmp_path):
+    folder, _ = attach_or_create(tmp_path, "ppo", "one", CONFIG, ROWS, files={"a.pkl": b"first"})
+    assert (folder.path / "a.pkl").read_bytes() == b"first"
+    attach_or_create(tmp_path, "ppo", "one", CONFIG, ROWS, files={"a.pkl": b"second"})
+    assert (folder.path / "a.pkl").read_bytes() == b"first"
+
+
 def test_what_describes_but_does_not_decide_makes_no_difference(tmp_path):
     _attach(tmp_path, config={**CONFIG, "versions": {"torch": "1"}})
     assert not _attach(tmp_path, config={**CONFIG, "versions": {"torch": "2"}}).created

@@ -237,6 +237,33 @@ def test_the_best_figures_are_those_that_a_kind_is_judged_by(places):
     assert best("none", "ppo", []) == ""
 
 
+def test_a_run_is_read_again_once_it_has_changed(places, monkeypatch):
+    folder = RunFolder(places / "p").create("sft", {}, [])
+    reads = []
+    rows = RunFolder.metrics
+    monkeypatch.setattr(RunFolder, "metrics", lambda self: reads.append(1) or rows(self))
+
+    def best():
+        return list_runs(places)["best"][0]
+
+    def write(state, **row):
+        write_json(folder.path / "status.json", {"state": state, "step": 1, "total_steps": 2})
+        append_line(folder.path / "metrics.jsonl", row)
+
+    write("finished", step=1, loss=2.0)
+    assert (best(), best(), len(reads)) == ("loss 2 at 1", "loss 2 at 1", 1)
+    write("finished", step=2, loss=1.0)
+    assert (best(), len(reads)) == ("loss 1.5 at 2", 2)
+    monkeypatch.setattr(RunFolder, "_why_dead", lambda *_: None)
+    monkeypatch.setattr(catalogue, "SHARE", 1e9)
+    write("running", step=3, loss=0.0)
+    assert (best(), len(reads)) == ("loss 1 at 3", 3)
+    write("running", step=4, loss=0.0)
+    assert (best(), len(reads)) == ("loss 1 at 3", 3)  # a live one is let be for a while
+    write("stopped", step=4, loss=0.0)
+    assert len({best()} - {"loss 1 at 3"}) == 1 and len(reads) == 4
+
+
 def test_runs_are_a_view_in_a_notebook_and_a_frame_for_programs(folder, monkeypatch):
     runs = Runs()
     assert list(runs["name"]) == ["plain"] and len(runs) == 1 and next(iter(runs)) == "name"

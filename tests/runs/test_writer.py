@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -160,3 +161,70 @@ def test_a_writer_goes_on_after_a_half_written_line(folder):
         write(Progress(2, 2, {}))
         write(Finished(2, False))
     assert [row["step"] for row in RunFolder(folder.path).metrics()] == [1, 2]
+
+
+def test_a_full_disk_is_told_in_the_status_and_leaves_no_half_line(folder, monkeypatch):
+    """/dev/full refuses every byte; the status is written over in its place."""
+    (folder.path / "metrics.jsonl").unlink()
+    (folder.path / "metrics.jsonl").symlink_to("/dev/full")
+
+    def full(path, value):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def trains():
+        with FolderWriter(folder) as write:
+            write(Notice(0, "setup", "loaded", {}))
+            monkeypatch.setattr(writer, "write_json", full)
+            write(Progress(1, 2, {"loss": 0.5}))
+
+    with pytest.raises(RunError, match=r"metrics\.jsonl cannot be written: the disk is full"):
+        trains()
+    status = folder.status()
+    assert status["state"] == "failed"
+    assert "the disk is full" in status["error"] and "make room" in status["error"]
+    assert [row["kind"] for row in folder.events()] == ["setup"]
+
+
+def test_a_line_that_fits_by_half_only_is_taken_back(folder, monkeypatch):
+    write = FolderWriter(folder)
+    write(Progress(1, 3, {"loss": 0.5}))
+
+    class Half:
+        """A file on a disk with room for ten bytes more."""
+
+        def __init__(self, file):
+            self.file, self.room = file, 10
+
+        def fileno(self):
+            return self.file.fileno()
+
+        def close(self):
+            self.file.close()
+
+        def write(self, block):
+            if not self.room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            done = self.file.write(block[: self.room])
+            self.room -= done
+            return done
+
+    monkeypatch.setitem(write._files, "metrics.jsonl", Half(write._files["metrics.jsonl"]))
+    with pytest.raises(RunError, match="the disk is full"):
+        write(Progress(2, 3, {"loss": 0.25}))
+    monkeypatch.undo()
+    write.close()
+    assert (folder.path / "metrics.jsonl").read_bytes().endswith(b"}\n")
+    assert [row["step"] for row in folder.metrics()] == [1]
+
+
+def test_another_fault_of_the_status_file_is_not_hidden(folder, monkeypatch):
+    write = FolderWriter(folder)
+
+    def broken(path, value):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(writer, "write_json", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        write.set_state("running")
+    monkeypatch.undo()
+    write.close()

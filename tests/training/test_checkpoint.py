@@ -1,3 +1,4 @@
+import errno
 import json
 
 import pytest
@@ -78,6 +79,68 @@ def test_a_checkpoint_that_dies_before_its_rename_is_absent(tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         save(tmp_path, 1)
     assert checkpoints(tmp_path) == []
+
+
+def test_an_older_one_that_dies_half_removed_is_none(tmp_path, monkeypatch):
+    """Its lengths stay last in a folder whose state is gone: it must not look whole."""
+    save(tmp_path, 1)
+    real = module.shutil.rmtree
+
+    def dies(path, **kwargs):
+        if (path / "state.pt").exists():
+            (path / "state.pt").unlink()
+            raise KeyboardInterrupt
+        real(path, **kwargs)
+
+    monkeypatch.setattr(module.shutil, "rmtree", dies)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 2, keep=1)
+    monkeypatch.undo()
+    assert [step for step, _ in checkpoints(tmp_path)] == [2]
+    save(tmp_path, 3, keep=1)
+    assert names(tmp_path) == ["step-3"]
+
+
+@pytest.mark.parametrize("dies_at", [1, 2])
+def test_one_that_is_replaced_is_there_at_every_moment(tmp_path, monkeypatch, dies_at):
+    """Dead before the old one is put aside, or between that and the new one: the old one counts."""
+    save(tmp_path, 3, value=1.0)
+    real, moves = module.os.replace, []
+
+    def dies(source, target):
+        moves.append(target)
+        if len(moves) == dies_at:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(module.os, "replace", dies)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 3, value=2.0)
+    monkeypatch.undo()
+    step, state = load_checkpoint(tmp_path)
+    assert step == 3 and float(state["weights"][0][0]) == 1.0
+    save(tmp_path, 3, value=3.0)
+    assert names(tmp_path) == ["step-3"]
+    assert float(load_checkpoint(tmp_path)[1]["weights"][0][0]) == 3.0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("unexpected pos 64 vs 0")],
+)
+def test_a_disk_that_is_full_says_so_and_leaves_the_one_before(tmp_path, monkeypatch, error):
+    save(tmp_path, 3)
+
+    def full(state, file):
+        file.write(b"half of it")
+        raise error
+
+    monkeypatch.setattr(module.torch, "save", full)
+    with pytest.raises(RunError, match="the checkpoint cannot be written") as caught:
+        save(tmp_path, 4)
+    assert ("the disk is full" in str(caught.value)) == isinstance(error, OSError)
+    assert caught.value.where.endswith("step-4") and "make room" in caught.value.fix
+    assert names(tmp_path) == ["step-3"]
 
 
 def test_the_same_step_again_replaces_it(tmp_path):

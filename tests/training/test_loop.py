@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import workbench.training.checkpoint as checkpoint_module
-from workbench.errors import ModelError
+from workbench.errors import ModelError, RunError
 from workbench.settings import SFTSettings
 from workbench.training import sft
 from workbench.training.checkpoint import checkpoints
@@ -139,7 +139,7 @@ def test_a_checkpoint_that_fails_leaves_the_one_before(tiny, place, monkeypatch)
         real(state, file)
 
     monkeypatch.setattr(checkpoint_module.torch, "save", dies_the_second_time)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(RunError, match="cannot be written: disk full"):
         run(tiny, where, checkpoint_every=1)
     monkeypatch.undo()
     assert [step for step, _ in checkpoints(where.folder)] == [1]

@@ -18,7 +18,7 @@ from workbench.training.events import Finished, Notice, Progress, StopRequested
 from workbench.training.rollout import mini_batch_groups
 
 from ..models.tiny import EOS, PAD, load, make_model, tiny_settings, user
-from .conftest import PROMPTS, Steering, bytes_of, make_adapter, metrics
+from .conftest import PROMPTS, Steering, bytes_of, forget_after, make_adapter, metrics
 
 FIXED = [Encoded([2, 5, 3], [6, 7, EOS]), Encoded([2, 8, 9, 3], [10, 11, 12, 13])]
 
@@ -433,7 +433,12 @@ def test_the_same_prompts_are_watched_with_the_same_draws(tiny, reward, place):
     assert [row["prompt"] for row in seen[1]] == [PROMPTS[i][0]["content"] for i in (0, 2, 4)]
     texts = [[row["response"] for row in seen[step]] for step in (1, 4)]
     assert texts[0] == texts[1]  # the policy has not moved
-    assert set(seen[1][0]) == {"prompt", "response", "score", "kl", "ended", "gold"}
+    per_token = {"tokens", "token_kl", "token_value", "token_advantage"}
+    assert set(seen[1][0]) == {"prompt", "response", "score", "kl", "ended", "gold", *per_token}
+    for row in seen[1]:
+        assert len({len(row[name]) for name in per_token}) == 1
+        spoken = [w for w in "".join(row["tokens"]).split() if not w.startswith("<")]
+        assert spoken == row["response"].split()
     assert {row["kl"] for row in seen[1]} == {0.0}
 
 
@@ -441,6 +446,70 @@ def test_watching_changes_nothing(tiny, reward, place):
     assert metrics(run(tiny, reward, place("a"), watch_every=1)) == metrics(
         run(tiny, reward, place("b"), watch_every=0)
     )
+
+
+def test_other_prompts_can_be_watched_from_an_update_on(tiny, reward, place):
+    """Texts or messages; the draws of training are those of a run in which nothing changed."""
+    asked = ["z y", [*user("x"), {"role": "assistant", "content": "w"}, *user("v")]]
+    more = {"watch_every": 1, "watch_prompts": 2, "steps": 4}
+    more |= {"checkpoint_every": 1, "keep_checkpoints": 9}
+    controls = Steering(changes={2: {"watch_prompts": asked}, 4: {"watch_prompts": 1}})
+    where = place(controls=controls)
+    events = list(ppo.steps(str(tiny), reward, PROMPTS, settings(**more), where))
+    seen = {e.step: [s["prompt"] for s in e.samples] for e in events if isinstance(e, Progress)}
+    mine = [PROMPTS[i][0]["content"] for i in (0, 3)]
+    assert seen == {1: mine, 2: ["z y", "v"], 3: ["z y", "v"], 4: mine[:1]}
+    told = [e for e in events if isinstance(e, Notice) and e.kind == "changed"]
+    assert [(e.step, e.data) for e in told] == [
+        (2, {"watch_prompts": asked}),
+        (4, {"watch_prompts": 1}),
+    ]
+    straight = run(tiny, reward, place("straight"), **more)
+    assert metrics(events) == metrics(straight)
+    forget_after(where.folder, 2)
+    again = run(
+        tiny,
+        reward,
+        where,
+        **more,
+    )
+    assert [s["prompt"] for s in again[1].samples] == ["z y", "v"]  # resumed: still these
+
+
+def test_adaptive_control_moves_the_charge_by_zieglers_rule(tiny, reward, place):
+    """beta x (1 + clip(KL / target - 1, -0.2, 0.2) n / horizon), from each update to the next."""
+    rows = metrics(
+        run(
+            tiny,
+            reward,
+            place(),
+            steps=4,
+            kl_control="adaptive",
+            adaptive_kl_target=0.05,
+            adaptive_kl_horizon=80.0,
+        )
+    )
+    errors = [min(max(row["objective/kl"] / 0.05 - 1, -0.2), 0.2) for row in rows]
+    assert errors[0] == -0.2  # KL 0 before the first step
+    assert max(errors) > 0  # and then it moved
+    for row, then, error in zip(rows, rows[1:], errors, strict=False):
+        assert then["kl_coef"] == pytest.approx(row["kl_coef"] * (1 + error * 8 / 80))
+
+
+def test_running_normalisation_is_resumed_exactly(tiny, reward, place):
+    more = {
+        "steps": 4,
+        "checkpoint_every": 2,
+        "score_normalisation": "running",
+        "kl_control": "adaptive",
+    }
+    expected = metrics(run(tiny, reward, place("straight"), **more))
+    broken = place("broken")
+    run(tiny, reward, broken, **more)
+    forget_after(broken.folder, 2)
+    assert metrics(run(tiny, reward, broken, **more)) == expected[2:]
+    plain = metrics(run(tiny, reward, place("plain"), steps=4))
+    assert plain != expected
 
 
 # --- variants ------------------------------------------------------------------------------------
@@ -510,6 +579,18 @@ def test_the_schedule_falls_to_its_end(tiny, reward, place):
     """2 updates x 2 epochs x 2 mini-batches = 8 steps; the last of each update is the 4th, 8th."""
     rows = metrics(run(tiny, reward, place(), schedule="linear", learning_rate=0.8))
     assert [row["learning_rate"] for row in rows] == pytest.approx([0.8 * 5 / 8, 0.8 * 1 / 8])
+
+
+def test_auto_rates_go_by_the_width_and_are_told(tiny, reward, place):
+    """Width 64 is a fifth of the way below 128: 5e-4 and 1e-3 times 25 ** (1 / 5)."""
+    made = trainer(tiny, reward, place(), learning_rate="auto", value_learning_rate="auto")
+    up = 25 ** (1 / 5)
+    assert made.optimiser.rates == pytest.approx({"policy": 5e-4 * up, "value": 1e-3 * up})
+    setup = next(made.run())
+    assert setup.data["learning_rate"] == made.optimiser.rates["policy"]
+    made.set_live("learning_rate", 0.5)
+    made.set_live("learning_rate", "auto")
+    assert made.optimiser.rates["policy"] == pytest.approx(5e-4 * up)
 
 
 # --- controls ------------------------------------------------------------------------------------

@@ -7,16 +7,20 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from workbench.errors import DataError
+from workbench.models.encoding import Encoded
 from workbench.models.forward import collate, sequence_scores
+from workbench.models.roles import Roles
+from workbench.models.sampling import sample_responses
 from workbench.settings import RewardSettings
 from workbench.training import reward as module
 from workbench.training.comparisons import encode_comparisons, split
 from workbench.training.evaluation import scores as evaluate
 from workbench.training.events import Notice, Progress
 from workbench.training.members import accuracy
+from workbench.training.scorer import Scorer
 
 from ..models.tiny import assistant, load, tiny_settings, user
-from .conftest import Steering, bytes_of, metrics
+from .conftest import Steering, bytes_of, forget_after, metrics
 
 LETTERS = "abcdefghijklmnop"
 ROWS = [
@@ -178,13 +182,16 @@ def test_scores_read_as_mean_0_and_deviation_1(tiny, place):
 def test_reward_json_holds_what_scores_are_read_with(tiny, place):
     where = place()
     trainer = module.RewardTrainer(str(tiny), ROWS, settings(steps=2), where)
-    list(trainer.run())
+    events = list(trainer.run())
     told = json.loads((where.folder / "final" / "reward.json").read_text())
     (member,) = trainer.members
     rows = [row for c in member.heldout for row in c.answers]
     with torch.no_grad(), trainer.roles.acting("reward"):
         raw = sequence_scores(trainer.base, member.head, collate(rows, trainer.base)).double()
+    (last,) = [e.metrics for e in events if isinstance(e, Progress) and e.step == 2]
     assert told == {
+        "step": 2,
+        **{f"heldout_{name}": last[f"heldout/{name}"] for name in ("loss", "accuracy", "margin")},
         "mean": pytest.approx(float(raw.mean()), abs=1e-6),
         "std": pytest.approx(float(raw.std(correction=0)), abs=1e-6),
         "answers": 8.0,
@@ -226,7 +233,7 @@ def test_pairs_that_do_not_fit_are_left_out_counted_and_told(tiny, place):
     long = {**ROWS[0], "rejected": assistant(" ".join("a" * 40))}
     events = train(tiny, place(), rows=[*ROWS, long], steps=1)
     told = [e.message for e in events if isinstance(e, Notice) and e.kind == "warning"]
-    assert told == ["1 of 17 pairs were left out: an answer fills max_length"]
+    assert told[0] == "1 of 17 pairs were left out: an answer fills max_length"
 
 
 def test_no_usable_pair_is_an_error(tiny, place):
@@ -260,3 +267,148 @@ def test_the_learning_rate_is_live(tiny, place):
     where = place(controls=Steering(changes={2: {"learning_rate": 0.25}}))
     found = metrics(train(tiny, where, steps=3, schedule="constant"))
     assert [row["learning_rate"] for row in found] == pytest.approx([1e-2, 0.25, 0.25])
+
+
+def test_few_pairs_are_warned_of(tiny, place, monkeypatch):
+    for enough, warned in ((13, True), (12, False)):
+        monkeypatch.setattr(module, "ENOUGH", enough)
+        made = module.RewardTrainer(str(tiny), ROWS, settings(), place())
+        assert any("12 pairs to learn from" in text for text in made.notices) == warned
+
+
+# --- the best weights ----------------------------------------------------------------------------
+
+
+def held(trainer, losses):
+    """Say what the held-out losses of the evaluations are."""
+    (member,) = trainer.members
+    told = iter(losses)
+    member.evaluate = lambda: {"heldout/loss": next(told), "heldout/accuracy": 0.5}
+    return member
+
+
+def test_the_weights_of_the_lowest_held_out_loss_are_the_final_ones(tiny, place):
+    """Losses 3, 1, 2, NaN, 1: the second evaluation is the best, and the first of its equals."""
+    where = place()
+    few = settings(steps=5, evaluate_every=1)
+    trainer = module.RewardTrainer(str(tiny), ROWS, few, where)
+    held(trainer, [3.0, 1.0, 2.0, float("nan"), 1.0])
+    list(trainer.run())
+    told = json.loads((where.folder / "final" / "reward.json").read_text())
+    assert (told["step"], told["heldout_loss"]) == (2, 1.0)
+    short = place("short")
+    list(module.steps(str(tiny), ROWS, few.changed(steps=2, schedule="constant"), short))
+    again = module.RewardTrainer(str(tiny), ROWS, few.changed(schedule="constant"), place("again"))
+    held(again, [3.0, 1.0, 2.0, 2.0, 2.0])
+    list(again.run())
+    assert bytes_of(place("again").folder / "final") == bytes_of(short.folder / "final")
+
+
+def test_the_last_weights_stay_where_that_is_asked_for(tiny, place):
+    where = place()
+    few = settings(steps=2, evaluate_every=1, keep_best=False)
+    trainer = module.RewardTrainer(str(tiny), ROWS, few, where)
+    member = held(trainer, [1.0, 2.0])
+    list(trainer.run())
+    assert "step" not in json.loads((where.folder / "final" / "reward.json").read_text())
+    last, best = member.optimiser.parameters, member.best.weights
+    assert not all(torch.equal(a.detach(), b) for a, b in zip(last, best, strict=True))
+
+
+def test_out_of_patience_it_stops_and_says_so(tiny, place):
+    where = place()
+    few = settings(steps=9, evaluate_every=1, patience=2)
+    trainer = module.RewardTrainer(str(tiny), ROWS, few, where)
+    held(trainer, [2.0, 1.0, 1.5, 1.0, 0.1])
+    events = list(trainer.run())
+    assert metrics(events)[-1]["heldout/loss"] == 1.0 and len(metrics(events)) == 4
+    (told,) = [e.message for e in events if isinstance(e, Notice) and "stopped at" in e.message]
+    assert "stopped at step 4 of 9" in told and "2 evaluations" in told
+    assert [e.total_steps for e in events if isinstance(e, Progress)][-1] == 4
+    assert json.loads((where.folder / "final" / "reward.json").read_text())["step"] == 2
+
+
+def test_patience_and_the_best_weights_survive_a_kill(tiny, place):
+    """Killed after step 3, saved there: two evaluations without a lower loss, and no more steps."""
+    changes = {"evaluate_every": 1, "patience": 2, "checkpoint_every": 1, "steps": 9}
+    straight, broken = place("straight"), place("broken")
+    for where in (straight, broken):
+        trainer = module.RewardTrainer(str(tiny), ROWS, settings(**changes), where)
+        held(trainer, [1.0, 2.0, 2.0])
+        list(trainer.run())
+    forget_after(broken.folder, 3)
+    again = module.RewardTrainer(str(tiny), ROWS, settings(**changes), broken)
+    assert metrics(list(again.run())) == []
+    assert bytes_of(broken.folder) == bytes_of(straight.folder)
+    told = json.loads((broken.folder / "final" / "reward.json").read_text())
+    assert told["step"] == 1
+
+
+# --- what scores are measured on -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["base", "sft"])
+def test_scores_of_what_the_start_model_says_have_mean_0(tiny, tuned, place, start):
+    """Item 23: the same answers, sampled again, have normalised scores of mean 0, deviation 1."""
+    where = place()
+    model = str(tiny) if start == "base" else tuned
+    trainer = module.RewardTrainer(model, ROWS, settings(normalise="samples"), where)
+    (member,) = trainer.members
+    assert member.start == (None if start == "base" else "start")
+    list(trainer.run())
+    stats = json.loads((where.folder / "final" / "reward.json").read_text())
+    assert stats["answers"] == 4  # one to each prompt that was kept aside
+    roles = Roles(load(tiny), tiny_settings())
+    if start == "sft":
+        roles.add("start", trainable=False, source=Path(tuned))
+    prompts = [c.answers[0].prompt for c in member.heldout]
+    generator = torch.Generator().manual_seed(0)
+    with roles.acting(None if start == "base" else "start"):
+        answers = sample_responses(
+            roles.base, prompts, length=3, temperature=1.0, generator=generator
+        )
+    own = Roles(load(tiny), tiny_settings())
+    scorer = Scorer.attach(str(where.folder / "final"), own, tiny_settings())
+    found = scorer.scores([Encoded(*row) for row in zip(prompts, answers, strict=True)], tokens=99)
+    assert float(found.mean()) == pytest.approx(0.0, abs=1e-4)
+    assert float(found.std(correction=0)) == pytest.approx(1.0, abs=1e-4)
+
+
+# --- ties and margins ----------------------------------------------------------------------------
+
+
+def test_a_tie_pulls_both_answers_together(tiny, place):
+    """Half-half: -(log sigmoid(gap) + log sigmoid(-gap)) / 2, lowest where the gap is 0."""
+    one, other = assistant("a good"), assistant("bad a")
+    tie = [
+        {"prompt": user("a"), "chosen": c, "rejected": r, "margin": None, "weight": 0.5}
+        for c, r in ((one, other), (other, one))
+    ]
+    trainer = module.RewardTrainer(
+        str(tiny), tie, settings(steps=20, holdout=0.0, batch_size=1, centering=0.0), place()
+    )
+    (member,) = trainer.members
+    with torch.no_grad():
+        first, second = member.score(member.train)
+    gap = (first - second).double()
+    expected = -(logsigmoid(gap) + logsigmoid(-gap)) / 2
+    found = metrics(list(trainer.run()))
+    assert found[0]["loss"] == pytest.approx(float(expected), abs=1e-6)
+    assert found[0]["accuracy"] == 0.5
+    assert found[-1]["loss"] == pytest.approx(math.log(2), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("meaning", "gaps", "weights"),
+    [
+        ("gap", [3.0, 1.0, 0.0], [1.0, 1.0, 1.0]),
+        ("weight", [0.0, 0.0, 0.0], [1.5, 0.5, 1.0]),  # 3 and 1 have the mean 2
+        ("ignore", [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]),
+    ],
+)
+def test_what_a_margin_or_strength_means(tiny, meaning, gaps, weights):
+    rows = [{**row, "margin": m} for row, m in zip(ROWS, (3.0, 1.0, None), strict=False)]
+    found, _ = encode_comparisons(load(tiny), rows[:3], settings(margins=meaning))
+    judged = [judgement for comparison in found for judgement in comparison.judgements]
+    assert [j.margin for j in judged] == gaps
+    assert [j.weight for j in judged] == weights

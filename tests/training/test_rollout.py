@@ -7,7 +7,7 @@ from workbench.models import forward
 from workbench.models.encoding import Encoded
 from workbench.settings import PPOSettings
 from workbench.training.batches import shuffled
-from workbench.training.rollout import mini_batch_groups, shuffled_episodes
+from workbench.training.rollout import mini_batch_groups, mini_batch_parts, shuffled_episodes
 
 from ..models.tiny import load, make_model, tiny_settings
 
@@ -34,18 +34,19 @@ def padded(flat, monkeypatch):
 
 
 def test_mini_batches_by_hand(padded):
-    """Order 3 0 2 1 in two parts: (3, 0) and (2, 1); 8 tokens hold two rows of 4, one of 6."""
+    """Order 3 0 2 1 in two parts: (3, 2) and (0, 1); 8 tokens hold two rows of 4, one of 6."""
     rows = rows_of([4, 6, 2, 4])
     found = mini_batch_groups(rows, [3, 0, 2, 1], _tokens(16), padded)
-    assert found == [[[3, 0]], [[2, 1]]]
+    assert found == [[[2, 3]], [[0, 1]]]
     found = mini_batch_groups(rows, [3, 0, 2, 1], _tokens(8), padded)
-    assert found == [[[3, 0]], [[2], [1]]]  # two rows of 6 with their padding are too many
+    assert found == [[[2, 3]], [[0], [1]]]
 
 
 def test_flat_mini_batches_by_hand(flat):
-    """Without padding 2 and 6 tokens fill 8, and samples of one prompt count it once."""
-    rows = rows_of([4, 6, 2, 4])
-    assert mini_batch_groups(rows, [3, 0, 2, 1], _tokens(8), flat) == [[[3, 0]], [[2, 1]]]
+    """Without padding rows of 2 and 6 tokens fill 8; samples of one prompt count it once."""
+    rows = rows_of([4, 2, 6, 5])
+    # all begin alike: 2 tokens and 5 more are 7, but 4 and 4 more are not
+    assert mini_batch_groups(rows, [1, 0, 2, 3], _tokens(7), flat) == [[[1, 2]], [[0], [3]]]
     one, other = [2, 5, 6], [2, 7, 8]
     rows = [Encoded(p, [9] * n) for p, n in ((one, 2), (other, 4), (one, 1), (other, 5))]
     # rows 0 and 2 are 3 + 2 + 1 tokens, row 1 is 7 more, and row 3 begins its prompt anew
@@ -62,6 +63,11 @@ def test_samples_of_one_prompt_stay_together_in_every_order():
         for count in (1, 4)
     ]
     assert drawn[0] == drawn[1] == shuffled(8, torch.Generator().manual_seed(1))
+
+
+def test_samples_of_one_prompt_are_in_one_mini_batch():
+    given = settings(samples_per_prompt=2, mini_batches=2)
+    assert mini_batch_parts([4, 5, 0, 1, 2, 3, 6, 7], given) == [[4, 5, 2, 3], [0, 1, 6, 7]]
 
 
 def test_fewer_prompts_than_mini_batches_are_parted():

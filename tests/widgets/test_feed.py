@@ -99,6 +99,15 @@ def test_time_taken_leaves_out_the_time_it_lay_dead(folder):
     assert status["seconds"] == pytest.approx(2 + 2 + 20 * 2 + 2)  # the gap counts as 20 steps
 
 
+def test_where_the_time_and_the_memory_go_is_told(folder, writer):
+    assert feed_of(folder).status()["phases"] == {} and feed_of(folder).status()["memory"] is None
+    for step, seconds in enumerate([9.0, *[2.0] * 10], start=1):  # the first is ten steps ago
+        figures = {"time/generate": seconds, "time/step": 2 * seconds, "memory/peak_gb": step / 2}
+        writer(made_runs.Progress(step, 20, figures))
+    status = feed_of(folder).status()
+    assert status["phases"] == {"generate": 2.0, "step": 4.0} and status["memory"] == 5.5
+
+
 def test_a_failed_run_tells_why_and_where_it_would_go_on(tmp_path):
     status = feed_of(made_runs.failed_run(tmp_path / "broken")).status()
     assert status["state"] == "failed" and status["step"] == 23 and status["checkpoint"] == 20
@@ -173,6 +182,21 @@ def test_commands_are_asked_then_done_and_settings_follow(folder, writer):
     assert feed.changes() == [{"step": 7, "name": "kl_coef", "value": 0.2}]  # once, not twice
     kl_coef = next(row for row in feed.settings() if row["name"] == "kl_coef")
     assert (kl_coef["start"], kl_coef["value"], kl_coef["unit"]) == (0.05, 0.2, "reward/nat")
+
+
+def test_a_rate_that_says_auto_is_shown_once_the_process_has_told_it(folder, writer):
+    feed = feed_of(folder)
+    given = feed.config["settings"]
+    given["learning_rate"], given["watch_prompts"] = "auto", 8
+
+    def rates():
+        return [row["start"] for row in feed.settings() if row["name"] == "learning_rate"]
+
+    assert rates() == []  # nothing that a slider could hold
+    folder.add_to_config(resolved={"learning_rate": 5e-4})
+    feed.config = {**folder.config(), "settings": given}
+    assert rates() == [5e-4]
+    assert "watch_prompts" not in {row["name"] for row in feed.settings()}
 
 
 def test_a_refused_command_says_why(folder, writer):

@@ -1,53 +1,14 @@
 """The labeller beyond one label an item: strength, rankings, edits, jumps, Markdown, blindness."""
 
 import json
-import uuid
 
 import pytest
 
-from workbench.data.labels import LabelStore
 from workbench.data.pairs import Pair, Pairs
 from workbench.data.session import LabelSession
 from workbench.widgets.labeller import PROGRESS, Labeller
 
-
-def said(text, role="assistant"):
-    return [{"role": role, "content": text}]
-
-
-def items(count=12):
-    return Pairs.from_items(
-        Pair.make(
-            said(f"question {n}", "user"),
-            [said(f"good {n}"), said(f"poor {n}")],
-            label={"kind": "choice", "winner": 0, "scores": [7.25, 1.5]},
-            source={"file": "secret.jsonl", "row": n},
-            meta={"model": "gpt-secret"},
-        )
-        for n in range(count)
-    )
-
-
-class Page:
-    """What the browser does, without one: sends messages, keeps the answers."""
-
-    def __init__(self, widget):
-        self.widget, self.heard = widget, []
-        widget.send = lambda content: self.heard.append(json.loads(json.dumps(content)))
-
-    def tell(self, **content):
-        before = len(self.heard)
-        self.widget._handle_custom_msg(content, [])
-        return self.heard[-1] if len(self.heard) > before else None
-
-    def act(self, action, token=None, **detail):
-        return self.tell(type="act", id=str(uuid.uuid4()), action=action, token=token, **detail)
-
-
-@pytest.fixture
-def store(tmp_path):
-    with LabelStore(tmp_path / "labels.sqlite") as store:
-        yield store
+from .made_desks import Page, items, said
 
 
 def page_of(store, pairs=None, **wishes):

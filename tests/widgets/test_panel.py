@@ -8,6 +8,7 @@ import time
 import made_runs
 import pytest
 
+from workbench.data.labels import LabelStore
 from workbench.errors import ConfigError
 from workbench.runs import FolderWriter, Run
 from workbench.widgets import telling, theme
@@ -291,3 +292,18 @@ def test_scripts_are_one_module_with_no_name_twice(name):
     declared = r"^(?:async )?(?:function|class|const|let)\s+(\w+)"
     found = re.findall(declared, source, re.MULTILINE)
     assert len(found) == len(set(found))
+
+
+def test_a_row_goes_to_the_labellers_queue(tmp_path):
+    folder = made_runs.finished_run(tmp_path / "done")
+    page = Page(RunPanel(folder))
+    page.tell(type="ready")
+    ask = {"type": "label", "index": 8, "row": 0, "first": True}
+    assert "store=wb.LabelStore" in page.tell(**ask)["fault"]["fix"]
+    page.panel.run.store = store = LabelStore(tmp_path / "labels.sqlite")
+    assert page.tell(**ask)["sent"] is True and page.tell(**ask)["sent"] is False
+    (pair,) = store.queue()
+    assert pair.prompt == [{"role": "user", "content": "What is a lighthouse?"}]
+    assert pair.responses[1][0]["content"] == "it is a tower. tower. tower."
+    same = page.tell(type="label", index=2, row=1, first=False)
+    assert "no other answer" in same["fault"]["what"]

@@ -1,9 +1,10 @@
+from workbench.runs.jsonl import encode
 from workbench.widgets.watched import MOST_TOKENS, Watched
 
 
 def watched(*rows):
     found = Watched()
-    found.take(list(rows))
+    found.take([encode(row).rstrip() for row in rows])
     return found
 
 
@@ -72,3 +73,27 @@ def test_a_very_long_answer_sends_its_first_tokens():
     row = {"step": 1, "prompt": "p", "response": "", "tokens": many, "token_kl": [0.0] * len(many)}
     tokens = watched(row).table()["rows"][0]["tokens"]
     assert len(tokens["texts"]) == len(tokens["kl"]) == MOST_TOKENS
+
+
+def test_lines_are_found_however_they_are_written_and_damaged_ones_left_out():
+    found = Watched()
+    found.take([b'{"prompt": "p", "step": 3, "response": "a"}', b'{"step": 3', b"[]", b'{"x": 1}'])
+    found.take([b'{"step":3,"prompt":"q","response":"b"}'])
+    assert found.steps == [3]
+    assert [row["response"] for row in found.table()["rows"]] == ["a", "b"]
+
+
+def test_a_row_and_the_answer_before_it_or_at_the_start_are_two_answers():
+    messages = [{"role": "user", "content": "p"}]
+    found = watched(
+        {"step": 1, "prompt": "p", "response": "one"},
+        {"step": 6, "prompt": "p", "response": "two"},
+        {"step": 11, "prompt": "x", "response": "new"},
+        {"step": 11, "prompt": messages, "response": "two"},
+        {"step": 16, "prompt": "p", "response": "one", "reference": "ref"},
+    )
+    assert found.two_answers(1, 0, "last") == ("p", "two", "one")
+    assert found.two_answers(2, 1, "last") is None  # the same again
+    assert found.two_answers(2, 1, "first") == (messages, "two", "one")
+    assert found.two_answers(2, 0, "first") is None  # not asked then
+    assert found.two_answers(3, 0, "first") == ("p", "one", "ref")

@@ -7,6 +7,7 @@ the one to plot.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -59,6 +60,14 @@ def kl_k3(policy_logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     """
     d = ref_logprobs - policy_logprobs
     return torch.expm1(d) - d  # exp(d) - 1 would lose the digits of a small d
+
+
+KL_ESTIMATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "k1": kl_k1,
+    "k2": kl_k2,
+    "k3": kl_k3,
+}
+"""By name; each of KL(policy || reference), from tokens that the policy sampled."""
 
 
 @dataclass(frozen=True, kw_only=True)

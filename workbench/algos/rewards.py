@@ -5,7 +5,7 @@ where a token counts. Everything here looks at the response alone: an EOS inside
 templates have them) must not be seen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -20,12 +20,14 @@ def token_rewards(
     response_mask: Tensor,
     *,
     kl_coef: float,
+    estimator: Callable[[Tensor, Tensor], Tensor] = kl_k1,
 ) -> Tensor:
     """Per-token rewards: the KL charge on every token, the score on the last one.
 
     r_t = -beta (log policy_t - log ref_t), plus the score at the last valid token (Ziegler et
     al. 2019, eq. 2, spread over tokens as in Stiennon et al. 2020). A row's rewards add up to
-    score - beta * sum_t k1_t.
+    score - beta * sum_t k1_t. With k2 or k3 in the place of k1 no token is paid for being
+    likelier under the reference, and the optimum is another one than pi_ref exp(r / beta).
 
     Args:
         scores: ``(B,)`` the reward model's number per response. [reward]
@@ -33,11 +35,12 @@ def token_rewards(
         ref_logprobs: ``(B, T)`` the same tokens under the frozen reference. [nats]
         response_mask: ``(B, T)`` bool, True = counts.
         kl_coef: beta. [reward per nat]
+        estimator: of KL(policy || reference) per token: ``kl_k1``, ``kl_k2`` or ``kl_k3``.
 
     Returns:
         ``(B, T)`` rewards; 0 where the mask is False, so a row with no valid token is all 0.
     """
-    charge = -kl_coef * kl_k1(policy_logprobs, ref_logprobs)
+    charge = -kl_coef * estimator(policy_logprobs, ref_logprobs)
     rewards = torch.where(response_mask, charge, 0.0)
     score = scores.to(rewards.dtype).unsqueeze(1)
     return torch.where(_is_last(response_mask), rewards + score, rewards)

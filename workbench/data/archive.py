@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from workbench import __version__
-from workbench.data import table
 from workbench.data.events import Event
 from workbench.data.files import new_lines, write_json
 from workbench.data.judged import judged
 from workbench.data.judged import votes_of as votes_by_item
-from workbench.data.pairs import Pair, Pairs
+from workbench.data.pairs import Pair, Pairs, pair_of
 from workbench.data.sources import Record, open_source
 from workbench.data.verdicts import outcome
 from workbench.errors import DataError
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 VERSION = 1  # raised when older versions of the workbench could not read the file
 _EVENT = ("kind", "item_id", "annotator", "payload", "event_id", "time")
-_BATCH = 5_000  # items copied into a store in one transaction
+_BATCH = 5_000  # lines copied into a store in one transaction
 
 
 def write_events(store: "LabelStore", path: str | Path) -> Path:
@@ -73,18 +72,37 @@ def read_events(path: str | Path, store: "LabelStore") -> "LabelStore":
     source = open_source(path)
     with closing(source.records) as records:
         _check_head(next(records, None), source.name)
-        waiting: list[Pair] = []
+        for items, events in _batches(records):
+            store.add_items(items)
+            _add_events(store, events)
+    return store
+
+
+def _batches(records: Iterator[Record]) -> Iterator[tuple[list[Pair], list[Event]]]:
+    """Yield a file's items and events, some thousands at a time; also what precedes a bad line."""
+    items: list[Pair] = []
+    events: list[Event] = []
+    try:
         for entry in map(_entry, records):
             if isinstance(entry, Pair):
-                waiting.append(entry)
-                if len(waiting) < _BATCH:
-                    continue
-            store.add_items(waiting)
-            waiting = []
-            if isinstance(entry, Event):
-                store.append(entry)
-        store.add_items(waiting)
-    return store
+                items.append(entry)
+            else:
+                events.append(entry)
+            if len(items) + len(events) >= _BATCH:
+                yield items, events
+                items, events = [], []
+    except DataError:
+        yield items, events
+        raise
+    yield items, events
+
+
+def _add_events(store: "LabelStore", events: list[Event]) -> None:
+    try:
+        store.add_events(events)
+    except DataError:  # one of them cannot be: it is refused by itself, those before it are in
+        for event in events:
+            store.append(event)
 
 
 def _check_head(head: Record | None, name: str) -> None:
@@ -116,20 +134,17 @@ def votes_of(store: "LabelStore", annotators: list[str] | None = None) -> Pairs:
 
 
 def _votes(store: "LabelStore", annotators: list[str] | None) -> Iterator[Pair]:
-    held = store.labels(annotators)
-    wanted = set(table.texts(held, "event_id", 0, len(held)))
     by_item: dict[str, list[Event]] = {}
-    for event in store.event_list():
-        if event.event_id in wanted:
+    for event in store.standing(annotators):
+        if event.counts:
             by_item.setdefault(event.item_id, []).append(event)
-    for item_id, events in by_item.items():
-        item = store.item(item_id)
-        items = [] if item is None else [item]  # it is always there: append sees to it
+    for cells in store.copies(list(by_item)):
+        events = by_item[str(cells[0])]
         said = [outcome(event.payload["label"]) for event in events]
         for event, vote in zip(events, said, strict=True):
             share = said.count(vote) / len(said)
-            own = judged(votes_by_item([event]), items, keep_ties=True, min_agreement=0.0)
-            for pair in own:
+            own = judged(votes_by_item([event]), [cells], keep_ties=True, min_agreement=0.0)
+            for pair in map(pair_of, own):
                 label = {**(pair.label or {}), "annotator": event.annotator, "agreement": share}
                 yield replace(pair, label=label)
 

@@ -53,17 +53,23 @@ class Course:
 
         Only this session's own event, ``mine``, moves it to another item.
         """
+        touched: dict[tuple[int, str], None] = {}  # each settled once, however often it was touched
         for event in self._store.event_list(self._seen):
             self._seen = event.seq
             place = self._place_of(event)
             if place is None:
                 continue
-            self._take_in(event, place)
+            self.history.add(event)
+            touched[place, event.annotator] = None
             if event.annotator == self._annotator and event.kind != QUEUED:
                 self._last = event
+                if event.kind in LABELS:
+                    self.tally.worked(event.time)
                 if event.event_id == mine:
+                    self._settle(touched)
                     self._move(event)
                     self.tell(place)
+        self._settle(touched)
 
     def tell(self, place: int) -> None:
         """Remember that this person knows what holds at a place."""
@@ -120,29 +126,31 @@ class Course:
             repeat = named is not None and named.repeat
         return self._plan.place(event.item_id, repeat)
 
-    def _take_in(self, event: Event, place: int) -> None:
-        self.history.add(event)
-        item_id, who, kind = event.item_id, event.annotator, self._plan.kind(place)
-        decision = self.history.decision(item_id, who, kind == REPEAT)
-        if kind == ITEM:
-            self.tally.vote(item_id, who, decision)
-            if self._overlap is not None and len(self.tally.others(item_id)) >= self._overlap:
-                self.tally.full.add(place)
-            else:
-                self.tally.full.discard(place)
-        if who == self._annotator:
-            self.tally.decide(place, decision)
-            if kind == REPEAT:
-                self.tally.repeat(item_id, decision)
-            elif kind == GOLD:
-                self.tally.gold(item_id, decision)
-            if event.kind in LABELS:
-                self.tally.worked(event.time)
-            flag = self.history.mark(item_id, who, "flag", kind == REPEAT)
+    def _settle(self, touched: dict[tuple[int, str], None]) -> None:
+        """Work out anew what holds at these places for these people, and forget them."""
+        tally, plan, overlap = self.tally, self._plan, self._overlap
+        for place, who in touched:
+            item_id, kind = plan.ids[place], plan.kinds[place]
+            decision = self.history.decision(item_id, who, kind == REPEAT)
+            if kind == ITEM:
+                tally.vote(item_id, who, decision)
+            if who == self._annotator:
+                self._settle_mine(place, decision)
+            if kind == ITEM and overlap is not None:
+                tally.fill(place, tally.other_votes(item_id) >= overlap)
+            self._set_open(place)
+        touched.clear()
+
+    def _settle_mine(self, place: int, decision: Event | None) -> None:
+        item_id, kind = self._plan.ids[place], self._plan.kinds[place]
+        self.tally.decide(place, decision)
+        if kind == REPEAT:
+            self.tally.repeat(item_id, decision)
+        elif kind == GOLD:
+            self.tally.gold(item_id, decision)
+        if self.history.marked:
+            flag = self.history.mark(item_id, self._annotator, "flag", kind == REPEAT)
             (self.tally.flagged.discard if flag is None else self.tally.flagged.add)(place)
-        if place in self.tally.decided:
-            self.tally.full.discard(place)
-        self._set_open(place)
 
     def _move(self, event: Event) -> None:
         """Go on after a decision; stay with an item that was marked, go back to one undone."""
@@ -204,5 +212,6 @@ class Course:
                 self._set_open(place)
 
     def _set_open(self, place: int) -> None:
-        closed = (self.tally.decided, self.tally.full, self._away)
-        self.walk.set_open(place, not any(place in each for each in closed))
+        tally = self.tally
+        closed = place in tally.decided or place in tally.full or place in self._away
+        self.walk.set_open(place, not closed)

@@ -98,6 +98,7 @@ class History:
         self.undone: set[str] = set()
         self.last: Event | None = None
         self.people: set[str] = set()
+        self.marked = False  # whether anything was ever flagged or noted
         self._by_item: dict[tuple[str, str, bool], list[str]] = {}  # item, annotator, repeat
         self._done: dict[str, list[str]] = {}  # annotator -> actions that undo would take back
         self._taken_back: dict[str, list[str]] = {}  # annotator -> actions that redo would restore
@@ -105,17 +106,22 @@ class History:
     def add(self, event: Event) -> None:
         """Take in the next event."""
         self.last = event
-        self.people.add(event.annotator)
-        done = self._done.setdefault(event.annotator, [])
-        back = self._taken_back.setdefault(event.annotator, [])
+        who, ident = event.annotator, event.event_id
+        if who not in self.people:
+            self.people.add(who)
+            self._done[who], self._taken_back[who] = [], []
         if event.kind in ACTIONS:
-            self.actions[event.event_id] = event
-            key = (event.item_id, event.annotator, event.repeat)
-            self._by_item.setdefault(key, []).append(event.event_id)
-            done.append(event.event_id)
-            back.clear()
+            self.actions[ident] = event
+            self.marked = self.marked or event.kind in MARKS
+            key = (event.item_id, who, event.repeat)
+            if key in self._by_item:
+                self._by_item[key].append(ident)
+            else:
+                self._by_item[key] = [ident]
+            self._done[who].append(ident)
+            self._taken_back[who].clear()
         elif event.kind in ("undo", "redo"):
-            self._turn(event, done, back)
+            self._turn(event, self._done[who], self._taken_back[who])
 
     def _turn(self, event: Event, done: list[str], back: list[str]) -> None:
         named = str(event.payload.get("event"))

@@ -1,12 +1,14 @@
 """From the labels that stand to pairs to train on: one verdict an item, and the better wordings."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from workbench.data.comparisons import NO_PREFERENCE
 from workbench.data.events import Event
+from workbench.data.jsontext import dumps
 from workbench.data.messages import Message
-from workbench.data.pairs import Pair
+from workbench.data.pairs import Cells, Pair, cells_of, pair_of
 from workbench.data.verdicts import best_of, majority, outcome
 
 
@@ -25,10 +27,13 @@ def votes_of(standing: Iterable[Event]) -> dict[str, Votes]:
     """
     votes: dict[str, Votes] = {}
     for event in standing:
-        if event.counts:
-            votes.setdefault(event.item_id, Votes()).labels.append(event.payload["label"])
-        if event.kind == "edit" and (event.counts or event.repeat):
-            votes.setdefault(event.item_id, Votes()).edits.append(event)
+        counts, edits = event.counts, event.kind == "edit" and (event.counts or event.repeat)
+        if counts or edits:
+            found = votes.get(event.item_id) or votes.setdefault(event.item_id, Votes())
+            if counts:
+                found.labels.append(event.payload["label"])
+            if edits:
+                found.edits.append(event)
     return votes
 
 
@@ -63,29 +68,41 @@ def reliability(standing: Iterable[Event]) -> dict[str, list[int]]:
 
 def judged(
     votes: dict[str, Votes],
-    items: Iterable[Pair],
+    items: Iterable[Cells],
     *,
     keep_ties: bool,
     min_agreement: float,
-) -> Iterator[Pair]:
+) -> Iterator[Cells]:
     """Yield the items with their verdict, and what was reworded as responses of their own.
 
     An edited answer joins its item, ranked above the answer it was made from, where that one is
     the verdict's best: ranks 1 (edited), 2 (its source), 3 (the rest). Where the verdict is
     another, all that is known is that the edit is better than its source: a pair of these two.
+
+    Items come and go as rows of the table, so that texts which stay as they are need no reading.
     """
-    for item in items:
-        found = votes[item.id]
+    for cells in items:
+        found = votes[str(cells[0])]
         label = majority(found.labels) if found.labels else None
         if label is not None and label["agreement"] < min_agreement:
             label = None
-        best = None if label is None else best_of(label)
-        joined = [edit for edit in found.edits if _source(edit) == best]
-        if label is not None and (keep_ties or label["kind"] in ("choice", "rank")):
-            yield _with_edits(item, label, joined) if joined else _labelled(item, label)
-        for edit in found.edits:
-            if edit not in joined:
-                yield _alone(item, edit)
+        if label is not None and not keep_ties and label["kind"] in NO_PREFERENCE:
+            label = None
+        if label is not None and not found.edits:
+            yield _labelled(cells, label)
+        elif found.edits:
+            yield from map(cells_of, _with_wordings(pair_of(cells), label, found.edits))
+
+
+def _with_wordings(item: Pair, label: dict[str, Any] | None, edits: list[Event]) -> Iterator[Pair]:
+    best = None if label is None else best_of(label)
+    joined = [edit for edit in edits if _source(edit) == best]
+    if label is not None:
+        labelled = replace(item, label=label, meta=_meta(item))
+        yield _with_edits(item, label, joined) if joined else labelled
+    for edit in edits:
+        if edit not in joined:
+            yield _alone(item, edit)
 
 
 def reworded(item: Pair, edit: Event) -> list[Message]:
@@ -100,8 +117,11 @@ def _source(edit: Event) -> int:
     return int(edit.payload["label"]["winner"])
 
 
-def _labelled(item: Pair, label: dict[str, Any]) -> Pair:
-    return Pair(item.id, item.prompt, item.responses, label, item.source, _meta(item))
+def _labelled(cells: Cells, label: dict[str, Any]) -> Cells:
+    ident, prompt, responses, imported, source, meta = cells
+    if imported is not None:
+        meta = dumps(_meta(pair_of(cells)))
+    return (ident, prompt, responses, dumps(label), source, meta)
 
 
 def _with_edits(item: Pair, label: dict[str, Any], edits: list[Event]) -> Pair:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from workbench.data.events import LABELS, QUEUED, Event, History, many_at_once
 from workbench.data.jsontext import dumps, loads
 from workbench.data.judged import judged, reliability, votes_of
-from workbench.data.pairs import COLUMNS, Pair, Pairs, cells_of, pair_of
+from workbench.data.pairs import COLUMNS, Cells, Pair, Pairs, cells_of, pair_of
 from workbench.data.storefile import StoreFile
 from workbench.data.table import frame_of
 from workbench.data.verdicts import is_label
@@ -59,34 +59,22 @@ class LabelStore(StoreFile):
             DataError: it could not be written, then nothing of it was; or it is a label without
                 ``{"label": {"kind": ...}}``, or for an item that the store does not know.
         """
-        if event.kind in LABELS and not is_label(event.payload.get("label")):
-            raise DataError(
-                "a label event says neither choice, tie, both_bad nor rank",
-                where=f"event {event.event_id} on item {event.item_id}",
-                fix='give payload={"label": {"kind": "choice", "winner": 0}} or the like',
-            )
+        _check_label(event)
         with self._writing("the label was not saved") as db:
-            if db.execute("SELECT 1 FROM events WHERE event_id = ?", (event.event_id,)).fetchone():
-                return False
-            self._hold_item(db, event, item)
-            db.execute(
-                "INSERT INTO events (event_id, time, item_id, annotator, kind, payload)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    event.event_id,
-                    event.time,
-                    event.item_id,
-                    event.annotator,
-                    event.kind,
-                    dumps(event.payload),
-                ),
-            )
-            if "order" in event.payload:
-                order = event.payload["order"]
-                first = dumps(order[::-1] if event.repeat else order)  # as it stood the first time
-                values = (event.item_id, event.annotator, first)
-                db.execute("INSERT OR IGNORE INTO sides VALUES (?, ?, ?)", values)
-        return True
+            return self._put(db, event, item)
+
+    def add_events(self, events: Iterable[Event]) -> int:
+        """Commit many events in one transaction, all or none; return how many were new.
+
+        Raises:
+            DataError: as :meth:`append` does for one of them.
+        """
+        new = 0
+        with self._writing("the events were not saved") as db:
+            for event in events:
+                _check_label(event)
+                new += self._put(db, event, None)
+        return new
 
     def add_items(self, pairs: Iterable[Pair]) -> int:
         """Copy items into the store; return how many were new. Labelling does this by itself."""
@@ -115,7 +103,7 @@ class LabelStore(StoreFile):
         """Return the items that were sent to be labelled and have no label yet, oldest first."""
         labelled = self._labelled()
         wanted = [ident for ident in self._waiting() if ident not in labelled]
-        return Pairs.from_items(self._copies(wanted))
+        return Pairs.from_cells(self.copies(wanted))
 
     def item(self, item_id: str) -> Pair | None:
         """Return the store's copy of an item, if it has one."""
@@ -179,7 +167,7 @@ class LabelStore(StoreFile):
                 *(label.get("strength"), label.get("ranks"), e.payload.get("choice")),
                 *(e.time, e.event_id),
             )
-            for e in self._standing(annotators)
+            for e in self.standing(annotators)
             if e.counts
             for label in [e.payload["label"]]
         ]
@@ -217,37 +205,14 @@ class LabelStore(StoreFile):
                 where="store.pairs(min_agreement=...)",
                 fix="give a share from 0 (any) to 1 (all agree)",
             )
-        votes = votes_of(self._standing(annotators))
-        keep = ties == "keep"
-        items = self._copies(list(votes))
-        made = judged(votes, items, keep_ties=keep, min_agreement=min_agreement)
-        return Pairs.from_items(made)
+        with many_at_once():
+            votes = votes_of(self.standing(annotators))
+            keep = ties == "keep"
+            items = self.copies(list(votes))
+            made = judged(votes, items, keep_ties=keep, min_agreement=min_agreement)
+            return Pairs.from_cells(made)
 
-    def annotators(self) -> "Frame":
-        """Return a row for each person: how much was labelled, and how reliably.
-
-        ``consistency`` is the share of items that came back swapped and got the same label,
-        ``gold_rate`` the share of gold items labelled as they should be; missing where there are
-        none.
-        """
-        rows = [
-            (who, *counts, _share(counts[3], counts[2]), _share(counts[5], counts[4]))
-            for who, counts in reliability(self._standing(None)).items()
-        ]
-        return frame_of(rows, PEOPLE_COLUMNS)
-
-    def counts(self) -> dict[str, int]:
-        """Return how much there is: items, events, annotators, and items now labelled."""
-        events, annotators = self._rows("SELECT COUNT(*), COUNT(DISTINCT annotator) FROM events")[0]
-        items = self._rows("SELECT COUNT(*) FROM items")[0][0]
-        labelled = len(self._labelled())
-        return {"items": items, "events": events, "annotators": annotators, "labelled": labelled}
-
-    def __repr__(self) -> str:
-        counts = ", ".join(f"{number:,} {name}" for name, number in self.counts().items())
-        return f"LabelStore({str(self.path)!r}: {counts})"
-
-    def _standing(self, annotators: list[str] | None) -> list[Event]:
+    def standing(self, annotators: list[str] | None = None) -> list[Event]:
         """Return the decisions that hold now, of some people or of all."""
         with self._lock, many_at_once():
             last = self._history.last
@@ -264,21 +229,69 @@ class LabelStore(StoreFile):
             )
         return [event for event in found if annotators is None or event.annotator in annotators]
 
-    def _waiting(self) -> list[str]:
-        query = "SELECT item_id FROM events WHERE kind = ? GROUP BY item_id ORDER BY MIN(seq)"
-        return [row[0] for row in self._rows(query, (QUEUED,))]
-
-    def _labelled(self) -> set[str]:
-        return {event.item_id for event in self._standing(None) if event.counts}
-
-    def _copies(self, ids: list[str]) -> Iterator[Pair]:
-        """Yield the store's copies of some items, in the order of the ids."""
+    def copies(self, ids: list[str]) -> Iterator[Cells]:
+        """Yield the store's copies of some items, as rows, in the order of the ids."""
         for start in range(0, len(ids), 500):
             part = ids[start : start + 500]
             marks = ", ".join("?" * len(part))
             query = f"SELECT {', '.join(COLUMNS)} FROM items WHERE id IN ({marks})"
             found = {cells[0]: cells for cells in self._rows(query, tuple(part))}
-            yield from (pair_of(found[ident]) for ident in part if ident in found)
+            yield from (found[ident] for ident in part if ident in found)
+
+    def annotators(self) -> "Frame":
+        """Return a row for each person: how much was labelled, and how reliably.
+
+        ``consistency`` is the share of items that came back swapped and got the same label,
+        ``gold_rate`` the share of gold items labelled as they should be; missing where there are
+        none.
+        """
+        rows = [
+            (who, *counts, _share(counts[3], counts[2]), _share(counts[5], counts[4]))
+            for who, counts in reliability(self.standing()).items()
+        ]
+        return frame_of(rows, PEOPLE_COLUMNS)
+
+    def counts(self) -> dict[str, int]:
+        """Return how much there is: items, events, annotators, and items now labelled."""
+        events, annotators = self._rows("SELECT COUNT(*), COUNT(DISTINCT annotator) FROM events")[0]
+        items = self._rows("SELECT COUNT(*) FROM items")[0][0]
+        labelled = len(self._labelled())
+        return {"items": items, "events": events, "annotators": annotators, "labelled": labelled}
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{number:,} {name}" for name, number in self.counts().items())
+        return f"LabelStore({str(self.path)!r}: {counts})"
+
+    def _waiting(self) -> list[str]:
+        query = "SELECT item_id FROM events WHERE kind = ? GROUP BY item_id ORDER BY MIN(seq)"
+        return [row[0] for row in self._rows(query, (QUEUED,))]
+
+    def _labelled(self) -> set[str]:
+        return {event.item_id for event in self.standing() if event.counts}
+
+    def _put(self, db: sqlite3.Connection, event: Event, item: Pair | None) -> bool:
+        """Write an event inside a transaction; False where it is stored already."""
+        if db.execute("SELECT 1 FROM events WHERE event_id = ?", (event.event_id,)).fetchone():
+            return False
+        self._hold_item(db, event, item)
+        db.execute(
+            "INSERT INTO events (event_id, time, item_id, annotator, kind, payload)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                event.event_id,
+                event.time,
+                event.item_id,
+                event.annotator,
+                event.kind,
+                dumps(event.payload),
+            ),
+        )
+        if "order" in event.payload:
+            order = event.payload["order"]
+            first = dumps(order[::-1] if event.repeat else order)  # as it stood the first time
+            values = (event.item_id, event.annotator, first)
+            db.execute("INSERT OR IGNORE INTO sides VALUES (?, ?, ?)", values)
+        return True
 
     def _hold_item(self, db: sqlite3.Connection, event: Event, item: Pair | None) -> None:
         """See to it that the store has the very texts that the event is about."""
@@ -302,6 +315,15 @@ class LabelStore(StoreFile):
 
 
 _INSERT_ITEM = "INSERT OR IGNORE INTO items VALUES (?, ?, ?, ?, ?, ?)"
+
+
+def _check_label(event: Event) -> None:
+    if event.kind in LABELS and not is_label(event.payload.get("label")):
+        raise DataError(
+            "a label event says neither choice, tie, both_bad nor rank",
+            where=f"event {event.event_id} on item {event.item_id}",
+            fix='give payload={"label": {"kind": "choice", "winner": 0}} or the like',
+        )
 
 
 def _share(some: int, of: int) -> float | None:

@@ -1,5 +1,6 @@
 """The canonical record of a comparison, and the table of them."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 COLUMNS = ("id", "prompt", "responses", "label", "source", "meta")
 
 Label = dict[str, Any]
+Cells = tuple[Any, ...]  # a row of the table: id, then JSON text; the label's may be None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Pair:
         return {name: getattr(self, name) for name in COLUMNS}
 
 
-def cells_of(pair: Pair) -> tuple[str | None, ...]:
+def cells_of(pair: Pair) -> Cells:
     """Return a pair as a row of the table: its six cells, nested values as JSON text."""
     return (
         pair.id,
@@ -73,7 +75,7 @@ def dump_responses(responses: list[list[Message]]) -> str:
     return f"[{','.join(map(dump_messages, responses))}]"
 
 
-def pair_of(cells: tuple[Any, ...]) -> Pair:
+def pair_of(cells: Cells) -> Pair:
     """Return the pair that :func:`cells_of` made a row of."""
     ident, prompt, responses, label, source, meta = cells
     return Pair(
@@ -112,9 +114,14 @@ class Pairs:
     @classmethod
     def from_items(cls, items: Iterable[Pair], report: Report | None = None) -> "Pairs":
         """Return a table of the pairs as given, in that order."""
+        return cls.from_cells(map(cells_of, items), report)
+
+    @classmethod
+    def from_cells(cls, rows: Iterable[Cells], report: Report | None = None) -> "Pairs":
+        """Return a table of rows that :func:`cells_of` made."""
         grown = table.TextTable(COLUMNS)
-        for item in items:
-            grown.add(*cells_of(item))
+        for cells in rows:
+            grown.add(*cells)
         return cls(grown.frame(), report)
 
     def __len__(self) -> int:
@@ -239,7 +246,9 @@ def _parts(label: Label, responses: int) -> list[str]:
 
 def _plain_report(pairs: Pairs) -> Report:
     """Report on a table that was not read from anywhere: all of it is in."""
-    ties = sum(1 for label in pairs.labels() if label and label.get("kind") in NO_PREFERENCE)
+    cells = Counter(table.texts(pairs.frame, "label", 0, len(pairs)))  # many say the same
+    kinds = [(loads(cell).get("kind"), count) for cell, count in cells.items() if cell is not None]
+    ties = sum(count for kind, count in kinds if kind in NO_PREFERENCE)
     total = len(pairs)
     report = Report(input=total, imported=total - ties, ties=ties, items=total, format="memory")
     report.examples = [render(pairs[n]) for n in range(min(3, total))]

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from workbench.data.agreement import Measure, agreement, ratings_of
-from workbench.data.events import LABELS, Event, History
+from workbench.data.events import LABELS, Event
 from workbench.data.intervals import share
+from workbench.data.pairs import pair_of
 from workbench.data.table import frame_rows
 
 if TYPE_CHECKING:
@@ -51,12 +52,9 @@ def people_of(store: "LabelStore") -> People:
     P(left) is over all labels that took one side, repeats and gold items too: sides were drawn by
     lot for each. The first row of each list is everyone together.
     """
-    history = History()
-    for event in store.event_list():
-        history.add(event)
-    standing = [event for event in history.standing() if event.kind in LABELS]
-    wanted = {event.item_id for event in standing}
-    sizes = {item.id: len(item.responses) for item in store.items() if item.id in wanted}
+    standing = [event for event in store.standing() if event.kind in LABELS]
+    labelled = list(dict.fromkeys(event.item_id for event in standing))
+    sizes = {pair.id: len(pair.responses) for pair in map(pair_of, store.copies(labelled))}
     return People(
         _sides(standing),
         agreement(ratings_of(standing, sizes)),

@@ -17,6 +17,7 @@ _ANSWER = re.compile(
 )
 _PROMPTS = ("prompt", "instruction", "question", "input", "query", "messages", "conversation")
 _FLAT = re.compile(r"(.+)\.(?:responses?)(?:\.(.+))?$")  # q.responses, q.response.<user>
+_UNDECIDED = ("draft", "discarded")  # what Argilla calls an answer that does not count
 _WORDS: dict[str, Label] = {
     "tie": {"kind": "tie"},
     "draw": {"kind": "tie"},
@@ -53,7 +54,11 @@ def read_argilla(row: Row) -> Parsed:
 
 
 def read_label_studio(row: Row) -> Parsed:
-    """Read a task of Label Studio: selected left is the first of the two answers."""
+    """Read a task of Label Studio: selected left is the first of the two answers.
+
+    The editor names the control itself in ``to_name``, not the two texts; these are then told by
+    their names in the task's data.
+    """
     fields = mapping(row.get("data"))
     asked, names = _asked(fields), _answers(fields)
     labels: list[Label] = []
@@ -104,10 +109,11 @@ def _flat_values(row: Row) -> Iterator[tuple[str, Any]]:
             continue
         if found[2] is not None or not isinstance(value, list):
             value = [value]
-        states = row.get(f"{found[1]}.responses.status")
+        given_states = row.get(f"{found[1]}.responses.status")
+        states = cast("list[Any]", given_states) if isinstance(given_states, list) else []
         for place, given in enumerate(cast("list[Any]", value)):
-            dropped = isinstance(states, list) and states[place : place + 1] != ["submitted"]
-            if given is not None and not dropped:
+            state = states[place] if place < len(states) else None
+            if given is not None and state not in _UNDECIDED:
                 yield found[1], given
 
 
@@ -115,10 +121,10 @@ def _nested_values(responses: Any) -> Iterator[tuple[str, Any]]:
     """Yield what was answered, from ``{question: [{"value"}]}`` or ``[{"values": {question}}]``."""
     for question, given in mapping(responses).items():
         for one in _dicts(given):
-            if one.get("status", "submitted") == "submitted" and one.get("value") is not None:
+            if one.get("status") not in _UNDECIDED and one.get("value") is not None:
                 yield question, one["value"]
     for one in _dicts(responses):
-        if one.get("status", "submitted") == "submitted":
+        if one.get("status") not in _UNDECIDED:
             for question, given in mapping(one.get("values")).items():
                 yield question, mapping(given).get("value")
 

@@ -106,16 +106,7 @@ class Report:
             f"<td style='text-align:left'>{html.escape(name)}</td></tr>"
             for name, rows in self._lines()
         )
-        shown = "".join(
-            "<tr>"
-            + "".join(
-                f"<td dir='auto' style='text-align:left;vertical-align:top'>"
-                f"<b>{html.escape(name)}</b><br>{html.escape(_short(text))}</td>"
-                for name, text in example.items()
-            )
-            + "</tr>"
-            for example in self.examples
-        )
+        shown = "".join(map(row_html, self.examples))
         head = html.escape(f"{self.items:,} items from {self.source or 'memory'}")
         return (
             f"<p><b>{head}</b> (format: {html.escape(self.format)})</p>"
@@ -127,6 +118,16 @@ class Report:
         rows.append(("duplicates", self.duplicates))
         rows += [(f"quarantined: {why}", n) for why, n in sorted(self.quarantined.items())]
         return rows + [(f"left out of them: {why}", n) for why, n in sorted(self.left_out.items())]
+
+
+def row_html(texts: dict[str, str], limit: int = 160) -> str:
+    """Return texts by name as a row of a table: nothing in them is HTML, each cut at the limit."""
+    cells = (
+        f"<td dir='auto' style='text-align:left;vertical-align:top'>"
+        f"<b>{html.escape(name)}</b><br>{html.escape(_short(text, limit))}</td>"
+        for name, text in texts.items()
+    )
+    return f"<tr>{''.join(cells)}</tr>"
 
 
 def _short(text: str, limit: int = 160) -> str:

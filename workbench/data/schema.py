@@ -1,5 +1,6 @@
 """The tables of a label store, and how its file is opened."""
 
+import re
 import sqlite3
 from pathlib import Path
 
@@ -30,7 +31,7 @@ CREATE TABLE IF NOT EXISTS items (
     label TEXT,
     source TEXT NOT NULL,
     meta TEXT NOT NULL
-) WITHOUT ROWID;
+);
 CREATE TABLE IF NOT EXISTS sides (
     item_id TEXT NOT NULL,
     annotator TEXT NOT NULL,
@@ -46,6 +47,12 @@ CREATE TABLE IF NOT EXISTS claims (
 ) WITHOUT ROWID;
 """
 
+_SHARED = {
+    *("nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "ceph", "9p", "virtiofs", "vboxsf"),
+    *("lustre", "gpfs", "beegfs", "glusterfs", "orangefs", "ocfs2", "gfs2", "prl_fs", "vmhgfs"),
+}
+_ESCAPED = re.compile(r"\\([0-7]{3})")  # a blank in a mount's name
+
 
 def prepare(db: sqlite3.Connection, path: Path) -> str:
     """Make a fresh connection safe, and the file a label store; return the journal in use.
@@ -54,7 +61,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> str:
         DataError: the file is another program's database, or of a newer version.
     """
     _check_kind(db, path)
-    journal = _journal(db)
+    journal = _journal(db, is_shared(path))
     # A deleted journal must be gone from the folder too before a commit counts: EXTRA.
     db.execute(f"PRAGMA synchronous = {'FULL' if journal == 'wal' else 'EXTRA'}")
     db.execute("PRAGMA fullfsync = 1")  # on macOS a plain fsync stops at the drive's cache
@@ -80,16 +87,39 @@ def _check_kind(db: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _journal(db: sqlite3.Connection) -> str:
+def is_shared(path: Path, mounts: Path = Path("/proc/mounts")) -> bool:
+    """Whether a file is on a file system that other machines may write to.
+
+    There the write-ahead log may seem to work and still lose labels: its index is shared memory,
+    which ends at the machine. Where the system has no table of mounts this is not known: False.
+    """
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    file = path.resolve()
+    best, kind = -1, ""
+    for line in lines:
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        place = Path(_ESCAPED.sub(lambda found: chr(int(found[1], 8)), fields[1]))
+        if file.is_relative_to(place) and len(place.parts) >= best:  # the last one mounted there
+            best, kind = len(place.parts), fields[2]
+    return kind in _SHARED or (kind.startswith("fuse.") and "overlay" not in kind)
+
+
+def _journal(db: sqlite3.Connection, shared: bool = False) -> str:
     """Ask for the write-ahead log; fall back where the file system cannot share its memory."""
     try:
-        got = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        wanted = "DELETE" if shared else "WAL"
+        got = db.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0]
         db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
         if "locked" in str(error) or "readonly" in str(error):
             raise
         got = ""
-    if got != "wal":
+    if got != "wal" and not shared:
         got = db.execute("PRAGMA journal_mode = DELETE").fetchone()[0]
     return str(got)
 

@@ -13,21 +13,11 @@ from workbench.data.course import Course
 from workbench.data.events import DECISIONS, LABELS, Event, new_id
 from workbench.data.labels import LabelStore
 from workbench.data.pairs import Pair, Pairs
-from workbench.data.plan import GOLD, REPEAT, Plan, Scores, Wishes
-from workbench.data.shown import (
-    Shown,
-    check_choice,
-    chosen,
-    draw_order,
-    draw_token,
-    edited,
-    level_names,
-    ordered,
-)
+from workbench.data.plan import GOLD, Plan, Scores, Wishes
+from workbench.data.showing import Showing
+from workbench.data.shown import Shown, check_choice, chosen, edited, level_names, ordered
 from workbench.data.verdicts import Places, outcome
 from workbench.errors import ConfigError, DataError
-
-CACHED = 256  # items kept as they were shown
 
 
 class LabelSession:
@@ -85,16 +75,16 @@ class LabelSession:
         self._course = Course(self._plan, store, annotator, overlap, clock)
         self._store, self._clock = store, clock
         self._lock = threading.RLock()
-        self._tokens: dict[str, int] = {}
-        self._shown_at: dict[int, float] = {}
-        self._items: dict[int, Pair] = {}  # place -> the item as it was shown
+        self._showing = Showing(
+            self._plan, self._course, store, annotator=annotator, seed=seed, clock=clock
+        )
 
     def current(self) -> Shown | None:
         """Return the item to decide now, or None when all are decided or others are on them."""
         with self._lock:
             self._course.refresh()
             place = self._course.here()
-            return None if place is None else self._show(place)
+            return None if place is None else self._showing.show(place)
 
     def upcoming(self, count: int = 2) -> list[Shown]:
         """Return the undecided items after the current one, for a screen that prepares them."""
@@ -104,7 +94,7 @@ class LabelSession:
             if here is None:
                 return []
             places = self._course.upcoming(here, count)
-            return [self._show(place, started=False) for place in places]
+            return [self._showing.show(place, started=False) for place in places]
 
     def choose(
         self,
@@ -206,7 +196,7 @@ class LabelSession:
                 )
             self._course.refresh()
             self._course.walk.pin(position)
-            return self._show(position)
+            return self._showing.show(position)
 
     def progress(self) -> dict[str, Any]:
         """Return counts of items (done, skipped, flagged, left, total), speed and reliability.
@@ -240,16 +230,16 @@ class LabelSession:
             if event_id is not None and self._store.has_event(event_id):
                 return False
             self._course.refresh()
-            place = self._course.here() if token is None else self._of_token(token)
+            place = self._course.here() if token is None else self._showing.place_of(token)
             if place is None:
                 raise DataError(
                     "every item is decided",
                     where=f"session of {self.annotator}",
                     fix="undo, jump to an item, or give more pairs",
                 )
-            pair = self._pair(place)
+            pair = self._showing.pair(place)
             now = self._clock()
-            payload = payload_of(pair, self._sides(place))
+            payload = payload_of(pair, self._showing.sides(place))
             payload = self._payload(kind, payload, pair, place, now)
             event = Event(kind, pair.id, self.annotator, payload, event_id or new_id(), now)
             try:
@@ -261,9 +251,9 @@ class LabelSession:
                     if kind in DECISIONS:
                         self._course.claims.drop(db, self._plan.slot(place))
             except DataError:
-                self._items.pop(place, None)  # perhaps the store holds it in another order
+                self._showing.forget_item(place)
                 raise
-            self._shown_at.pop(place, None)
+            self._showing.ended(place)
             self._course.refresh(event.event_id)
             return saved
 
@@ -274,8 +264,8 @@ class LabelSession:
         why = self._plan.why(place)
         if kind not in DECISIONS:
             return {**payload, "repeat": True} if why.get("repeat") else payload
-        order = self._sides(place)
-        seen = {"order": order, "left": order[0], "shown_at": self._shown_at.get(place)}
+        order = self._showing.sides(place)
+        seen = {"order": order, "left": order[0], "shown_at": self._showing.shown_at(place)}
         if self._plan.kind(place) == GOLD and kind in LABELS:
             why["passed"] = outcome(payload["label"]) == outcome(self._plan.truth(place, pair))
         return {**payload, **seen, **why, "decided_at": now}
@@ -294,56 +284,6 @@ class LabelSession:
             saved = self._store.append(event)
             self._course.refresh(event.event_id)
             return saved
-
-    # --- what is shown
-
-    def _pair(self, place: int) -> Pair:
-        """Return the item as it was shown, else the store's copy: labels count its responses."""
-        if place not in self._items:
-            if len(self._items) >= CACHED:
-                del self._items[next(iter(self._items))]
-            stored = self._store.item(self._plan.ids[place])
-            self._items[place] = stored or self._plan.given(place)
-        return self._items[place]
-
-    def _sides(self, place: int) -> list[int]:
-        """Return the order of the responses on screen: as stored, else drawn for this person."""
-        pair = self._pair(place)
-        order = self._store.side(pair.id, self.annotator)
-        order = order or draw_order(self.seed, pair.id, self.annotator, len(pair.responses))
-        return order[::-1] if self._plan.kind(place) == REPEAT else order
-
-    def _show(self, place: int, *, started: bool = True) -> Shown:
-        pair = self._pair(place)
-        if started:
-            self._shown_at.setdefault(place, self._clock())
-        token = draw_token(self.seed, self._plan.slot(place), self.annotator)
-        self._tokens[token] = place
-        decision = self._course.tally.decided.get(place)
-        self._course.tell(place)
-        repeat = self._plan.kind(place) == REPEAT
-        note = self._course.history.mark(pair.id, self.annotator, "note", repeat)
-        own = decision.payload if decision else {}
-        return Shown(
-            position=place,
-            total=len(self._plan),
-            prompt=pair.prompt,
-            responses=[pair.responses[index] for index in self._sides(place)],
-            token=token,
-            decided=own.get("choice", "skip") if decision else None,
-            strength=own.get("label", {}).get("strength"),
-            flagged=place in self._course.tally.flagged,
-            note=str(note.payload["text"]) if note else "",
-        )
-
-    def _of_token(self, token: str) -> int:
-        if token not in self._tokens:
-            raise DataError(
-                "this token was not given out by this session",
-                where="session.choose",
-                fix="use the token of session.current()",
-            )
-        return self._tokens[token]
 
 
 def _check(annotator: str, overlap: int | None) -> None:

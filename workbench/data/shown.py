@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.data.messages import Message
+from workbench.data.messages import Message, plain_text
+from workbench.data.report import row_html
 from workbench.data.verdicts import Places, in_words, ranked
 from workbench.errors import ConfigError, DataError
 
 SIDES = ("left", "right")
 CHOICES = (*SIDES, "tie", "both_bad")
+LONGEST = 1_000  # characters of a text that are shown where no widget is
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,14 @@ class Shown:
     def right(self) -> list[Message]:
         """The response on the right."""
         return self.responses[1]
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the texts side by side, in this person's order, and nothing else."""
+        numbered = [f"answer {n + 1}" for n in range(len(self.responses))]
+        names = SIDES if len(self.responses) == 2 else numbered
+        texts = {"prompt": plain_text(self.prompt)}
+        texts |= dict(zip(names, map(plain_text, self.responses), strict=True))
+        return f"<table>{row_html(texts, LONGEST)}</table>"
 
 
 def drawn(*parts: object) -> int:

@@ -20,8 +20,9 @@ class Share:
 
     def put(self, key: str, holds: bool | None) -> None:
         """Say whether it holds for a key; None takes the key out."""
-        if key in self._holds:
-            self._yes -= self._holds.pop(key)
+        if holds is None and key not in self._holds:
+            return
+        self._yes -= self._holds.pop(key, False)
         if holds is not None:
             self._holds[key] = holds
             self._yes += holds
@@ -50,6 +51,18 @@ class Tally:
         """Return who else has labelled an item."""
         return self._votes.get(item_id, {}).keys() - {self._annotator}
 
+    def other_votes(self, item_id: str) -> int:
+        """Return how many others have labelled an item."""
+        votes = self._votes.get(item_id, ())
+        return len(votes) - (self._annotator in votes)
+
+    def fill(self, place: int, enough: bool) -> None:
+        """Take in whether enough others have labelled a place; one's own decision comes first."""
+        if enough and place not in self.decided:
+            self.full.add(place)
+        else:
+            self.full.discard(place)
+
     def decide(self, place: int, decision: Event | None) -> None:
         """Take in what this person's decision at a place is now."""
         before = self.decided.pop(place, None)
@@ -65,14 +78,16 @@ class Tally:
 
     def vote(self, item_id: str, annotator: str, decision: Event | None) -> None:
         """Take in what somebody says of an item now."""
-        votes = self._votes.setdefault(item_id, {})
+        votes = self._votes.get(item_id, {})
         votes.pop(annotator, None)
         if decision is not None and decision.counts:
             votes[annotator] = outcome(decision.payload["label"])
         agreed = len(set(votes.values())) == 1 if len(votes) > 1 else None
         self._agreement.put(item_id, agreed)
-        if not votes:
-            del self._votes[item_id]
+        if votes:
+            self._votes[item_id] = votes
+        else:
+            self._votes.pop(item_id, None)
         if annotator == self._annotator and item_id in self._again:
             self._compare(item_id)
 

@@ -5,13 +5,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
@@ -21,14 +24,13 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
 from workbench.errors import ConfigError, ModelError
+from workbench.models.fingerprint import fingerprint
+from workbench.models.kinds import head_names, is_classifier, is_encoder, last_linear
 from workbench.models.source import Source
+from workbench.models.tokens import settle_tokens
 from workbench.settings import RunSettings
 
-DEFAULT_TEMPLATE = (
-    "{% for m in messages %}{{ m['role'].capitalize() }}: {{ m['content'] }}\n\n{% endfor %}"
-    "{% if add_generation_prompt %}Assistant: {% endif %}"
-)
-_DTYPES = {
+DTYPES = {
     "float64": torch.float64,
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -38,14 +40,17 @@ _DTYPES = {
 
 @dataclass
 class Base:
-    """A frozen causal language model, its tokenizer, and how it was loaded.
+    """A frozen model, its tokenizer, and how it was loaded.
 
     Attributes:
-        model: the transformers model; its output is never computed for a whole sequence.
+        model: the transformers model: a causal language model, whose output is never computed for
+            a whole sequence, or a sequence classifier.
         dtype: what it computes in.
         quantization: what it really is: ``nf4`` or ``none``.
         eos_ids: every token that ends an answer.
         notices: what a person should be told about how it was loaded.
+        encoder: whether each token sees the whole sequence; its own head then gives the score.
+        trained_head: the head of a classifier that was saved with one: a decoder's ``(1, D)``.
     """
 
     model: PreTrainedModel
@@ -56,6 +61,8 @@ class Base:
     quantization: str
     eos_ids: tuple[int, ...]
     notices: list[str] = field(default_factory=list)
+    encoder: bool = False
+    trained_head: Tensor | None = None
     _recomputed: list[nn.Module] = field(default_factory=list[nn.Module])
 
     @property
@@ -72,7 +79,44 @@ class Base:
     @property
     def longest(self) -> int:
         """The most positions the model was made for."""
-        return int(getattr(self.model.config, "max_position_embeddings", 1 << 20))
+        positions = int(getattr(self.model.config, "max_position_embeddings", 1 << 20))
+        if not self.encoder:
+            return positions
+        return min(positions, int(self.tokenizer.model_max_length))  # some keep positions back
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """Tells it from another base of the same shape; None where its files are not at hand."""
+        return fingerprint(self.source)
+
+    @property
+    def answers(self) -> bool:
+        """Whether it is a language model, and not one that only scores."""
+        return self.model.get_output_embeddings() is not None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it is and how it was loaded, in plain values."""
+        return {
+            "base": self.source.base,
+            "reference": self.source.reference,
+            "quantization": self.quantization,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "notices": self.notices,
+        }
+
+    def check_answers(self) -> None:
+        """Refuse what gives no answers.
+
+        Raises:
+            ModelError: it is an encoder, or a sequence classifier.
+        """
+        if not self.answers:
+            raise ModelError(
+                f"this model scores sequences and gives no answers ({type(self.model).__name__})",
+                where=self.source.reference,
+                fix="give a causal language model here; this one may serve as a reward model",
+            )
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states ``(N, D)`` to vocabulary logits ``(N, V)``."""
@@ -134,7 +178,7 @@ def pick_device(name: str) -> torch.device:
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """float32 on a CPU; on a GPU bfloat16, or float16 where the card has no bfloat16 (T4)."""
     if name != "auto":
-        return _DTYPES[name]
+        return DTYPES[name]
     if device.type == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
@@ -167,17 +211,18 @@ def load_base(source: Source, settings: RunSettings) -> Base:
     quantization, notices = _quantization(settings.quantization)
     _quiet()
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source.base, **_load_arguments(quantization, dtype, device)
-        )
+        config = AutoConfig.from_pretrained(source.base)
+        encoder, scores = is_encoder(config), is_classifier(config)
+        model = _load(source, config, quantization, dtype, device)
         tokenizer = AutoTokenizer.from_pretrained(source.base)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelError(
             f"the model cannot be loaded: {_first_line(error)}",
             where=source.base,
             fix="check the folder or hub id (and the network), and that it is a causal "
-            "language model",
+            "language model or a sequence classifier",
         ) from error
+    _check_labels(model, source)
     guarded = guard_cpu_4bit(model)
     if quantization == "nf4":
         quantization = _describe_4bit(model, guarded, notices)
@@ -187,8 +232,89 @@ def load_base(source: Source, settings: RunSettings) -> Base:
     model.eval()
     if device.type == "cpu":
         torch.set_num_threads(settings.threads or _threads(model))
-    eos_ids = _settle_tokens(model, tokenizer, source, notices)
-    return Base(model, tokenizer, source, device, dtype, quantization, eos_ids, notices)
+    eos_ids = settle_tokens(model, tokenizer, source, notices, encoder=encoder)
+    head = None
+    if scores and not encoder:
+        (name,) = head_names(model)
+        head = last_linear(model.get_submodule(name)).weight.detach().float()
+    return Base(
+        model,
+        tokenizer,
+        source,
+        device,
+        dtype,
+        quantization,
+        eos_ids,
+        notices,
+        encoder=encoder,
+        trained_head=head,
+    )
+
+
+def _load(
+    source: Source, config: Any, quantization: str, dtype: torch.dtype, device: torch.device
+) -> Any:
+    """A causal language model, or the sequence classifier that it is or (an encoder) becomes."""
+    arguments = _load_arguments(quantization, dtype, device)
+    if not is_encoder(config) and not is_classifier(config):
+        return AutoModelForCausalLM.from_pretrained(source.base, **arguments)
+    if not is_classifier(config):
+        config.num_labels = 1
+    if quantization == "nf4":
+        arguments["quantization_config"].llm_int8_skip_modules = kept_in_full(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # a head that the files do not have is drawn here
+        return AutoModelForSequenceClassification.from_pretrained(
+            source.base, config=config, **arguments
+        )
+
+
+def check_plain(source: Source) -> None:
+    """Refuse a base whose own files are quantised: there are no plain weights of it.
+
+    Raises:
+        ModelError: they are.
+    """
+    config = AutoConfig.from_pretrained(source.base)
+    if getattr(config, "quantization_config", None) is not None:
+        raise ModelError(
+            "the base's own files are quantised, and nothing is merged into such weights",
+            where=source.base,
+            fix="give the base in 16 or 32 bits, or keep the adapter as it is",
+        )
+
+
+def load_plain(base: Base, *, scores: bool, dtype: torch.dtype) -> Any:
+    """The base's weights once more, not quantised, to write a merged adapter into.
+
+    Args:
+        base: as it was loaded.
+        scores: as a sequence classifier of one label, padded by the tokenizer's pad token.
+        dtype: of the weights.
+    """
+    path = base.source.base
+    if not scores:
+        return AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    config = AutoConfig.from_pretrained(path)
+    config.num_labels, config.pad_token_id = 1, base.tokenizer.pad_token_id
+    with torch.random.fork_rng(devices=[]):  # a new head is drawn, and then written over
+        return AutoModelForSequenceClassification.from_pretrained(path, config=config, dtype=dtype)
+
+
+def kept_in_full(config: Any) -> list[str]:
+    """Modules of a sequence classifier that are not kept in 4 bits: its head."""
+    with torch.device("meta"):
+        return head_names(AutoModelForSequenceClassification.from_config(config))
+
+
+def _check_labels(model: Any, source: Source) -> None:
+    labels = int(model.config.num_labels)
+    if is_classifier(model.config) and labels != 1:
+        raise ModelError(
+            f"this model tells {labels} classes apart; a reward model gives one number",
+            where=source.base,
+            fix="give a sequence classifier with num_labels=1, or a model to train one from",
+        )
 
 
 def _threads(model: nn.Module) -> int:
@@ -199,7 +325,8 @@ def _threads(model: nn.Module) -> int:
     to the notebook.
     """
     small = sum(p.numel() for p in model.parameters()) < 50_000_000
-    return 1 if small else max(1, (os.cpu_count() or 1) - 1)
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes of the same run
+    return 1 if small else max(1, ((os.cpu_count() or 1) - 1) // beside)
 
 
 def _load_arguments(quantization: str, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
@@ -243,33 +370,6 @@ def _describe_4bit(model: nn.Module, guarded: int, notices: list[str]) -> str:
             "their 4-bit blocks straddle rows, and bitsandbytes takes its slower path there"
         )
     return "nf4"
-
-
-def _settle_tokens(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Source, notices: list[str]
-) -> tuple[int, ...]:
-    """Give the tokenizer what it lacks, saying so; return every token that ends an answer."""
-    generation = getattr(model, "generation_config", None)
-    listed = getattr(generation, "eos_token_id", None)
-    eos: set[int] = {listed} if isinstance(listed, int) else set(listed or ())
-    own = cast("int | None", tokenizer.eos_token_id)
-    if own is not None:
-        eos.add(own)
-    if not eos:
-        raise ModelError(
-            "the tokenizer has no EOS token, so no answer could end",
-            where=source.base,
-            fix="set tokenizer.eos_token to the token that ends a turn, and save the tokenizer",
-        )
-    if tokenizer.eos_token_id is None:
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(min(eos))
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-        notices.append("the tokenizer had no pad token: EOS stands in (lengths are kept apart)")
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = DEFAULT_TEMPLATE
-        notices.append("the tokenizer had no chat template: a plain 'User: / Assistant:' is used")
-    return tuple(sorted(eos))
 
 
 def _quiet() -> None:

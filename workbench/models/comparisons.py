@@ -15,7 +15,7 @@ Comparison = Sequence[list[int]]
 """Whole sequences of ids, prompt and answer each, that are compared with each other."""
 
 
-def packed_scores(base: Base, head: nn.Linear, comparisons: Sequence[Comparison]) -> Tensor:
+def packed_scores(base: Base, head: nn.Linear | None, comparisons: Sequence[Comparison]) -> Tensor:
     """Raw score ``(S,)`` of each sequence at its last token; what sequences share runs once.
 
     For models that `support.packs` has nothing against.
@@ -23,14 +23,18 @@ def packed_scores(base: Base, head: nn.Linear, comparisons: Sequence[Comparison]
     Raises:
         ModelError: the model cannot take comparisons in one sequence after all.
     """
+    assert head is not None  # only encoders have their own, and none packs
     packed = pack(comparisons, base.device)
     return head_values(head, packed_ends(base, packed))
 
 
-def separate_scores(base: Base, head: nn.Linear, comparisons: Sequence[Comparison]) -> Tensor:
-    """Raw score ``(S,)`` of each sequence at its last token; each sequence runs by itself.
+def separate_scores(
+    base: Base, head: nn.Linear | None, comparisons: Sequence[Comparison]
+) -> Tensor:
+    """Raw score ``(S,)`` of each sequence; each sequence runs by itself.
 
-    Rows of similar length go together. Padding is masked, so that encoders do not see it.
+    Rows of similar length go together. Padding is masked, so that encoders do not see it. The
+    score is read at the last token by the head, or as an encoder's own head reads it.
     """
     rows = [sequence for sequences in comparisons for sequence in sequences]
     lengths = [len(row) for row in rows]
@@ -42,12 +46,26 @@ def separate_scores(base: Base, head: nn.Linear, comparisons: Sequence[Compariso
         last = torch.tensor([lengths[i] - 1 for i in group], device=base.device)
         mask = torch.arange(ids.shape[1], device=base.device) <= last[:, None]
         with base.recomputing():
-            hidden = base.trunk(input_ids=ids, attention_mask=mask.long(), **_plain(base))
-        states = hidden.last_hidden_state[torch.arange(len(group), device=base.device), last]
-        found.append(head_values(head, states))
+            if head is None:
+                found.append(_by_own_head(base, ids, mask))
+            else:
+                hidden = base.trunk(input_ids=ids, attention_mask=mask.long(), **_plain(base))
+                row = torch.arange(len(group), device=base.device)
+                found.append(head_values(head, hidden.last_hidden_state[row, last]))
         order += group
     places = torch.tensor(order, device=base.device).argsort()
     return torch.cat(found)[places]
+
+
+def _by_own_head(base: Base, ids: Tensor, mask: Tensor) -> Tensor:
+    """What transformers' sequence classifier makes of right-padded rows ``(B, T)``: ``(B,)``."""
+    given = {"input_ids": ids, "attention_mask": mask.long()}
+    if int(getattr(base.model.config, "type_vocab_size", 0) or 0) > 1:
+        sep = int(base.tokenizer.sep_token_id)  # pyright: ignore[reportArgumentType]
+        ends = torch.eq(ids, sep).long()
+        after = (ends.cumsum(1) - ends).gt(0)  # the answer stands behind the first end
+        given["token_type_ids"] = (after & mask).long()
+    return base.model(**given).logits[:, 0]
 
 
 def _plain(base: Base) -> dict[str, Any]:

@@ -46,12 +46,27 @@ def dense(roles: Roles, role: str | None) -> Generator[bool, None, None]:
                 layer.forward = own
 
 
+def layers_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Layers worth replacing, by name: those with adapters, and 4-bit ones that have none."""
+    named = list(model.named_modules())
+    found = [(name, m) for name, m in named if isinstance(m, LoraLayer)]
+    inside = {id(m.get_base_layer()) for _, m in found if isinstance(m, LoraLayer)}
+    packed = [(name, m) for name, m in named if hasattr(m, "support_avx512bf16_for_cpu")]
+    return found + [(name, m) for name, m in packed if id(m) not in inside]
+
+
 def _layers(model: nn.Module) -> list[nn.Module]:
-    """Layers worth replacing: those with adapters, and 4-bit ones that have none."""
-    found: list[nn.Module] = [m for m in model.modules() if isinstance(m, LoraLayer)]
-    inside = {id(m.get_base_layer()) for m in found if isinstance(m, LoraLayer)}
-    packed = [m for m in model.modules() if hasattr(m, "support_avx512bf16_for_cpu")]
-    return found + [m for m in packed if id(m) not in inside]
+    return [layer for _, layer in layers_of(model)]
+
+
+@torch.no_grad()
+def merged(layer: nn.Module, role: str | None, dtype: torch.dtype) -> Tensor:
+    """A layer's weight as one dense matrix, 4 bits unpacked and a role's adapter added."""
+    base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
+    weight = dequantize_module_weight(base).detach().to(dtype)
+    if role is not None and isinstance(layer, LoraLayer) and role in layer.lora_A:
+        weight = weight + cast("Any", layer).get_delta_weight(role).to(dtype)
+    return weight
 
 
 def _plain(layers: list[nn.Module], role: str | None) -> bool:
@@ -73,9 +88,7 @@ def _size(layer: nn.Module) -> int:
 @torch.no_grad()
 def _forward(layer: nn.Module, role: str | None, dtype: torch.dtype) -> Callable[..., Tensor]:
     base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
-    weight = dequantize_module_weight(base).detach().to(dtype)
-    if role is not None and isinstance(layer, LoraLayer) and role in layer.lora_A:
-        weight = weight + cast("Any", layer).get_delta_weight(role).to(dtype)
+    weight = merged(layer, role, dtype)
     bias = getattr(base, "bias", None)
 
     def forward(x: Tensor, *_: object, **__: object) -> Tensor:

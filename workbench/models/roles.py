@@ -6,6 +6,7 @@ adapter that the policy was copied from.
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, PeftType, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
-from peft.utils import load_peft_weights, set_peft_model_state_dict
+from peft.utils import ModulesToSaveWrapper, load_peft_weights, set_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError, ModelError
 from workbench.models import lora
 from workbench.models.base import Base
+from workbench.models.kinds import head_names, is_classifier, last_linear
 from workbench.models.source import CARD
 from workbench.settings import RunSettings
 
@@ -38,7 +40,9 @@ class Roles:
     def __init__(self, base: Base, settings: RunSettings) -> None:
         self.base = base
         self.settings = settings
-        self.heads: dict[str, nn.Linear] = {}
+        self.heads: dict[str, nn.Linear] = {}  # of decoders; an encoder's is in its adapter
+        self._headed: set[str] = set()
+        self._wrapped: list[ModulesToSaveWrapper] = []
         self._trainable: dict[str, bool] = {}
         self._peft: PeftModel | None = None
         self._layers: list[LoraLayer] = []
@@ -96,13 +100,31 @@ class Roles:
                 lora_alpha=self.settings.lora_alpha,  # pyright: ignore[reportArgumentType]
                 lora_dropout=0.0,
                 target_modules=targets if isinstance(targets, str) else list(targets),
+                exclude_modules=self._no_adapter() if targets == "all-linear" else None,
             )
         # dropout would draw each score by lot, and the ratio with it
         config.lora_dropout = 0.0  # pyright: ignore[reportAttributeAccessIssue]
         config.task_type = None
         config.inference_mode = False
-        config.modules_to_save = None  # pyright: ignore[reportAttributeAccessIssue]
+        whole = None if not self.base.encoder else self.whole_heads()
+        if whole and source is not None:  # what another tool took for the head
+            whole = list(getattr(config, "modules_to_save", None) or whole)
+        config.modules_to_save = whole  # pyright: ignore[reportAttributeAccessIssue]
         return config
+
+    def whole_heads(self) -> list[str]:
+        """Modules of a classifier that are trained whole, without an adapter."""
+        return [] if self.base.answers else head_names(self.base.model)
+
+    def own_head(self, name: str, module: str) -> nn.Module:
+        """A module of an encoder's head as a role has it."""
+        found = self.base.model.get_submodule(module)
+        return found.modules_to_save[name] if isinstance(found, ModulesToSaveWrapper) else found
+
+    def _no_adapter(self) -> str | None:
+        """A pattern of what gets no adapter; PEFT's own copies of a head are named below it."""
+        names = "|".join(re.escape(name) for name in self.whole_heads())
+        return rf"(.*\.)?({names})(\..*)?" if names else None
 
     def _attach(self, name: str, config: PeftConfig) -> None:
         try:
@@ -118,25 +140,39 @@ class Roles:
             ) from error
 
     def _load_folder(self, name: str, source: Path) -> None:
+        self._check_fingerprint(source)
         weights = load_peft_weights(str(source), device="cpu")
-        head = weights.pop(HEAD_KEY, None)
+        head = None if self.base.encoder else weights.pop(HEAD_KEY, None)
         own = self.state(name)
         if set(weights) != set(own) or any(weights[k].shape != own[k].shape for k in own):
-            raise ModelError(
-                "this adapter was made for another base",
-                where=f"{source} on {self.base.source.reference}",
-                fix="give the adapter's own base, or train it on this one",
-            )
+            raise _another_base(source, self.base)
         self.load_state(name, weights)
         if head is not None:
             self.add_head(name, trainable=self._trainable[name], weight=head)
+        if self.base.encoder:
+            self._headed.add(name)
+
+    def has_head(self, name: str) -> bool:
+        """Whether a role has a head that was trained, or given."""
+        return name in self.heads or name in self._headed
+
+    def _check_fingerprint(self, source: Path) -> None:
+        """An adapter for another base of the same shape fits, and says nothing of value."""
+        card = source / CARD
+        told = json.loads(card.read_text()).get("fingerprint") if card.is_file() else None
+        if told is not None and self.base.fingerprint not in (None, told):
+            raise _another_base(source, self.base, "of the same shape, with other weights")
 
     def add_head(
         self, name: str, *, trainable: bool, weight: Tensor | None = None, seed: int = 0
     ) -> nn.Linear:
-        """A fp32 head ``(D,) -> (1,)``: given weights, or N(0, 1/(D+1)) (Stiennon et al. 2020)."""
+        """A fp32 head ``(D,) -> (1,)``: given weights, or N(0, 1/(D+1)) (Stiennon et al. 2020).
+
+        On a float64 base it is float64.
+        """
         width = self.base.width
-        head = nn.Linear(width, 1, bias=False, dtype=torch.float32)
+        wide = torch.promote_types(self.base.dtype, torch.float32)
+        head = nn.Linear(width, 1, bias=False, dtype=wide)
         with torch.no_grad():
             if weight is None:
                 generator = torch.Generator().manual_seed(seed)
@@ -146,13 +182,37 @@ class Roles:
         self.heads[name] = head
         return head
 
+    def draw_head(self, name: str, *, seed: int) -> None:
+        """A role's score starts from N(0, 1/(D+1)), or from the head that its base came with."""
+        base = self.base
+        if not base.encoder:
+            weight = base.trained_head
+            self.add_head(name, trainable=self._trainable[name], weight=weight, seed=seed)
+            return
+        if is_classifier(base.model.config):
+            return
+        layer = last_linear(self._wrapped[-1].modules_to_save[name])
+        width = layer.in_features
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            drawn = torch.randn(1, width, generator=generator) / math.sqrt(width + 1)
+            layer.weight.copy_(drawn)
+            layer.bias.zero_()
+
     def _settle(self) -> None:
-        """Collect the LoRA layers, and set each adapter's requires_grad once."""
-        self._layers = [m for m in self.base.model.modules() if isinstance(m, LoraLayer)]
+        """Collect the LoRA layers and own heads, and set each role's requires_grad once."""
+        modules = list(self.base.model.modules())
+        self._layers = [m for m in modules if isinstance(m, LoraLayer)]
+        self._wrapped = [m for m in modules if isinstance(m, ModulesToSaveWrapper)]
+        for wrapper in self._wrapped:
+            wrapper.original_module.requires_grad_(False)
+            for copy in wrapper.modules_to_save.values():
+                if not copy._forward_pre_hooks:
+                    copy.float().register_forward_pre_hook(_in_fp32)
         for layer in self._layers:
             lora.settle(layer)
         for name, trainable in self._trainable.items():
-            for parameter in self.parameters(name):
+            for parameter in self.weights(name):
                 parameter.requires_grad_(trainable)
         self._switch(None)
 
@@ -162,6 +222,10 @@ class Roles:
             layer._disable_adapters = name is None
             if name is not None:
                 layer._active_adapter = [name]
+        for wrapper in self._wrapped:
+            wrapper._disable_adapters = name is None
+            if name is not None:
+                wrapper._active_adapter = [name]
 
     @contextmanager
     def acting(self, name: str | None) -> Iterator[None]:
@@ -188,6 +252,16 @@ class Roles:
                     found.extend(table[name].parameters())
         return found
 
+    def weights(self, name: str) -> list[nn.Parameter]:
+        """All that a role consists of: its adapter and its head, in a fixed order."""
+        found = self.parameters(name)
+        for wrapper in self._wrapped:
+            if name in wrapper.modules_to_save:
+                found.extend(wrapper.modules_to_save[name].parameters())
+        if name in self.heads:
+            found.extend(self.heads[name].parameters())
+        return found
+
     def state(self, name: str) -> dict[str, Tensor]:
         """The adapter's tensors under PEFT's saved names (copies are the caller's to make)."""
         assert self._peft is not None
@@ -210,7 +284,7 @@ class Roles:
         assert self._peft is not None
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {k: v.detach().cpu().contiguous() for k, v in self.state(name).items()}
-        if task == "SEQ_CLS":
+        if task == "SEQ_CLS" and not self.base.encoder:
             tensors[HEAD_KEY] = self.heads[name].weight.detach().cpu().contiguous()
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         config: dict[str, Any] = self._peft.peft_config[name].to_dict()
@@ -218,15 +292,33 @@ class Roles:
             "base_model_name_or_path": self.base.source.base,
             "inference_mode": True,
             "task_type": task,
-            "modules_to_save": ["score"] if task == "SEQ_CLS" else None,
         }
+        if not self.base.encoder:
+            config["modules_to_save"] = ["score"] if task == "SEQ_CLS" else None
         (folder / "adapter_config.json").write_text(_json(config))
         self.base.tokenizer.save_pretrained(str(folder))
-        card: dict[str, Any] = {"base": self.base.source.reference}
-        card["quantization"] = self.base.quantization
-        card |= {"dtype": str(self.base.dtype).removeprefix("torch."), **extra}
-        card["notices"] = self.base.notices
+        facts = self.base.facts
+        card: dict[str, Any] = {"base": facts["reference"], **extra}
+        card |= {name: facts[name] for name in ("quantization", "dtype", "notices")}
+        card["fingerprint"] = self.base.fingerprint
+        if not self.base.answers:
+            card["kept_in_full"] = self.whole_heads()
         (folder / CARD).write_text(_json(card))
+
+
+def _another_base(folder: Path, base: Base, how: str = "") -> ModelError:
+    return ModelError(
+        "this adapter was made for another base",
+        where=", ".join(part for part in (f"{folder} on {base.source.reference}", how) if part),
+        fix="give the adapter's own base, or train it on this one",
+    )
+
+
+def _in_fp32(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A head is kept in fp32, whatever its base computes in."""
+    return tuple(
+        x.float() if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs
+    )
 
 
 def _json(value: dict[str, Any]) -> str:

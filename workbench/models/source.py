@@ -35,10 +35,14 @@ class RewardStats:
 
     @classmethod
     def read(cls, folder: Path) -> "RewardStats":
-        """Those of a folder."""
+        """Those of a folder; of one without, scores as they are."""
         told = _read_json(folder / STATS)
         pairs = told.get("training_pairs")
-        return cls(float(told["mean"]), float(told["std"]), None if pairs is None else int(pairs))
+        return cls(
+            float(told.get("mean", 0.0)),
+            float(told.get("std", 1.0)),
+            None if pairs is None else int(pairs),
+        )
 
 
 def member_folder(index: int) -> str:
@@ -64,8 +68,30 @@ class Source:
 
     @property
     def is_reward(self) -> bool:
-        """Whether the adapter folder holds a reward model (a head and its ``reward.json``)."""
-        return self.adapter is not None and (self.adapter / STATS).is_file()
+        """Whether it is known to score sequences: by its reward.json, task or architecture."""
+        if self.is_measured:
+            return True
+        if self.adapter is not None:
+            return _read_json(self.adapter / "adapter_config.json").get("task_type") == "SEQ_CLS"
+        names = _read_json(Path(self.base) / "config.json").get("architectures") or [""]
+        return str(names[0]).endswith("ForSequenceClassification")
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the mean and deviation of its scores were written beside it."""
+        return (self._folder / STATS).is_file()
+
+    @property
+    def may_score(self) -> bool:
+        """Whether it is a reward model, or on the hub, where only loading tells."""
+        return self.is_reward or (self.adapter is None and not Path(self.base).is_dir())
+
+    @property
+    def _folder(self) -> Path:
+        """Where what was given lies: an ensemble, an adapter, or whole weights."""
+        if self.members:
+            return self.members[0].parent
+        return Path(self.base) if self.adapter is None else self.adapter
 
     @property
     def judges(self) -> tuple[Path, ...]:
@@ -87,15 +113,13 @@ class Source:
         if self.is_reward:
             raise ModelError(
                 "a reward model scores answers and gives none",
-                where=str(self.adapter),
+                where=str(self._folder),
                 fix="give a model that answers: a base, or a run of train_sft or train_ppo",
             )
 
     def reward_stats(self) -> RewardStats:
         """What reward.json says; of an ensemble, of its members together."""
-        if not self.is_reward or self.adapter is None:
-            return RewardStats()
-        return RewardStats.read(self.adapter.parent if self.members else self.adapter)
+        return RewardStats.read(self._folder)
 
 
 def resolve(model: str) -> Source:

@@ -6,7 +6,7 @@ the panel's words, the table in ``workbench/README.md`` and the tests come from 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,11 +55,15 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """At which steps a rule's condition holds, and the words for the row where it last does."""
+    """At which steps a rule's condition holds, and the words for the row where it last does.
+
+    ``metric`` is whose curve shows it, where that is not the rule's own.
+    """
 
     steps: Array
     on: NDArray[np.bool_]
     tell: Callable[[int], str]
+    metric: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ def _stretches(rule: Rule, seen: Found) -> list[Alarm]:
         first, end = int(piece[0]), int(piece[-1])
         until = None if end == last else int(seen.steps[end])
         words = (rule.name, rule.title, int(seen.steps[first]), until, seen.tell(end))
-        found.append(Alarm(*words, rule.fix, rule.metric))
+        found.append(Alarm(*words, rule.fix, seen.metric or rule.metric))
     return found
 
 
@@ -253,7 +257,7 @@ def _gold_falls(columns: Columns, _repeats: Repeats) -> Found | None:
         series = _present(columns, name, "objective/scores")
         if series is not None:
             steps, true, score = series
-            return _parted(steps, true, score, limit)
+            return replace(_parted(steps, true, score, limit), metric=name)
     return None
 
 
@@ -377,7 +381,7 @@ RULES: tuple[Rule, ...] = (
         "mean of the watched answers",
         "Lower learning_rate or raise kl_coef, and send such answers to the labeller so that the "
         "reward model learns to dislike them.",
-        "",
+        "response/repetition",
         _repetition,
     ),
     Rule(

@@ -1,13 +1,14 @@
 """All runs: open one by its name, list them, wait for one that another needs."""
 
 # pyright: reportMissingTypeStubs=false
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from workbench.errors import RunError
 from workbench.runs import launcher
-from workbench.runs.folder import CONFIG, METRICS, STATUS, RunFolder
+from workbench.runs.folder import CONFIG, LIVE, METRICS, RunFolder
 from workbench.runs.progress import SHOWN
 from workbench.runs.run import Run, frame
 
@@ -49,7 +50,18 @@ COLUMNS = (
     *("name", "kind", "state", "step", "total", "model", "data", "started", "best", "figures"),
     "path",
 )
-_KNOWN: dict[Path, tuple[tuple[int, ...], dict[str, Any]]] = {}
+SHARE = 20.0  # a live run's rows are read again after so many times what reading them took
+
+
+class _Known(NamedTuple):
+    """What was read of a run: when its files looked so, and until when a live run is let be."""
+
+    stamp: tuple[int, ...]
+    again: float
+    facts: dict[str, Any]
+
+
+_KNOWN: dict[Path, _Known] = {}
 
 
 def list_runs(root: Path | None = None) -> "DataFrame":
@@ -120,25 +132,31 @@ class Runs:
 
 
 def _summary(folder: RunFolder) -> dict[str, Any]:
-    stamp = tuple(_stamp(folder.path / name) for name in (METRICS, STATUS, CONFIG))
-    known = _KNOWN.get(folder.path)
-    if known is None or known[0] != stamp:
-        config, rows = folder.config(), folder.metrics()
-        kind = str(config["kind"])
-        fixed = {
-            "name": folder.name,
-            "kind": kind,
-            "model": str(config.get("model", "")),
-            "data": _data(config),
-            "started": config.get("created"),
-            "best": _best(kind, rows),
-            "figures": _reached(rows),
-            "path": str(folder.path),
-        }
-        known = _KNOWN[folder.path] = stamp, fixed
     status = folder.status()
+    stamp = tuple(_stamp(folder.path / name) for name in (METRICS, CONFIG))
+    known, began = _KNOWN.get(folder.path), time.monotonic()
+    rests = known is not None and status["state"] in LIVE and began < known.again
+    if known is None or (known.stamp != stamp and not rests):
+        facts = _facts(folder)
+        ended = time.monotonic()
+        known = _KNOWN[folder.path] = _Known(stamp, ended + SHARE * (ended - began), facts)
     now = {"state": status["state"], "step": status["step"], "total": status["total_steps"]}
-    return {name: {**known[1], **now}[name] for name in COLUMNS}
+    return {name: {**known.facts, **now}[name] for name in COLUMNS}
+
+
+def _facts(folder: RunFolder) -> dict[str, Any]:
+    config, rows = folder.config(), folder.metrics()
+    kind = str(config["kind"])
+    return {
+        "name": folder.name,
+        "kind": kind,
+        "model": str(config.get("model", "")),
+        "data": _data(config),
+        "started": config.get("created"),
+        "best": _best(kind, rows),
+        "figures": _reached(rows),
+        "path": str(folder.path),
+    }
 
 
 def _stamp(path: Path) -> int:

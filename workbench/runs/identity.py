@@ -31,6 +31,7 @@ def attach_or_create(
     config: Mapping[str, Any],
     rows: Iterable[Mapping[str, Any]],
     fresh: bool = False,
+    files: Mapping[str, bytes] | None = None,
 ) -> Attached:
     """Find the run of this name, or create it.
 
@@ -41,6 +42,7 @@ def attach_or_create(
         config: model, inputs, settings, and what else belongs in config.json.
         rows: the data, read once.
         fresh: moves a run of this name aside (NAME~1, NAME~2, …) and starts over.
+        files: what else a new run's folder holds from the start, by name.
 
     Raises:
         ConfigError: a name that cannot be a folder's, or a run of that name that differs.
@@ -58,6 +60,8 @@ def attach_or_create(
                 _check_same(folder, identity)
                 return Attached(folder, False)
             _move_aside(folder)
+        for file, content in (files or {}).items():
+            (aside / file).write_bytes(content)
         return _created(folder, aside, kind, config, digest)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

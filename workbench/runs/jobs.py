@@ -100,7 +100,7 @@ def _follow(
 def _outcome(kind: str, place: Path, code: int | None) -> dict[str, Any]:
     told, result = read_json(place / ERROR), read_json(place / RESULT)
     if told is not None:
-        raise _rebuilt(told)
+        raise rebuilt(told)
     if result is not None and code == 0:
         return result
     raise RunError(
@@ -115,7 +115,8 @@ def _log(place: Path) -> str:
     return "\n".join(["its log ends in:", *(f"    {line}" for line in lines)]) if lines else ""
 
 
-def _rebuilt(told: dict[str, Any]) -> WorkbenchError:
+def rebuilt(told: dict[str, Any]) -> WorkbenchError:
+    """An error of another process, as it was raised there."""
     kind: Any = getattr(errors, str(told.get("class")), None)
     if not (isinstance(kind, type) and issubclass(kind, WorkbenchError)):
         kind = RunError
@@ -153,8 +154,13 @@ def write_result(file: str | Path, result: Mapping[str, Any]) -> None:
 
 def write_error(file: str | Path, error: WorkbenchError) -> None:
     """Leave an error that a person can mend; it is raised again on the other side."""
+    write_json(Path(file).with_name(ERROR), told_of(error))
+
+
+def told_of(error: WorkbenchError) -> dict[str, Any]:
+    """An error as plain JSON values, for another process."""
     told = {"what": error.what, "where": error.where, "fix": error.fix}
-    write_json(Path(file).with_name(ERROR), {"class": type(error).__name__, **told})
+    return {"class": type(error).__name__, **told}
 
 
 def _end_with(parent: int) -> None:

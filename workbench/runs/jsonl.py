@@ -57,8 +57,22 @@ def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file in one step: a reader sees the old one or the new one, never half."""
     aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     text = json.dumps(clean(value), ensure_ascii=False, indent=1)
-    aside.write_bytes(text.encode("utf-8", "replace") + b"\n")
-    os.replace(aside, path)
+    try:
+        aside.write_bytes(text.encode("utf-8", "replace") + b"\n")
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def overwrite_json(path: Path, value: Any) -> None:
+    """Write over a JSON file in its own place, which a full disk still has room for.
+
+    A reader may see it half written; :func:`write_json` is for all other times.
+    """
+    text = json.dumps(clean(value), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    with path.open("r+b", buffering=0) as file:
+        file.write(text.ljust(os.fstat(file.fileno()).st_size))  # blanks at its end are no harm
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -78,6 +92,11 @@ def read_lines(path: Path, offset: int = 0, end: int | None = None) -> Lines:
         offset: where to begin [bytes]; past the end (the file was cut), reading starts again at 0.
         end: where to stop [bytes]; None reads all there is.
     """
+    lines, offset = _whole_lines(path, offset, end)
+    return Lines(parse(lines), offset)
+
+
+def _whole_lines(path: Path, offset: int, end: int | None = None) -> tuple[list[bytes], int]:
     try:
         with path.open("rb") as file:
             if offset > os.fstat(file.fileno()).st_size:
@@ -85,13 +104,15 @@ def read_lines(path: Path, offset: int = 0, end: int | None = None) -> Lines:
             file.seek(offset)
             block = file.read(-1 if end is None else max(0, end - offset))
     except FileNotFoundError:
-        return Lines([], 0)
+        return [], 0
     block = block[: block.rfind(b"\n") + 1]
-    lines = block.splitlines()
+    return block.splitlines(), offset + len(block)
+
+
+def parse(lines: list[bytes]) -> list[dict[str, Any]]:
+    """The rows in whole lines; damaged lines are left out."""
     rows = _whole(lines)
-    if rows is None:
-        rows = [row for line in lines if (row := _row(line)) is not None]
-    return Lines(rows, offset + len(block))
+    return [row for line in lines if (row := _row(line)) is not None] if rows is None else rows
 
 
 def _whole(lines: list[bytes]) -> list[dict[str, Any]] | None:
@@ -139,11 +160,16 @@ class Follower:
 
     def read(self) -> Fresh:
         """The rows since the last call; after a cut all rows again, with ``reset`` true."""
+        lines, cut = self.read_lines()
+        return Fresh(parse(lines), cut)
+
+    def read_lines(self) -> tuple[list[bytes], bool]:
+        """The same, for who parses later."""
         try:
             found = self.path.stat()
         except FileNotFoundError:
-            return Fresh([], False)
+            return [], False
         cut = self._inode not in (None, found.st_ino) or found.st_size < self._offset
         self._inode = found.st_ino
-        rows, self._offset = read_lines(self.path, 0 if cut else self._offset)
-        return Fresh(rows, cut)
+        lines, self._offset = _whole_lines(self.path, 0 if cut else self._offset)
+        return lines, cut

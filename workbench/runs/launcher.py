@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from workbench.errors import RunError
-from workbench.runs import devices, process
+from workbench.runs import devices, process, worker
 from workbench.runs.folder import LIVE, LOG, STATUS, RunFolder, starting_status
 from workbench.runs.jsonl import write_json
 
@@ -74,6 +74,7 @@ def start(folder: RunFolder, command: list[str] | None = None, *, device: str | 
             where=str(folder.path),
             fix=f"wb.open_run({folder.name!r}) attaches to it",
         )
+    worker.release()  # what is interactive makes room
     env, command = {**os.environ, "PYTHONUNBUFFERED": "1"}, command or child_command(folder)
     with ExitStack() as stack:
         handed: tuple[int, ...] = ()

@@ -33,6 +33,7 @@ class Run:
     def __init__(self, folder: RunFolder, command: list[str] | None = None) -> None:
         self.folder = folder
         self.command = command
+        self.store: Any = None  # where its panel sends answers to be labelled
         self._config = folder.config()
         self._panel: Any = None
 

@@ -1,12 +1,15 @@
 """The run folder as the training process writes it: a sink for events, and a heartbeat."""
 
+import errno
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from workbench.errors import RunError, WorkbenchError
 from workbench.runs import process
@@ -21,10 +24,11 @@ from workbench.runs.folder import (
     RunFolder,
     starting_status,
 )
-from workbench.runs.jsonl import encode, ends_whole, read_lines, write_json
+from workbench.runs.jsonl import encode, ends_whole, overwrite_json, read_lines, write_json
 
 STREAMS = (METRICS, SAMPLES, EVENTS)
 HEARTBEAT = 1.0  # seconds
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no space on the disk, or none left in one's quota
 
 
 class FolderWriter:
@@ -43,7 +47,7 @@ class FolderWriter:
         self.folder = folder
         self._lock = threading.RLock()
         self._status = {**starting_status(), "pid": os.getpid()}
-        self._files: dict[str, BinaryIO] = {}
+        self._files: dict[str, FileIO] = {}
         self._closing = threading.Event()
         self._write = {
             "Progress": self._progress,
@@ -123,8 +127,10 @@ class FolderWriter:
         with self._lock:
             found: dict[str, int] = {}
             for name, file in self._files.items():
-                file.flush()
-                os.fsync(file.fileno())
+                try:
+                    os.fsync(file.fileno())
+                except OSError as error:
+                    raise _no_room(error, self.folder.path / name) from error
                 found[name] = os.fstat(file.fileno()).st_size
         control = self.folder.path / CONTROL
         return {**found, CONTROL: control.stat().st_size if control.exists() else 0}
@@ -183,15 +189,21 @@ class FolderWriter:
         self.set_state("stopped" if event.stopped else "finished", step=event.step)
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
-        line = encode(row)
+        left = memoryview(encode(row))
         with self._lock:
             file = self._files[name]
-            file.write(line)
-            file.flush()
+            length = os.fstat(file.fileno()).st_size
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError as error:
+                with suppress(OSError):
+                    os.ftruncate(file.fileno(), length)  # no half lines
+                raise _no_room(error, self.folder.path / name) from error
 
     def _open(self) -> None:
         for name in STREAMS:
-            file = (self.folder.path / name).open("a+b")
+            file = (self.folder.path / name).open("a+b", buffering=0)
             if not ends_whole(file.fileno()):  # the process before us died within a line
                 file.write(b"\n")
             self._files[name] = file
@@ -204,7 +216,12 @@ class FolderWriter:
     def _publish(self) -> None:
         with self._lock:
             self._status["heartbeat"] = time.time()
-            write_json(self.folder.path / STATUS, self._status)
+            try:
+                write_json(self.folder.path / STATUS, self._status)
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                overwrite_json(self.folder.path / STATUS, self._status)  # it must be told
 
     def _beat(self) -> None:
         while not self._closing.wait(HEARTBEAT):
@@ -244,6 +261,15 @@ def _cut(path: Path, length: int) -> None:
     aside = path.with_name(f".{path.name}.cut")
     aside.write_bytes(block + b"".join(encode(row) for row in kept))
     os.replace(aside, path)  # a new file: readers notice that it was cut
+
+
+def _no_room(error: OSError, path: Path) -> RunError:
+    told = "the disk is full" if error.errno in FULL else str(error)
+    return RunError(
+        f"{path.name} cannot be written: {told}",
+        where=str(path),
+        fix="make room on the disk and resume: the run goes on from its last checkpoint",
+    )
 
 
 def _told(error: BaseException) -> str:

@@ -64,9 +64,10 @@ def encode_comparisons(
     Raises:
         DataError: no row is left.
     """
+    margins = _Margins(rows, settings.margins)
     encoder = Encoder(base, max_length=settings.max_length, template=settings.chat_template_kwargs)
     lost: dict[str, int] = {TOO_LONG: 0, EQUAL: 0}
-    encoded = [_encode(encoder, item, lost) for item in items(rows)]
+    encoded = [_encode(encoder, item, margins, lost) for item in items(rows)]
     found = [comparison for comparison in encoded if comparison.judgements]
     left_out = [
         f"{count} of {len(rows)} pairs were left out: {why}" for why, count in lost.items() if count
@@ -103,7 +104,33 @@ def _weight(row: Row) -> float:
     return 1.0 if weight is None else float(weight)
 
 
-def _encode(encoder: Encoder, item: Sequence[Row], lost: dict[str, int]) -> Comparison:
+class _Margins:
+    """What the margins of rows mean: a gap to win by, a weight, or nothing.
+
+    As weights they are divided by their mean, so that the learning rate keeps its meaning; a row
+    without one weighs as before.
+    """
+
+    def __init__(self, rows: Sequence[Row], meaning: str) -> None:
+        self.meaning = meaning
+        given = [abs(float(row["margin"])) for row in rows if row.get("margin") is not None]
+        self.mean = sum(given) / len(given) if any(given) else 1.0
+
+    def gap(self, row: Row) -> float:
+        """By how much the chosen answer should win, in reward points."""
+        return float(row.get("margin") or 0.0) if self.meaning == "gap" else 0.0
+
+    def weight(self, row: Row) -> float:
+        """Of the row's loss."""
+        margin = row.get("margin")
+        if self.meaning != "weight" or margin is None:
+            return _weight(row)
+        return _weight(row) * abs(float(margin)) / self.mean
+
+
+def _encode(
+    encoder: Encoder, item: Sequence[Row], margins: _Margins, lost: dict[str, int]
+) -> Comparison:
     """One item's comparison; judgements that cannot be used are counted by their reason."""
     responses = [row[side] for row in item for side in ("chosen", "rejected")]
     encoded = encoder.answers(item[0]["prompt"], responses)
@@ -116,8 +143,7 @@ def _encode(encoder: Encoder, item: Sequence[Row], lost: dict[str, int]) -> Comp
             continue
         answers += [answer for answer in pair if answer not in answers]
         chosen, rejected = (answers.index(answer) for answer in pair)
-        margin = float(row.get("margin") or 0.0)
-        judgements.append(Judgement(chosen, rejected, margin, _weight(row)))
+        judgements.append(Judgement(chosen, rejected, margins.gap(row), margins.weight(row)))
     return Comparison(tuple(answers), tuple(judgements), prompt_key(item[0]["prompt"]))
 
 

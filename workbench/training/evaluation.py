@@ -54,6 +54,7 @@ def answers(
     done, total = 0, len(models) * len(prompts)
     for sources in _by_base(models).values():
         base = load_base(next(iter(sources.values())), settings)
+        base.check_answers()
         roles = Roles(base, settings)
         for index, source in sources.items():
             role = None if source.adapter is None else f"model{index}"
@@ -144,6 +145,18 @@ def response_kl(
         table[batch.response_mask] = per_token
         result[group] = table.sum(1).cpu()
     return result
+
+
+@torch.no_grad()
+def per_token_kl(
+    roles: Roles, role: str | None, row: Encoded, settings: PPOSettings, *, start: str | None = None
+) -> list[float]:
+    """Exact KL(role || start) at each token of one response [nats], as :func:`response_kl` sums."""
+    if role is None:
+        return [0.0] * len(row.response)
+    batch = collate([row], roles.base)
+    found = _token_kl(roles, role, start, batch, settings.temperature).float().cpu()
+    return [float(value) for value in found]
 
 
 def _token_kl(

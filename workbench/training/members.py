@@ -3,6 +3,7 @@
 A reward model without an ensemble is one member.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,10 @@ from workbench.models.comparisons import (
     separate_tokens,
     token_batches,
 )
+from workbench.models.dense import dense
+from workbench.models.encoding import Encoded
 from workbench.models.roles import Roles
+from workbench.models.sampling import sample_responses
 from workbench.models.support import packs
 from workbench.settings import RewardSettings
 from workbench.training.batches import batch_indices
@@ -49,7 +53,7 @@ class Judged(NamedTuple):
 class Scoring(NamedTuple):
     """How comparisons go through the base: their scores, and the tokens that takes."""
 
-    scores: Callable[[Base, nn.Linear, Sequence[Sequences]], Tensor]
+    scores: Callable[[Base, nn.Linear | None, Sequence[Sequences]], Tensor]
     tokens: Callable[[Sequences], int]
 
 
@@ -70,6 +74,14 @@ def role_of(index: int, first: str = ROLE) -> str:
     return first if index == 0 else f"{first}{index}"
 
 
+class Best(NamedTuple):
+    """The weights that did best on the pairs that were kept aside."""
+
+    step: int
+    figures: dict[str, float]
+    weights: list[Tensor]
+
+
 class Member:
     """One reward adapter and head on the shared base.
 
@@ -78,6 +90,7 @@ class Member:
 
     Attributes:
         role: of its adapter and head.
+        start: the role of the model that it started from; None is the base with adapters off.
         train, heldout: its comparisons.
     """
 
@@ -89,21 +102,25 @@ class Member:
         comparisons: Sequence[Comparison],
         settings: RewardSettings,
         source: Path | None,
+        start: str | None = None,
     ) -> None:
         self.role, self.roles, self.scoring = role_of(index), roles, scoring
         self.settings = settings.changed(seed=settings.seed + index)
+        self.start = start
         roles.add(self.role, trainable=True, source=source, seed=self.settings.seed)
-        if self.role not in roles.heads:
-            roles.add_head(self.role, trainable=True, seed=self.settings.seed)
-        self.head = roles.heads[self.role]
+        if not roles.has_head(self.role):
+            roles.draw_head(self.role, seed=self.settings.seed)
+        self.head = roles.heads.get(self.role)
         self.train, self.heldout = split(comparisons, self.settings)
+        self.best: Best | None = None
+        self.waited = 0
         self.team = Team()
 
     def make_optimiser(self, total_steps: int, team: Team) -> None:
         """AdamW over its own weights; clipping and skipping are its own too."""
         self.team = team
         self.optimiser = Optimiser(
-            {self.role: [*self.roles.parameters(self.role), *self.head.parameters()]},
+            {self.role: self.roles.weights(self.role)},
             self.settings,
             rates={self.role: self.settings.learning_rate},
             total_steps=total_steps,
@@ -153,8 +170,42 @@ class Member:
             loss = loss + self.settings.centering * centring(judged.chosen, judged.rejected)
         return loss * judged.chosen.new_tensor([j.weight for j in judgements])
 
+    def note(self, step: int, figures: dict[str, float]) -> None:
+        """Remember the weights where the held-out loss is the lowest so far (the first of equals).
+
+        A loss that is not a number is never the lowest.
+        """
+        lowest = self.best.figures["heldout/loss"] if self.best else math.inf
+        if figures["heldout/loss"] < lowest:
+            weights = [w.detach().to("cpu", copy=True) for w in self.optimiser.parameters]
+            self.best, self.waited = Best(step, figures, weights), 0
+        else:
+            self.waited += 1
+
+    def take_best(self) -> None:
+        """Go back to the weights that did best, where that is asked for."""
+        if self.best is None or not self.settings.keep_best:
+            return
+        with torch.no_grad():
+            for weight, kept in zip(self.optimiser.parameters, self.best.weights, strict=True):
+                weight.copy_(kept)
+
+    @property
+    def spent(self) -> bool:
+        """Whether its patience has run out."""
+        return 0 < self.settings.patience <= self.waited
+
+    def memory(self) -> dict[str, Any]:
+        """What it remembers between evaluations, for a checkpoint."""
+        return {"best": None if self.best is None else list(self.best), "waited": self.waited}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        """Take back :meth:`memory`."""
+        self.best = None if memory["best"] is None else Best(*memory["best"])
+        self.waited = int(memory["waited"])
+
     @torch.no_grad()
-    def evaluate(self) -> dict[str, float | None]:
+    def evaluate(self) -> dict[str, float]:
         """Loss, accuracy and margin on the pairs that were kept aside."""
         parts = self.team.gather([self.judge(group) for group in self.groups(self.heldout)])
         chosen, rejected = Judged.joined(parts)
@@ -166,8 +217,15 @@ class Member:
 
     @torch.no_grad()
     def normalisation(self, most: int = 512) -> dict[str, float]:
-        """Mean and deviation of raw scores over answers of both kinds, so that scores read 0, 1."""
+        """Mean and deviation of raw scores, so that scores read as 0, 1.
+
+        Over the answers of both kinds to the prompts that were kept aside; or, with
+        ``normalise="samples"``, over answers to them that the model samples from which the reward
+        model started: what the policy will say before it has learned.
+        """
         some = (self.heldout or self.train)[:most]
+        if self.settings.normalise == "samples":
+            some = sampled(self.roles, self.start, some, seed=self.settings.seed)
         parts = self.team.gather([self.score(group) for group in self.groups(some)])
         values = torch.cat(parts).double()
         deviation = float(values.std(correction=0))
@@ -198,6 +256,26 @@ class Optimisers(Optimiser):
         """Go on from :meth:`state`."""
         for own, saved in zip(self.each, state["each"], strict=True):
             own.load(saved)
+
+
+def sampled(
+    roles: Roles, start: str | None, comparisons: Sequence[Comparison], *, seed: int
+) -> list[Comparison]:
+    """Comparisons whose answers a role (None: the base) has sampled, one to each prompt.
+
+    An answer may be as long as the longest that was judged, its EOS included.
+    """
+    prompts = [comparison.answers[0].prompt for comparison in comparisons]
+    length = max(len(answer.response) for c in comparisons for answer in c.answers)
+    generator = torch.Generator().manual_seed(seed)
+    with dense(roles, start):
+        responses = sample_responses(
+            roles.base, prompts, length=length, temperature=1.0, generator=generator
+        )
+    return [
+        comparison._replace(answers=(Encoded(prompt, response),))
+        for comparison, prompt, response in zip(comparisons, prompts, responses, strict=True)
+    ]
 
 
 def accuracy(gaps: Tensor) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from workbench.algos.advantages import (
     Estimates,
@@ -15,8 +16,9 @@ from workbench.algos.advantages import (
     rloo,
     whiten,
 )
-from workbench.algos.kl import kl_k1
+from workbench.algos.kl import KL_ESTIMATORS, kl_k1
 from workbench.algos.rewards import token_rewards
+from workbench.algos.scores import RunningMoments, end_rewards, standardised
 from workbench.models.encoding import Message
 from workbench.settings import PPOSettings
 from workbench.training.rollout import Episodes
@@ -24,8 +26,38 @@ from workbench.training.rollout import Episodes
 Judge = Callable[[list[Message], str], float]
 
 
+class Shaping:
+    """From scores to what an answer is paid at its end; remembers the scores' running moments."""
+
+    def __init__(self, settings: PPOSettings) -> None:
+        self.settings = settings
+        self.moments = RunningMoments()
+
+    def learn(self, scores: Tensor) -> None:
+        """Take one update's scores into the running moments."""
+        if self.settings.score_normalisation == "running":
+            self.moments = self.moments.updated(scores)
+
+    def paid(self, episodes: Episodes) -> Tensor:
+        """``(B,)`` rewards at the end of these answers, on the device of their tables."""
+        settings, mask = self.settings, episodes.response_mask
+        scores = episodes.scores.to(mask.device)
+        if settings.score_normalisation == "batch":
+            scores = standardised(scores, RunningMoments().updated(scores))
+        elif self.moments.count:
+            scores = standardised(scores, self.moments)
+        return end_rewards(
+            scores,
+            mask.sum(1),
+            episodes.ended.to(mask.device),
+            clip=settings.score_clip,
+            missing_eos_penalty=settings.missing_eos_penalty,
+            length_penalty=settings.length_penalty,
+        )
+
+
 def estimate(episodes: Episodes, settings: PPOSettings, *, kl_coef: float) -> Estimates:
-    """Advantages and returns ``(B, T)`` by the estimator that the settings name."""
+    """Advantages, not yet whitened, and returns ``(B, T)`` by the settings' estimator."""
     mask = episodes.response_mask
     rewards = token_rewards(
         episodes.rewards_at_end,
@@ -33,27 +65,36 @@ def estimate(episodes: Episodes, settings: PPOSettings, *, kl_coef: float) -> Es
         episodes.ref_logprobs,
         mask,
         kl_coef=kl_coef,
+        estimator=KL_ESTIMATORS[settings.kl_estimator],
     )
     if settings.advantage == "gae":
-        found = gae(rewards, episodes.values, mask, gamma=settings.gamma, lam=settings.lam)
-    else:
-        grouped = rewards.sum(1).reshape(-1, settings.samples_per_prompt)
-        alone = settings.advantage == "rloo"
-        relative = rloo(grouped) if alone else group_normalised(grouped, eps=1e-4)
-        everywhere = torch.where(mask, relative.reshape(-1, 1), 0.0)
-        found = Estimates(everywhere, torch.zeros_like(everywhere))
-    if settings.whiten_advantages:
-        return found._replace(advantages=whiten(found.advantages, mask))
-    return found
+        return gae(rewards, episodes.values, mask, gamma=settings.gamma, lam=settings.lam)
+    grouped = rewards.sum(1).reshape(-1, settings.samples_per_prompt)
+    alone = settings.advantage == "rloo"
+    relative = rloo(grouped) if alone else group_normalised(grouped, eps=1e-4)
+    everywhere = torch.where(mask, relative.reshape(-1, 1), 0.0)
+    return Estimates(everywhere, torch.zeros_like(everywhere))
+
+
+def whitened(estimates: Estimates, response_mask: Tensor, settings: PPOSettings) -> Estimates:
+    """Advantages as the loss takes them, over all tokens of the update; the returns stay."""
+    if not settings.whiten_advantages:
+        return estimates
+    return estimates._replace(advantages=whiten(estimates.advantages, response_mask))
 
 
 def describe(
-    episodes: Episodes, estimates: Estimates, with_value: bool, *, kl_coef: float
+    episodes: Episodes, estimates: Estimates, settings: PPOSettings, *, kl_coef: float
 ) -> dict[str, float | None]:
-    """What a practitioner asks of an update, measured before its first step."""
+    """What a practitioner asks of an update, measured before its first step.
+
+    ``estimates`` are those of :func:`estimate`, before whitening.
+    """
     mask = episodes.response_mask
     kl = response_kl(episodes)
-    charged = episodes.rewards_at_end - kl_coef * kl
+    estimator = KL_ESTIMATORS[settings.kl_estimator]
+    per_token = estimator(episodes.rollout_logprobs, episodes.ref_logprobs)
+    charged = episodes.rewards_at_end - kl_coef * (per_token * mask).sum(1)
     metrics: dict[str, float | None] = {
         "objective/kl": float(kl.mean()),
         "objective/entropy": float(masked_mean(episodes.entropy, mask)),
@@ -62,10 +103,13 @@ def describe(
         "objective/rlhf_reward": float(charged.mean()),
         "response/length": float(mask.sum(1).float().mean()),
         "response/eos_rate": float(episodes.ended.float().mean()),
+        "response/length_max": float(mask.sum(1).max()),
+        "advantages/mean": float(masked_mean(estimates.advantages, mask)),
         "advantages/std": float(masked_var(estimates.advantages, mask).sqrt()),
         "kl_coef": kl_coef,
     }
-    if with_value:
+    metrics |= {f"reward/{name}": float(part.mean()) for name, part in episodes.parts.items()}
+    if settings.advantage == "gae":
         foreseen = explained_variance(episodes.values, estimates.returns, mask)
         metrics["value/explained_variance"] = float(foreseen)
         metrics["value/mean"] = float(masked_mean(episodes.values, mask))
@@ -80,10 +124,22 @@ def response_kl(episodes: Episodes) -> torch.Tensor:
 
 
 def sample_rows(
-    messages: Sequence[list[Message]], texts: Sequence[str], seen: Episodes, judge: Judge | None
+    messages: Sequence[list[Message]],
+    texts: Sequence[str],
+    tokens: Sequence[list[str]],
+    seen: Episodes,
+    estimates: Estimates | None,
+    judge: Judge | None,
 ) -> tuple[dict[str, Any], ...]:
-    """Rows for the sample table: prompt, answer, score, KL and, where there is a judge, gold."""
+    """Rows for the sample table: prompt, answer, score, KL and, where there is a judge, gold.
+
+    For each token its text, its KL by k1 [nats] and, where there is a value model (``estimates``),
+    its value and its advantage before whitening [reward].
+    """
     kl = response_kl(seen)
+    tables = {"token_kl": kl_k1(seen.rollout_logprobs, seen.ref_logprobs)}
+    if estimates is not None:
+        tables |= {"token_value": seen.values, "token_advantage": estimates.advantages}
     rows: list[dict[str, Any]] = []
     for index, (prompt, text) in enumerate(zip(messages, texts, strict=True)):
         row: dict[str, Any] = {
@@ -92,7 +148,11 @@ def sample_rows(
             "score": float(seen.scores[index]),
             "kl": float(kl[index]),
             "ended": bool(seen.ended[index]),
+            "tokens": tokens[index],
         }
+        for name, table in tables.items():
+            values = table[index, : len(tokens[index])].cpu()
+            row[name] = [float(f"{float(value):.6g}") for value in values]  # more is noise
         if judge is not None:
             row["gold"] = judge(prompt, text)
         rows.append(row)

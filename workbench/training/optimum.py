@@ -10,14 +10,14 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from workbench.models.base import load_base
 from workbench.models.countable import END, WORDS, write_model
-from workbench.models.encoding import Encoded
+from workbench.models.encoding import Encoded, Message
 from workbench.models.forward import collate, response_stats
 from workbench.models.roles import Roles
 from workbench.models.source import resolve
@@ -25,7 +25,7 @@ from workbench.settings import PPOSettings
 from workbench.training.events import Place, Progress
 from workbench.training.objective import response_kl
 from workbench.training.ppo import PPOTrainer
-from workbench.training.scorer import Scorer
+from workbench.training.reward_sources import Scored
 
 PROMPT = [{"role": "user", "content": "well yes sorry"}]
 ANSWERS = [
@@ -122,17 +122,22 @@ def compare(settings: PPOSettings, folder: Path) -> Found:
     )
 
 
-class TableScorer(Scorer):
+class TableReward:
     """Scores an answer by looking it up."""
 
-    def __init__(self, of: Scorer, rewards: Tensor) -> None:
-        super().__init__(of.roles, of.members, shares_base=True)
+    name = "table"
+
+    def __init__(self, rewards: Tensor) -> None:
         pairs = zip(map(tuple, ANSWERS), map(float, rewards), strict=True)
         self.table: dict[tuple[int, ...], float] = dict(pairs)
 
-    def scores(self, rows: Sequence[Encoded], *, tokens: int) -> Tensor:
-        """The table's rewards ``(B,)``."""
-        return torch.tensor([self.table[tuple(row.response)] for row in rows])
+    def read(self, rows: Sequence[Encoded], prompts: Sequence[list[Message]]) -> list[Any]:
+        """The rows as they are."""
+        return list(rows)
+
+    def scores(self, read: Sequence[Any], *, tokens: int) -> Scored:
+        """The table's rewards."""
+        return Scored(torch.tensor([self.table[tuple(row.response)] for row in read]), {})
 
 
 class Countable(PPOTrainer):
@@ -144,7 +149,7 @@ class Countable(PPOTrainer):
         super().__init__(str(model), str(reward), [PROMPT], settings, Place(folder), None)
         generator = torch.Generator().manual_seed(settings.seed + 3)
         self.rewards = torch.randn(len(ANSWERS), generator=generator)
-        self.scorer = TableScorer(self.scorer, self.rewards)
+        self.reward = TableReward(self.rewards)
 
     @torch.no_grad()
     def log_probabilities(self, role: str | None) -> Tensor:

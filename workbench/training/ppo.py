@@ -11,6 +11,7 @@ One update (Ouyang et al. 2022, section 3.5; Schulman et al. 2017):
 
 import json
 from collections.abc import Generator, Sequence
+from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from workbench.algos.advantages import Estimates
+from workbench.algos.kl import AdaptiveKL
 from workbench.algos.losses import PolicyLoss, ValueLoss, clipped_policy_loss, clipped_value_loss
+from workbench.algos.scores import RunningMoments
 from workbench.errors import DataError, ModelError
+from workbench.models.card import how_to_answer, write_card
 from workbench.models.dense import dense
 from workbench.models.encoding import Encoded, Encoder, Message
 from workbench.models.forward import lay, response_hidden, response_logprobs, spread
@@ -29,11 +33,20 @@ from workbench.models.source import REFERENCE, Source, resolve
 from workbench.models.support import packs
 from workbench.settings import PPOSettings
 from workbench.training.batches import batch_indices
-from workbench.training.events import Event, Place
+from workbench.training.events import Event, Notice, Place
 from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.measure import Clock, peak_memory_gb
-from workbench.training.objective import Judge, describe, estimate, sample_rows
+from workbench.training.objective import (
+    Judge,
+    Shaping,
+    describe,
+    estimate,
+    sample_rows,
+    whitened,
+)
 from workbench.training.optimiser import Optimiser
+from workbench.training.rates import rate_for
+from workbench.training.reward_sources import SourceBuilder
 from workbench.training.rollout import (
     Episodes,
     ValueModel,
@@ -42,13 +55,15 @@ from workbench.training.rollout import (
     mini_batch_parts,
     shuffled_episodes,
 )
-from workbench.training.scorer import Scorer
 from workbench.training.watch import Watch
+
+AUTO_RATES = {"learning_rate": (5e-4, 2e-5), "value_learning_rate": (1e-3, 4e-5)}
+"""What auto means at a width of 128, and at one of 4096."""
 
 
 def steps(
     model: str,
-    reward: str,
+    reward: Any,
     prompts: Sequence[list[Message]],
     settings: PPOSettings,
     place: Place,
@@ -61,7 +76,8 @@ def steps(
 
     Args:
         model: what the policy starts from; frozen, it is also the reference.
-        reward: a run of ``train_reward``, or its ``final/``.
+        reward: a run of ``train_reward``, or its ``final/``; or another reward as a config's
+            ``inputs.reward`` describes it (:mod:`workbench.training.reward_sources`).
         prompts: sampled without replacement within a pass.
         settings: see :class:`PPOSettings`.
         place: where to write, and who steers.
@@ -85,7 +101,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
     def __init__(
         self,
         model: str,
-        reward: str,
+        reward: Any,
         prompts: Sequence[list[Message]],
         settings: PPOSettings,
         place: Place,
@@ -98,20 +114,25 @@ class PPOTrainer(StepLoop[PPOSettings]):
         self.judge = judge
         self.temperature, self.kl_coef = settings.temperature, settings.kl_coef
         self.clip_range = settings.clip_range
+        self.shaping = Shaping(settings)
         self.reference = self._add_policy(reference)
-        self.scorer = Scorer.attach(reward, self.roles, settings)
-        self.value = self._add_value()
+        self.figures: dict[str, float | None] = {}  # of the last update
         self.watch = Watch(heldout, self.roles, settings)
         self.encoder = Encoder(
             self.base, max_length=settings.max_length, template=settings.chat_template_kwargs
         )
-        self.reading = self.scorer.encoder(settings)
-        if not self.scorer.shares_base:
-            self.notices += self.scorer.base.notices
+        built = SourceBuilder(self.roles, settings, self.encoder, place.folder).build(reward)
+        self.reward, self.scorer = built.source, built.scorer
+        self.notices += built.notices
+        self.value = self._add_value(built.weight)
         if (against := packs(self.base.model)) is not None:
             self.notices.append(f"answers go through the model side by side, padded: {against}")
         self.prompts = self._encode(prompts)
         self.messages = list(prompts)
+        self.drawn_from = len(self.prompts)  # what is only watched stands behind these
+        self.watched: list[int] = []
+        self.watch_prompts: Any = settings.watch_prompts
+        self._watch_these(settings.watch_prompts)
         self.total = settings.steps
         self.decoding, self.rows_at_once = False, 0
         self.generator = torch.Generator().manual_seed(settings.seed)
@@ -119,6 +140,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
 
     def _add_policy(self, reference: str | None) -> str | None:
         """The policy adapter; returns the reference's role (None = adapters off)."""
+        self.base.check_answers()
         source, seed = self.base.source, self.settings.seed
         frozen = source if reference is None else self._on_same_base(reference)
         if frozen.adapter is not None:
@@ -147,19 +169,22 @@ class PPOTrainer(StepLoop[PPOSettings]):
             )
         return frozen
 
-    def _add_value(self) -> ValueModel | None:
-        """The value model: copied from the reward model where that stands on the same base."""
+    def _add_value(self, weight: float) -> ValueModel | None:
+        """The value model: copied from the reward model where one stands on the same base.
+
+        Where that model is part of a mix, its values are scaled by its weight in it.
+        """
         settings, scorer = self.settings, self.scorer
         if settings.advantage != "gae":
             return None
         if settings.value == "shared":
             head = self.roles.add_head("policy", trainable=True, weight=self._no_weight())
             return ValueModel(self.roles, "policy", head, (0.0, 1.0))
-        if scorer.shares_base:
-            self.roles.add("value", trainable=True, copy_of=Scorer.ROLE)
-            weight = scorer.head.weight.detach()
-            head = self.roles.add_head("value", trainable=True, weight=weight)
-            return ValueModel(self.roles, "value", head, (scorer.mean, scorer.std))
+        if scorer is not None and scorer.shares_base:
+            self.roles.add("value", trainable=True, copy_of=scorer.members[0].role)
+            copied = scorer.head.weight.detach()
+            head = self.roles.add_head("value", trainable=True, weight=copied)
+            return ValueModel(self.roles, "value", head, (scorer.mean, scorer.std / weight))
         self.roles.add("value", trainable=True, seed=settings.seed + 1)
         head = self.roles.add_head("value", trainable=True, weight=self._no_weight())
         return ValueModel(self.roles, "value", head, (0.0, 1.0))
@@ -183,23 +208,38 @@ class PPOTrainer(StepLoop[PPOSettings]):
     def _optimiser(self) -> Optimiser:
         settings = self.settings
         groups: dict[str, list[nn.Parameter]] = {"policy": self.roles.parameters("policy")}
-        rates = {"policy": settings.learning_rate}
+        rates = {"policy": self._rate("learning_rate", settings.learning_rate)}
         if self.value is not None:
             own = [] if self.value.role == "policy" else self.roles.parameters("value")
             groups["value"] = [*own, *self.value.head.parameters()]
-            rates["value"] = settings.value_learning_rate
+            rates["value"] = self._rate("value_learning_rate", settings.value_learning_rate)
         total = settings.steps * settings.epochs * settings.mini_batches
         half = self.base.dtype == torch.float16
         return Optimiser(
             groups, settings, rates=rates, total_steps=total, half=half, team=self.team
         )
 
+    def _rate(self, name: str, given: float | str) -> float:
+        """The rate as it was given, or the one that suits this model's width."""
+        small, large = AUTO_RATES[name]
+        if isinstance(given, str):
+            return rate_for(self.base.width, small=small, large=large)
+        return float(given)
+
+    def _setup(self) -> Notice:
+        """What was loaded, and the learning rates that auto became."""
+        told, rates = super()._setup(), self.optimiser.rates
+        found = {"learning_rate": rates["policy"], "value_learning_rate": rates.get("value")}
+        return replace(told, data={**told.data, **found})
+
     def set_live(self, name: str, value: Any) -> None:
-        """Rates, temperature, KL coefficient and clip range."""
+        """Rates, temperature, KL coefficient, clip range, and the prompts that are watched."""
         if name == "learning_rate":
-            self.optimiser.rates["policy"] = float(value)
+            self.optimiser.rates["policy"] = self._rate(name, value)
         elif name == "value_learning_rate":
-            self.optimiser.rates["value"] = float(value)
+            self.optimiser.rates["value"] = self._rate(name, value)
+        elif name == "watch_prompts":
+            self._watch_these(value)
         else:
             setattr(self, name, float(value))
 
@@ -209,6 +249,8 @@ class PPOTrainer(StepLoop[PPOSettings]):
             **super().state(),
             "generator": self.generator.get_state(),
             "live": [self.temperature, self.kl_coef, self.clip_range],
+            "moments": astuple(self.shaping.moments),
+            "watch_prompts": self.watch_prompts,
             "rows_at_once": self.rows_at_once,
             "best": self.watch.best.state(),
             "total": self.total,
@@ -219,6 +261,8 @@ class PPOTrainer(StepLoop[PPOSettings]):
         super().load(state)
         self.generator.set_state(state["generator"])
         self.temperature, self.kl_coef, self.clip_range = state["live"]
+        self.shaping.moments = RunningMoments(*state["moments"])
+        self._watch_these(state["watch_prompts"])
         self.rows_at_once = state["rows_at_once"]
         self.watch.best.load(state["best"])
         self.total = state["total"]
@@ -252,11 +296,15 @@ class PPOTrainer(StepLoop[PPOSettings]):
             episodes = self._measured(rows, messages, groups)
         with clock.phase("watch"):
             watched = self.watch.look(self.step + 1, messages, episodes, self.encoder)
-        estimates = estimate(episodes, settings, kl_coef=self.kl_coef)
+        self.shaping.learn(episodes.scores)
+        episodes.rewards_at_end = self.shaping.paid(episodes)
+        raw = estimate(episodes, self.settings, kl_coef=self.kl_coef)
+        estimates = whitened(raw, episodes.response_mask, self.settings)
         with clock.phase("optimise"):
             metrics = self._optimise(episodes, estimates, orders)
-        metrics |= describe(episodes, estimates, self.value is not None, kl_coef=self.kl_coef)
+        metrics |= describe(episodes, raw, self.settings, kl_coef=self.kl_coef)
         metrics |= watched
+        self._steer(metrics, len(rows))
         samples = self._watch(metrics, messages, episodes)
         for name, seconds in clock.seconds.items():
             metrics[f"time/{name}"] = seconds
@@ -265,6 +313,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
         metrics["tokens_per_second"] = tokens / clock.seconds["generate"]
         metrics["episode"] = float((self.step + 1) * len(rows))
         metrics["memory/peak_gb"] = peak_memory_gb(self.base.device)
+        self.figures = metrics
         return StepOutcome(metrics, samples, self._last_words())
 
     def _last_words(self) -> tuple[str, ...]:
@@ -292,29 +341,38 @@ class PPOTrainer(StepLoop[PPOSettings]):
         groups: Sequence[Sequence[int]],
     ) -> Episodes:
         """What every role says of these answers."""
-        scored = rows
-        if not self.scorer.shares_base:
-            eos_ids = self.base.eos_ids
-            scored = self.scorer.read(rows, messages, self.encoder, self.reading, eos_ids)
-        return measure(
+        seen = measure(
             self.roles,
             rows,
             groups,
-            self.scorer,
+            self.reward,
             self.settings,
-            scored=scored,
+            scored=self.reward.read(rows, messages),
             reference=self.reference,
             value=self.value,
             temperature=self.temperature,
             safe_point=self.safe_point,
             team=self.team,
         )
+        seen.rewards_at_end = self.shaping.paid(seen)
+        return seen
+
+    def _steer(self, metrics: dict[str, float | None], answers: int) -> None:
+        """Adaptive KL control: the charge of the next update, from this one's KL."""
+        settings, kl = self.settings, metrics["objective/kl"]
+        if settings.kl_control == "adaptive" and kl is not None:
+            controller = AdaptiveKL(
+                coef=self.kl_coef,
+                target=settings.adaptive_kl_target,
+                horizon=settings.adaptive_kl_horizon,
+            )
+            self.kl_coef = controller.updated(kl, answers).coef
 
     def _draw(self) -> list[int]:
         """Prompt numbers of this update, each ``samples_per_prompt`` times in a row."""
         settings = self.settings
         distinct = max(1, settings.batch_size // settings.samples_per_prompt)
-        drawn = batch_indices(self.step, len(self.prompts), distinct, seed=settings.seed)
+        drawn = batch_indices(self.step, self.drawn_from, distinct, seed=settings.seed)
         return [i for i in drawn for _ in range(settings.samples_per_prompt)]
 
     def sample(
@@ -467,17 +525,33 @@ class PPOTrainer(StepLoop[PPOSettings]):
 
     def watch_samples(self) -> tuple[dict[str, Any], ...]:
         """Rows for the sample table: the same prompts and draws each time, the policy as it is."""
-        count = min(self.settings.watch_prompts, len(self.prompts))
-        if not count:
+        if not self.watched:
             return ()
         generator = torch.Generator().manual_seed(self.settings.seed + 1)
-        every = len(self.prompts) // count
-        rows, messages = self.sample([i * every for i in range(count)], generator)
+        rows, messages = self.sample(self.watched, generator)
         one = self.settings.changed(mini_batches=1)
-        groups = mini_batch_groups(rows, range(count), one, self.base, self.team)[0]
+        groups = mini_batch_groups(rows, range(len(rows)), one, self.base, self.team)[0]
         seen = self._measured(rows, messages, groups)
+        estimates = None
+        if self.value is not None:
+            estimates = estimate(seen, self.settings, kl_coef=self.kl_coef)
         texts = [self.encoder.decode(row.response) for row in rows]
-        return sample_rows(messages, texts, seen, self.judge)
+        tokens = [self.encoder.pieces(row.response) for row in rows]
+        return sample_rows(messages, texts, tokens, seen, estimates, self.judge)
+
+    def _watch_these(self, asked: Any) -> None:
+        """So many of the prompts, evenly spaced; or the prompts given, texts or messages."""
+        del self.prompts[self.drawn_from :], self.messages[self.drawn_from :]
+        self.watch_prompts = asked
+        if isinstance(asked, int):
+            count = min(asked, self.drawn_from)
+            self.watched = [i * (self.drawn_from // count) for i in range(count)]
+            return
+        given = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in asked]
+        room = self.settings.response_length
+        self.prompts += [self.encoder.prompt(p, room=room) for p in given]
+        self.messages += given
+        self.watched = list(range(self.drawn_from, len(self.prompts)))
 
     def write_final(self, folder: Path) -> None:
         """The policy's adapter; beside it the value model, and the reference if an adapter."""
@@ -491,3 +565,12 @@ class PPOTrainer(StepLoop[PPOSettings]):
             stats = {"mean": self.value.mean, "std": self.value.std}
             self.roles.save("value", folder / "value", task="SEQ_CLS", extra={"kind": "value"})
             (folder / "value" / "value.json").write_text(json.dumps(stats) + "\n")
+        facts = self.base.facts
+        write_card(
+            folder,
+            facts=facts,
+            settings=self.settings,
+            data={"prompts": self.drawn_from, "reward": self.reward.name},
+            figures={k: v for k, v in self.figures.items() if k.startswith(("obj", "resp"))},
+            use=how_to_answer(facts),
+        )

@@ -5,13 +5,14 @@ different splits in different orders, and whose disagreement says where not to t
 """
 
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from workbench.models.card import how_to_score, write_card
 from workbench.models.source import member_folder
 from workbench.settings import RewardSettings
 from workbench.training.batches import steps_for
@@ -22,6 +23,8 @@ from workbench.training.measure import Clock, peak_memory_gb
 from workbench.training.members import Judged, Member, Optimisers, accuracy, how_scored
 
 Metrics = dict[str, float | None]
+ENOUGH = 2000
+"""Pairs that it takes for a reward model to do better than none."""
 
 
 def steps(
@@ -47,11 +50,20 @@ class RewardTrainer(StepLoop[RewardSettings]):
         scoring, told = how_scored(self.base)
         self.notices += [*notices, *told]
         source = self.base.source
-        starts = source.members or (source.adapter,)
+        folders, start = source.judges or (None,), self._start()
         self.members = [
-            Member(index, self.roles, scoring, comparisons, settings, starts[index % len(starts)])
+            Member(
+                index,
+                self.roles,
+                scoring,
+                comparisons,
+                settings,
+                folders[index % len(folders)],
+                start,
+            )
             for index in range(settings.members)
         ]
+        self._warn_if_few()
         self.total = steps_for(
             len(self.members[0].train),
             settings.batch_size,
@@ -62,6 +74,26 @@ class RewardTrainer(StepLoop[RewardSettings]):
             member.make_optimiser(self.total, self.team)
         own = [member.optimiser for member in self.members]
         self.optimiser = own[0] if len(own) == 1 else Optimisers(own)
+
+    def _start(self) -> str | None:
+        """The role in which the model samples that this one starts from, where it shall."""
+        source = self.base.source
+        if self.settings.normalise == "pairs":
+            return None
+        self.base.check_answers()
+        source.check_answers()
+        if source.adapter is None:
+            return None
+        self.roles.add("start", trainable=False, source=source.adapter)
+        return "start"
+
+    def _warn_if_few(self) -> None:
+        pairs = self.members[0].pairs()["training_pairs"]
+        if pairs < ENOUGH:
+            self.notices.append(
+                f"{pairs:,} pairs to learn from: below about {ENOUGH:,} a reward model may serve "
+                "PPO no better than none (Gao et al. 2022); wb.learning_curve says what more bring"
+            )
 
     def set_live(self, name: str, value: Any) -> None:
         """The learning rate is the only one."""
@@ -84,8 +116,39 @@ class RewardTrainer(StepLoop[RewardSettings]):
         metrics["pairs_per_second"] = pairs / seconds
         metrics["memory/peak_gb"] = peak_memory_gb(self.base.device)
         if self._evaluation_due():
-            metrics |= self.attempt(self._evaluate)
-        return StepOutcome(metrics)
+            metrics |= self._evaluate()
+        return StepOutcome(metrics, notices=self._out_of_patience())
+
+    def _evaluate(self) -> Metrics:
+        """Held-out figures, mean over the members; each remembers when it did best."""
+        judges = [member for member in self.members if member.heldout]
+        self.at_once = 0
+        found = self.attempt(lambda: [member.evaluate() for member in judges])
+        for member, figures in zip(judges, found, strict=True):
+            member.note(self.step + 1, figures)
+        return mean_of(found)
+
+    def _out_of_patience(self) -> tuple[str, ...]:
+        """End the run where no member's held-out loss has become lower for too long."""
+        if self.step + 1 == self.total or not all(member.spent for member in self.members):
+            return ()
+        asked, self.total = self.total, self.step + 1
+        return (
+            f"stopped at step {self.total} of {asked}: the held-out loss was not lower than before "
+            f"in {self.settings.patience} evaluations",
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Weights and optimisers, and the weights that did best so far."""
+        return {**super().state(), "memory": [member.memory() for member in self.members]}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back :meth:`state`."""
+        super().load(state)
+        for member, memory in zip(self.members, state["memory"], strict=True):
+            member.remember(memory)
+        if all(member.spent for member in self.members):
+            self.total = self.step
 
     def _gradients(self, member: Member) -> Metrics:
         """Gradients of a member's batch, gathered over its micro-batches; its statistics."""
@@ -100,10 +163,6 @@ class RewardTrainer(StepLoop[RewardSettings]):
             scores.append(Judged(judged.chosen.detach(), judged.rejected.detach()))
         losses, scores = self.team.gather(losses), self.team.gather(scores)
         return {"loss": float(torch.stack(losses).sum()), **_described(*Judged.joined(scores))}
-
-    def _evaluate(self) -> Metrics:
-        self.at_once = 0
-        return mean_of([member.evaluate() for member in self.members if member.heldout])
 
     def use_micro_batches(self, tokens: int) -> None:
         """The members' too."""
@@ -132,15 +191,40 @@ class RewardTrainer(StepLoop[RewardSettings]):
         for name in ("std", "answers", "training_pairs", "heldout_pairs"):
             told[name] = sum(stats[name] for stats in found) / len(found)
         (folder / "reward.json").write_text(json.dumps(told, indent=2) + "\n")
+        use = "import workbench as wb\n\nwb.score(folder, prompts, answers, spread=True)"
+        self._write_card(folder, told, use)
+
+    def _write_card(self, folder: Path, stats: dict[str, float], use: str) -> None:
+        data = ("training_pairs", "heldout_pairs")
+        write_card(
+            folder,
+            facts=self.base.facts,
+            settings=self.settings,
+            data={name.replace("_", " "): stats[name] for name in data},
+            figures={n.replace("_", " "): v for n, v in stats.items() if n not in data},
+            use=use,
+        )
 
     def _write_member(self, member: Member, folder: Path) -> dict[str, float]:
+        member.take_best()
         stats = {**member.normalisation(), **member.pairs()}
+        if member.best is not None and self.settings.keep_best:
+            stats["step"] = member.best.step
+            stats |= {name.replace("/", "_"): v for name, v in member.best.figures.items()}
         self.roles.save(member.role, folder, task="SEQ_CLS", extra={"kind": "reward"})
         (folder / "reward.json").write_text(json.dumps(stats, indent=2) + "\n")
+        use = how_to_score(
+            self.base.facts,
+            mean=stats["mean"],
+            std=stats["std"],
+            two_texts=self.base.encoder,
+            skip=self.roles.whole_heads(),
+        )
+        self._write_card(folder, stats, use)
         return stats
 
 
-def mean_of(rows: Sequence[Metrics]) -> Metrics:
+def mean_of(rows: Sequence[Mapping[str, float | None]]) -> Metrics:
     """The mean of each metric over the members."""
     return {name: sum(row[name] or 0.0 for row in rows) / len(rows) for name in rows[0]}
 

@@ -1,13 +1,13 @@
 """Episodes: sample answers, then see them with every role, in the micro-batches of training."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from workbench.algos.rewards import clip_scores, ended
+from workbench.algos.rewards import ended
 from workbench.models.base import Base
 from workbench.models.encoding import Encoded, pad_right
 from workbench.models.forward import (
@@ -24,7 +24,7 @@ from workbench.models.forward import (
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings
 from workbench.training.batches import shuffled
-from workbench.training.scorer import Scorer
+from workbench.training.reward_sources import RewardSource
 from workbench.training.team import Team
 
 
@@ -45,9 +45,10 @@ class Episodes:
     Attributes:
         rows: ``B`` encoded prompts and answers.
         scores: ``(B,)`` normalised scores of the reward model.
-        rewards_at_end: ``(B,)`` clipped score, less the penalty for a missing EOS.
+        rewards_at_end: ``(B,)`` what is paid for a whole answer: the score, shaped.
         rollout_logprobs, ref_logprobs, values, entropy: ``(B, T)``, zero on padding.
         response_mask: ``(B, T)``.
+        parts: what the scores are made of, by name, ``(B,)`` each.
     """
 
     rows: list[Encoded]
@@ -59,6 +60,7 @@ class Episodes:
     values: Tensor
     entropy: Tensor
     response_mask: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
 class ValueModel:
@@ -114,10 +116,10 @@ def measure(
     roles: Roles,
     rows: Sequence[Encoded],
     groups: Sequence[Sequence[int]],
-    scorer: Scorer,
+    reward: RewardSource,
     settings: PPOSettings,
     *,
-    scored: Sequence[Encoded],
+    scored: Sequence[Any],
     reference: str | None,
     value: ValueModel | None,
     temperature: float,
@@ -126,7 +128,7 @@ def measure(
 ) -> Episodes:
     """See every answer with every role, in the micro-batches that training will use first.
 
-    ``scored`` are the same answers in the reward model's own ids; ``groups`` this process's
+    ``scored`` are the same answers as the reward reads them; ``groups`` this process's
     micro-batches. Every process of the team hears of all answers.
     """
     base = roles.base
@@ -147,24 +149,24 @@ def measure(
         for table, part in zip(tables, parts, strict=True):
             table[index, :width] = part.to(table.dtype)
     safe_point(0)
-    mine = team.share(range(len(scored)), [len(row.ids) for row in scored])
-    part = scorer.scores([scored[i] for i in mine], tokens=settings.micro_batch_tokens)
-    scores = torch.zeros(len(scored), dtype=part.dtype)
-    scores[mine] = part
-    team.add(*tables, scores)
-    rewards = clip_scores(scores, limit=settings.score_clip) if settings.score_clip else scores
-    rewards = rewards - settings.missing_eos_penalty * (~finished).float()
+    mine = team.share(range(len(rows)), [len(row.ids) for row in rows])
+    found = reward.scores([scored[i] for i in mine], tokens=settings.micro_batch_tokens)
+    scores, *shown = (
+        _placed(part, mine, len(rows)) for part in (found.total, *found.parts.values())
+    )
+    team.add(*tables, scores, *shown)
     policy_logprobs, ref_logprobs, values, entropy = tables
     return Episodes(
         list(rows),
         scores,
-        rewards.to(base.device),
+        scores.to(base.device),  # :class:`Shaping` makes it what is paid
         finished,
         policy_logprobs,
         ref_logprobs,
         values,
         entropy,
         mask,
+        dict(zip(found.parts, shown, strict=True)),
     )
 
 
@@ -174,22 +176,30 @@ def shuffled_episodes(count: int, settings: PPOSettings, generator: torch.Genera
     The samples of one prompt stay together, so that they can share its forward, where that still
     leaves every mini-batch at least one prompt.
     """
-    samples = settings.samples_per_prompt
-    if count % samples or count // samples < settings.mini_batches:
-        samples = 1
+    samples = _together(count, settings)
     first = shuffled(count // samples, generator)
     return [i * samples + sample for i in first for sample in range(samples)]
 
 
+def _together(count: int, settings: PPOSettings) -> int:
+    """How many episodes stay in one mini-batch: a prompt's samples, or each by itself."""
+    samples = settings.samples_per_prompt
+    return 1 if count % samples or count // samples < settings.mini_batches else samples
+
+
+def _placed(part: Tensor, mine: Sequence[int], count: int) -> Tensor:
+    """This process's numbers at their places among all, zero elsewhere."""
+    table = torch.zeros(count, dtype=part.dtype)
+    table[list(mine)] = part
+    return table
+
+
 def mini_batch_parts(order: Sequence[int], settings: PPOSettings) -> list[list[int]]:
-    """Split shuffled episodes into mini-batches, of one size give or take an episode."""
+    """Split shuffled episodes into mini-batches, of one size give or take a prompt's samples."""
     count = min(settings.mini_batches, len(order))
-    small, larger = divmod(len(order), count)
-    found: list[list[int]] = []
-    for number in range(count):
-        done = sum(map(len, found))
-        found.append(list(order[done : done + small + (number < larger)]))
-    return found
+    samples = _together(len(order), settings)
+    units = [order[i : i + samples] for i in range(0, len(order), samples)]
+    return [[i for unit in units[part::count] for i in unit] for part in range(count)]
 
 
 def mini_batch_groups(

@@ -1,6 +1,7 @@
 """The reward model as PPO and scoring see it: adapters on the same base, or on one beside it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -8,8 +9,10 @@ from torch import Tensor, nn
 
 from workbench.errors import ModelError
 from workbench.models.base import load_base
+from workbench.models.comparisons import separate_scores
 from workbench.models.encoding import Encoded, Encoder, Message
 from workbench.models.forward import in_batches, lay, sequence_scores
+from workbench.models.kinds import is_classifier
 from workbench.models.roles import Roles
 from workbench.models.source import RewardStats, Source, resolve
 from workbench.settings import RunSettings
@@ -17,10 +20,16 @@ from workbench.training.members import ROLE, role_of
 
 
 class Scored(NamedTuple):
-    """One member of a reward model: the role it acts in, its head, what its scores are read by."""
+    """One member of a reward model.
 
-    role: str
-    head: nn.Linear
+    Attributes:
+        role: it acts in; None where the base itself is the reward model.
+        head: None where an encoder's own is used.
+        stats: what its scores are read by.
+    """
+
+    role: str | None
+    head: nn.Linear | None
     stats: RewardStats
 
     def normalised(self, raw: Tensor) -> Tensor:
@@ -43,33 +52,41 @@ class Scorer:
         self.base, self.roles = roles.base, roles
         self.members = tuple(members)
         self.shares_base = shares_base
+        self.notices: list[str] = [] if shares_base else list(self.base.notices)
 
     @classmethod
     def attach(
         cls, reward: str, roles: Roles, settings: RunSettings, *, role: str = ROLE
     ) -> "Scorer":
-        """Put a trained reward model on a base that is loaded, or load its own beside it.
+        """Put a reward model on a base that is loaded, or load its own beside it.
+
+        Any sequence classifier with one label serves: a run of ``train_reward``, an adapter with
+        its head from PEFT or TRL, or whole weights.
 
         ``role`` is its name there: several reward models may stand on one base.
 
         Raises:
-            ModelError: what was given is not a trained reward model.
+            ModelError: what was given is not a reward model.
         """
         source = resolve(reward)
-        if not source.is_reward:
-            raise ModelError(
-                "this is not a reward model that the workbench trained (no reward.json)",
-                where=reward,
-                fix="give a run of train_reward, or its final/ folder",
-            )
+        if not source.may_score:
+            raise _no_reward_model(reward)
         shares = source.base == roles.base.source.base
         own = roles if shares else Roles(load_base(source, settings), settings)
-        return cls(own, _attached(own, source, role), shares_base=shares)
+        scorer = cls(own, _attached(own, source, role), shares_base=shares)
+        if not source.is_measured:
+            scorer.notices.append(
+                "the reward model has no reward.json: its scores are taken as they are, as if "
+                "their mean were 0 and their deviation 1"
+            )
+        return scorer
 
     @property
     def head(self) -> nn.Linear:
         """The first member's."""
-        return self.members[0].head
+        head = self.members[0].head
+        assert head is not None  # an encoder's is never copied into a policy's base
+        return head
 
     @property
     def mean(self) -> float:
@@ -98,12 +115,18 @@ class Scorer:
         wide = torch.promote_types(self.base.dtype, torch.float32)  # float64 stays exact
         result = torch.zeros(len(self.members), len(rows), dtype=wide)
         for group in in_batches(rows, range(len(rows)), self.base, tokens=tokens):
-            batch = lay([rows[i] for i in group], self.base)
+            some = [rows[i] for i in group]
             for index, member in enumerate(self.members):
-                with self.roles.acting(member.role):
-                    raw = sequence_scores(self.base, member.head, batch)
+                raw = self._raw(some, member)
                 result[index, group] = member.normalised(raw).to(wide).cpu()
         return result
+
+    def _raw(self, rows: Sequence[Encoded], member: Scored) -> Tensor:
+        """Raw scores ``(B,)`` of a micro-batch by one member."""
+        with self.roles.acting(member.role):
+            if member.head is None:
+                return separate_scores(self.base, None, [[row.ids] for row in rows])
+            return sequence_scores(self.base, member.head, lay(rows, self.base))
 
     def read(
         self,
@@ -127,9 +150,9 @@ class Scorer:
         found: list[Encoded] = []
         for row, prompt in zip(rows, prompts, strict=True):
             ids = own.text(policy.decode(row.response))
-            if not row.response or row.response[-1] not in eos_ids:
+            if not own.two_texts and (not row.response or row.response[-1] not in eos_ids):
                 ids.pop()
-            answer = ids[: own.max_length - 1]
+            answer = ids[: own.max_length - own.least]
             found.append(Encoded(own.prompt(prompt, room=len(answer)), answer))
         return found
 
@@ -151,5 +174,27 @@ def _attached(roles: Roles, source: Source, first: str) -> list[Scored]:
     for index, folder in enumerate(source.judges):
         role = role_of(index, first)
         roles.add(role, trainable=False, source=folder)
-        found.append(Scored(role, roles.heads[role], RewardStats.read(folder)))
-    return found
+        if not roles.has_head(role):
+            raise ModelError(
+                "this reward adapter was saved without its head, so that its scores are lost",
+                where=str(folder),
+                fix="train it again with task_type='SEQ_CLS', which trains and saves the head",
+            )
+        found.append(Scored(role, roles.heads.get(role), RewardStats.read(folder)))
+    if found:
+        return found
+    base = roles.base
+    if base.answers or not is_classifier(base.model.config):
+        raise _no_reward_model(source.reference)
+    if base.trained_head is not None:
+        roles.add_head(first, trainable=False, weight=base.trained_head)
+    return [Scored(None, roles.heads.get(first), RewardStats.read(Path(source.base)))]
+
+
+def _no_reward_model(reward: str) -> ModelError:
+    return ModelError(
+        "this is not a reward model: neither trained here nor a sequence classifier",
+        where=reward,
+        fix="give a run of train_reward, or a model whose AutoModelForSequenceClassification "
+        "has one label",
+    )

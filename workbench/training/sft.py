@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from workbench.errors import ConfigError, DataError
 from workbench.models.base import Base
+from workbench.models.card import how_to_answer, write_card
 from workbench.models.encoding import Encoded, Encoder, micro_batches
 from workbench.models.forward import collate, response_stats
 from workbench.models.source import CARD, resolve
@@ -61,6 +62,8 @@ class SFTTrainer(StepLoop[SFTSettings]):
                 fix="set lora_rank above 0 to go on from the adapter, or merge it into its base",
             )
         super().__init__(model, settings, place)
+        self.base.check_answers()
+        self.figures: dict[str, float] = {}  # of the last step
         self.examples, notices = encode_examples(self.base, rows, settings)
         self.notices += notices
         self.total = steps_for(
@@ -97,10 +100,10 @@ class SFTTrainer(StepLoop[SFTSettings]):
         total = self.attempt(lambda: self._gradients(batch, tokens))
         done = self.optimiser.step()
         seconds = clock.total()
+        self.figures = {"loss": total, "perplexity": math.exp(min(total, 50.0))}
         return StepOutcome(
             {
-                "loss": total,
-                "perplexity": math.exp(min(total, 50.0)),
+                **self.figures,
                 "grad_norm": done.grad_norm,
                 "learning_rate": done.learning_rate,
                 "skipped_steps": float(self.optimiser.skipped),
@@ -134,6 +137,15 @@ class SFTTrainer(StepLoop[SFTSettings]):
         """Write what transformers (and peft) load alone."""
         if self.settings.lora_rank:
             self.roles.save("policy", folder, task="CAUSAL_LM", extra={"kind": "sft"})
+            facts, data = self.base.facts, {"examples": len(self.examples)}
+            write_card(
+                folder,
+                facts=facts,
+                settings=self.settings,
+                data=data,
+                figures=self.figures,
+                use=how_to_answer(facts),
+            )
             return
         self.base.model.save_pretrained(str(folder))  # pyright: ignore[reportUnknownMemberType]
         self.base.tokenizer.save_pretrained(str(folder))  # pyright: ignore[reportUnknownMemberType]

@@ -1,18 +1,36 @@
 """What a person asks for. Notebooks and the command line call the same verbs.
 
 Each verb joins the rooms: it reads the data, starts a process, or shows a widget. The notebook's
-own process never loads a model. Imports go down this list: given, launch, batch, gold,
-measure, goodhart, views, drawing, rounds.
+own process never loads a model. Imports go down this list: given, launch, rewards, batch, gold,
+measure, goodhart, publish, views, drawing, rounds, reports.
 """
 
-from workbench.verbs.batch import answers, before_and_after, sample_pairs, score
+from workbench.verbs.batch import answers, before_and_after, export_model, sample_pairs, score
 from workbench.verbs.given import load_examples, load_pairs, load_prompts
 from workbench.verbs.gold import gold_labels
 from workbench.verbs.goodhart import analytic_check, best_of_n, overoptimisation
-from workbench.verbs.launch import finished, open_run, runs, train_ppo, train_reward, train_sft
+from workbench.verbs.launch import (
+    finished,
+    open_run,
+    presets,
+    runs,
+    train_ppo,
+    train_reward,
+    train_sft,
+)
 from workbench.verbs.measure import evaluate_reward, learning_curve
+from workbench.verbs.publish import push
+from workbench.verbs.reports import report
 from workbench.verbs.rounds import next_round
-from workbench.verbs.views import browse, compare, label, loss_explorer, quality, report
+from workbench.verbs.views import (
+    browse,
+    compare,
+    label,
+    loss_explorer,
+    playground,
+    quality,
+    release,
+)
 from workbench.world.files import sample_dir
 from workbench.world.judge import gold_score
 
@@ -24,6 +42,7 @@ __all__ = [
     "browse",
     "compare",
     "evaluate_reward",
+    "export_model",
     "finished",
     "gold_labels",
     "gold_score",
@@ -36,7 +55,11 @@ __all__ = [
     "next_round",
     "open_run",
     "overoptimisation",
+    "playground",
+    "presets",
+    "push",
     "quality",
+    "release",
     "report",
     "runs",
     "sample_dir",

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from workbench.data.pairs import Pairs
 
 Progress = Callable[[dict[str, Any]], None]
+Answers = list[list[dict[str, Any]]]  # by prompt
 
 
 def answers(
@@ -164,6 +166,30 @@ def member_scores(
     return [[math.nan if value is None else value for value in own] for own in found]  # JSON: null
 
 
+def export_model(model: Model, folder: str | Path, *, dtype: str = "auto", **settings: Any) -> Path:
+    """Write a run's model as plain weights, its adapter merged into the base, for other tools.
+
+    A reward model becomes a sequence classifier with one label, any other a causal language model.
+    The base is taken as the run saw it (4-bit values unpacked), so that the scores stay the same;
+    nothing is merged into 4 bits. A reward model's ``reward.json`` is written beside it.
+
+    Args:
+        model: a run or its ``final/``; of an ensemble one member's folder.
+        folder: where to; must not exist yet.
+        dtype: "float32", "bfloat16", "float16", or "auto": what the run computed in.
+        settings: device and threads as in ``PPOSettings``.
+
+    Raises:
+        ConfigError: the folder exists, or the dtype is none of weights.
+        ModelError: there is no adapter to merge, or there are several.
+    """
+    target = Path(folder).expanduser().absolute()
+    checked = PPOSettings.from_dict(settings).to_dict()
+    request = {"model": model_name(model), "folder": str(target), "dtype": dtype}
+    run_job("export", {**request, "settings": checked})
+    return target
+
+
 def deviation(values: Sequence[float]) -> float:
     """Standard deviation of all there is (of M, not M - 1); NaN where a value is."""
     mean = fmean(values)
@@ -189,23 +215,33 @@ def before_and_after(
     Raises:
         ConfigError: the best of several answers is asked for, and no reward model to choose it.
     """
+    if best_of > 1 and reward is None:
+        raise ConfigError(
+            "the best of several answers needs a reward model to choose it",
+            where=f"best_of={best_of}",
+            fix="give reward=, a run of wb.train_reward",
+        )
     asked = quick.few(load_prompts(prompts), quick.PROMPTS)
     sampled = answers(models, asked, with_kl=with_kl, on_progress=on_progress, **settings)
-    names = column_names(models, best_of)
+    columns = dict(zip(short_names(models), ([own[0] for own in t] for t in sampled), strict=True))
+    several: Answers = []
     if best_of > 1:
-        sampled.insert(1, _best(models[0], asked, reward, best_of, **settings))
-    rows: list[dict[str, Any]] = []
-    for index, prompt in enumerate(asked):
-        found: list[dict[str, Any]] = []
-        for name, table in zip(names, sampled, strict=True):
-            answer = {"model": name, **table[index][0]}
-            if gold:
-                answer["gold"] = _gold(prompt, answer["text"])
-            found.append(answer)
-        rows.append({"prompt": prompt[-1]["content"], "messages": prompt, "answers": found})
+        several = answers(models[:1], asked, responses=best_of, **settings)[0]
     if reward is not None:
-        _add_scores(rows, reward, **settings)
-    return rows
+        _add_scores(
+            asked, [*([a] for t in columns.values() for a in t), *several], reward, settings
+        )
+    names = column_names(models, best_of)
+    if several:
+        columns[names[1]] = [max(own, key=_score_of) for own in several]
+    return [
+        {
+            "prompt": prompt[-1]["content"],
+            "messages": prompt,
+            "answers": [_named(name, columns[name][index], prompt, gold) for name in names],
+        }
+        for index, prompt in enumerate(asked)
+    ]
 
 
 def column_names(models: Sequence[Model], best_of: int = 1) -> list[str]:
@@ -214,38 +250,31 @@ def column_names(models: Sequence[Model], best_of: int = 1) -> list[str]:
     return [names[0], f"{names[0]}, best of {best_of}", *names[1:]] if best_of > 1 else names
 
 
-def _best(
-    model: Model,
-    prompts: "list[list[Message]]",
-    reward: Model | None,
-    count: int,
-    **settings: Any,
-) -> list[list[dict[str, Any]]]:
-    """Of so many answers to each prompt the one with the highest score, alone in a list."""
-    if reward is None:
-        raise ConfigError(
-            "the best of several answers needs a reward model to choose it",
-            where=f"best_of={count}",
-            fix="give reward=, a run of wb.train_reward",
-        )
-    drawn = answers([model], prompts, responses=count, **settings)[0]
-    flat = [(prompt, row) for prompt, own in zip(prompts, drawn, strict=True) for row in own]
-    found = score(reward, [p for p, _ in flat], [row["text"] for _, row in flat], **settings)
-    known = [-math.inf if math.isnan(value) else value for value in found]
-    best: list[list[dict[str, Any]]] = []
-    for index, own in enumerate(drawn):
-        scores = known[index * count : (index + 1) * count]
-        best.append([own[scores.index(max(scores))]])
-    return best
+def _named(
+    name: str, answer: dict[str, Any], prompt: "list[Message]", gold: bool
+) -> dict[str, Any]:
+    """An answer as a comparison shows it."""
+    judged = {"gold": _gold(prompt, answer["text"])} if gold else {}
+    return {"model": name, **answer, **judged}
+
+
+def _score_of(answer: dict[str, Any]) -> float:
+    return -math.inf if math.isnan(answer["score"]) else answer["score"]
 
 
 def _gold(prompt: "Sequence[Message]", text: str) -> float:
     return gold_score([{**message} for message in prompt], text)  # pyright: ignore[reportArgumentType]
 
 
-def _add_scores(rows: list[dict[str, Any]], reward: Model, **settings: Any) -> None:
-    flat = [(row["messages"], answer) for row in rows for answer in row["answers"]]
-    prompts = [prompt for prompt, _ in flat]
-    found = score(reward, prompts, [answer["text"] for _, answer in flat], **settings)
+def _add_scores(
+    prompts: "list[list[Message]]", groups: Answers, reward: Model, settings: dict[str, Any]
+) -> None:
+    """Score groups of answers, all at once; the groups go through the prompts again and again."""
+    flat = [
+        (prompts[index % len(prompts)], answer)
+        for index, group in enumerate(groups)
+        for answer in group
+    ]
+    found = score(reward, [p for p, _ in flat], [a["text"] for _, a in flat], **settings)
     for (_, answer), value in zip(flat, found, strict=True):
         answer["score"] = value

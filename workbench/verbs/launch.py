@@ -5,9 +5,10 @@ import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench import quick
+from workbench.cards import PRESETS, preset_settings
 from workbench.errors import ConfigError
 from workbench.runs import (
     Run,
@@ -16,12 +17,18 @@ from workbench.runs import (
     attach_or_create,
     device_holder,
     runs_root,
+    together,
     wait_for,
 )
 from workbench.runs import open_run as _open_run
 from workbench.runs.devices import busy
 from workbench.settings import PPOSettings, RewardSettings, RunSettings, SFTSettings
 from workbench.verbs.given import load_examples, load_prompts, training_rows
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from workbench.data.labels import LabelStore
 
 Model = str | Path | Run
 
@@ -58,38 +65,46 @@ def train_reward(
         DataError: no pair has a label to learn from.
     """
     checked = RewardSettings.from_dict(settings)
-    return _launch("reward", model, checked, training_rows(pairs), {}, name, fresh)
+    return _launch(
+        "reward", model, checked, training_rows(pairs, ties=checked.ties), {}, name, fresh
+    )
 
 
 def train_ppo(
     policy: Model,
-    reward: Model,
+    reward: Any,
     prompts: Any,
     *,
     name: str | None = None,
     fresh: bool = False,
     judge: str = "auto",
+    preset: str | None = None,
     reference: Model | None = None,
     heldout_reward: Model | None = None,
     **settings: Any,
 ) -> Run:
-    """Train a policy against a reward model by PPO.
+    """Train a policy against a reward by PPO.
 
     Args:
         policy: what it starts from; frozen, it is also the reference.
-        reward: a run of :func:`train_reward`; waited for where it is not finished.
+        reward: a run of :func:`train_reward`, waited for where it is not finished; a function
+            ``(prompts, responses) -> scores`` of message lists and texts, or its
+            ``"module:name"``; a list of runs, an ensemble (``reward_reduce``); or a weighted mix,
+            ``{source: weight}`` or a list of ``(weight, source)``.
         prompts: what :func:`load_prompts` reads.
         name: as in :func:`train_sft`.
         fresh: as in :func:`train_sft`.
         judge: ``gold`` logs the sample world's true score beside the learned one, ``none`` does
             not; ``auto`` does for the embedded models. The policy never sees it.
+        preset: settings for a card and a size of model, by name (:func:`presets`); what is given
+            beside it counts.
         reference: what KL is charged and measured against, where it is not what the policy starts
             from: in a later round, the model before the first one.
         heldout_reward: a second reward model, trained on other pairs: its score is logged, and
             ``keep_best`` and ``patience`` go by it. The policy never sees it.
         settings: see ``PPOSettings``.
     """
-    checked = PPOSettings.from_dict(settings)
+    checked = PPOSettings.from_dict(preset_settings(preset, settings))
     if judge not in ("auto", "gold", "none"):
         raise ConfigError(
             f"judge cannot be {judge!r}", where="train_ppo", fix="choose auto, gold or none"
@@ -111,14 +126,16 @@ def train_ppo(
     rows = [{"prompt": prompt} for prompt in load_prompts(prompts)]
     if judge == "auto":
         judge = "gold" if _on_embedded_base(policy) else "none"
-    inputs = {"reward": model_name(reward), "judge": judge}
+    from workbench.verbs.rewards import reward_given
+
+    given = reward_given(reward)
+    inputs = {"reward": given.spec, "judge": judge}
     if reference is not None:
         inputs["reference"] = model_name(reference)
-    check_reward(inputs["reward"])
     if heldout_reward is not None:
         inputs["heldout_reward"] = model_name(heldout_reward)
         check_reward(inputs["heldout_reward"])
-    return _launch("ppo", policy, checked, rows, inputs, name, fresh)
+    return _launch("ppo", policy, checked, rows, inputs, name, fresh, given.files)
 
 
 def _launch(
@@ -129,10 +146,13 @@ def _launch(
     inputs: dict[str, Any],
     name: str | None,
     fresh: bool,
+    files: dict[str, bytes] | None = None,
 ) -> Run:
     """Attach to the run that does this, or create it and start its process."""
     from workbench.models.source import resolve
+    from workbench.training.trackers import check_trackers
 
+    check_trackers(settings.report_to)
     reference = model_name(model)
     source = resolve(reference)
     if kind != "reward":
@@ -144,9 +164,9 @@ def _launch(
     holder = device_holder(device) if fresh else None
     if holder is not None:  # said before the old run is put aside
         raise busy(device, holder, RunFolder(root / (called or kind)))
-    attached = attach_or_create(root, kind, called, config, rows, fresh)
+    attached = attach_or_create(root, kind, called, config, rows, fresh, files)
     run = _shown(Run(attached.folder))
-    if attached.created:
+    if attached.created and together.processes() == 1:  # else those launched train themselves
         try:
             run.start(device)
         except Exception:
@@ -189,11 +209,11 @@ def check_reward(reward: str) -> None:
     from workbench.errors import ModelError
     from workbench.models.source import resolve
 
-    if not resolve(reward).is_reward:
+    if not resolve(reward).may_score:
         raise ModelError(
-            "this is not a reward model that the workbench trained",
+            "this is not a reward model",
             where=reward,
-            fix="give the run that wb.train_reward returned, or its folder",
+            fix="give the run that wb.train_reward returned, or a sequence classifier of one label",
         )
 
 
@@ -215,13 +235,19 @@ def _device(settings: RunSettings) -> str:
     return settings.device
 
 
-def open_run(name_or_path: str | Path) -> Run:
+def open_run(name_or_path: str | Path, *, store: "LabelStore | None" = None) -> Run:
     """Attach to a run by its name or folder, whether it is live or not.
+
+    Args:
+        name_or_path: as ``wb.runs()`` names it, or its folder.
+        store: where the panel's sample table sends answers to be labelled, by one key.
 
     Raises:
         RunError: there is no such run; the nearest names are listed.
     """
-    return _shown(_open_run(name_or_path))
+    run = _shown(_open_run(name_or_path))
+    run.store = store
+    return run
 
 
 def runs() -> Runs:
@@ -238,6 +264,23 @@ def _runs_view(found: Runs) -> Any:
     from workbench.widgets.runs_view import RunsView
 
     return RunsView(found)
+
+
+def presets() -> "DataFrame":
+    """Settings by card and size of model: for which they are, and what each sets."""
+    import pandas as pd
+
+    rows = [
+        {"preset": name, "card": preset.card, "model": preset.model, **preset.settings}
+        for name, preset in PRESETS.items()
+    ]
+    defaults = PPOSettings().to_dict()
+    table = pd.DataFrame(rows).set_index("preset")
+    for name in table.columns.difference(["card", "model"]):
+        table[name] = (
+            table[name].where(table[name].notna(), defaults[name]).astype(type(defaults[name]))
+        )
+    return table
 
 
 def finished(run: Run) -> Run:
@@ -269,7 +312,7 @@ def _panel(run: Run) -> Any:
         from workbench.widgets.panel import RunPanel
     except ModuleNotFoundError:
         return _Plain(repr(run))
-    return RunPanel(run.folder)
+    return RunPanel(run)
 
 
 class _Plain:

@@ -1,6 +1,7 @@
 """How good a reward model is, and what more labels would be worth."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import quick
@@ -57,7 +58,19 @@ def evaluate_reward(reward: Model, pairs: Any, **settings: Any) -> "RewardReport
     report = RewardReport(found, name=short_names([reward])[0], trained_on=stats.training_pairs)
     if RunFolder(name).exists:
         keep_evaluation(RunFolder(name), sheet.digest, report.saved())
+        _onto_card(RunFolder(name).final, report)
     return report
+
+
+_ON_CARD = ("pairs", "accuracy", "low", "high", "longer_wins", "ceiling", "ece", "brier")
+
+
+def _onto_card(final: Path, report: "RewardReport") -> None:
+    """The latest evaluation stands in the model's card."""
+    from workbench.models.card import put_section
+
+    found = {name.replace("_", " "): report[name] for name in _ON_CARD}
+    put_section(final, "Evaluation on other pairs", found)
 
 
 def _gold_of_all(prompts: "list[list[Message]]", texts: list[str]) -> list[float] | None:

@@ -179,7 +179,7 @@ class Round:
             DataError: none of the round's pairs has a label with a winner.
         """
         rows = self.rows()
-        before, policy = self._before("reward"), self._before("policy")
+        before, policy = self.before("reward"), self.before("policy")
         learned = finished(
             train_reward(
                 before,
@@ -188,12 +188,14 @@ class Round:
                 **{**self._settings(before), **(reward or {})},
             )
         )
+        inputs = policy.config["inputs"]
         made = train_ppo(
             policy,
             learned,
             [row["prompt"] for row in policy.folder.data_rows()],
             name=str(self._place("ppo")),
-            judge=str(policy.config["inputs"].get("judge", "none")),
+            judge=str(inputs.get("judge", "none")),
+            heldout_reward=inputs.get("heldout_reward"),
             reference=str(self.made["reference"]),
             **{**self._settings(policy), **settings},
         )
@@ -218,7 +220,7 @@ class Round:
         new = labelled.training_rows()
         known = {_of_what(row) for row in new}
         old = [
-            row for row in self._before("reward").folder.data_rows() if _of_what(row) not in known
+            row for row in self.before("reward").folder.data_rows() if _of_what(row) not in known
         ]
         return [*new, *old]
 
@@ -235,7 +237,7 @@ class Round:
             found["rows"] = int(self.reward.config["data"]["rows"])
             accuracy = _last_mean(self.reward.folder.metrics(), "heldout/accuracy", 1)
             found |= {} if accuracy is None else {"heldout_accuracy": accuracy}
-        for suffix, run in (("_before", self._before("policy")), ("", self.policy)):
+        for suffix, run in (("_before", self.before("policy")), ("", self.policy)):
             rows = [] if run is None else run.folder.metrics()
             for key, word in FIGURES.items():
                 value = _last_mean(rows, key, 10)
@@ -281,7 +283,8 @@ class Round:
     def _place(self, kind: str) -> Path:
         return self.path / f"{kind}-{self.number}"
 
-    def _before(self, role: str) -> Run:
+    def before(self, role: str) -> Run:
+        """The run that the round stands on: its ``policy`` or its ``reward``."""
         return Run(RunFolder(str(self.made[role])))
 
     def _settings(self, run: Run) -> dict[str, Any]:

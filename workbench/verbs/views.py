@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
-from workbench.runs import Run
+from workbench.settings import PPOSettings
 from workbench.verbs import batch
 from workbench.verbs.given import as_pairs, load_prompts
-from workbench.verbs.launch import Model, model_name, open_run
+from workbench.verbs.launch import Model, model_name, short_names
 from workbench.world.grammar import find_request
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from workbench.widgets.comparison import Comparison
     from workbench.widgets.explorer import LossExplorer
     from workbench.widgets.labeller import Labeller
+    from workbench.widgets.playground import Playground
     from workbench.widgets.quality import Quality
 
 
@@ -222,6 +222,57 @@ def compare(
     return _one_desk(desk, store, annotator)
 
 
+def playground(
+    *models: Model,
+    reward: Model | None = None,
+    store: "LabelStore | None" = None,
+    annotator: str = "me",
+    **settings: Any,
+) -> "Playground":
+    """Ask several models one thing at a time, and see each answer grow, with its score and KL.
+
+    The models stay loaded in one worker process, which ends when a run starts, after five idle
+    minutes, or by :func:`release`. With a store, "prefer this one" is a label in it, and a key
+    sends the answers to the labeller.
+
+    Args:
+        models: names, folders or runs.
+        reward: a reward model that scores the answers; it also chooses the best of several.
+        store: where preferences go.
+        annotator: whose they are.
+        settings: response_length, seed, quantization, device as in ``PPOSettings``.
+
+    Raises:
+        ConfigError: no model, or more than fit side by side.
+        ModelError: one of them is no model that answers.
+    """
+    from workbench.models.source import resolve
+    from workbench.runs import worker
+    from workbench.widgets.playground import Playground
+
+    checked = PPOSettings.from_dict(settings)
+    names = [model_name(model) for model in models]
+    for name in names:
+        resolve(name).check_answers()
+    shared = worker.shared()
+    return Playground(
+        dict(zip(short_names(models), names, strict=True)),
+        lambda request, told: shared.ask("play", request, told),
+        stop=shared.stop,
+        reward=None if reward is None else model_name(reward),
+        store=store,
+        annotator=annotator,
+        settings=checked.to_dict(),
+    )
+
+
+def release() -> None:
+    """End the worker behind the playground and free what it holds; a run that starts does too."""
+    from workbench.runs import worker
+
+    worker.release()
+
+
 def quality(pairs: Any, against: Any = None, store: "LabelStore | None" = None) -> "Quality":
     """Look preference data over: repeats, leaks, empty answers, length bias, agreement and more.
 
@@ -244,15 +295,3 @@ def quality(pairs: Any, against: Any = None, store: "LabelStore | None" = None) 
         store, pairs = store or pairs, pairs.pairs(ties="keep")
     other = None if against is None else as_pairs(against)
     return Quality(examine(as_pairs(pairs), other, store))
-
-
-def report(run: Run | str, path: str | Path | None = None) -> Path:
-    """Write a run as one self-contained HTML file, and return where."""
-    from workbench.report import write_report
-
-    opened = run if isinstance(run, Run) else open_run(run)
-    target = Path(path) if path is not None else opened.path / "report.html"
-    summary = cast("dict[str, Any]", {"run": opened.name, "state": opened.status})
-    return write_report(
-        target, title=opened.name, runs=[opened.folder], summary=summary, samples=[]
-    )

@@ -1,26 +1,15 @@
 // A table of pairs: the rows stay in Python, the page asks for the windows of rows that are seen.
 import { Filters } from "./filters.js";
 import { PairView } from "./pair_view.js";
-import { arrive, grouped, guardKeys, h, keycap, visible } from "./reading.js";
-import { columnsOf, drawRow, HEADS, RowWindow } from "./rows.js";
+import { arrive, guardKeys, h, keycap } from "./reading.js";
+import { columnsOf, drawHeads, drawRow, RowWindow } from "./rows.js";
+import { TableBar } from "./table_bar.js";
 
 const SPARE = 12; // rows fetched above and below the window
 const COUNTING = 30; // ms between two requests to search on
 const PAUSE = 180; // ms without typing before a search is sent
 const SILENT = 5000; // ms without a first answer until the screen says so
 const NARROW = 900; // pixels; below this the texts get the room of lesser columns
-
-const STATE_NAMES = {
-  all: "all rows",
-  labelled: "labelled",
-  unlabelled: "not labelled",
-  choice: "one is better",
-  tie: "ties",
-  both_bad: "both bad",
-  other: "other labels",
-  yours: "labelled here",
-  not_yours: "not labelled here",
-};
 
 class TableView {
   constructor(model, el) {
@@ -71,12 +60,19 @@ class TableView {
       ask: () => this.ask(),
       uncertain: (on) => this.sortBy(on ? "uncertain" : "row", false),
     });
+    this.bar = new TableBar({
+      ask: () => this.ask(),
+      typed: () => this.later("search", PAUSE, () => this.ask()),
+      leave: () => this.focus(),
+      select: (mode) => this.select(mode),
+      more: this.filters.button,
+    });
     this.note = h("div", { class: "wb-banner warn", role: "alert", hidden: true });
     this.head = h("div", { class: "wbb-head wbb-grid", role: "row" });
     this.root = h(
       "div",
       { class: "wb wbb", role: "grid", "aria-label": "Preference pairs" },
-      this.buildBar(),
+      this.bar.root,
       this.filters.root,
       this.note,
       this.head,
@@ -91,30 +87,6 @@ class TableView {
     });
   }
 
-  buildBar() {
-    this.search = h("input", {
-      type: "search",
-      class: "wbb-search",
-      placeholder: "Search all text",
-      "aria-label": "Search all text",
-      spellcheck: "false",
-      oninput: () => this.later("search", PAUSE, () => this.ask()),
-      onkeydown: (event) => this.searchKey(event),
-    });
-    const ask = () => this.ask();
-    this.state = h("select", { "aria-label": "Show rows by label", onchange: ask });
-    this.source = h("select", { "aria-label": "Show rows by source", onchange: ask, hidden: true });
-    this.count = h("span", { class: "wbb-count wb-num wb-muted", role: "status" });
-    this.chosen = h("span", { class: "wbb-chosen wb-num" });
-    const link = (mode, name) =>
-      h("button", { class: "wb-link", hidden: true, onclick: () => this.select(mode) }, name);
-    this.all = link("all", "select all shown");
-    this.none = link("none", "clear");
-    const filters = [this.search, this.state, this.source, this.filters.button, this.count];
-    const chosen = h("span", { class: "wbb-picked" }, this.chosen, this.all, this.none);
-    return h("div", { class: "wbb-bar" }, ...filters, chosen);
-  }
-
   // --- messages
 
   take(message) {
@@ -123,7 +95,7 @@ class TableView {
     else if (type === "rows") this.takeRows(message);
     else if (type === "wait" && message.req === this.asked) {
       const reading = message.doing === "reading";
-      this.count.textContent = `${reading ? "reading the texts" : "searching"}… ${percent(message)}`;
+      this.bar.drawWait(reading ? "reading the texts" : "searching", message.fraction);
       this.later("wait", reading ? 200 : 10, () => this.ask(message.req));
     } else if (type === "found" && message.version === this.info?.version) this.takeFound(message);
     else if (type === "selection") {
@@ -142,7 +114,7 @@ class TableView {
     this.window.resize(info.shown);
     this.root.setAttribute("aria-rowcount", info.shown);
     if (first) {
-      this.search.value = info.question.query;
+      this.bar.search.value = info.question.query;
       this.filters.take(info.question);
       this.cursor = this.anchor = info.cursor;
     }
@@ -152,7 +124,8 @@ class TableView {
       this.wanted = null;
       this.pair.show(null);
     }
-    this.drawFilters();
+    this.bar.drawFilters(info);
+    this.filters.draw(info);
     this.fit();
     this.drawCounts();
     if (first && this.cursor) this.window.reveal(this.cursor);
@@ -199,9 +172,7 @@ class TableView {
     this.asked = again ?? this.asked + 1;
     const { sort, descending } = this.order ?? this.info.question;
     const question = {
-      query: this.search.value,
-      state: this.state.value || "all",
-      source: this.source.value,
+      ...this.bar.value,
       ...this.filters.value,
       sort,
       descending,
@@ -243,7 +214,8 @@ class TableView {
     this.columns = columnsOf(this.info, narrow);
     this.root.classList.toggle("tight", this.columns.tight);
     this.root.style.setProperty("--wbb-columns", this.columns.template);
-    this.drawHead(this.columns.tight);
+    const sortBy = (name) => this.sortBy(name);
+    this.head.replaceChildren(h("span", {}), ...drawHeads(this.columns, this.info, sortBy));
   }
 
   resized() {
@@ -260,57 +232,9 @@ class TableView {
     }, 30);
   }
 
-  drawFilters() {
-    const { question, counts, sources, total } = this.info;
-    const states = Object.keys(STATE_NAMES).filter((name) => name === "all" || counts[name]);
-    const option = (value, name) => h("option", { value }, name);
-    this.state.replaceChildren(
-      ...states.map((name) => option(name, `${STATE_NAMES[name]} (${grouped(counts[name])})`)),
-    );
-    this.state.value = question.state;
-    this.state.hidden = states.every((name) => counts[name] === total);
-    this.source.replaceChildren(
-      option("", "every source"),
-      ...sources.map((name) => option(name, visible(arrive(name)).textContent)),
-    );
-    this.source.value = question.source;
-    this.source.hidden = sources.length < 2;
-    this.filters.draw(this.info);
-  }
-
-  drawHead(tight) {
-    const { question, judged } = this.info;
-    const titles = judged ? { first: "Chosen", second: "Rejected" } : {};
-    if (tight) titles.gap = "Gap";
-    const direction = question.descending ? "descending" : "ascending";
-    const cells = this.columns.names.map((name) => {
-      const [title, help] = HEADS[name];
-      const on = question.sort === name;
-      const about = {
-        class: `wbb-sort ${name}`,
-        title: help,
-        role: "columnheader",
-        tabindex: "-1",
-        "aria-sort": on ? direction : "none",
-        onclick: () => this.sortBy(name),
-      };
-      const sign = on ? (question.descending ? "▼" : "▲") : "";
-      const arrow = h("span", { class: "wbb-arrow", "aria-hidden": "true" }, sign);
-      return h("button", about, titles[name] ?? title, arrow);
-    });
-    this.head.replaceChildren(h("span", {}), ...cells);
-  }
-
   drawCounts() {
-    const { shown, total, selected, counting } = this.info;
-    const pairs = total === 1 ? "1 pair" : `${grouped(total)} pairs`;
-    if (counting && shown)
-      this.count.textContent = `≥ ${grouped(shown)} of ${pairs}, still counting`;
-    else if (counting) this.count.textContent = `searching… ${percent(this.info)}`;
-    else this.count.textContent = shown === total ? pairs : `${grouped(shown)} of ${pairs}`;
-    this.chosen.textContent = selected ? `${grouped(selected)} selected` : "";
-    this.none.hidden = !selected;
-    this.all.hidden = !shown || selected >= shown;
+    const { shown, total, counting } = this.info;
+    this.bar.drawCounts(this.info);
     const reset = h("button", { onclick: () => this.reset() }, "Show all pairs");
     const nothing = "No pair matches this search and these filters.";
     this.window.empty.hidden = shown > 0 || counting;
@@ -328,8 +252,7 @@ class TableView {
   // --- what a person does
 
   reset() {
-    this.search.value = this.source.value = "";
-    this.state.value = "all";
+    this.bar.clear();
     this.filters.clear();
     this.ask();
     this.focus();
@@ -383,15 +306,6 @@ class TableView {
     }
   }
 
-  searchKey(event) {
-    if (event.key === "Escape" && this.search.value) {
-      this.search.value = "";
-      this.ask();
-    } else if (["Enter", "ArrowDown", "Escape"].includes(event.key)) this.focus();
-    else return;
-    event.preventDefault();
-  }
-
   /** True when the key was ours. */
   key(key, event) {
     if (!this.info) return false;
@@ -409,17 +323,13 @@ class TableView {
     if (key in steps) this.move(steps[key], event.shiftKey);
     else if (key === "Enter" && this.info.shown) this.read(this.cursor);
     else if (key === " ") this.select("toggle");
-    else if (key === "/") this.search.select();
+    else if (key === "/") this.bar.search.select();
     else if (key === "d" && reading) this.pair.toggleDiff();
     else if (key === "e" && reading) this.pair.unfold();
     else if (key === "Escape" && reading) this.shut();
     else return false;
     return true;
   }
-}
-
-function percent({ fraction }) {
-  return `${Math.floor(100 * fraction)} %`;
 }
 
 function hints() {

@@ -1,6 +1,8 @@
 // What the labeller knows and does, apart from how it looks: which item is shown, what is not yet
 // saved, when to send again. One desk a model; every view of that model shares it.
+import { inWords } from "./notices.js";
 import { newId } from "./reading.js";
+import { forgetUnsaved, keepUnsaved, unsavedHere } from "./unsaved.js";
 
 const MOST_UNSAVED = 5; // labels on their way; past this no more are taken
 const MOST_HELD = 64; // keys that wait their turn in a burst
@@ -9,8 +11,6 @@ const SILENT = 4000; // ms without an answer until the screen says so
 const STALE = 1000; // ms without an answer until waiting keys are dropped
 const RETRY = 5000; // ms between attempts when the store refuses
 const LOOKING = 40_000; // ms between two words to Python that somebody is looking
-const KEPT = "workbench-unsaved-labels"; // in sessionStorage, for a reload or a new kernel
-const KEPT_FOR = 3_600_000; // ms
 
 const desks = new WeakMap();
 
@@ -81,6 +81,13 @@ class Desk {
     return this.shown ? (this.items.get(this.shown.token) ?? null) : null;
   }
 
+  /** Whether the texts shown are but the beginning of what they are. */
+  get isCut() {
+    const { texts } = this;
+    if (!texts) return false;
+    return [texts.prompt, ...texts.responses].flat().some((message) => message.cut);
+  }
+
   get finished() {
     return this.progress !== null && !this.queue.length && !this.pending.length;
   }
@@ -113,7 +120,7 @@ class Desk {
     Object.assign(act, { detail, tries: 0, made: performance.now(), at: Date.now() });
     this.pending.push(act);
     this.last = { words: inWords(action, detail), saved: false };
-    this.keep();
+    keepUnsaved(this.pending);
     this.send();
     this.watch();
     this.draw();
@@ -240,7 +247,7 @@ class Desk {
       return;
     }
     this.pending = this.pending.filter((one) => one !== act);
-    this.forget(act);
+    forgetUnsaved(act);
     this.trouble = null;
     if (ack.ok) {
       const nothing = act.turns && !ack.changed && act.tries === 1;
@@ -296,7 +303,7 @@ class Desk {
 
   /** Let go of what the store will not take. */
   giveUp() {
-    this.pending.forEach((act) => this.forget(act));
+    this.pending.forEach(forgetUnsaved);
     this.pending = [];
     this.trouble = null;
     this.last = null;
@@ -304,73 +311,17 @@ class Desk {
     this.draw();
   }
 
-  // --- over a reload, or a kernel that died: unsaved actions wait in the tab
-
-  keep() {
-    this.kept((all) => {
-      for (const act of this.pending) if (act.token) all[act.id] = act;
-    });
-  }
-
-  forget(act) {
-    this.kept((all) => delete all[act.id]);
-  }
-
-  kept(change) {
-    try {
-      const all = JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
-      const before = JSON.stringify(all);
-      change(all);
-      const after = JSON.stringify(all);
-      if (after !== before) sessionStorage.setItem(KEPT, after);
-      return all;
-    } catch {
-      return {}; // no storage in this frame: the labels then live as long as the page
-    }
-  }
-
   /** Send again what an earlier page of this tab could not save, where it is this session's. */
   recover() {
     const known = new Set(this.pending.map((act) => act.id));
-    const all = Object.values(
-      this.kept((acts) => {
-        for (const [id, act] of Object.entries(acts))
-          if (Date.now() - act.at > KEPT_FOR) delete acts[id];
-      }),
-    );
-    const mine = all.filter((act) => !known.has(act.id) && this.items.has(act.token));
-    for (const act of mine.sort((a, b) => a.at - b.at)) {
+    const mine = unsavedHere().filter((act) => !known.has(act.id) && this.items.has(act.token));
+    if (!mine.length) return;
+    for (const act of mine) {
       Object.assign(act, { tries: 0, made: performance.now() });
       this.pending.push(act);
     }
-    if (mine.length) {
-      this.send();
-      this.last = { words: `${mine.length} from before`, saved: false };
-      this.watch();
-    }
+    this.send();
+    this.last = { words: `${mine.length} from before`, saved: false };
+    this.watch();
   }
-}
-
-const WORDS = {
-  left: "Left is better",
-  right: "Right is better",
-  tie: "Tie",
-  both_bad: "Both bad",
-  skip: "Skipped",
-  flag: "Flagged",
-  note: "Note",
-  undo: "Undone",
-  redo: "Redone",
-};
-
-function inWords(action, detail) {
-  if (action === "rank") return `Ranked ${detail.places.map(level).join(", then ")}`;
-  if (action === "edit") return "Worded better";
-  if (action !== "choose") return WORDS[action];
-  const said = WORDS[detail.choice] ?? `Number ${detail.choice + 1} is best`;
-  return detail.strength ? `${said} (${detail.strength})` : said;
-}
-
-function level(places) {
-  return places.map((place) => place + 1).join(" = ");
 }

@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from array import array
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from workbench.widgets.curves import POINTS, charts_for, downsample
 from workbench.widgets.watched import Watched
 from workbench.widgets.wire import outgoing
 
+FILES = (METRICS, SAMPLES, EVENTS, CONTROL)
 RECENT = 30  # steps that the time left is estimated from
 NOTED = ("warning", "alarm", "saved", "finished", "refused", "dropped")
 LISTED = 200  # newest events that travel
@@ -55,15 +57,19 @@ class RunFeed:
                 self.epoch += 1
                 self._columns, self._count = {}, 0
             self._append(fresh.rows)
-            fresh = self._samples.read()
-            if fresh.reset:
+            lines, reset = self._samples.read_lines()
+            if reset:
                 self._watched.clear()
-            self._watched.take(fresh.rows)
+            self._watched.take(lines)
             for name, follower in self._others.items():
                 rows, reset = follower.read()
                 if reset:
                     self._rows[name] = []
                 self._rows[name].extend(rows)
+
+    def stamp(self) -> tuple[int, ...]:
+        """Changes when something was written: cheap enough to ask ten times a second."""
+        return tuple(_size(self.folder.path / name) for name in FILES)
 
     def _append(self, rows: list[dict[str, Any]]) -> None:
         for name in dict.fromkeys(name for row in rows for name in row):
@@ -113,6 +119,8 @@ class RunFeed:
             "left": self._time_left(step, status["total_steps"]) if live else None,
             "seconds": None if live else self._time_taken(),
             "silent": _silence(status["heartbeat"]) if live else 0,
+            "phases": self._phases(),
+            "memory": self._newest("memory/peak_gb", 1),
         }
         if status["state"] == "failed":
             checkpoints = self.folder.checkpoints()
@@ -125,6 +133,20 @@ class RunFeed:
         with self._lock:
             steps = self._columns.get("step")
             return int(steps[-1]) if steps else 0
+
+    def _newest(self, name: str, count: int = 10) -> float | None:
+        """Mean of a metric's newest figures; None where it has none."""
+        with self._lock:
+            told = np.array(self._columns.get(name, array("d"))[-count:])
+        told = told[np.isfinite(told)]
+        return float(f"{told.mean():.3g}") if len(told) else None
+
+    def _phases(self) -> dict[str, float]:
+        """Seconds that a step takes of late, by phase, the whole step (``step``) among them."""
+        with self._lock:
+            names = [name for name in self._columns if name.startswith("time/")]
+        found = {name.removeprefix("time/"): self._newest(name) for name in names}
+        return {name: seconds for name, seconds in found.items() if seconds is not None}
 
     def _time_left(self, step: int, total: int | None) -> float | None:
         """Median duration of the last steps times the steps to go; a pause hardly moves it."""
@@ -178,6 +200,11 @@ class RunFeed:
         with self._lock:
             return self._watched.table(index)
 
+    def two_answers(self, index: int, row: int, field: str) -> tuple[Any, str, str] | None:
+        """What a row of the sample table would ask a labeller: :meth:`Watched.two_answers`."""
+        with self._lock:
+            return self._watched.two_answers(index, row, field)
+
     def events(self) -> list[dict[str, Any]]:
         """Warnings, alarms and what else is worth reading, oldest first."""
         with self._lock:
@@ -230,17 +257,32 @@ class RunFeed:
         made = KINDS.get(self.kind)
         if made is None:
             return []
-        given = self.config.get("settings", {})
         now = {change["name"]: change["value"] for change in self.changes()}
-        return [
-            {
-                **{key: row[key] for key in ("name", "unit", "low", "high", "help")},
-                "start": given.get(row["name"], row["default"]),
-                "value": now.get(row["name"], given.get(row["name"], row["default"])),
-            }
-            for row in made.table()
-            if row["live"]
-        ]
+        found: list[dict[str, Any]] = []
+        for row in made.table():
+            start, value = self._start(row), now.get(row["name"])
+            if not row["live"] or not isinstance(start, float):
+                continue  # a slider holds a number
+            kept = {key: row[key] for key in ("name", "unit", "low", "high", "help")}
+            usable = isinstance(value, int | float)
+            found.append({**kept, "start": start, "value": value if usable else start})
+        return found
+
+    def _start(self, row: dict[str, Any]) -> Any:
+        """What a setting was at first; what the process made of it where it says auto."""
+        start = self.config.get("settings", {}).get(row["name"], row["default"])
+        if start != "auto":
+            return start
+        if "resolved" not in self.config:
+            self.config = self.folder.config()
+        return self.config.get("resolved", {}).get(row["name"])
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _address(folder: RunFolder) -> str:

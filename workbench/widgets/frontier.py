@@ -118,14 +118,16 @@ class BestOfN:
         name = next(n for n in ("gold", "heldout", "score") if n in self.values)
         points = self.points(name)
         top = max(range(len(points)), key=lambda i: points[i].y)
-        bound = kl_bound(self.sizes[top])
+        one, most, words = points[0].y, points[top].y, MEASURES[name].words
+        if self.sizes[0] != 1:
+            said = f"The {words} is {most:.3f}"
+        elif top == 0:
+            return f"The {words} is {one:.3f} for one answer of {self.name}; more bring nothing."
+        else:
+            said = f"The {words} is {one:.3f} for one answer of {self.name}, {most:.3f}"
         return (
-            f"{MEASURES[name].words.capitalize()}: {points[0].y:.3f} for one answer of {self.name},"
-            f" {points[top].y:.3f} for the best of {self.sizes[top]} by the learned score, which"
-            f" costs at most {bound:.2f} nats."
-            if self.sizes[0] == 1
-            else f"{MEASURES[name].words.capitalize()}: {points[top].y:.3f} for the best of"
-            f" {self.sizes[top]} answers of {self.name}, at most {bound:.2f} nats away."
+            f"{said} for the best of {self.sizes[top]} by the learned score, which costs at most"
+            f" {kl_bound(self.sizes[top]):.2f} nats."
         )
 
     def __repr__(self) -> str:

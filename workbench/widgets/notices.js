@@ -148,3 +148,28 @@ function inOrder(decided) {
   const places = decided.replace(/\d+/g, (place) => Number(place) + 1);
   return `ranked ${places.replaceAll(">", ", then ").replaceAll("=", " = ")}`;
 }
+
+const DONE = {
+  left: "Left is better",
+  right: "Right is better",
+  tie: "Tie",
+  both_bad: "Both bad",
+  skip: "Skipped",
+  flag: "Flagged",
+  note: "Note",
+  undo: "Undone",
+  redo: "Redone",
+};
+
+/** What was done, in words. */
+export function inWords(action, detail) {
+  if (action === "rank") return `Ranked ${detail.places.map(placesTied).join(", then ")}`;
+  if (action === "edit") return "Worded better";
+  if (action !== "choose") return DONE[action];
+  const said = DONE[detail.choice] ?? `Number ${detail.choice + 1} is best`;
+  return detail.strength ? `${said} (${detail.strength})` : said;
+}
+
+function placesTied(places) {
+  return places.map((place) => place + 1).join(" = ");
+}

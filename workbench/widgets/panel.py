@@ -9,6 +9,8 @@ from typing import Any
 
 import anywidget
 
+from workbench.data.pairs import Pair
+from workbench.errors import ConfigError
 from workbench.runs import Run, RunFolder
 from workbench.widgets import theme
 from workbench.widgets.answers import Answers
@@ -44,6 +46,7 @@ class RunPanel(anywidget.AnyWidget):
             "poll": self._on_poll,
             "samples": self._on_samples,
             "ask": self._on_ask,
+            "label": self._on_label,
         }
         super().__init__()
         self.on_msg(self._on_message)
@@ -85,6 +88,33 @@ class RunPanel(anywidget.AnyWidget):
         asks[message["command"]]()
         epoch, rows = self._known.place()
         return self._known.news(epoch, rows, {}) or {"type": "alive"}
+
+    def _on_label(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Send a row's answer and an earlier one to the labeller's queue."""
+        store, index, row = self.run.store, int(message["index"]), int(message["row"])
+        if store is None:
+            address = self.feed.header()["address"]
+            raise ConfigError(
+                "this panel knows no label store to send the answers to",
+                where=f"run {self.run.name}",
+                fix=f"wb.open_run({address!r}, store=wb.LabelStore('labels.sqlite'))",
+            )
+        found = self.feed.two_answers(index, row, "first" if message["first"] else "last")
+        if found is None:
+            raise ConfigError(
+                "there is no other answer to compare this one with",
+                where=f"row {row + 1} of the sample table",
+                fix="take a row whose words have changed, or compare it with the start",
+            )
+        prompt, *answers = found
+        asked: Any = (
+            prompt if isinstance(prompt, list) else [{"role": "user", "content": str(prompt)}]
+        )
+        said: Any = [[{"role": "assistant", "content": answer}] for answer in answers]
+        step = self.feed.samples(index)["step"]
+        pair = Pair.make(asked, said, source={"run": self.run.name, "step": step})
+        sent = store.send(pair, seen_in=f"{self.run.name}, step {step}")
+        return {"type": "labelled", "row": row, "index": index, "sent": sent}
 
     def _say(self, content: dict[str, Any]) -> None:
         self.send(content)

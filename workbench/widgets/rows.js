@@ -5,7 +5,7 @@ import { arrive, grouped, h, visible } from "./reading.js";
 const ROW = 36; // pixels a row
 const TALLEST = 12_000_000; // pixels; past this an element's height is not to be trusted
 
-export const HEADS = {
+const HEADS = {
   row: ["#", "Sort by the order of the file"],
   prompt: ["Prompt", "Sort by the prompt's text"],
   first: ["Answer A", "Sort by the answer's length"],
@@ -43,6 +43,28 @@ export function columnsOf(info, narrow) {
     agreement: "70px",
   };
   return { names, tight, template: ["34px", ...names.map((name) => widths[name])].join(" ") };
+}
+
+/** The heads of the columns as buttons; `sortBy(name)` is what they do. */
+export function drawHeads({ names, tight }, { question, judged }, sortBy) {
+  const titles = judged ? { first: "Chosen", second: "Rejected" } : {};
+  if (tight) titles.gap = "Gap";
+  const direction = question.descending ? "descending" : "ascending";
+  return names.map((name) => {
+    const [title, help] = HEADS[name];
+    const on = question.sort === name;
+    const about = {
+      class: `wbb-sort ${name}`,
+      title: help,
+      role: "columnheader",
+      tabindex: "-1",
+      "aria-sort": on ? direction : "none",
+      onclick: () => sortBy(name),
+    };
+    const sign = on ? (question.descending ? "▼" : "▲") : "";
+    const arrow = h("span", { class: "wbb-arrow", "aria-hidden": "true" }, sign);
+    return h("button", about, titles[name] ?? title, arrow);
+  });
 }
 
 /** One row as an element. `query` is marked where it is found. */

@@ -36,7 +36,7 @@ class RunsTable {
     el.append(this.root);
     this.onMessage = (message) => this.take(message);
     model.on("msg:custom", this.onMessage);
-    this.endTheme = watchTheme(() => requestAnimationFrame(() => this.showPicked()));
+    this.endTheme = watchTheme(() => requestAnimationFrame(() => this.newLook()));
     this.clock = setInterval(() => this.tick(), POLL);
     this.send({ type: "ready" });
   }
@@ -242,6 +242,13 @@ class RunsTable {
     this.plots.showCharts(picked.charts);
   }
 
+  /** The strokes beside names have the theme's colours. */
+  newLook() {
+    this.showPicked();
+    this.showSettings();
+    if (this.said) this.showAnswers(this.said);
+  }
+
   showSettings() {
     const rows = this.parts.settings ?? [];
     const different = rows.filter((row) => !row.same);
@@ -260,7 +267,8 @@ class RunsTable {
     this.asking = setTimeout(() => this.send({ type: "answers", step }), 80);
   }
 
-  showAnswers({ step, most, steps, rows }) {
+  showAnswers(said) {
+    const { step, most, steps, rows } = (this.said = said);
     this.samples.hidden = !rows.length;
     this.slider.max = most;
     this.slider.value = step;

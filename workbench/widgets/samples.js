@@ -8,10 +8,12 @@ import { HEATS, heatBlock, heatLegend, heatScale, heatsOf } from "./heat.js";
 // what an answer's words are marked against: the row's field, and the words for it
 const AGAINST = { changed: ["last", "the last time"], start: ["first", "at the start"] };
 
-/** `fetch(index)` asks Python for the table of one watched step. */
+/** `fetch(index)` asks Python for the table of one watched step; `label` sends a row to be labelled. */
 export class SampleTable {
-  constructor(fetch, step) {
+  constructor(fetch, step, label) {
     this.fetch = fetch;
+    this.label = label; // (index, row, against the first?): send a row to the labeller
+    this.row = 0; // the one that keys act on
     this.step = step;
     this.newest = null; // as Python last told
     this.shown = null;
@@ -126,11 +128,31 @@ export class SampleTable {
     const gold = table.rows.some((row) => typeof row.gold === "number");
     const heads = ["Prompt", "Answer", "Score", ...(gold ? ["Gold"] : []), "KL"];
     const titles = { Score: "by the learned reward model [points]", Gold: "by the judge that PPO never sees, 0 to 1", KL: "to the reference, summed over the answer [nats]" };
-    this.head.replaceChildren(h("tr", {}, ...heads.map((name) => h("th", { scope: "col", title: titles[name] ?? null }, name))));
-    this.body.replaceChildren(...table.rows.map((row) => this.row(row, gold, scale)));
+    this.head.replaceChildren(h("tr", {}, ...heads.map((name) => h("th", { scope: "col", title: titles[name] ?? null }, name)), h("th", { title: "send this answer and the earlier one to the labeller" }, keycap("q"))));
+    this.body.replaceChildren(...table.rows.map((row, i) => this.rowOf(row, i, gold, scale)));
+    this.markRow(0);
   }
 
-  row(row, gold, scale) {
+  /** The row that keys act on, `by` further down. */
+  markRow(by) {
+    this.row = Math.min(Math.max(0, this.row + by), this.body.children.length - 1);
+    [...this.body.children].forEach((node, i) => node.classList.toggle("at", i === this.row));
+    if (by) this.body.children[this.row]?.scrollIntoView({ block: "nearest" });
+  }
+
+  toLabeller(row = this.row) {
+    if (this.shown?.rows[row]) this.label(this.shown.index, row, this.mark === "start");
+  }
+
+  /** What became of it. */
+  labelled({ row, index, sent }) {
+    if (this.shown?.index !== index) return;
+    const cell = this.body.children[row]?.querySelector(".wbp-answer");
+    cell?.querySelector(".wbp-sent")?.remove();
+    cell?.append(h("p", { class: "wbp-sent", role: "status" }, sent ? "✓ waits for wb.label" : "it waits already, or has a label"));
+  }
+
+  rowOf(row, i, gold, scale) {
     const [field, when] = AGAINST[this.mark] ?? [];
     const before = field ? row[field] : null;
     const answer = h("td", { class: "wbp-answer" });
@@ -143,7 +165,10 @@ export class SampleTable {
     const cells = [h("td", { class: "wbp-prompt" }, textBlock(arrive(row.prompt))), answer];
     const compared = this.mark === "start" ? row.first : row.last;
     for (const name of gold ? ["score", "gold", "kl"] : ["score", "kl"]) cells.push(number(row[name], compared?.[name]));
-    return h("tr", {}, ...cells);
+    const button = h("button", { type: "button", class: "wb-link wbp-label", "aria-label": `send row ${i + 1} to the labeller`, onclick: () => this.toLabeller(i) }, "Label");
+    const node = h("tr", {}, ...cells, h("td", { class: "wbp-send" }, row.last || row.first ? button : null));
+    node.addEventListener("click", () => this.markRow(i - this.row));
+    return node;
   }
 }
 

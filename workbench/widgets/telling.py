@@ -9,7 +9,8 @@ from workbench.widgets.answers import Answers
 from workbench.widgets.plotly_source import packed_plotly
 from workbench.widgets.wire import fault
 
-LOOK_EVERY = 0.25  # seconds between looks at the folder
+LOOK_EVERY = 0.1  # seconds between looks at the sizes of the folder's files
+READ_EVERY = 0.8  # seconds between two readings of a folder whose files do not grow
 SIGN_OF_LIFE = 3.0  # seconds between two words to the page, at most
 LINGER = 5.0  # seconds that the thread stays after the run has ended, for its last words
 FIRST_CALL = 2.0  # seconds after the display without a word from the page
@@ -75,12 +76,17 @@ class Telling:
     def _tell(self) -> None:
         (epoch, rows), seen = self._answers.place(), dict[str, str]()
         spoke = alive = time.monotonic()
+        stamp, read = None, 0.0
         while not self._closing.wait(LOOK_EVERY):
+            now, news = time.monotonic(), None
+            fresh = self._answers.feed.stamp()
+            if fresh == stamp and now - read < READ_EVERY:
+                continue
+            stamp, read = fresh, now
             news = self._answers.news(epoch, rows, seen)
             if news is not None:
                 epoch, rows = self._answers.place()
                 seen = news["digests"]
-            now = time.monotonic()
             if news is not None or now - spoke > SIGN_OF_LIFE:
                 spoke = now
                 self._send(news or {"type": "alive"})

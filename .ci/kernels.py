@@ -1,0 +1,33 @@
+"""Another ipykernel beside the pinned one, for `make test-kernels`: `kernels.py VERSION`.
+
+Makes .venv-ipykernel-VERSION, which has that ipykernel and else sees what .venv has, and prints its
+Python. Which thread answers a widget depends on the ipykernel version: 6 (Colab's line) has only
+the main one, 7 has subshells.
+"""
+
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+
+def main(version: str) -> int:
+    """Make it where it is not there yet; print the path of its Python."""
+    folder = Path(__file__).parents[1] / f".venv-ipykernel-{version}"
+    python, ready = folder / "bin" / "python", folder / ".ready"
+    if not ready.exists():
+        venv.create(folder, with_pip=True, clear=True)
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, f"ipykernel=={version}"], check=True, stdout=sys.stderr)
+        ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        own = subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True)
+        beside = Path(own.stdout.strip()) / "workbench.pth"  # after its own: its ipykernel wins
+        beside.write_text(sysconfig.get_path("purelib") + "\n")
+        ready.touch()
+    print(python)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

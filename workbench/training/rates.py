@@ -1,0 +1,19 @@
+"""Learning rates that suit a model's size, where a person has not chosen one."""
+
+import math
+
+SMALL, LARGE = 128, 4096  # widths; the embedded model has the first, an 8B model the second
+
+
+def rate_for(width: int, *, small: float, large: float) -> float:
+    """A rate for a hidden size: the power of the width that goes through two rates.
+
+    rate = small (large / small)^(log2(width / 128) / 5): each doubling of the width divides the
+    rate by the same factor.
+
+    Args:
+        width: size of a hidden state.
+        small: the rate at a width of 128.
+        large: the rate at a width of 4096.
+    """
+    return small * (large / small) ** (math.log(width / SMALL) / math.log(LARGE / SMALL))
