@@ -1,58 +1,57 @@
-"""The peer's environments, and two sides measured in turn."""
+"""The peer's environments, and a side of a comparison in a process of its own."""
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from record import ROOT
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rlhf-workbench-peers"
+HERE = Path(__file__).parent
+CACHE = Path(
+    os.environ.get("WORKBENCH_BENCH_CACHE")
+    or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "workbench-bench"
+)
 
 
-def environment(trl: str) -> str:
-    """The Python of an environment with this release of TRL, made on first use.
-
-    What both sides use (torch, transformers, peft, accelerate) is of the versions we test with.
-    """
-    folder = CACHE / f"trl-{trl}"
+def peer_python(peer: str) -> Path:
+    """The environment of ``trl==VERSION``, made where it is not there; the rest as we tested it."""
+    folder = CACHE / peer.replace("==", "-")
     python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
-        print(f"making the peer's environment in {folder} (some minutes, once)", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        pinned = (ROOT / "constraints.txt").read_text().splitlines()
-        shared = ("torch==", "transformers==", "peft==", "accelerate==")
-        wanted = [line for line in pinned if line.startswith(shared)]
-        install = [python, "-m", "pip", "install", "-q", *wanted, f"trl=={trl}"]
-        subprocess.run(install, check=True)
-        (folder / "complete").touch()
-    return str(python)
+    if (folder / "complete").exists():
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    print(f"making the peer's environment in {folder} (some minutes)", flush=True)
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        # the peer brings packages that we do not have; those that we have stay as they are
+        file.write((ROOT / "constraints.txt").read_text())
+        file.flush()
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        wanted = ["torch", "transformers", "peft", "accelerate", peer]
+        subprocess.run([*pip, "-c", file.name, *wanted], check=True)
+    (folder / "complete").touch()
+    return python
 
 
-def one(python: str, script: str, *arguments: object) -> dict:
-    """Run one side in a process of its own; what its last line says."""
-    path = Path(__file__).with_name(script)
-    inherited = {**os.environ, "PYTHONPATH": str(ROOT)}
-    found = subprocess.run(
-        [python, str(path), *map(str, arguments)],
-        stdout=subprocess.PIPE,
+def child(python: Path | str, script: str, *given: object) -> dict:
+    """Run one side in a process of its own; its last line is its figures."""
+    paths = os.pathsep.join([str(ROOT), str(HERE)])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [str(python), str(HERE / script), *map(str, given)],
+        env=environment,
+        capture_output=True,
         text=True,
-        check=True,
-        env=inherited,
     )
-    return json.loads(found.stdout.splitlines()[-1])
-
-
-def in_turn(sides: dict[str, Callable[[], dict]], times: int) -> dict[str, list[dict]]:
-    """Measure the sides one after the other, so often: a slow minute of the machine hits all."""
-    found: dict[str, list[dict]] = {name: [] for name in sides}
-    for _ in range(times):
-        for name, side in sides.items():
-            found[name].append(side())
-    return found
+    if done.returncode:
+        raise SystemExit(f"{script} {given}: {done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def median(rows: list[dict], value: Callable[[dict], float]) -> float:

@@ -8,23 +8,16 @@ processes of their own. It prints a table and writes results.json; ``--rounds N`
 
 import argparse
 import json
-import os
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import ppo_made as made
-from record import ROOT, machine, record, tell
+from peers import CACHE, child, peer_python
+from record import machine, record, tell
 
 PEER = "trl==1.12.0"
-HERE = Path(__file__).parent
-CACHE = Path(
-    os.environ.get("WORKBENCH_BENCH_CACHE")
-    or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "workbench-bench"
-)
 SIDES = ("full", "lora", "adapter", "shared")  # the peer's critics; our values
 #: What issue "PPO" promises: times the peer with its full critic, by lengths and our value.
 PROMISED = {
@@ -40,44 +33,9 @@ PHASES = ("generate", "score", "optimise")
 # --- what runs
 
 
-def peer_python() -> Path:
-    """The peer's environment, made where it is not there: torch and the rest as we tested them."""
-    folder = CACHE / PEER.replace("==", "-")
-    python = folder / "bin" / "python"
-    if (folder / "complete").exists():
-        return python
-    shutil.rmtree(folder, ignore_errors=True)
-    print(f"making the peer's environment in {folder} (some minutes)", flush=True)
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-        # the peer brings packages that we do not have; those that we have stay as they are
-        file.write((ROOT / "constraints.txt").read_text())
-        file.flush()
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        wanted = ["torch", "transformers", "peft", "accelerate", PEER]
-        subprocess.run([*pip, "-c", file.name, *wanted], check=True)
-    (folder / "complete").touch()
-    return python
-
-
-def child(python: Path | str, script: str, *given: object) -> dict:
-    """Run one side in a process of its own; its last line is its figures."""
-    paths = os.pathsep.join([str(ROOT), str(HERE)])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [str(python), str(HERE / script), *map(str, given)],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise SystemExit(f"{script} {given}: {done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def measure(lengths: str, *, rounds: int, updates: int, folder: Path) -> list[dict]:
     """Each round every side once, one after the other; the floor after ours, on its tokens."""
-    fixtures, python = CACHE / "ppo", peer_python()
+    fixtures, python = CACHE / "ppo", peer_python(PEER)
     made.make(fixtures)
     found: list[dict] = []
     for _ in range(rounds):

@@ -10,32 +10,33 @@ import tempfile
 from pathlib import Path
 
 import reward_made
-from peers import environment, in_turn, median, one
+from peers import child, median, peer_python
 from record import machine, record, tell
 
-TRL = "1.16.0"
+PEER = "trl==1.16.0"
 ASKED = {"fixed": 2.2, "dialogue": 3.5}
 FLOOR = 0.95
 
 
 def measure(times: int) -> dict:
-    """Both sides on both kinds of pairs."""
-    peer = environment(TRL)
-    figures: dict = {"trl": TRL, "times": times}
+    """Both sides on both kinds of pairs, in turn: a slow minute of the machine hits both."""
+    python = peer_python(PEER)
+    figures: dict = {"times": times}
     with tempfile.TemporaryDirectory() as folder:
         reward_made.make(Path(folder))
         for kind in reward_made.KINDS:
-            sides = {
-                "ours": lambda kind=kind: one(sys.executable, "reward_own.py", folder, kind),
-                "peer": lambda kind=kind: one(peer, "reward_trl.py", folder, kind),
-            }
-            figures[kind] = compared(in_turn(sides, times))
+            ours: list[dict] = []
+            peer: list[dict] = []
+            for _ in range(times):
+                ours.append(child(sys.executable, "reward_own.py", folder, kind))
+                peer.append(child(python, "reward_trl.py", folder, kind))
+            figures[kind] = compared(ours, peer)
+            print(kind, figures[kind], flush=True)
     return figures
 
 
-def compared(found: dict[str, list[dict]]) -> dict:
+def compared(ours: list[dict], peer: list[dict]) -> dict:
     """The figures of one kind of pairs; ratios are of runs that followed each other."""
-    ours, peer = found["ours"], found["peer"]
 
     def rate(row: dict) -> float:
         return row["pairs"] / row["cpu_seconds"]
@@ -59,8 +60,9 @@ def compared(found: dict[str, list[dict]]) -> dict:
 
 def table(figures: dict) -> str:
     """The README's table."""
+    peer = PEER.upper().replace("==", " ")
     lines = [
-        f"| reward model beside TRL {figures['trl']} | pairs a CPU-second | TRL's | ratio (asked) "
+        f"| reward model beside {PEER.replace('trl==', 'TRL ')} | pairs a CPU-second | TRL's | ratio (asked) "
         "| TRL's tokens to ours | of the bare model's speed | most memory, MB | TRL's "
         "| held-out loss | TRL's |",
         "|---|---|---|---|---|---|---|---|---|---|",
