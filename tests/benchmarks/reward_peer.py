@@ -62,7 +62,7 @@ def table(figures: dict) -> str:
     """The README's table."""
     peer = PEER.upper().replace("==", " ")
     lines = [
-        f"| reward model beside {PEER.replace('trl==', 'TRL ')} | pairs a CPU-second | TRL's | ratio (asked) "
+        f"| reward model beside {peer} | pairs a CPU-second | TRL's | ratio (asked) "
         "| TRL's tokens to ours | of the bare model's speed | most memory, MB | TRL's "
         "| held-out loss | TRL's |",
         "|---|---|---|---|---|---|---|---|---|---|",
