@@ -72,6 +72,8 @@ class Source:
         if self.is_measured:
             return True
         if self.adapter is not None:
+            if _read_json(self.adapter / CARD).get("kind") == "value":
+                return False  # PPO's value model: a head too, but it judges half an answer
             return _read_json(self.adapter / "adapter_config.json").get("task_type") == "SEQ_CLS"
         names = _read_json(Path(self.base) / "config.json").get("architectures") or [""]
         return str(names[0]).endswith("ForSequenceClassification")
