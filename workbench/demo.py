@@ -199,6 +199,9 @@ def summarise(rows: list[dict[str, Any]], accuracy: dict[str, float]) -> dict[st
         "rm_accuracy": round(accuracy["accuracy"], 4),
         "rm_ceiling": round(accuracy["ceiling"], 4),
         "rm_longer_wins": round(accuracy["longer_wins"], 4),
+        "rm_ece": round(accuracy["ece"], 4),
+        "rm_ece_low": round(accuracy["ece_low"], 4),
+        "rm_ece_high": round(accuracy["ece_high"], 4),
         "prompts": len(rows),
         "pairs": int(accuracy["pairs"]),
     }

@@ -1,7 +1,7 @@
 """What is too long for every day: the loop for three seeds, and its control.
 
 ``python tests/benchmarks/soak.py`` runs it all (about half an hour) and writes results.json and
-the README's table; ``--runs FOLDER …`` takes demos that were run before (no control) instead;
+the README's table; ``--runs FOLDER …`` takes demos that were run before, ``--control FOLDER`` a control;
 ``--table`` only writes the table from results.json.
 """
 
@@ -22,7 +22,12 @@ def demo(out: Path, *, seed: int, shuffled: bool = False) -> dict:
     command = [sys.executable, "-m", "workbench", "demo", "--out", str(out), "--seed", str(seed)]
     command += ["--shuffle-labels"] if shuffled else []
     subprocess.run(command, check=True, cwd=ROOT)
-    return json.loads((out / "summary.json").read_text())
+    return summary(out)
+
+
+def summary(folder: Path) -> dict:
+    """What a demo came to."""
+    return json.loads((folder / "summary.json").read_text())
 
 
 def failures(results: dict) -> list[str]:
@@ -36,6 +41,7 @@ def failures(results: dict) -> list[str]:
             "kl at most 5 nats": run["kl"] <= 5.0,
             "rm_accuracy within 2 points of rm_ceiling": run["rm_ceiling"] - run["rm_accuracy"]
             <= 0.02,
+            "calibration error under 0.05": run["rm_ece"] < 0.05,
             "at most 6 minutes": run["seconds"] <= 360,
         }.items():
             found += [] if holds else [f"seed {seed}: {name} does not hold"]
@@ -53,15 +59,18 @@ def table(results: dict) -> str:
     """The README's table."""
     lines = [
         "| the whole loop on `builtin:tiny-chat` | true score before | after PPO | KL, nats "
-        "| reward model agrees with held-out labels | a labeller without slips | seconds |",
-        "|---|---|---|---|---|---|---|",
+        "| reward model agrees with held-out labels | a labeller without slips "
+        "| its calibration error (95 % interval) | seconds |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     rows = [(f"seed {run['seed']}", run) for run in results["seeds"]]
     if "shuffled_labels" in results:
         rows.append(("control: labels drawn by lot", results["shuffled_labels"]))
     lines += [
         f"| {name} | {run['gold_sft']:.3f} | {run['gold_ppo']:.3f} | {run['kl']:.2f} "
-        f"| {run['rm_accuracy']:.1%} | {run['rm_ceiling']:.1%} | {run['seconds']:.0f} |"
+        f"| {run['rm_accuracy']:.1%} | {run['rm_ceiling']:.1%} "
+        f"| {run['rm_ece']:.3f} ({run['rm_ece_low']:.3f} to {run['rm_ece_high']:.3f}) "
+        f"| {run['seconds']:.0f} |"
         for name, run in rows
     ]
     about = results["about"]
@@ -80,10 +89,12 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--runs", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--control", type=Path, metavar="FOLDER")
     asked = parser.parse_args()
     if asked.runs:
-        runs = [json.loads((folder / "summary.json").read_text()) for folder in asked.runs]
-        record({"about": machine(), "seeds": runs, "shuffled_labels": None})
+        runs = [summary(folder) for folder in asked.runs]
+        control = None if asked.control is None else summary(asked.control)
+        record({"about": machine(), "seeds": runs, "shuffled_labels": control})
     elif not asked.table:
         with tempfile.TemporaryDirectory() as folder:
             runs = [demo(Path(folder) / f"seed{seed}", seed=seed) for seed in SEEDS]

@@ -62,7 +62,7 @@ def test_nobody_to_report_to_costs_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", module.MODULES.keys() | {"trackio"})
+@pytest.mark.parametrize("name", sorted({*module.MODULES, "trackio"}))
 def test_what_is_not_installed_says_how_to_get_it(monkeypatch, name):
     monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
     with pytest.raises(ConfigError, match=f"{name} is not installed") as caught:

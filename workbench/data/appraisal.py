@@ -70,8 +70,8 @@ def appraise(
     Args:
         sheet: the answers that were scored, and the labels.
         scores: of ``sheet.answers``; NaN where an answer was too long to have one.
-        std: what to multiply the scores by for the model's raw units, in which
-            ``P(chosen) = sigmoid(margin)``: ``wb.score`` divides by it.
+        std: what to multiply the scores by so that ``P(chosen) = sigmoid(margin)``: the deviation
+            that ``wb.score`` divides by, times the model's sharpness.
         gold: the scores of a judge that makes no slips, for the ceiling; None where there is none.
 
     Raises:

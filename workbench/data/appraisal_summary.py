@@ -169,10 +169,7 @@ def _loss(found: Appraisal) -> Line:
 
 def _margin(found: Appraisal) -> Line:
     figures = found.figures
-    told = (
-        "mean of score(chosen) - score(rejected), in the model's raw units: P(chosen) ="
-        " sigmoid(margin)"
-    )
+    told = "mean of score(chosen) - score(rejected), scaled so that P(chosen) = sigmoid(margin)"
     return Line("margin", f"{figures['margin']:+.2f}", _ends(figures, "margin", "+.2f"), told, NONE)
 
 

@@ -27,11 +27,13 @@ class RewardStats:
         mean, std: of the raw scores; (0, 1) where none were measured. Of an ensemble: 0, and the
             mean of its members' deviations, the raw score that one point of its mean stands for.
         training_pairs: how many pairs it has learned from; None where that is not known.
+        sharpness: what a raw margin is multiplied by for sigmoid(margin) to be a probability.
     """
 
     mean: float = 0.0
     std: float = 1.0
     training_pairs: int | None = None
+    sharpness: float = 1.0
 
     @classmethod
     def read(cls, folder: Path) -> "RewardStats":
@@ -42,6 +44,7 @@ class RewardStats:
             float(told.get("mean", 0.0)),
             float(told.get("std", 1.0)),
             None if pairs is None else int(pairs),
+            float(told.get("sharpness", 1.0)),
         )
 
 

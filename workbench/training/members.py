@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from workbench.algos.calibration import sharpness
 from workbench.algos.losses import bradley_terry, centring
 from workbench.models.base import Base
 from workbench.models.comparisons import (
@@ -56,6 +57,9 @@ class Scoring(NamedTuple):
     scores: Callable[[Base, nn.Linear | None, Sequence[Sequences]], Tensor]
     tokens: Callable[[Sequences], int]
 
+
+SURE = 100
+"""Judgements kept aside from which a model's sharpness is told."""
 
 PACKED = Scoring(packed_scores, packed_tokens)
 SEPARATE = Scoring(separate_scores, separate_tokens)
@@ -205,10 +209,13 @@ class Member:
         self.waited = int(memory["waited"])
 
     @torch.no_grad()
+    def _judged_aside(self) -> Judged:
+        parts = self.team.gather([self.judge(group) for group in self.groups(self.heldout)])
+        return Judged.joined(parts)
+
     def evaluate(self) -> dict[str, float]:
         """Loss, accuracy and margin on the pairs that were kept aside."""
-        parts = self.team.gather([self.judge(group) for group in self.groups(self.heldout)])
-        chosen, rejected = Judged.joined(parts)
+        chosen, rejected = self._judged_aside()
         return {
             "heldout/loss": float(bradley_terry(chosen, rejected).mean()),
             "heldout/accuracy": accuracy(chosen - rejected),
@@ -234,6 +241,13 @@ class Member:
             "std": deviation if deviation > 1e-6 else 1.0,
             "answers": float(len(values)),
         }
+
+    def sharpness(self) -> float:
+        """What makes its margins probabilities, by the pairs that were kept aside; 1 if few."""
+        if sum(len(comparison.judgements) for comparison in self.heldout) < SURE:
+            return 1.0
+        chosen, rejected = self._judged_aside()
+        return sharpness(chosen - rejected)
 
     def pairs(self) -> dict[str, int]:
         """How many pairs it learned from, and how many were kept aside."""

@@ -188,7 +188,7 @@ class RewardTrainer(StepLoop[RewardSettings]):
             for index, member in enumerate(self.members)
         ]
         told: dict[str, float] = {"members": len(found), "mean": 0.0}
-        for name in ("std", "answers", "training_pairs", "heldout_pairs"):
+        for name in ("std", "sharpness", "answers", "training_pairs", "heldout_pairs"):
             told[name] = sum(stats[name] for stats in found) / len(found)
         (folder / "reward.json").write_text(json.dumps(told, indent=2) + "\n")
         use = "import workbench as wb\n\nwb.score(folder, prompts, answers, spread=True)"
@@ -207,7 +207,7 @@ class RewardTrainer(StepLoop[RewardSettings]):
 
     def _write_member(self, member: Member, folder: Path) -> dict[str, float]:
         member.take_best()
-        stats = {**member.normalisation(), **member.pairs()}
+        stats = {**member.normalisation(), "sharpness": member.sharpness(), **member.pairs()}
         if member.best is not None and self.settings.keep_best:
             stats["step"] = member.best.step
             stats |= {name.replace("/", "_"): v for name, v in member.best.figures.items()}
