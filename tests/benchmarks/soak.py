@@ -1,8 +1,8 @@
 """What is too long for every day: the loop for three seeds, and its control.
 
 ``python tests/benchmarks/soak.py`` runs it all (about half an hour) and writes results.json and
-the README's table; ``--runs FOLDER …`` takes demos that were run before, ``--control FOLDER`` a control;
-``--table`` only writes the table from results.json.
+the README's table; ``--runs FOLDER …`` takes demos that were run before (``--control FOLDER``: a
+control, too); ``--table`` only writes the table from results.json.
 """
 
 import argparse
