@@ -38,7 +38,13 @@ modeling_llama.LlamaRMSNorm.forward = exact_norm
 def create(home: Path, kind: str, name: str, **changes: Any) -> RunFolder:
     """A run of the tiny model; nothing in it is a multiple of two."""
     few: dict[str, Any] = {"reward": {"batch_size": 5, "evaluate_every": 4, "holdout": 0.2}}
-    few["ppo"] = {"batch_size": 7, "response_length": 8, "watch_every": 5, "watch_prompts": 3}
+    few["ppo"] = {
+        "batch_size": 7,
+        "mini_batches": 2,
+        "response_length": 8,
+        "watch_every": 5,
+        "watch_prompts": 3,
+    }
     same = {"steps": STEPS, "micro_batch_tokens": 40, "learning_rate": 1e-3, "dtype": "float64"}
     settings = tiny_settings(KINDS[kind], **{**same, **few[kind], **changes}).to_dict()
     words = "abcdefghijklmnop"

@@ -159,11 +159,15 @@ class StepLoop(ABC, Generic[S]):
                 outcome = self.train_step()
             except StopRequested:
                 stopped = True
-                break
-            self.step += 1
-            for message in (*self._asides, *outcome.notices):
+                outcome = None
+            if outcome is not None:
+                self.step += 1
+            told = () if outcome is None else outcome.notices
+            for message in (*self._asides, *told):
                 yield Notice(self.step, "warning", message)
             self._asides.clear()
+            if outcome is None:
+                break
             yield Progress(self.step, self.total, outcome.metrics, outcome.samples)
             if self._checkpoint_due():
                 yield self._save()
