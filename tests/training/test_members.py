@@ -1,6 +1,7 @@
 """Ensembles: several reward adapters on one base, in one run."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from workbench.models.roles import Roles
 from workbench.models.source import member_folder, resolve
 from workbench.settings import RewardSettings
-from workbench.training import reward
+from workbench.training import members, reward
 from workbench.training.evaluation import scores as evaluate
 from workbench.training.scorer import Scorer
 
@@ -114,3 +115,13 @@ def test_the_learning_rate_is_live_for_all(tiny, place):
     where = place(controls=Steering(changes={2: {"learning_rate": 0.25}}))
     found = train(tiny, where, schedule="constant")
     assert [row["learning_rate"] for row in found] == pytest.approx([1e-2, 0.25, 0.25, 0.25])
+
+
+def test_sharpness_is_told_from_the_pairs_kept_aside(tiny, place, monkeypatch):
+    trainer = reward.RewardTrainer(str(tiny), ROWS, settings(members=1), place())
+    (member,) = trainer.members
+    assert member.sharpness() == 1.0  # too few of them
+    monkeypatch.setattr(members, "SURE", 1)
+    gaps = torch.tensor([2.0, 2.0, 2.0, -2.0])
+    monkeypatch.setattr(member, "_judged_aside", lambda: members.Judged(gaps, torch.zeros(4)))
+    assert member.sharpness() == pytest.approx(math.log(3) / 2)

@@ -3,7 +3,7 @@
 The numbers are those of the research page on RLHF systems, section 3. What is tested elsewhere is
 named here; what is below fills the gaps. Tests are written as FILE::TEST, from ``tests/``.
 
-     1  pad and EOS kept apart: training/test_ppo.py::test_pad_and_eos_are_kept_apart_where_eos_stands_in_for_pad
+     1  pad and EOS kept apart: training/test_ppo.py::test_pad_and_eos_are_kept_apart_where_eos_pads
      2  EOS never cut away: models/test_encoding.py::test_eos_is_always_last_however_long_the_prompt
      3  score index from the mask: models/test_forward.py::test_a_score_is_read_at_the_last_real_token_and_nowhere_else
      4  one encoding for all: models/test_encoding.py::test_sft_reward_model_and_ppo_see_the_same_ids

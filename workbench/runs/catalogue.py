@@ -133,13 +133,14 @@ class Runs:
 
 def _summary(folder: RunFolder) -> dict[str, Any]:
     status = folder.status()
-    stamp = tuple(_stamp(folder.path / name) for name in (METRICS, CONFIG))
+    stamp = tuple(part for name in (METRICS, CONFIG) for part in _stamp(folder.path / name))
     known, began = _KNOWN.get(folder.path), time.monotonic()
     rests = known is not None and status["state"] in LIVE and began < known.again
     if known is None or (known.stamp != stamp and not rests):
         facts = _facts(folder)
         ended = time.monotonic()
-        known = _KNOWN[folder.path] = _Known(stamp, ended + SHARE * (ended - began), facts)
+        again = ended + SHARE * (ended - began) if status["state"] in LIVE else ended
+        known = _KNOWN[folder.path] = _Known(stamp, again, facts)
     now = {"state": status["state"], "step": status["step"], "total": status["total_steps"]}
     return {name: {**known.facts, **now}[name] for name in COLUMNS}
 
@@ -159,11 +160,13 @@ def _facts(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _stamp(path: Path) -> int:
+def _stamp(path: Path) -> tuple[int, int]:
+    """When a file was written, and its size: two writes may fall into one tick of the clock."""
     try:
-        return path.stat().st_mtime_ns
+        found = path.stat()
     except FileNotFoundError:
-        return 0
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
 
 
 def _data(config: dict[str, Any]) -> str:
