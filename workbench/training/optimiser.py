@@ -1,5 +1,6 @@
 """AdamW with a schedule, clipping and a count of what was skipped."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -22,7 +23,9 @@ CALM = 2000
 
 
 class Stepped(NamedTuple):
-    """What one optimiser step did: the gradient norm before clipping; the rates used."""
+    """What one optimiser step did: the gradient norm before clipping (infinite where a number in it
+    is not one: too large for float16, or NaN), and the rates used.
+    """
 
     grad_norm: float
     learning_rate: float
@@ -122,7 +125,7 @@ class Optimiser:
         self.adamw.zero_grad(set_to_none=True)
         self.taken += 1
         first = self.adamw.param_groups[0]["lr"]
-        return Stepped(float(norm), float(first), not finite)
+        return Stepped(float(norm) if finite else math.inf, float(first), not finite)
 
     def _collect(self) -> None:
         """Add up the gradients of all processes, once, as one flat tensor; take the scale out."""
