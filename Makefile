@@ -14,7 +14,7 @@ OTHER_KERNEL := 6.31.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test test-kernels soak bench demo lab screenshots
+.PHONY: help setup fmt check test test-kernels soak bench bench-gpu demo lab screenshots
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -74,6 +74,9 @@ bench: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/panel.py
 	$(PY) tests/benchmarks/reward_peer.py
 	$(PY) tests/benchmarks/ppo_peer.py
+
+bench-gpu: $(VENV)/.ready-dev
+	$(PY) tests/benchmarks/gpu.py
 
 screenshots: $(VENV)/.ready-dev
 	$(PY) .ci/chromium.py --install

@@ -77,10 +77,10 @@ def _model(folder: Path, ending: float) -> None:
             found = torch.softmax(hidden @ head.T, dim=1)[:, EOS].mean()
             head[EOS, 0] += math.log(ending / float(found)) / float(hidden[:, 0].mean())
     model.save_pretrained(str(folder))
-    _tokenizer().save_pretrained(str(folder))
+    tokenizer().save_pretrained(str(folder))
 
 
-def _tokenizer():
+def tokenizer():
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

@@ -1,0 +1,207 @@
+"""The real shapes on a GPU, in NF4, with random weights: ``make bench-gpu``.
+
+``python tests/benchmarks/gpu.py`` needs a CUDA card and nothing from a hub. It makes models of the
+shapes of Qwen2.5's 0.5B and 7B (as Llamas: without the biases of queries, keys and values), trains
+a reward model and takes two PPO updates on each, and writes results.json and the README's table
+with the card's name. ``--shape tiny`` does the same on whatever there is (a CPU, too), to see that
+everything is in place, and writes nothing.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import ppo_made
+import reward_made
+import torch
+from record import machine, record, tell
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from workbench.models.base import load_base
+from workbench.models.roles import Roles
+from workbench.models.source import resolve
+from workbench.settings import PPOSettings, RewardSettings
+from workbench.training.events import Place, Progress
+from workbench.training.ppo import PPOTrainer
+from workbench.training.reward import RewardTrainer
+
+SHAPES: dict[str, dict] = {
+    "tiny": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": 5000,
+        "tie_word_embeddings": True,
+    },
+    "0.5B": {
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "vocab_size": 151936,
+        "tie_word_embeddings": True,
+    },
+    "7B": {
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "vocab_size": 152064,
+        "tie_word_embeddings": False,
+    },
+}
+#: What a card can read from its memory. [bytes a second]
+BANDWIDTH = {"T4": 320e9, "A100": 2039e9, "H100": 3350e9, "H200": 4800e9}
+PAIRS, UPDATES = 64, 2
+SHARED = {"lora_rank": 16, "gradient_checkpointing": True, "micro_batch_tokens": 2560}
+
+
+def make(shape: str, folder: Path, device: str) -> Path:
+    """A model of a shape with random weights, and a tokenizer of words."""
+    config = LlamaConfig(
+        **SHAPES[shape],
+        max_position_embeddings=4096,
+        pad_token_id=ppo_made.PAD,
+        bos_token_id=ppo_made.BEGIN,
+        eos_token_id=ppo_made.EOS,
+    )
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = LlamaForCausalLM(config)
+    model.to(torch.bfloat16).save_pretrained(str(folder))
+    ppo_made.tokenizer().save_pretrained(str(folder))
+    return folder
+
+
+def peak_gb(device: str) -> float:
+    """The most memory on the card since the last call; of a CPU, of the process."""
+    if device == "cpu":
+        return ppo_made.peak_mb() / 1000
+    most = torch.cuda.max_memory_allocated() / 1e9
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    return most
+
+
+def reward_figures(model: Path, device: str) -> dict:
+    """A reward model on pairs with the lengths of dialogue: pairs a second, most memory."""
+    from reward_own import rows_of
+
+    settings = RewardSettings(
+        **SHARED, batch_size=8, holdout=0.0, evaluate_every=0, steps=PAIRS // 8, device=device
+    )
+    pairs = reward_made.pairs("dialogue")[:PAIRS]
+    with tempfile.TemporaryDirectory() as out:
+        trainer = RewardTrainer(str(model), rows_of(pairs), settings, Place(Path(out)))
+        rows = [event.metrics for event in trainer.run() if isinstance(event, Progress)]
+    rates = sorted(float(row["pairs_per_second"] or 0.0) for row in rows[1:])
+    return {"pairs_per_second": rates[len(rates) // 2], "peak_gb": peak_gb(device)}
+
+
+def judge(model: Path, folder: Path, settings: PPOSettings) -> Path:
+    """A reward model on the same base, without training."""
+    roles = Roles(load_base(resolve(str(model)), settings), settings)
+    roles.add("role", trainable=False, seed=5)
+    roles.add_head("role", trainable=False, seed=5)
+    roles.save("role", folder, task="SEQ_CLS", extra={"kind": "reward"})
+    (folder / "reward.json").write_text(json.dumps({"mean": 0.0, "std": 1.0}))
+    return folder
+
+
+def ppo_figures(model: Path, device: str) -> dict:
+    """Two PPO updates: the second one's seconds by phase, tokens a second, most memory."""
+    settings = PPOSettings(
+        **SHARED, steps=UPDATES, batch_size=32, response_length=128, device=device, watch_every=0
+    )
+    prompts = [[{"role": "user", "content": text}] for text in ppo_made.prompts("natural")[:64]]
+    with tempfile.TemporaryDirectory() as out:
+        reward = judge(model, Path(out) / "reward", settings)
+        peak_gb(device)
+        trainer = PPOTrainer(str(model), str(reward), prompts, settings, Place(Path(out)), None)
+        rows = [event.metrics for event in trainer.run() if isinstance(event, Progress)]
+    last = rows[-1]
+    seconds = {name: last[f"time/{name}"] for name in ("generate", "score", "optimise")}
+    return {
+        "first_ratio": rows[0]["policy/first_ratio"],
+        "first_kl": rows[0]["objective/kl"],
+        "seconds": seconds,
+        "tokens_per_second": last["tokens_per_second"],
+        "rows": settings.batch_size,
+        "peak_gb": peak_gb(device),
+    }
+
+
+def share_of_bandwidth(shape: str, figures: dict, card: str) -> float | None:
+    """Tokens a second against what reading the 16-bit weights once a step would allow."""
+    known = next((rate for name, rate in BANDWIDTH.items() if name in card), None)
+    if known is None:
+        return None
+    sizes = SHAPES[shape]
+    width, inner = sizes["hidden_size"], sizes["intermediate_size"]
+    heads = 2 * width + 2 * width * sizes["num_key_value_heads"] // sizes["num_attention_heads"]
+    layer = width * heads + 3 * width * inner
+    weights = sizes["num_hidden_layers"] * layer + sizes["vocab_size"] * width
+    return figures["tokens_per_second"] / (figures["rows"] * known / (2 * weights))
+
+
+def table(figures: dict) -> str:
+    """The README's table."""
+    lines = [
+        f"| on one {figures['card']}, NF4, random weights | reward model: pairs a second "
+        "| most memory, GB | PPO: tokens sampled a second | of the bandwidth's limit "
+        "| generate / score / optimise, s | most memory, GB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for shape, row in figures["shapes"].items():
+        reward, ppo = row["reward"], row["ppo"]
+        share = "?" if row["of_bandwidth"] is None else f"{row['of_bandwidth']:.0%}"
+        phases = " / ".join(f"{value:.1f}" for value in ppo["seconds"].values())
+        lines.append(
+            f"| {shape} | {reward['pairs_per_second']:.1f} | {reward['peak_gb']:.1f} "
+            f"| {ppo['tokens_per_second']:.0f} | {share} | {phases} | {ppo['peak_gb']:.1f} |"
+        )
+    about = figures["about"]
+    lines += [
+        "",
+        "Pairs with the lengths of dialogue, 8 a step; PPO with 32 answers of at most 128 tokens; "
+        f"layers recomputed. Python {about['python']}; commit {about['commit']}, {about['date']}. "
+        "Written by `tests/benchmarks/gpu.py`.",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measure the shapes, and write."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--shape", choices=SHAPES, nargs="+", default=["0.5B", "7B"])
+    shapes = parser.parse_args().shape
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and shapes != ["tiny"]:
+        print("there is no CUDA card here; --shape tiny shows that everything is in place")
+        return 1
+    card = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+    figures: dict = {"card": card, "shapes": {}}
+    for shape in shapes:
+        with tempfile.TemporaryDirectory() as folder:
+            model = make(shape, Path(folder) / "model", device)
+            peak_gb(device)
+            row = {"reward": reward_figures(model, device), "ppo": ppo_figures(model, device)}
+        row["of_bandwidth"] = share_of_bandwidth(shape, row["ppo"], card)
+        figures["shapes"][shape] = row
+        print(shape, json.dumps(row), flush=True)
+    figures["about"] = machine()
+    print(table(figures))
+    if device == "cuda" and "tiny" not in shapes:
+        record({"gpu": figures})
+        tell("gpu", table(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
