@@ -47,11 +47,12 @@ check: $(VENV)/.ready-dev
 	$(if $(NOTEBOOKS),$(PY) -m nbstripout --verify $(NOTEBOOKS))
 	$(PY) sample_data/build.py --check
 
-# Unit tests two at a time; what drives a browser or a whole notebook has both cores to itself.
+# Two at a time, but for what drives a browser: that has both cores to itself.
 test: $(VENV)/.ready-dev
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not browser and not notebook" $(ARGS)
 	$(PY) .ci/chromium.py --install
-	$(PY) -m pytest -m "not slow and (browser or notebook)" $(ARGS)
+	$(PY) -m pytest -n 2 -m "not slow and notebook and not browser" $(ARGS)
+	$(PY) -m pytest -m "not slow and browser" $(ARGS)
 
 # Which thread answers a widget depends on the ipykernel: Colab's line, then the pinned one.
 test-kernels: $(VENV)/.ready-dev
