@@ -290,12 +290,20 @@ def _job_optimum(values: dict[str, Any], tell: Callable[[int, int, str], None]) 
     return {**found._asdict(), "answers": [answer._asdict() for answer in found.answers]}
 
 
+def _job_plan(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
+    from workbench.training.plan import plan
+
+    settings = KINDS[values["kind"]].from_dict(values["settings"])
+    return plan(values["model"], settings, card=values["card"])
+
+
 JOBS: dict[str, Callable[[dict[str, Any], Callable[[int, int, str], None]], dict[str, Any]]] = {
     "answers": _job_answers,
     "scores": _job_scores,
     "export": _job_export,
     "best_of_n": _job_best_of_n,
     "optimum": _job_optimum,
+    "plan": _job_plan,
 }
 
 if __name__ == "__main__":

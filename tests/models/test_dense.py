@@ -83,7 +83,7 @@ def test_a_base_without_adapters_is_unpacked_too(tiny):
 
 
 def test_without_memory_the_role_acts_as_always(roles, monkeypatch):
-    monkeypatch.setattr(dense_module, "_free_memory", lambda device: 1000)
+    monkeypatch.setattr(dense_module, "free_memory", lambda device: 1000)
     with roles.acting("policy"):
         expected = logits(roles)
     with dense(roles, "policy") as taken:
@@ -110,11 +110,11 @@ def test_the_reserve_is_counted_in_bytes(roles, monkeypatch):
         if isinstance(m, LoraLayer)
     )
     for free, expected in ((size / 0.4 - 8, False), (size / 0.4 + 8, True)):
-        monkeypatch.setattr(dense_module, "_free_memory", lambda device, free=free: int(free))
+        monkeypatch.setattr(dense_module, "free_memory", lambda device, free=free: int(free))
         with dense(roles, "policy") as taken:
             assert taken is expected
 
 
 def test_free_memory_is_what_the_system_says():
-    free = dense_module._free_memory(torch.device("cpu"))
+    free = dense_module.free_memory(torch.device("cpu"))
     assert 10**7 < free < 10**14

@@ -30,7 +30,7 @@ def dense(roles: Roles, role: str | None) -> Generator[bool, None, None]:
     """
     layers = _layers(roles.base.model)
     size = sum(_size(layer) for layer in layers) * roles.base.dtype.itemsize
-    if not layers or size > SHARE * _free_memory(roles.base.device) or not _plain(layers, role):
+    if not layers or size > SHARE * free_memory(roles.base.device) or not _plain(layers, role):
         with roles.acting(role):
             yield False
         return
@@ -97,7 +97,7 @@ def _forward(layer: nn.Module, role: str | None, dtype: torch.dtype) -> Callable
     return forward
 
 
-def _free_memory(device: torch.device) -> int:
+def free_memory(device: torch.device) -> int:
     """Free bytes on the device; on a CPU what the system says is available."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
