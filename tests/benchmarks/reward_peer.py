@@ -80,7 +80,8 @@ def table(figures: dict) -> str:
     lines += [
         "",
         "A Llama of 6.8 M weights in fp32, LoRA of rank 16 on all linear layers, 8 pairs a step, "
-        f"each pair once, micro-batches of 1,024 tokens, one thread, in turn, medians of {figures['times']}; no pair dropped on "
+        "each pair once (ours in micro-batches of 1,024 tokens), one thread, in turn, "
+        f"medians of {figures['times']}; no pair dropped on "
         f"either side. Machine: {about['machine']}, Python {about['python']}; commit "
         f"{about['commit']}, {about['date']}. Written by `tests/benchmarks/reward_peer.py`.",
     ]
