@@ -297,6 +297,14 @@ def _job_plan(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> 
     return plan(values["model"], settings, card=values["card"])
 
 
+def _job_preflight(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
+    from workbench.training.preflight import preflight
+
+    settings, folder = PPOSettings.from_dict(values["settings"]), Path(values["folder"])
+    found = preflight(values["model"], values["reward"], values["prompts"], settings, folder)
+    return {"checks": [check._asdict() for check in found]}
+
+
 JOBS: dict[str, Callable[[dict[str, Any], Callable[[int, int, str], None]], dict[str, Any]]] = {
     "answers": _job_answers,
     "scores": _job_scores,
@@ -304,6 +312,7 @@ JOBS: dict[str, Callable[[dict[str, Any], Callable[[int, int, str], None]], dict
     "best_of_n": _job_best_of_n,
     "optimum": _job_optimum,
     "plan": _job_plan,
+    "preflight": _job_preflight,
 }
 
 if __name__ == "__main__":

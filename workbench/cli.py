@@ -75,6 +75,9 @@ def _add_training(commands: Any) -> None:
             )
             command.add_argument("--heldout-reward", help="a reward model that only watches")
             command.add_argument("--preset", help=f"settings by name: {', '.join(PRESETS)}")
+            command.add_argument(
+                "--preflight-only", action="store_true", help="check what must hold, then end"
+            )
         command.set_defaults(run=_train, kind=name)
 
 
@@ -177,6 +180,12 @@ def _train(asked: argparse.Namespace) -> int:
         for name in ("heldout_reward", "preset")
         if getattr(asked, name, None)
     }
+
+    if getattr(asked, "preflight_only", False):
+        preset = more.get("preset")
+        found = verbs.preflight(*first, prompts=asked.data, preset=preset, **settings)
+        print(found)  # noqa: T201
+        return 0 if found.passed else 1
 
     def begin() -> Any:
         return verbs_by_kind[asked.kind](*first, asked.data, name=out, **more, **settings)

@@ -2,7 +2,7 @@
 
 Each verb joins the rooms: it reads the data, starts a process, or shows a widget. The notebook's
 own process never loads a model. Imports go down this list: given, launch, rewards, batch, gold,
-measure, goodhart, plans, publish, views, drawing, rounds, reports.
+measure, goodhart, plans, preflights, publish, views, drawing, rounds, reports.
 """
 
 from workbench.verbs.batch import answers, before_and_after, export_model, sample_pairs, score
@@ -20,6 +20,7 @@ from workbench.verbs.launch import (
 )
 from workbench.verbs.measure import evaluate_reward, learning_curve
 from workbench.verbs.plans import plan
+from workbench.verbs.preflights import preflight
 from workbench.verbs.publish import push
 from workbench.verbs.reports import report
 from workbench.verbs.rounds import next_round
@@ -58,6 +59,7 @@ __all__ = [
     "overoptimisation",
     "plan",
     "playground",
+    "preflight",
     "presets",
     "push",
     "quality",
