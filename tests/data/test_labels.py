@@ -344,6 +344,24 @@ def test_two_processes_lose_and_double_nothing(tmp_path: Path) -> None:
     assert len(events) == len(set(events)) == 300
 
 
+def test_a_store_that_another_process_makes_meanwhile_is_a_label_store(tmp_path: Path) -> None:
+    path = tmp_path / "x.sqlite"
+
+    class Slow:
+        """A connection between whose first look and its second another process makes the store."""
+
+        def __init__(self) -> None:
+            self.inner, self.looks = sqlite3.connect(path), 0
+
+        def execute(self, statement: str) -> sqlite3.Cursor:
+            self.looks += 1
+            if self.looks == 2:
+                LabelStore(path).close()
+            return self.inner.execute(statement)
+
+    schema._check_kind(Slow(), path)  # type: ignore[arg-type]
+
+
 def test_what_was_acknowledged_survives_a_sudden_death(tmp_path: Path) -> None:
     path = tmp_path / "x.sqlite"
     acknowledged: list[str] = []

@@ -71,8 +71,10 @@ def prepare(db: sqlite3.Connection, path: Path) -> str:
 
 
 def _check_kind(db: sqlite3.Connection, path: Path) -> None:
-    application = _number(db, "application_id")
+    # in this order: another process that makes the store right now commits both at once, so that
+    # where its tables are seen its mark is there to be seen
     tables = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+    application = _number(db, "application_id")
     if application != APPLICATION and (application or tables):
         raise DataError(
             "this is a database, but not a label store",
