@@ -23,6 +23,7 @@ def side(seconds, **more):
         "given": 60,
         "cpu_seconds": seconds,
         "tokens": 100,
+        "micro_batch_tokens": 1024,
         "peak_mb": 10.0,
         "heldout_loss": 0.6,
         "floor_cpu_seconds": 9.0,

@@ -83,6 +83,7 @@ def main(fixtures: str, kind: str) -> dict:
         "given": len(train),
         "cpu_seconds": spent,
         "tokens": sum(spans),
+        "micro_batch_tokens": SETTINGS.micro_batch_tokens,
         "peak_mb": peak,
         "heldout_loss": member.evaluate()["heldout/loss"],
         "floor_cpu_seconds": floor(str(model), spans),

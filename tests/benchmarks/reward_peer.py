@@ -47,6 +47,7 @@ def compared(ours: list[dict], peer: list[dict]) -> dict:
         "peer_pairs_per_cpu_second": median(peer, rate),
         "ratio": median(ratios, lambda row: row["ratio"]),
         "ratios": [row["ratio"] for row in ratios],
+        "micro_batch_tokens": ours[0]["micro_batch_tokens"],
         "token_ratio": peer[0]["tokens"] / ours[0]["tokens"],
         "of_floor": median(ours, lambda row: row["floor_cpu_seconds"] / row["cpu_seconds"]),
         "peak_mb": median(ours, lambda row: row["peak_mb"]),
@@ -80,8 +81,8 @@ def table(figures: dict) -> str:
     lines += [
         "",
         "A Llama of 6.8 M weights in fp32, LoRA of rank 16 on all linear layers, 8 pairs a step, "
-        "each pair once (ours in micro-batches of 1,024 tokens), one thread, in turn, "
-        f"medians of {figures['times']}; no pair dropped on "
+        f"each pair once (ours in micro-batches of {figures['fixed']['micro_batch_tokens']:,} "
+        f"tokens), one thread, in turn, medians of {figures['times']}; no pair dropped on "
         f"either side. Machine: {about['machine']}, Python {about['python']}; commit "
         f"{about['commit']}, {about['date']}. Written by `tests/benchmarks/reward_peer.py`.",
     ]
