@@ -171,3 +171,9 @@ def test_other_faults_of_the_longest_batch_are_raised(tiny, reward, tmp_path, mo
     monkeypatch.setattr(checks, "_pass", odd)
     with pytest.raises(RuntimeError, match="something else"):
         look(tiny, reward, tmp_path)
+
+
+def test_memory_of_others_in_the_process_is_not_counted(tiny, reward, tmp_path):
+    theirs = torch.zeros(50_000_000)  # 200 MB, many times what this model takes
+    assert look(tiny, reward, tmp_path) == []
+    assert len(theirs)

@@ -43,13 +43,10 @@ class LiveBytes(TorchDispatchMode):
         return made
 
     def _see(self, tensor: Tensor, counted: bool) -> None:
-        try:
-            storage = tensor.untyped_storage()
-        except (NotImplementedError, RuntimeError):  # it has none: sparse, or a wrapper
+        key = address(tensor)
+        if key is None or key in self._held:
             return
-        key = int(storage._cdata)  # pyright: ignore[reportPrivateUsage]  # its address
-        if key in self._held:
-            return
+        storage = tensor.untyped_storage()
         size = storage.nbytes() if counted else 0
         self._held[key] = weakref.ref(storage, partial(self._gone, key, size))
         self.now += size
@@ -58,6 +55,14 @@ class LiveBytes(TorchDispatchMode):
     def _gone(self, key: int, size: int, _: object) -> None:
         self.now -= size
         self._held.pop(key, None)
+
+
+def address(tensor: Tensor) -> int | None:
+    """Where a tensor's memory is; None where it has none of its own: sparse, or a wrapper."""
+    try:
+        return int(tensor.untyped_storage()._cdata)  # pyright: ignore[reportPrivateUsage]
+    except (NotImplementedError, RuntimeError):
+        return None
 
 
 def all_tensors() -> list[Tensor]:

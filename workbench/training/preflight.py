@@ -16,7 +16,7 @@ from workbench.models.forward import lay, response_hidden, response_logprobs, re
 from workbench.settings import PPOSettings
 from workbench.training.checkpoint import load_checkpoint
 from workbench.training.events import Place
-from workbench.training.live import LiveBytes, all_tensors
+from workbench.training.live import LiveBytes, address, all_tensors
 from workbench.training.memory import give_back, ran_out
 from workbench.training.plan import micro_batch, plan
 from workbench.training.ppo import PPOTrainer
@@ -67,6 +67,7 @@ def preflight(
     Raises:
         WorkbenchError: what the run itself would raise at its start.
     """
+    others = {address(tensor) for tensor in all_tensors()}  # not this run's: a notebook's, a test's
     short = settings.changed(
         batch_size=EPISODES * settings.samples_per_prompt,
         mini_batches=1,
@@ -85,7 +86,7 @@ def preflight(
     metrics = made.train_step().metrics
     checks = [*_first(metrics), *checks, _isolated(before, _frozen(made, rows, messages))]
     checks += [_finite(metrics), _saved(made)]
-    return checks + _longest(made, model, settings)
+    return checks + _longest(made, model, settings, others)
 
 
 @torch.no_grad()
@@ -196,7 +197,9 @@ def _saved(made: PPOTrainer) -> Check:
     )
 
 
-def _longest(made: PPOTrainer, model: str, settings: PPOSettings) -> list[Check]:
+def _longest(
+    made: PPOTrainer, model: str, settings: PPOSettings, others: set[int | None]
+) -> list[Check]:
     """The largest micro-batch goes through, in the memory that was planned."""
     shape = micro_batch(settings)
     parts = plan(model, settings)["parts"]
@@ -209,7 +212,7 @@ def _longest(made: PPOTrainer, model: str, settings: PPOSettings) -> list[Check]
     ]
     fits, measured = True, 0
     try:
-        measured = _measured(made, rows)
+        measured = _measured(made, rows, others)
     except (RuntimeError, MemoryError) as error:
         if not ran_out(error):
             raise
@@ -226,14 +229,14 @@ def _longest(made: PPOTrainer, model: str, settings: PPOSettings) -> list[Check]
     return checks
 
 
-def _measured(made: PPOTrainer, rows: list[Encoded]) -> int:
+def _measured(made: PPOTrainer, rows: list[Encoded], others: set[int | None]) -> int:
     """Peak bytes while a micro-batch goes forward and backward."""
     device = made.base.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         _pass(made, rows)
         return torch.cuda.max_memory_allocated(device)
-    with LiveBytes(all_tensors()) as live:
+    with LiveBytes(t for t in all_tensors() if address(t) not in others) as live:
         _pass(made, rows)
     return live.peak
 
