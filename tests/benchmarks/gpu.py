@@ -19,9 +19,6 @@ import torch
 from record import machine, record, tell
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from workbench.models.base import load_base
-from workbench.models.roles import Roles
-from workbench.models.source import resolve
 from workbench.settings import PPOSettings, RewardSettings
 from workbench.training.events import Place, Progress
 from workbench.training.ppo import PPOTrainer
@@ -104,24 +101,16 @@ def reward_figures(model: Path, device: str) -> dict:
     return {"pairs_per_second": rates[len(rates) // 2], "peak_gb": peak_gb(device)}
 
 
-def judge(model: Path, folder: Path, settings: PPOSettings) -> Path:
-    """A reward model on the same base, without training."""
-    roles = Roles(load_base(resolve(str(model)), settings), settings)
-    roles.add("role", trainable=False, seed=5)
-    roles.add_head("role", trainable=False, seed=5)
-    roles.save("role", folder, task="SEQ_CLS", extra={"kind": "reward"})
-    (folder / "reward.json").write_text(json.dumps({"mean": 0.0, "std": 1.0}))
-    return folder
-
-
 def ppo_figures(model: Path, device: str) -> dict:
     """Two PPO updates: the second one's seconds by phase, tokens a second, most memory."""
+    from ppo_own import reward as untrained
+
     settings = PPOSettings(
         **SHARED, steps=UPDATES, batch_size=32, response_length=128, device=device, watch_every=0
     )
     prompts = [[{"role": "user", "content": text}] for text in ppo_made.prompts("natural")[:64]]
     with tempfile.TemporaryDirectory() as out:
-        reward = judge(model, Path(out) / "reward", settings)
+        reward = untrained(model, Path(out) / "reward", settings)
         peak_gb(device)
         trainer = PPOTrainer(str(model), str(reward), prompts, settings, Place(Path(out)), None)
         rows = [event.metrics for event in trainer.run() if isinstance(event, Progress)]
