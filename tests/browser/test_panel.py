@@ -87,16 +87,22 @@ def test_points_arrive_as_a_script_appends_to_a_run_folder(notebook, tmp_path):
 def test_a_cell_that_blocks_the_kernel_does_not_stop_the_panel(notebook, trainer, kernel_eval):
     """Shown and blocked at once, as by ``run`` in one cell and ``run.wait()`` in the next."""
     folder = trainer(1000, 0.1)
-    page, _ = shown(notebook, folder, "import time; time.sleep(6); during = len(asked + told)")
+    blocks = "import time; time.sleep(3); end = time.monotonic() + 30\n"
+    blocks += "while not asked + told and time.monotonic() < end: time.sleep(0.1)\n"
+    page, _ = shown(notebook, folder, blocks + "during = len(asked + told)")
     assert kernel_eval(page, "during") >= 1  # Plotly went to the page meanwhile
     before = len(page.evaluate(DRAWN)[0])
+    flag = folder.path.parent / "drawn"
+    until_drawn = f"import pathlib\nwhile not pathlib.Path({str(flag)!r}).exists(): time.sleep(0.1)"
     page.evaluate(
-        """() => { window.done = false;
+        """(code) => { window.done = false;
         window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute(
-            { code: 'time.sleep(4)' }).done.then(() => { window.done = true; }); }"""
+            { code }).done.then(() => { window.done = true; }); }""",
+        until_drawn,
     )
     page.wait_for_function(f"({DRAWN})()[0].length > {before + 8}")
     assert page.evaluate("() => window.done") is False
+    flag.touch()
     is_clean(page)
 
 

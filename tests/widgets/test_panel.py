@@ -167,6 +167,14 @@ def test_a_page_that_asks_is_not_told_everything_again(page, monkeypatch):
     assert "plotly" not in [m["type"] for m in page.sent]
 
 
+def test_the_first_question_may_bring_plotly_along(page):
+    """One message, two answers: a cell that blocks the kernel cannot come between them."""
+    page.tell(type="ready", plotly=True)
+    assert [(m["type"], m["to"]) for m in page.sent] == [("all", "v"), ("plotly", "v")]
+    page.tell(type="ready", plotly=False)
+    assert page.sent[-1]["type"] == "all"
+
+
 def test_the_note_that_ties_answers_to_the_main_thread_is_removed(page):
     page.panel.comm._reply_subshell_id = None
     page.tell(type="poll", epoch=0, rows=0)

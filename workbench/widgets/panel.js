@@ -47,8 +47,8 @@ class Panel {
     this.onShown = () => !document.hidden && ((this.heard = Date.now()), this.poll());
     document.addEventListener("visibilitychange", this.onShown);
     this.clock = setInterval(() => this.tick(), POLL);
-    this.ready();
     this.loadPlotly();
+    this.ready();
   }
 
   close() {
@@ -70,7 +70,8 @@ class Panel {
 
   ready() {
     this.waiting = this.askedAll = Date.now();
-    this.send({ type: "ready" });
+    this.send({ type: "ready", plotly: this.lacksPlotly ?? false });
+    this.lacksPlotly = false;
   }
 
   /** Ask for everything again, ever more seldom: a blocked kernel answers all questions at last. */
@@ -164,7 +165,9 @@ class Panel {
   async loadPlotly() {
     const fetchPacked = async () => {
       const answer = nextMessage(this.model, (m) => m.type === "plotly" || (m.type === "fault" && m.key === "plotly"), this.gone.signal);
-      this.send({ type: "plotly", key: "plotly" });
+      // with the first question in one message: no blocked kernel comes between the two
+      if (this.askedAll) this.send({ type: "plotly", key: "plotly" });
+      else this.lacksPlotly = true;
       const message = await answer;
       if (message.type === "fault") throw new Error(`${message.fault.what}. ${message.fault.fix}`);
       return message.packed;

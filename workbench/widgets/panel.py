@@ -1,6 +1,6 @@
 """The run panel: a live view of one run folder, and what a person asks of the run through it.
 
-The page asks ("ready", then "poll" every second) and a thread tells unasked (``telling.py``).
+The page asks ("ready", with Plotly where it has none, then "poll" every second) and a thread tells unasked (``telling.py``).
 Either way alone is enough, and both together show nothing twice (``answers.py``).
 """
 
@@ -64,6 +64,9 @@ class RunPanel(anywidget.AnyWidget):
             answer = {"type": "fault", "key": message.get("key"), "fault": fault(error)}
         self._say({**answer, "to": message.get("view")})
         self._telling.start()
+        if message.get("plotly"):
+            also = {"type": "plotly", "key": "plotly", "view": message.get("view")}
+            self._on_message(_widget, also, [])
 
     def _on_plotly(self, _message: dict[str, Any]) -> dict[str, Any]:
         return {"type": "plotly", "packed": packed_plotly()}
