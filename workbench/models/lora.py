@@ -11,9 +11,7 @@ import torch
 from peft.tuners.lora import Linear, LoraLayer
 from torch import Tensor, nn
 
-
-ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-"""Whether this build of torch can multiply by oneDNN (the operator that its compiler uses)."""
+from workbench.models.frozen import product
 
 
 def settle(layer: LoraLayer) -> None:
@@ -62,19 +60,8 @@ def _frozen(layer: LoraLayer, x: Tensor) -> Tensor:
     base = layer.get_base_layer()
     if type(base) is nn.Linear and not base._forward_hooks and not base._forward_pre_hooks:
         rows = x.flatten(0, -2)
-        return _product(rows, base.weight, base.bias).view(*x.shape[:-1], base.out_features)
+        return product(rows, base.weight, base.bias).view(*x.shape[:-1], base.out_features)
     return base(x)
-
-
-def _product(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """rows weight^T + bias; in fp32 on a CPU by oneDNN, a tenth faster than by the BLAS.
-
-    ``(N, K)`` and ``(M, K)`` to ``(N, M)``. No gradients.
-    """
-    same = rows.dtype == weight.dtype == torch.float32
-    if ONEDNN and same and rows.device.type == "cpu" and len(rows):
-        return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
-    return nn.functional.linear(rows, weight, bias)
 
 
 class _Adapted(torch.autograd.Function):
@@ -106,7 +93,7 @@ class _Adapted(torch.autograd.Function):
         dx = da = db = None
         if ctx.needs_input_grad[0]:
             weight = _weight(ctx.layer)
-            dx = _product(flat, weight.to(flat.dtype).T, None)
+            dx = product(flat, weight.to(flat.dtype).T, None)
             dx = _plus(dx, through, a, ctx.scale).view_as(x)
         if ctx.needs_input_grad[1]:
             da = (through.T @ x.flatten(0, -2).to(a.dtype)).mul_(ctx.scale)
