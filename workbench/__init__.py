@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         train_ppo,
         train_reward,
         train_sft,
+        verify,
     )
 
 __version__ = "0.1.0"
@@ -85,6 +86,7 @@ _VERBS = (
     "train_ppo",
     "train_reward",
     "train_sft",
+    "verify",
 )
 _HOMES = {
     **dict.fromkeys(_VERBS, "workbench.verbs"),
@@ -133,6 +135,7 @@ __all__ = [
     "train_ppo",
     "train_reward",
     "train_sft",
+    "verify",
 ]
 
 

@@ -198,12 +198,22 @@ def hardware() -> dict[str, Any]:
     names = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
+        "cpu": _processor(),
         "cpu_cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in names},
     }
+
+
+def _processor() -> str:
+    """What the processor is called; empty where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if "model name" in line), "")
 
 
 def run_job(file: Path) -> int:
@@ -294,7 +304,7 @@ def _job_plan(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> 
     from workbench.training.plan import plan
 
     settings = KINDS[values["kind"]].from_dict(values["settings"])
-    return plan(values["model"], settings, card=values["card"])
+    return {**plan(values["model"], settings, card=values["card"]), "hardware": hardware()}
 
 
 def _job_preflight(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +39,21 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", default="runs/demo", type=Path)
     demo.add_argument("--seed", default=0, type=int)
     demo.add_argument("--quick", action="store_true", help="very short runs")
-    demo.add_argument(
-        "--shuffle-labels", action="store_true", help="the control: labels drawn by lot"
-    )
+    turned = "the control: labels that say nothing; of pairs that differ alike half change sides"
+    demo.add_argument("--shuffle-labels", action="store_true", help=turned)
     demo.set_defaults(run=_demo)
+    look = commands.add_parser(
+        "verify", help="plan, preflight and 20 updates on a model of yours: a table to share"
+    )
+    look.add_argument("model", help="hub id, folder, run or builtin:NAME")
+    look.add_argument("--reward", help="a reward model's run, or module:function; else built in")
+    look.add_argument("--data", help="prompts; else 32 plain ones")
+    look.add_argument("--preset", help=f"settings by name: {', '.join(PRESETS)}")
+    look.add_argument("--out", type=Path, help="a file for the table, as Markdown")
+    look.add_argument(
+        "--set", nargs="+", default=[], metavar="k=v", help=f"settings: {_names('ppo')}"
+    )
+    look.set_defaults(run=_verify)
     for name, text in (
         ("status", "say how far a run is"),
         ("pause", "ask a run to pause"),
@@ -138,6 +149,29 @@ def _export_model(asked: argparse.Namespace) -> None:
     from workbench import verbs
 
     print(f"written: {verbs.export_model(asked.model, asked.out, dtype=asked.dtype)}")  # noqa: T201
+
+
+def _verify(asked: argparse.Namespace) -> int:
+    """The table alone goes to standard output, what is told meanwhile to standard error.
+
+    Raises:
+        ConfigError: the table has no place to be written to.
+    """
+    from workbench import verbs
+
+    if asked.out is not None and (asked.out.is_dir() or not asked.out.absolute().parent.is_dir()):
+        raise ConfigError(
+            "the table cannot be written there",
+            where=f"--out {asked.out}",
+            fix="give a file in a folder that exists, e.g. --out verified.md",
+        )
+    given = {"reward": asked.reward, "prompts": asked.data, "preset": asked.preset}
+    with redirect_stdout(sys.stderr):
+        found = verbs.verify(asked.model, **given, **_settings(asked.set))
+    print(found.markdown)  # noqa: T201
+    if asked.out is not None:
+        found.save(asked.out)
+    return 0 if found.passed else 1
 
 
 def _names(kind: str) -> str:

@@ -2,7 +2,7 @@
 
 Each verb joins the rooms: it reads the data, starts a process, or shows a widget. The notebook's
 own process never loads a model. Imports go down this list: given, launch, rewards, batch, gold,
-measure, goodhart, plans, preflights, publish, views, drawing, rounds, reports.
+measure, goodhart, plans, preflights, verifying, publish, views, drawing, rounds, reports.
 """
 
 from workbench.verbs.batch import answers, before_and_after, export_model, sample_pairs, score
@@ -24,6 +24,7 @@ from workbench.verbs.preflights import preflight
 from workbench.verbs.publish import push
 from workbench.verbs.reports import report
 from workbench.verbs.rounds import next_round
+from workbench.verbs.verifying import verify
 from workbench.verbs.views import (
     browse,
     compare,
@@ -72,4 +73,5 @@ __all__ = [
     "train_ppo",
     "train_reward",
     "train_sft",
+    "verify",
 ]

@@ -109,20 +109,7 @@ def train_ppo(
         raise ConfigError(
             f"judge cannot be {judge!r}", where="train_ppo", fix="choose auto, gold or none"
         )
-    if checked.advantage != "gae" and checked.samples_per_prompt < 2:
-        raise ConfigError(
-            f"{checked.advantage} compares answers to one prompt, and there is only one",
-            where="samples_per_prompt = 1",
-            fix="set samples_per_prompt to 2 or more, or advantage='gae'",
-        )
-    if checked.batch_size % checked.samples_per_prompt:
-        raise ConfigError(
-            "batch_size is no multiple of samples_per_prompt",
-            where=f"batch_size = {checked.batch_size}, "
-            f"samples_per_prompt = {checked.samples_per_prompt}",
-            fix="make batch_size a multiple of samples_per_prompt",
-        )
-    checked.check_heldout(heldout_reward is not None)
+    check_ppo(checked, heldout=heldout_reward is not None)
     rows = [{"prompt": prompt} for prompt in load_prompts(prompts)]
     if judge == "auto":
         judge = "gold" if _on_embedded_base(policy) else "none"
@@ -136,6 +123,32 @@ def train_ppo(
         inputs["heldout_reward"] = model_name(heldout_reward)
         check_reward(inputs["heldout_reward"])
     return _launch("ppo", policy, checked, rows, inputs, name, fresh, given.files)
+
+
+def check_ppo(settings: PPOSettings, *, heldout: bool) -> None:
+    """Refuse settings that contradict each other, before a process is started for them.
+
+    Args:
+        settings: of the run.
+        heldout: whether a held-out reward model was given.
+
+    Raises:
+        ConfigError: they do.
+    """
+    if settings.advantage != "gae" and settings.samples_per_prompt < 2:
+        raise ConfigError(
+            f"{settings.advantage} compares answers to one prompt, and there is only one",
+            where="samples_per_prompt = 1",
+            fix="set samples_per_prompt to 2 or more, or advantage='gae'",
+        )
+    if settings.batch_size % settings.samples_per_prompt:
+        raise ConfigError(
+            "batch_size is no multiple of samples_per_prompt",
+            where=f"batch_size = {settings.batch_size}, "
+            f"samples_per_prompt = {settings.samples_per_prompt}",
+            fix="make batch_size a multiple of samples_per_prompt",
+        )
+    settings.check_heldout(heldout)
 
 
 def _launch(
@@ -158,7 +171,7 @@ def _launch(
     if kind != "reward":
         source.check_answers()
     settings, rows = quick.shortened(settings, rows)
-    device = _device(settings)
+    device = device_of(settings)
     config = {"model": reference, "inputs": inputs, "settings": settings.to_dict()}
     root, called = _place(name)
     holder = device_holder(device) if fresh else None
@@ -217,7 +230,7 @@ def check_reward(reward: str) -> None:
         )
 
 
-def _device(settings: RunSettings) -> str:
+def device_of(settings: RunSettings) -> str:
     """The device a run will take, told without loading torch.
 
     Raises:

@@ -10,17 +10,11 @@ from workbench.runs import run_job
 from workbench.settings import PPOSettings
 from workbench.verbs.given import load_prompts
 from workbench.verbs.launch import Model, model_name
+from workbench.verbs.plain import PROMPTS
 from workbench.verbs.rewards import reward_given
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-PROMPTS = (
-    "Write one sentence about the sea.",
-    "What is a good breakfast?",
-    "Explain what a river is.",
-    "Name three animals and say where they live.",
-)
 
 
 class Preflight:
