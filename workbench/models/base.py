@@ -122,8 +122,7 @@ class Base:
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states ``(N, D)`` to vocabulary logits ``(N, V)``."""
         head = cast("nn.Linear", self.model.get_output_embeddings())
-        hidden = hidden.to(head.weight.dtype)
-        logits = linear(head, hidden) if type(head) is nn.Linear else head(hidden)
+        logits = linear(head, hidden.to(head.weight.dtype))
         cap = getattr(self.model.config, "final_logit_softcapping", None)
         return cap * torch.tanh(logits / cap) if cap else logits
 

@@ -3,7 +3,7 @@
 There they are oneDNN's, by the operator that torch's own compiler uses; everywhere else torch's.
 """
 
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,14 @@ def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return nn.functional.linear(rows, weight, bias)
 
 
-def linear(layer: nn.Linear, rows: Tensor) -> Tensor:
-    """A frozen layer's output ``(N, M)`` for rows ``(N, K)``, through which gradients pass."""
-    if layer.weight.requires_grad:
+def is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether a layer is a matrix and nothing else, and nobody watches it."""
+    return type(layer) is nn.Linear and not (layer._forward_hooks or layer._forward_pre_hooks)
+
+
+def linear(layer: nn.Module, rows: Tensor) -> Tensor:
+    """A layer's output ``(N, M)`` for rows ``(N, K)``, through which gradients pass."""
+    if not is_plain(layer) or layer.weight.requires_grad:
         return layer(rows)
     return cast("Tensor", _Frozen.apply(rows, layer.weight, layer.bias))
 

@@ -11,7 +11,7 @@ import torch
 from peft.tuners.lora import Linear, LoraLayer
 from torch import Tensor, nn
 
-from workbench.models.frozen import product
+from workbench.models.frozen import is_plain, product
 
 
 def settle(layer: LoraLayer) -> None:
@@ -58,7 +58,7 @@ def _frozen(layer: LoraLayer, x: Tensor) -> Tensor:
     For where no gradients are recorded.
     """
     base = layer.get_base_layer()
-    if type(base) is nn.Linear and not base._forward_hooks and not base._forward_pre_hooks:
+    if is_plain(base):
         rows = x.flatten(0, -2)
         return product(rows, base.weight, base.bias).view(*x.shape[:-1], base.out_features)
     return base(x)
