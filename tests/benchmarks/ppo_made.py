@@ -30,7 +30,7 @@ SIZES = {
 PROMPTS = 256
 #: One update's shape, the same for both.
 BATCH, EPOCHS, MINI_BATCHES, ANSWER, FIXED_PROMPT, RANK, ALPHA = 32, 4, 4, 48, 32, 16, 32
-RATE, KL = 3e-4, 0.05
+RATE, KL = 1e-6, 0.05  # so small that answers stay as long as they were made; it costs the same
 SHORTEST, LONGEST, TYPICAL, SPREAD = 16, 256, 64, 0.7  # tokens; the lognormal's median and sigma
 LENGTHS = ("fixed", "natural")
 

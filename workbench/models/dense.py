@@ -14,8 +14,8 @@ import torch
 from peft.tuners.lora import LoraLayer
 from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
-from torch.nn import functional
 
+from workbench.models.frozen import product
 from workbench.models.roles import Roles
 
 SHARE = 0.4
@@ -92,7 +92,7 @@ def _forward(layer: nn.Module, role: str | None, dtype: torch.dtype) -> Callable
     bias = getattr(base, "bias", None)
 
     def forward(x: Tensor, *_: object, **__: object) -> Tensor:
-        return functional.linear(x, weight, bias)
+        return product(x, weight, bias)
 
     return forward
 
