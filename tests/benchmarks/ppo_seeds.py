@@ -2,9 +2,9 @@
 
 ``python tests/benchmarks/ppo_seeds.py`` trains four reward models and a policy for each of eight
 seeds, three more policies at other prices of a nat, and draws best-of-64, all measured on 200
-held-out prompts (about an hour); it writes results.json and the README's table. ``--rewards FOLDER …`` takes
-reward models that were trained before, in turn; ``--out FOLDER`` keeps the runs, and goes on with
-what is there; ``--table`` only writes the table from results.json.
+held-out prompts (about an hour); it writes results.json and the README's table.
+``--rewards FOLDER …`` takes reward models that were trained before, in turn; ``--out FOLDER``
+keeps the runs, and goes on with what is there; ``--table`` only writes the table from results.json.
 """
 
 import argparse
