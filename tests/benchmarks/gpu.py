@@ -3,12 +3,15 @@
 ``python tests/benchmarks/gpu.py`` needs a CUDA card and nothing from a hub. It makes models of the
 shapes of Qwen2.5's 0.5B and 7B (as Llamas: without the biases of queries, keys and values), trains
 a reward model and takes two PPO updates on each, and writes results.json and the README's table
-with the card's name. ``--shape tiny`` does the same on whatever there is (a CPU, too), to see that
+with the card's name. TRL does the same beside it, in environments that are made where there is a
+network, or that are given: ``--reward-peer PYTHON`` (TRL 1.16), ``--ppo-peer PYTHON`` (TRL 1.12,
+both with bitsandbytes). ``--shape tiny`` runs on whatever there is (a CPU, too), to see that
 everything is in place, and writes nothing.
 """
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +19,7 @@ from pathlib import Path
 import ppo_made
 import reward_made
 import torch
+from peers import child, peer_python
 from record import machine, record, tell
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -56,6 +60,7 @@ SHAPES: dict[str, dict] = {
 #: What a card can read from its memory. [bytes a second]
 BANDWIDTH = {"T4": 320e9, "A100": 2039e9, "H100": 3350e9, "H200": 4800e9}
 PAIRS, UPDATES = 64, 2
+PEERS = {"reward": "trl==1.16.0", "ppo": "trl==1.12.0"}
 SHARED = {"lora_rank": 16, "gradient_checkpointing": True, "micro_batch_tokens": 2560}
 
 
@@ -126,6 +131,16 @@ def ppo_figures(model: Path, device: str) -> dict:
     }
 
 
+def peer_figures(model: Path, what: str, given: str | None) -> dict | None:
+    """TRL's seconds a step and most memory on the same; None, said aloud, where it cannot run."""
+    try:
+        python = given or peer_python(PEERS[what])
+        return child(python, "gpu_trl.py", model, what)
+    except (subprocess.CalledProcessError, OSError, SystemExit) as error:
+        print(f"{PEERS[what]} did not run: {error}", file=sys.stderr)
+        return None
+
+
 def share_of_bandwidth(shape: str, figures: dict, card: str) -> float | None:
     """Tokens a second against what reading the 16-bit weights once a step would allow."""
     known = next((rate for name, rate in BANDWIDTH.items() if name in card), None)
@@ -142,34 +157,49 @@ def share_of_bandwidth(shape: str, figures: dict, card: str) -> float | None:
 def table(figures: dict) -> str:
     """The README's table."""
     lines = [
-        f"| on one {figures['card']}, NF4, random weights | reward model: pairs a second "
-        "| most memory, GB | PPO: tokens sampled a second | of the bandwidth's limit "
-        "| generate / score / optimise, s | most memory, GB |",
+        f"| on one {figures['card']}, NF4, random weights | reward model: pairs a second (TRL's) "
+        "| most memory (TRL's), GB | PPO: tokens sampled a second | of the bandwidth's limit "
+        "| generate / score / optimise, s (TRL's whole update) | most memory (TRL's), GB |",
         "|---|---|---|---|---|---|---|",
     ]
     for shape, row in figures["shapes"].items():
-        reward, ppo = row["reward"], row["ppo"]
+        reward, ppo, peer = row["reward"], row["ppo"], row["peer"]
         share = "?" if row["of_bandwidth"] is None else f"{row['of_bandwidth']:.0%}"
         phases = " / ".join(f"{value:.1f}" for value in ppo["seconds"].values())
+        theirs = {what: _theirs(peer[what], what) for what in PEERS}
         lines.append(
-            f"| {shape} | {reward['pairs_per_second']:.1f} | {reward['peak_gb']:.1f} "
-            f"| {ppo['tokens_per_second']:.0f} | {share} | {phases} | {ppo['peak_gb']:.1f} |"
+            f"| {shape} | {reward['pairs_per_second']:.1f} ({theirs['reward'][0]}) "
+            f"| {reward['peak_gb']:.1f} ({theirs['reward'][1]}) "
+            f"| {ppo['tokens_per_second']:.0f} | {share} | {phases} ({theirs['ppo'][0]}) "
+            f"| {ppo['peak_gb']:.1f} ({theirs['ppo'][1]}) |"
         )
     about = figures["about"]
     lines += [
         "",
         "Pairs with the lengths of dialogue, 8 a step; PPO with 32 answers of at most 128 tokens; "
-        f"layers recomputed. Python {about['python']}; commit {about['commit']}, {about['date']}. "
+        "layers recomputed. TRL: its reward model at 1.16; its PPO at 1.12, the critic an adapter. "
+        f"Python {about['python']}; commit {about['commit']}, {about['date']}. "
         "Written by `tests/benchmarks/gpu.py`.",
     ]
     return "\n".join(lines)
+
+
+def _theirs(peer: dict | None, what: str) -> tuple[str, str]:
+    """Pairs a second, or seconds an update; and gigabytes."""
+    if peer is None:
+        return "did not run", "did not run"
+    figure = 8 / peer["seconds"] if what == "reward" else peer["seconds"]
+    return f"{figure:.1f}", f"{peer['peak_gb']:.1f}"
 
 
 def main() -> int:
     """Measure the shapes, and write."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--shape", choices=SHAPES, nargs="+", default=["0.5B", "7B"])
-    shapes = parser.parse_args().shape
+    for what, peer in PEERS.items():
+        parser.add_argument(f"--{what}-peer", metavar="PYTHON", help=f"of an environment of {peer}")
+    asked = parser.parse_args()
+    shapes = asked.shape
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and shapes != ["tiny"]:
         print("there is no CUDA card here; --shape tiny shows that everything is in place")
@@ -181,6 +211,8 @@ def main() -> int:
             model = make(shape, Path(folder) / "model", device)
             peak_gb(device)
             row = {"reward": reward_figures(model, device), "ppo": ppo_figures(model, device)}
+            given = {"reward": asked.reward_peer, "ppo": asked.ppo_peer}
+            row["peer"] = {what: peer_figures(model, what, given[what]) for what in PEERS}
         row["of_bandwidth"] = share_of_bandwidth(shape, row["ppo"], card)
         figures["shapes"][shape] = row
         print(shape, json.dumps(row), flush=True)

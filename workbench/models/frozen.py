@@ -21,8 +21,9 @@ def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
-    """Whether a layer is a matrix and nothing else, and nobody watches it."""
-    return type(layer) is nn.Linear and not (layer._forward_hooks or layer._forward_pre_hooks)
+    """Whether a layer is a matrix and nothing else, and nobody watches or replaces it."""
+    touched = layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
+    return type(layer) is nn.Linear and not touched
 
 
 def linear(layer: nn.Module, rows: Tensor) -> Tensor:
