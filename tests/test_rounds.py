@@ -226,6 +226,23 @@ def test_a_reward_model_that_is_no_run_leaves_no_labels_to_learn_from(first, sto
         verbs.next_round(Run(first.folder), store)
 
 
+@pytest.mark.parametrize(
+    ("reward", "words"),
+    [
+        ({"function": {"function": "brief", "file": "reward.pkl"}}, "a Python function, brief"),
+        ({"ensemble": ["/a", "/b"]}, "an ensemble of 2 reward models"),
+        ({"mix": [{"weight": 1.0, "source": "/a"}]}, "a mix of 1 rewards"),
+    ],
+)
+def test_a_reward_that_is_no_single_model_has_nothing_to_learn_on(first, store, reward, words):
+    config = first.config
+    config["inputs"]["reward"] = reward
+    write_json(first.path / "config.json", config)
+    with pytest.raises(RunError, match=words) as told:
+        verbs.next_round(Run(first.folder), store)
+    assert told.value.where == str(first.path) and "wb.train_reward" in told.value.fix
+
+
 def test_a_policy_that_says_one_thing_only_has_nothing_to_compare(first, store, monkeypatch):
     same = [[{"text": "a"}, {"text": "a"}]]
     monkeypatch.setattr(batch, "answers", lambda models, prompts, **_: [same * len(prompts)])

@@ -39,9 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", default="runs/demo", type=Path)
     demo.add_argument("--seed", default=0, type=int)
     demo.add_argument("--quick", action="store_true", help="very short runs")
-    demo.add_argument(
-        "--shuffle-labels", action="store_true", help="the control: labels drawn by lot"
-    )
+    turned = "the control: labels that say nothing; of pairs that differ alike half change sides"
+    demo.add_argument("--shuffle-labels", action="store_true", help=turned)
     demo.set_defaults(run=_demo)
     look = commands.add_parser(
         "verify", help="plan, preflight and 20 updates on a model of yours: a table to share"

@@ -65,7 +65,7 @@ def table(results: dict) -> str:
     ]
     rows = [(f"seed {run['seed']}", run) for run in results["seeds"]]
     if "shuffled_labels" in results:
-        rows.append(("control: labels drawn by lot", results["shuffled_labels"]))
+        rows.append(("control: half of the labels turned", results["shuffled_labels"]))
     lines += [
         f"| {name} | {run['gold_sft']:.3f} | {run['gold_ppo']:.3f} | {run['kl']:.2f} "
         f"| {run['rm_accuracy']:.1%} | {run['rm_ceiling']:.1%} "

@@ -2,38 +2,42 @@
 
     python tests/browser/screenshots.py            every picture, light and dark
     python tests/browser/screenshots.py labeller   only these, of those in CELLS
-    ... --reward runs/mine --steps 20              with this reward model, and fewer updates
-    ... runs panel --root runs/demo                of the runs in this folder, none is trained
+    ... --reward runs/mine                         with this reward model
+    ... --root runs/pictures                       keep the runs there, and find them again
 
-Nothing is made up: the panel shows a real PPO run while it goes on, the comparison its answers.
-The demo's reward model is used where there is one, else one is trained.
+Nothing is made up: every run is trained, and steered while it is pictured; the runs of notebook 04
+that goes too far and of the two rounds of notebook 06 are among them. Where a person would judge,
+the sample world's judge does, through the same keys. The demo's reward model is used where there
+is one. All of it takes about a quarter of an hour.
 """
 
 import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lab import PROJECT, Lab, Notebook, find_chromium, start_browser, start_lab
+from lab import PROJECT, Lab, Notebook, find_chromium, kernel_eval, start_browser, start_lab
 from playwright.sync_api import Browser
+from small_png import in_few_colours
 
 import workbench as wb
+from workbench import verbs
 from workbench.errors import RunError
 from workbench.runs import Run
-from workbench.settings import PPOSettings
 
 IMAGES = PROJECT / "notebooks" / "images"
 REWARD = PROJECT / "runs" / "demo" / "reward"  # by make demo
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 WIDTH = 1200  # pixels of every picture
 WINDOW = {"width": 1900, "height": 2200}  # so large that nothing needs to scroll
-MOST_BYTES = 250_000
-SHARE = 0.7  # of the run is over when its panel is pictured
+MOST_BYTES = 130_000
 SLOW = 1_800_000  # ms
+MODEL, PROMPTS = "builtin:tiny-chat", "sample:prompts_ppo"
 
 # four pairs to label, then a harmless one with much to read
 LABELLER = """
@@ -44,16 +48,36 @@ rest.sort(key=lambda pair: -min(len(answer[0]['content']) for answer in pair.res
 rest.sort(key=lambda pair: not pair.prompt[-1]['content'].startswith(asked))
 wb.label(Pairs.from_items([*first, *rest]), wb.LabelStore({labels!r}), annotator='ada')
 """
+BLIND = """
+store = wb.LabelStore({store!r})
+prompts = wb.load_prompts('sample:prompts_heldout')[:30]
+desk = wb.compare('builtin:tiny-chat', wb.open_run({ppo!r}), prompts=prompts, store=store,
+                  reward=wb.open_run({reward!r}), annotator='ada')
+desk
+"""
 CELLS = {
+    "live": ("wbp", "wb.open_run({far!r})"),
     "panel": ("wbp", "wb.open_run({ppo!r})"),
-    "runs": ("wbr", "import os\nos.environ['WORKBENCH_RUNS'] = {root!r}\nwb.runs()"),
+    "runs": ("wbr", "wb.runs()"),
     "labeller": ("wbl", LABELLER),
-    "browser": ("wbb", "wb.browse('sample:pairs_train')"),
+    "browser": ("wbb", "wb.browse('sample:pairs_train', wb.LabelStore({seen!r}))"),
     "explorer": ("wbx", "wb.loss_explorer()"),
+    "evaluation": ("jp-OutputArea", "wb.evaluate_reward({reward!r}, 'sample:pairs_heldout')"),
     "compare": (
         "wbc",
-        "wb.compare('builtin:tiny-chat', wb.open_run({ppo!r}),"
+        "wb.compare('builtin:tiny-chat', wb.open_run({ppo!r}), best_of=16,"
         " prompts=wb.load_prompts('sample:prompts_heldout')[:60], reward=wb.open_run({reward!r}))",
+    ),
+    "blind": ("wbl", BLIND.replace("{store!r}", "{blind!r}")),
+    "revealed": ("wbc", BLIND.replace("{store!r}", "{revealed!r}")),
+    "playground": (
+        "wbg",
+        "wb.playground('builtin:tiny-chat', wb.open_run({ppo!r}), reward=wb.open_run({reward!r}),"
+        " store=wb.LabelStore({played!r}))",
+    ),
+    "round": (
+        "jp-OutputArea",
+        "wb.next_round('first', wb.LabelStore({rounds!r}), pairs=256)",
     ),
 }
 
@@ -71,30 +95,29 @@ DRAWN = """(light) => {
         return plot.querySelector('.js-line') && ink < 128 === light;
     });
 }"""
-AT = """(share) => {
-    const state = document.querySelector('.wbp-state')?.textContent ?? '';
-    if (state.includes('failed')) return true;
-    const told = document.querySelector('.wbp-how').textContent.match(/(\\d+) of (\\d+)/);
-    const there = told && document.querySelector('.wbp-answer');
-    return there && (told[1] >= share * told[2] || !state.includes('running'));
+HIDE = "(body, n) => [...body.rows].slice(n).forEach((row) => { row.style.display = 'none'; })"
+AT = """(step) => {
+    const told = document.querySelector('.wbp-how').textContent.match(/([\\d,]+) of/);
+    const over = !/running|starting/.test(document.querySelector('.wbp-state').textContent);
+    return over || (told && Number(told[1].replace(',', '')) >= step);
 }"""
+RINGS = """() => document.querySelector('.wbp-alarms:not([hidden]) .wbp-ringing li')
+    || !/running|starting/.test(document.querySelector('.wbp-state').textContent)"""
 
 
-def main(wanted: list[str], made: Path, steps: int, root: Path | None) -> int:
+def main(wanted: list[str], made: Path, root: Path | None) -> int:
     """Make the wanted pictures; 1 where one is too large for the repository."""
     with tempfile.TemporaryDirectory(prefix="workbench-pictures-") as folder:
-        for name in ("runs", "locks"):  # beside a person's own
-            os.environ[f"WORKBENCH_{name.upper()}"] = str(Path(folder) / name)
+        place = Path(folder)
+        os.environ["WORKBENCH_RUNS"] = str((root or place / "runs").absolute())
+        os.environ["WORKBENCH_LOCKS"] = str(place / "locks")  # beside a person's own
         os.environ.pop("WORKBENCH_QUICK", None)
-        with (
-            runs_to_show(wanted, made, steps, root) as names,
-            studio(Path(folder) / "lab") as (lab, browser),
-        ):
-            names["labels"] = str(Path(folder) / "labels.sqlite")
-            pictures = [path for name in wanted for path in picture(lab, browser, name, names)]
+        with Runs(made, place) as runs, studio(place / "lab") as (lab, browser):
+            pictures = [path for name in wanted for path in picture(lab, browser, name, runs)]
     large = [path for path in pictures if path.stat().st_size > MOST_BYTES]
     for path in pictures:
         print(f"{path.relative_to(PROJECT)}  {path.stat().st_size / 1000:.0f} kB")
+    print(f"all pictures: {sum(p.stat().st_size for p in IMAGES.glob('*.png')) / 1e6:.2f} MB")
     for path in large:
         print(f"{path.name} is over {MOST_BYTES / 1000:.0f} kB: show less of it", file=sys.stderr)
     return 1 if large else 0
@@ -107,131 +130,259 @@ def studio(folder: Path) -> Iterator[tuple[Lab, Browser]]:
         yield lab, browser
 
 
-@contextmanager
-def runs_to_show(
-    wanted: list[str], made: Path, steps: int, root: Path | None
-) -> Iterator[dict[str, str]]:
-    """A reward model, a short PPO run and, started last, one that goes on while it is pictured.
+class Runs:
+    """The runs to show, each trained when a picture first asks for it; those found are taken."""
 
-    Or those below ``root``: the newest PPO run that has its reward model beside it.
-    """
-    if root is not None:
-        ppo = max(root.absolute().rglob("ppo/config.json")).parent
-        yield {
-            "reward": str(ppo.with_name("reward")),
-            "ppo": str(ppo),
-            "root": str(root.absolute()),
-        }
-        return
-    if not {"panel", "runs", "compare"} & {*wanted}:
-        yield {}
-        return
-    reward, prompts = reward_model(made), "sample:prompts_ppo"
-    if "runs" in wanted:
-        short = {"steps": max(10, steps // 3), "kl_coef": 0.3}
-        wb.train_ppo("builtin:tiny-chat", reward, prompts, name="ppo-held", **short).wait()
-    ppo = wb.train_ppo("builtin:tiny-chat", reward, prompts, name="ppo", steps=steps)
-    try:
-        yield {"reward": str(reward.path), "ppo": str(ppo.path), "root": str(ppo.path.parent)}
-    finally:
+    def __init__(self, made: Path, place: Path) -> None:
+        self.made, self.place = made, place
+        self.live: Run | None = None
+
+    def __enter__(self) -> "Runs":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Stop what is live: the next run has to have the device."""
         with suppress(RunError):  # it is over
-            ppo.stop(wait=True)
+            if self.live is not None:
+                self.live.stop(wait=True)
+        self.live = None
+
+    def __getitem__(self, name: str) -> str:
+        """What a cell names: a run's folder, or the file of a label store."""
+        run = getattr(type(self), name, None)
+        return str(getattr(self, name).path if run else self.place / f"{name}.sqlite")
+
+    @cached_property
+    def reward(self) -> Run:
+        """The one that was made, or else one of our own."""
+        with suppress(RunError):
+            run = wb.open_run(self.made)
+            if run.status == "finished":
+                return run
+        return verbs.finished(wb.train_reward(MODEL, "sample:pairs_train", name="reward"))
+
+    @cached_property
+    def ppo(self) -> Run:
+        return verbs.finished(wb.train_ppo(MODEL, self.reward, PROMPTS, name="ppo"))
+
+    @cached_property
+    def held(self) -> Run:
+        """A shorter one on a shorter leash, to be seen beside the other."""
+        short = {"steps": 40, "kl_coef": 0.3}
+        return verbs.finished(wb.train_ppo(MODEL, self.reward, PROMPTS, name="held", **short))
+
+    @cached_property
+    def far(self) -> Run:
+        """Notebook 04's run against a reward model of 200 pairs that nothing holds; it is live."""
+        few = wb.load_pairs("sample:pairs_heldout")[:200]
+        weak = verbs.finished(wb.train_reward(MODEL, few, epochs=4, name="weak"))
+        free = {"kl_coef": 0.0, "learning_rate": 1e-3, "steps": 120, "heldout_reward": self.reward}
+        self.live = wb.train_ppo(MODEL, weak, PROMPTS, name="too-far", fresh=True, **free)
+        return self.live
+
+    @cached_property
+    def rounds(self) -> Any:
+        """The store of notebook 06's second round, trained."""
+        few = wb.load_pairs("sample:pairs_train")[:48]
+        options = {"epochs": 8.0, "holdout": 0.0, "evaluate_every": 0, "name": "few-labels"}
+        reward = verbs.finished(wb.train_reward(MODEL, few, **options))
+        first = verbs.finished(wb.train_ppo(MODEL, reward, PROMPTS, steps=20, name="first"))
+        store = wb.LabelStore(wb_root() / "rounds.sqlite")
+        again = wb.next_round(first, store, pairs=256)
+        wb.gold_labels(again.pairs, store, seed=0)
+        verbs.finished(again.train())
+        return store
 
 
-def reward_model(made: Path) -> Run:
-    """The one that was made, or else one of our own."""
-    with suppress(RunError):
-        run = wb.open_run(made)
-        if run.status == "finished":
-            return run
-    return wb.train_reward("builtin:tiny-chat", "sample:pairs_train", name="reward").wait()
+def wb_root() -> Path:
+    """Where the runs of these pictures lie."""
+    return Path(os.environ["WORKBENCH_RUNS"])
 
 
-def picture(lab: Lab, browser: Browser, name: str, names: dict[str, str]) -> list[Path]:
-    """Show one widget in a notebook of its own and picture it in both themes."""
+class Asked(dict[str, str]):
+    """What a cell's text names is made when it is formatted."""
+
+    def __init__(self, runs: Runs) -> None:
+        super().__init__()
+        self.runs = runs
+
+    def __missing__(self, name: str) -> str:
+        return self.runs[name]
+
+
+def picture(lab: Lab, browser: Browser, name: str, runs: Runs) -> list[Path]:
+    """Show one view in a notebook of its own and picture it in both themes."""
     mark, cell = CELLS[name]
-    if name == "compare":
-        wb.open_run(names["ppo"]).wait()
+    if name == "runs":
+        assert runs.ppo and runs.held
+    code = cell.format_map(Asked(runs))
     with Notebook(lab, browser, name, viewport=WINDOW) as notebook:
-        page = notebook("import workbench as wb", cell.format(**names), timeout=SLOW)
-        root = page.locator(f".{mark}")
+        page = notebook("import workbench as wb", code, timeout=SLOW)
+        root = page.locator(f".{mark}").last
         root.wait_for()
         root.evaluate(f"(node) => {{ node.style.width = '{WIDTH}px'; }}")
-        PREPARE.get(name, lambda *_: None)(page, root)
-        return [shoot(page, root, name, theme) for theme in THEMES]
+        root = PREPARE.get(name, lambda _page, root: root)(page, root)
+        try:
+            return [shoot(page, root, name, theme) for theme in THEMES]
+        finally:
+            runs.end()
 
 
 def shoot(page: Any, root: Any, name: str, theme: str) -> Path:
     """One picture in one theme."""
     page.evaluate(DRESS, THEMES[theme])
     page.wait_for_function(IS_LIGHT, arg=theme == "light")
-    if name in ("panel", "runs"):
+    if name in ("live", "panel", "runs"):
         page.wait_for_function(DRAWN, arg=theme == "light", timeout=60_000)
-    for rows in root.locator(".wbr-answers tbody").all():  # two are enough to see
-        rows.evaluate("(body) => [...body.rows].slice(2).forEach((row) => row.remove())")
     page.mouse.move(0, 0)
     path = IMAGES / f"{name}-{theme}.png"
-    root.screenshot(path=path, animations="disabled", caret="hide")
+    taken = root.screenshot(animations="disabled", caret="hide")
     if page.problems or page.outside:
         raise RuntimeError(
             "\n".join([f"{name}: the page complained", *page.problems, *page.outside])
         )
+    path.write_bytes(in_few_colours(taken, page))
     return path
 
 
 # --- what a person would have done before the picture ------------------------------------------
 
 
-def panel(page: Any, root: Any) -> None:
-    """Wait until there is something to see."""
-    page.wait_for_function(AT, arg=SHARE, timeout=SLOW)
-    if "failed" in root.locator(".wbp-state").inner_text():
-        raise RuntimeError(root.locator(".wbp-failure").inner_text())
+def live(page: Any, root: Any) -> Any:
+    """An alarm rings, the leash is tightened, and the run goes on for a while."""
+    page.wait_for_function(RINGS, timeout=SLOW)
+    step = int(root.locator(".wbp-how").inner_text().split()[1])
+    field = root.get_by_label("kl_coef, reward/nat")
+    field.fill("0.3")
+    field.press("Enter")
+    page.wait_for_function(AT, arg=step + 12, timeout=SLOW)
     root.focus()
     page.keyboard.press("r")  # what it has learned, not what moved since five updates ago
+    return fewer(root, ".wbp-samples", 4)
 
 
-def runs(page: Any, root: Any) -> None:
-    """The two newest PPO runs are picked."""
+def panel(page: Any, root: Any) -> Any:
+    """What a finished run has learned."""
+    root.locator(".wbp-answer").first.wait_for()
+    root.focus()
+    page.keyboard.press("r")
+    return fewer(root, ".wbp-samples", 6)
+
+
+def runs_view(page: Any, root: Any) -> Any:
+    """Two PPO runs are picked."""
     root.get_by_label("kind of run").select_option("ppo")
-    for row in (0, 1):
-        root.locator(".wbr-table tbody tr").nth(row).click()
+    for name in ("ppo", "held"):
+        root.locator(".wbr-table tbody tr", has=page.get_by_text(name, exact=True)).click()
     root.locator(".wbr-run").nth(1).wait_for()
     root.get_by_label("kind of run").select_option("")
     root.locator(".wbr-answers tbody tr").first.wait_for()
+    return fewer(root, ".wbr-answers", 2)
 
 
-def labeller(page: Any, root: Any) -> None:
+def fewer(root: Any, table: str, rows: int) -> Any:
+    """So many rows of a table are enough to see."""
+    for body in root.locator(f"{table} tbody").all():
+        body.evaluate(HIDE, rows)
+    return root
+
+
+def labeller(page: Any, root: Any) -> Any:
     """Four labels (too few for a pace, which would be a program's), then the differences."""
     root.locator(".wbl-question").click()
     for key in ("1", "2", "t", "1", "d"):
         page.keyboard.press(key)
+    saved(page)
+    return root
+
+
+def saved(page: Any) -> None:
     page.wait_for_function(
         "() => document.querySelector('.wbl-status').textContent.includes('saved')"
     )
 
 
-def reader(page: Any, root: Any) -> None:
+def reader(page: Any, root: Any) -> Any:
     """One pair is read below the table, with its differences."""
     root.locator(".wbb-row").nth(8).click()
     root.locator(".wbb-detail").wait_for()
     page.keyboard.press("d")
     root.locator(".wbb-detail ins").first.wait_for()
+    return root
 
 
-PREPARE = {"panel": panel, "runs": runs, "labeller": labeller, "browser": reader}
+def compared(page: Any, root: Any) -> Any:
+    """Where the last model gained most."""
+    root.get_by_label("order", exact=True).select_option("up")
+    return root
+
+
+def blind(page: Any, root: Any, verdicts: int = 4) -> Any:
+    """Some prompts are judged by keys as the sample world's judge would, with a slip in seven."""
+    root.locator(".wbl-question").click()
+    for n in range(verdicts):
+        page.keyboard.press(kernel_eval(page, f"({KEY})({n})"))
+        page.wait_for_function(
+            "(n) => document.querySelector('.wbl-status').textContent.includes('saved')"
+            " && document.querySelector('.wbl-head').textContent.includes(`${n} of`)",
+            arg=n + 1,
+        )
+    page.keyboard.press("d")
+    return root
+
+
+# the key for the n-th prompt: the better answer by the gold judge, on every seventh the other one
+KEY = """lambda n: (lambda at: (lambda left, right: 't' if abs(left - right) < 0.05
+    else '12'[(left < right) != (n % 7 == 6)])(*(wb.gold_score(at.prompt, side)
+    for side in (at.left, at.right))))(desk.current)""".replace("\n", " ")
+
+
+def revealed(page: Any, root: Any) -> Any:
+    """All is judged and revealed; a row on which the reward model is against the person is open."""
+    desk = page.locator(".wbl").last
+    blind(page, desk, kernel_eval(page, "desk.session.progress()['total']"))
+    page.keyboard.press("v")
+    board = page.locator(".wbc").last
+    board.wait_for()
+    board.evaluate(f"(node) => {{ node.style.width = '{WIDTH}px'; }}")
+    board.get_by_label("order", exact=True).select_option("against")
+    return board
+
+
+def playground(page: Any, root: Any) -> Any:
+    """One prompt, two temperatures; then the best answer is preferred."""
+    root.locator("textarea").fill("Describe a lighthouse for a child.")
+    root.get_by_label("temperatures").fill("0.5, 1.0")
+    root.locator("textarea").press("Enter")
+    root.locator(".wbg-card.done").nth(3).wait_for(timeout=SLOW)
+    page.keyboard.press("4")
+    root.get_by_text("Saved").wait_for()
+    return root
+
+
+PREPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "live": live,
+    "panel": panel,
+    "runs": runs_view,
+    "labeller": labeller,
+    "browser": reader,
+    "compare": compared,
+    "blind": blind,
+    "revealed": revealed,
+    "playground": playground,
+}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Make the pictures of README and the lecture.")
     parser.add_argument("wanted", nargs="*", metavar="PICTURE", help=f"of {', '.join(CELLS)}")
-    parser.add_argument("--steps", type=int, default=PPOSettings().steps, help="of the PPO run")
     parser.add_argument("--reward", type=Path, default=REWARD, help="a finished reward model")
-    parser.add_argument("--root", type=Path, help="show the runs in this folder, and train none")
+    parser.add_argument("--root", type=Path, help="keep the runs in this folder, and find them")
     given = parser.parse_args()
     chosen = given.wanted or [*CELLS]
     if unknown := {*chosen} - {*CELLS}:
         parser.error(f"there is no picture {', '.join(sorted(unknown))}; of {', '.join(CELLS)}")
-    raise SystemExit(
-        main([name for name in CELLS if name in chosen], given.reward, given.steps, given.root)
-    )
+    raise SystemExit(main([name for name in CELLS if name in chosen], given.reward, given.root))

@@ -58,6 +58,8 @@ def test_thirty_pairs_by_keys_are_in_the_store_and_the_reveal_says_who_won(noteb
     expect(page.locator(".wbl")).to_have_count(0)
     page.keyboard.press("ArrowDown")  # the board has the keyboard
     expect(board.locator(".wbc-detail")).to_contain_text("Prompt 2 of 30")
+    page.keyboard.press("q")
+    expect(board.locator(".wbc-said")).to_have_text("prompt 2 waits already, or has a label")
     board.locator("select[aria-label=order]").select_option("against")
     expect(board.locator(".wbc-option").first).to_contain_text("question 20")
     wins = "desk.result().to_dict('records')[0]['wins']"

@@ -140,7 +140,8 @@ pairs = Pairs.from_items(
     Pair.make(said(f"question {n}", "user"), [said("word " * (n + 2)), said(f"poor {n} 熊猫")],
               label={"kind": "choice", "winner": n % 2}, source={"file": "f.jsonl", "row": n})
     for n in range(300))
-table = wb.browse(pairs, scores=[(n - 30) / 10 for n in range(300)])
+store = wb.LabelStore("seen.sqlite")
+table = wb.browse(pairs, store, scores=[(n - 30) / 10 for n in range(300)])
 table
 """
 
@@ -168,6 +169,9 @@ def test_filters_by_numbers_and_by_what_the_reward_model_says(notebook, kernel_e
     root.locator(".wbb-row .prompt").first.click()
     expect(root.locator(".wbb-title")).to_contain_text("reward disagrees: −0.10")
     assert kernel_eval(page, "table.selection['id'].tolist() == [pairs[29].id]") is True
+    page.keyboard.press("q")
+    expect(root.locator(".wbb-sent")).to_have_text("✓ pair 29 waits for wb.label")
+    assert kernel_eval(page, "store.queue().ids() == [pairs[29].id]") is True
     root.get_by_label("Search all text").fill("nowhere")
     root.get_by_role("button", name="Show all pairs").click()
     expect(count).to_have_text("300 pairs")

@@ -47,6 +47,22 @@ def test_scores_are_multiplied_back_to_raw_units():
     assert (row["length_chosen"], row["length_rejected"]) == (3, 1)
 
 
+def test_sharpness_changes_how_sure_a_model_is_and_no_decision():
+    """Margins ln 3 and -ln 3 are 3/4 sure; without the half, 2 ln 3 is 9/10 sure."""
+    gap = 2 * math.log(3)
+    found = appraise(Sheet(FOUR[:2]), [gap, 0.0, 0.0, gap], sharpness=0.5)
+    figures, before = found.figures, found.frames["uncalibrated"].to_dict("records")
+    assert (figures["accuracy"], figures["sharpness"]) == (0.5, 0.5)
+    assert figures["confidence"] == pytest.approx(0.75)
+    assert [row["confidence"] for row in before] == pytest.approx([0.9] * len(before))
+    # a bin for each of the two: |1 - 0.75| and |0 - 0.75|, and the same with 0.9
+    assert figures["ece"] == pytest.approx((0.25 + 0.75) / 2)
+    assert figures["ece_uncalibrated"] == pytest.approx((0.1 + 0.9) / 2)
+    plain = appraise(Sheet(FOUR[:2]), [gap, 0.0, 0.0, gap])
+    assert len(plain.frames["uncalibrated"]) == 0 and plain.figures["sharpness"] == 1.0
+    assert plain.figures["ece"] == plain.figures["ece_uncalibrated"]
+
+
 def test_an_item_of_many_answers_counts_once():
     """Six comparisons of four answers, all wrong, beside one item that is right: 1 of 2."""
     many = item("m", ["a", "b", "c", "d"], ranks(1, 2, 3, 4))

@@ -13,7 +13,7 @@ GOOD = {
     **{"ceiling": 0.81, "ceiling_low": 0.79, "ceiling_high": 0.83},
     **{"under_ceiling": 0.01, "under_ceiling_low": -0.01, "under_ceiling_high": 0.03},
     **{"ece": 0.02, "ece_low": 0.0, "ece_high": 0.03, "ece_by_chance": 0.02},
-    **{"confidence": 0.79, "overconfidence": -0.01},
+    **{"confidence": 0.79, "overconfidence": -0.01, "sharpness": 1.0, "ece_uncalibrated": 0.02},
     **{"overconfidence_low": -0.03, "overconfidence_high": 0.01},
     **{"brier": 0.14, "brier_low": 0.13, "brier_high": 0.15},
     **{"loss": 0.4, "loss_low": 0.38, "loss_high": 0.42},
@@ -69,6 +69,12 @@ def test_a_good_model_has_nothing_to_look_at():
 def test_what_is_wrong_is_marked_and_said(line, changed, words):
     found = lines(**changed)[line]
     assert found.state == LOOK and words in found.meaning
+
+
+def test_sharpness_is_told_where_there_is_one_with_the_error_without_it():
+    assert "sharpness" not in lines()
+    line = lines(sharpness=1.417, ece_uncalibrated=0.061)["sharpness"]
+    assert line.value == "×1.42" and line.state == "" and "would be 0.061" in line.meaning
 
 
 def test_few_pairs_cannot_prove_a_calibration_error():

@@ -156,7 +156,7 @@ def test_a_shared_trunk_and_critic_free_ppo_train_less(shape):
 def test_checkpointing_and_smaller_micro_batches_save_activations(shape):
     def activations(**changes):
         settings = tiny_settings(batch_size=16, mini_batches=1, max_length=64, **changes)
-        told = plans.plan(shape, settings.changed(response_length=16))
+        told = plans.plan(shape, settings.changed(response_length=60))
         return parts(told, "optimise")["activations and logits of a micro-batch"]
 
     usual = activations(micro_batch_tokens=512)

@@ -19,14 +19,15 @@ def turn(role, text):
     return [{"role": role, "content": text}]
 
 
-def made(count=40, wrong=5):
+def made(count=40, wrong=5, sharpness=1.0):
     items, scores = [], []
     for n in range(count):
         label = {"kind": "choice", "winner": 0, "annotator": ["ada", "<i>bob</i>"][n % 2]}
         answers = [turn("assistant", "x" * (n % 7 + 1)), turn("assistant", "yyyy")]
         items.append(Pair.make(turn("user", f"p{n}"), answers, label=label, meta={"subset": "<u>"}))
         scores += [0.1 * (n + 1) * (-1 if n < wrong else 1), 0.0]
-    return RewardReport(appraise(Sheet(items), scores), name="<b>rm</b>", trained_on=100)
+    found = appraise(Sheet(items), scores, sharpness=sharpness)
+    return RewardReport(found, name="<b>rm</b>", trained_on=100)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,17 @@ def test_in_a_notebook_texts_are_texts_and_colours_the_pages(report):
     assert not re.search(r"color:\s*(?:black|white|#000|#fff)", page)
     assert "The 5 worst disagreements" in page
     assert "It disagrees with no label" in made(wrong=0)._repr_html_()
+
+
+def test_rings_show_the_calibration_before_the_sharpness(report):
+    drawn = made(sharpness=2.0)
+    assert "the rings are without sharpness (2.00)" in drawn._repr_html_()
+    names = [trace.name for trace in drawn.figures["calibration"].data]
+    assert names == ["perfect calibration", "without sharpness (2.00)", "measured"]
+    before, now = (drawn.frames[name]["confidence"] for name in ("uncalibrated", "calibration"))
+    assert list(drawn.figures["calibration"].data[1].x) == list(before)
+    assert (before < now).all()
+    assert "rings" not in report._repr_html_()
 
 
 def test_figures_hold_the_frames(report):

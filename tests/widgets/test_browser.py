@@ -516,3 +516,21 @@ def test_labels_in_foreign_json_are_read():
     ]
     assert labels.winners.tolist() == [1, -1, 7, -1, -1]
     assert labels.agreement[1] == 0.5 and np.isnan(labels.agreement[[0, 2, 3, 4]]).all()
+
+
+def test_a_key_sends_the_pair_at_the_cursor_to_the_labeller(mixed, tmp_path):
+    with LabelStore(tmp_path / "labels.sqlite") as store:
+        page = Page(Browser(mixed, store))
+        assert page.tell(type="ready")["queues"] is True
+        page.ask(sort="row", descending=True)
+        assert page.tell(type="queue", position=3) == {"type": "queued", "row": 2, "sent": True}
+        assert page.tell(type="queue", position=3)["sent"] is False
+        assert page.tell(type="queue", position=99) is None
+        assert store.queue().ids() == [mixed[2].id]
+        (event,) = store.event_list()
+        assert event.payload == {"from": "browser"}
+
+
+def test_without_a_store_there_is_no_labeller_to_send_to(page):
+    assert page.tell(type="ready")["queues"] is False
+    assert page.tell(type="queue", position=0) is None

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from workbench.errors import DataError
+from workbench.data.labels import LabelStore
+from workbench.errors import ConfigError, DataError
 from workbench.widgets.compare import CompareView
 
 
@@ -82,3 +83,38 @@ def test_a_place_without_widgets_shows_an_escaped_table():
     html = CompareView(rows, ["<i>", "two"])._repr_mimebundle_()[0]["text/html"]
     assert "&lt;script&gt;" in html and "<script>" not in html and "<i>" not in html
     assert "score 1.000" in html
+
+
+def queued(view, index):
+    sent = []
+    view.send = lambda content, buffers=None: sent.append(content)
+    view._handle_custom_msg({"type": "queue", "index": index, "view": "v"}, [])
+    return sent[0]
+
+
+def test_a_key_sends_a_row_to_the_labeller_with_the_different_texts_alone(tmp_path):
+    messages = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "a"}]
+    rows = [{**row("a", answer("x"), answer("y"), answer("x")), "messages": messages}]
+    with LabelStore(tmp_path / "labels.sqlite") as store:
+        view = CompareView(rows, ["sft", "best", "ppo"], queue=store, annotator="ada")
+        assert asked(view)["queues"] is True
+        assert queued(view, 0) == {"type": "queued", "index": 0, "sent": True, "to": "v"}
+        assert queued(view, 0)["sent"] is False  # it waits there already
+        (pair,) = store.queue()
+        assert pair.prompt == messages
+        assert [said[0]["content"] for said in pair.responses] == ["x", "y"]
+        assert pair.meta["models"] == {"sft": 0, "best": 1, "ppo": 0}
+        (event,) = store.event_list()
+        assert event.annotator == "ada" and event.payload == {"from": "comparison"}
+
+
+def test_what_cannot_be_sent_to_the_labeller_is_said_where_the_person_looks(view, tmp_path):
+    assert asked(view)["queues"] is False
+    with pytest.raises(ConfigError, match="no label store"):
+        view.send_to_labeller(0)
+    with LabelStore(tmp_path / "labels.sqlite") as store:
+        view.queue = store
+        with pytest.raises(DataError, match="the same text"):
+            view.send_to_labeller(1)
+        assert "the same text" in queued(view, 1)["fault"]["what"]
+        assert len(store.queue()) == 0

@@ -110,3 +110,17 @@ def test_another_persons_verdicts_are_not_mine(desk, store):
     other = Comparison(Contest(rows(), ["sft", "ppo-secret"]), store, annotator="bob")
     assert other.labels() == {}
     assert told(other.contest, other.labels())[0] == "You: nothing is judged yet."
+
+
+def test_after_the_reveal_a_row_goes_to_the_labeller_unless_it_is_judged(desk, store):
+    page = Page(desk)
+    state = page.tell(type="ready")
+    assert page.tell(type="queue", index=1) is None  # not while it is judged
+    page.act("choose", token=state["queue"][0]["token"], choice="left")
+    judged = desk.contest.ids.index(next(iter(desk.labels())))
+    assert page.tell(type="reveal")["queues"] is True
+    assert page.tell(type="queue", index=judged, view="v")["sent"] is False
+    other = (judged + 1) % 4
+    told = page.tell(type="queue", index=other, view="v")
+    assert told == {"type": "queued", "index": other, "sent": True, "to": "v"}
+    assert store.queue().ids() == [desk.contest.ids[other]]

@@ -63,28 +63,36 @@ class Appraisal:
 
 
 def appraise(
-    sheet: Sheet, scores: Sequence[float], *, std: float = 1.0, gold: Sequence[float] | None = None
+    sheet: Sheet,
+    scores: Sequence[float],
+    *,
+    std: float = 1.0,
+    sharpness: float = 1.0,
+    gold: Sequence[float] | None = None,
 ) -> Appraisal:
     """Hold a reward model's scores against the labels.
 
     Args:
         sheet: the answers that were scored, and the labels.
         scores: of ``sheet.answers``; NaN where an answer was too long to have one.
-        std: what to multiply the scores by so that ``P(chosen) = sigmoid(margin)``: the deviation
-            that ``wb.score`` divides by, times the model's sharpness.
+        std: what makes the raw scores of these: the deviation that ``wb.score`` divides by.
+        sharpness: what to multiply raw scores by so that ``P(chosen) = sigmoid(margin)``.
         gold: the scores of a judge that makes no slips, for the ceiling; None where there is none.
 
     Raises:
         DataError: no comparison has a score for both answers.
     """
-    return _Bench(sheet, np.array(scores, dtype=np.float64) * std, gold).appraisal()
+    raw = np.array(scores, dtype=np.float64) * (std * sharpness)
+    return _Bench(sheet, raw, sharpness, gold).appraisal()
 
 
 class _Bench:
     """The comparisons that have both scores, as arrays ``(C,)``."""
 
-    def __init__(self, sheet: Sheet, raw: Floats, gold: Sequence[float] | None) -> None:
-        self.sheet, self.raw = sheet, raw
+    def __init__(
+        self, sheet: Sheet, raw: Floats, sharpness: float, gold: Sequence[float] | None
+    ) -> None:
+        self.sheet, self.raw, self.sharpness = sheet, raw, sharpness
         kept = ~np.isnan(raw[sheet.chosen] - raw[sheet.rejected])
         if not kept.any():
             raise DataError(
@@ -99,6 +107,7 @@ class _Bench:
         self.weight = 1 / lost[self.item]  # an item counts once, also where some answers are lost
         self.rows = Rows(self.item)
         self.margins = raw[self.chosen] - raw[self.rejected]
+        self.blunt = self.margins / sharpness  # as they are without it
         self.right = rightness(self.margins)
         lengths = sheet.lengths
         self.gaps = lengths[self.chosen] - lengths[self.rejected]
@@ -116,6 +125,7 @@ class _Bench:
         frames = {
             "figures": frame_of([], ("figure", "value", "low", "high")),
             "calibration": frame_of([*calibration.curve(self.margins, self.weight)], Bin._fields),
+            "uncalibrated": frame_of([*self._uncalibrated()], Bin._fields),
             "margins": frame_of([*self._bars()], Bar._fields),
             "length": frame_of(
                 [*groups.gap_rows(self.gaps, self.margins, self.weight)], Gap._fields
@@ -159,6 +169,8 @@ class _Bench:
         found["ece_by_chance"] = chance.mean
         error = calibration.ece_interval(self.margins, self.weight, self.rows, chance)
         self._put(found, "ece", error)
+        found["sharpness"] = self.sharpness
+        found["ece_uncalibrated"] = calibration.ece(confidence(self.blunt), self.right, self.weight)
         self._put(found, "confidence", self._mean(sure))
         self._put(found, "overconfidence", self._mean(sure - self.right))
         self._put(found, "brier", self._mean(calibration.brier(self.margins)))
@@ -172,6 +184,10 @@ class _Bench:
         labels = _weighed(self.gaps[unequal], self.weight[unequal])
         self._put(found, "labels_prefer_longer", labels)
         return found
+
+    def _uncalibrated(self) -> list[Bin]:
+        """The calibration curve as it is without the sharpness, where there is one."""
+        return [] if self.sharpness == 1.0 else calibration.curve(self.blunt, self.weight)
 
     def _put(
         self,

@@ -61,15 +61,11 @@ class Contest:
         self.ids: list[str | None] = []  # per row, its item; None where all answers are the same
         items: dict[str, Pair] = {}
         for row in self.rows:
-            texts = [str(answer["text"]) for answer in row["answers"]]
-            different = list(dict.fromkeys(texts))
-            self.places.append([different.index(text) for text in texts])
-            if len(different) < 2:
-                self.ids.append(None)
-                continue
-            item = _item(row, different, self.models, self.places[-1])
-            items.setdefault(item.id, item)
-            self.ids.append(item.id)
+            item, places = item_of(row, self.models)
+            self.places.append(places)
+            self.ids.append(None if item is None else item.id)
+            if item is not None:
+                items.setdefault(item.id, item)
         if not items:
             raise DataError(
                 "the models give the same answers to every prompt",
@@ -185,12 +181,22 @@ def _preferred(label: Label, first: int, second: int) -> int:
     return 0
 
 
-def _item(
-    row: Mapping[str, Any], texts: Sequence[str], models: Sequence[str], places: Sequence[int]
-) -> Pair:
-    responses: Any = [[{"role": "assistant", "content": text}] for text in texts]
+def item_of(row: Mapping[str, Any], models: Sequence[str]) -> tuple[Pair | None, list[int]]:
+    """A row as an item to judge: its different texts, and which of them is each model's.
+
+    Returns:
+        The item, None where all answers are the same text; and per model a place among its
+        responses.
+    """
+    texts = [str(answer["text"]) for answer in row["answers"]]
+    different = list(dict.fromkeys(texts))
+    places = [different.index(text) for text in texts]
+    if len(different) < 2:
+        return None, places
+    responses: Any = [[{"role": "assistant", "content": text}] for text in different]
     meta = {"models": dict(zip(models, places, strict=True))}
-    return Pair.make(row["messages"], responses, source={"dataset": "comparison"}, meta=meta)
+    source = {"dataset": "comparison"}
+    return Pair.make(row["messages"], responses, source=source, meta=meta), places
 
 
 def _number(value: Any) -> float | None:

@@ -54,8 +54,8 @@ def evaluate_reward(reward: Model, pairs: Any, **settings: Any) -> "RewardReport
     name = model_name(reward)
     stats = resolve(name).reward_stats()
     scores = batch.score(reward, prompts, texts, **settings)
-    scale = stats.std * stats.sharpness
-    found = appraise(sheet, scores, std=scale, gold=_gold_of_all(prompts, texts))
+    scale = {"std": stats.std, "sharpness": stats.sharpness}
+    found = appraise(sheet, scores, **scale, gold=_gold_of_all(prompts, texts))
     report = RewardReport(found, name=short_names([reward])[0], trained_on=stats.training_pairs)
     if RunFolder(name).exists:
         keep_evaluation(RunFolder(name), sheet.digest, report.saved())

@@ -60,7 +60,8 @@ def next_round(
         A round: ``.pairs`` to look at, ``.label()`` to judge them, ``.train()`` to learn on.
 
     Raises:
-        RunError: the run is no PPO run, or its reward model's run is gone.
+        RunError: the run is no PPO run, its reward is not one reward model, or that one's run is
+            gone.
         ConfigError: no pair or no share asked for; or a round of this name stands on other things.
         DataError: the policy gives two different answers to none of its prompts.
     """
@@ -99,7 +100,7 @@ def standing(run: Run) -> Standing:
     """What the next round after a policy's run stands on.
 
     Raises:
-        RunError: it is no PPO run, or its reward model's run is gone.
+        RunError: it is no PPO run, its reward is not one reward model, or that one's run is gone.
     """
     if run.kind != "ppo":
         raise RunError(
@@ -108,7 +109,15 @@ def standing(run: Run) -> Standing:
             fix="give a run of wb.train_ppo, or the one that round.train() returned",
         )
     inputs = run.config["inputs"]
-    reward = RunFolder(str(inputs["reward"]))
+    if not isinstance(inputs["reward"], str):
+        raise RunError(
+            f"the reward of {run.name} is {_in_words(inputs['reward'])}, and a round goes on with"
+            " one reward model, which learns from its labels",
+            where=str(run.path),
+            fix="train a policy against one run of wb.train_reward, and give that policy's run;"
+            " wb.label(wb.sample_pairs(run, prompts), store) collects labels for such a model",
+        )
+    reward = RunFolder(inputs["reward"])
     if not reward.exists:
         raise RunError(
             "the reward model of this run is no run of the workbench, or is gone",
@@ -311,6 +320,15 @@ WORDS = {
     "score": "learned score now",
     "kl": "KL to the first model now, nats",
 }
+
+
+def _in_words(reward: Mapping[str, Any]) -> str:
+    """What a policy was paid by, where it is no reward model alone (``verbs/rewards.py``)."""
+    if "function" in reward:
+        return f"a Python function, {reward['function']['function']}"
+    if "ensemble" in reward:
+        return f"an ensemble of {len(reward['ensemble'])} reward models"
+    return f"a mix of {len(reward['mix'])} rewards"
 
 
 def _gap(pair: "Pair", won: "list[Message]") -> float:

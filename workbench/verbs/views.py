@@ -32,7 +32,8 @@ def browse(
 
     Args:
         pairs: what :func:`load_pairs` reads.
-        store: labels made here, shown beside those of the data.
+        store: labels made here, shown beside those of the data; the key Q sends the pair at the
+            cursor to its queue, to be judged blind by :func:`label`.
         scores: a reward model's margin a pair, or the name of a column of ``pairs.frame``: the
             score of the better answer minus the other's, or of the first minus the second where
             no label says which is better.
@@ -182,6 +183,7 @@ def compare(
     reward: Model | None = None,
     best_of: int = 1,
     gold: bool = True,
+    queue: "LabelStore | None" = None,
     seed: int = 0,
     keys: Mapping[str, str | Sequence[str]] | None = None,
     **settings: Any,
@@ -202,6 +204,8 @@ def compare(
         best_of: above 1, a second column: of so many answers of the first model the one that the
             reward model scores highest.
         gold: score them with the sample world's judge too, where all prompts are from there.
+        queue: the store to whose queue a key sends the row that is open, to be judged later; a
+            blind comparison sends to its own, once it is revealed.
         seed: of the answers and of the sides.
         keys: other keys, as in :func:`label`.
         settings: as in :func:`answers`.
@@ -216,7 +220,7 @@ def compare(
         models, asked, reward=reward, best_of=best_of, gold=known, seed=seed, **settings
     )
     if store is None:
-        return CompareView(rows)
+        return CompareView(rows, queue=queue, annotator=annotator)
     contest = Contest(rows, batch.column_names(models, best_of))
     desk = Comparison(contest, store, annotator=annotator, seed=seed, keys=keys)
     return _one_desk(desk, store, annotator)

@@ -35,8 +35,9 @@ class RewardReport(dict[str, float]):
 
     Attributes:
         summary: a row a figure: its value, its interval, what it means.
-        frames: the tables behind: figures, calibration, margins, length, correlation, sources,
-            annotators, subsets, sections, pairs.
+        frames: the tables behind: figures, calibration, uncalibrated (as it is without the
+            model's sharpness), margins, length, correlation, sources, annotators, subsets,
+            sections, pairs.
         figures: a Plotly figure of each that can be drawn.
         worst: the items on which the model is surest and the label says otherwise, surest first;
             ``wb.label(report.worst, store)`` shows them without label, margin or side.
@@ -60,7 +61,8 @@ class RewardReport(dict[str, float]):
     def _repr_html_(self) -> str:
         worst = (
             f"The {len(self.worst)} worst disagreements are <code>.worst</code>:"
-            " <code>wb.label(report.worst, store)</code> asks for them again, blind."
+            " <code>wb.label(report.worst, store)</code> asks for them again, blind;"
+            " <code>wb.browse(report.worst, store)</code> shows them, and Q sends one there."
             if len(self.worst)
             else "It disagrees with no label."
         )
@@ -170,10 +172,13 @@ def _gap(row: Any) -> str:
 
 
 def _calibration(found: Appraisal) -> Plot:
-    points = [
-        Point(row.confidence, row.accuracy, _known(row.low), _known(row.high))
-        for row in _rows(found, "calibration")
-    ]
+    points, before = (
+        [
+            Point(row.confidence, row.accuracy, _known(row.low), _known(row.high))
+            for row in _rows(found, name)
+        ]
+        for name in ("calibration", "uncalibrated")
+    )
     return Plot(
         title="Calibration",
         x_title="how sure the model is",
@@ -181,6 +186,8 @@ def _calibration(found: Appraisal) -> Plot:
         points=points,
         line=[(0.5, 0.5), (1.0, 1.0)],
         line_name="perfect calibration",
+        rings=before,
+        ring_name=f"without sharpness ({found.figures['sharpness']:.2f})",
     )
 
 

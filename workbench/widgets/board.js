@@ -20,7 +20,7 @@ export class Board {
     this.table = false;
     this.build();
     el.append(this.root);
-    this.onMessage = (message) => message.type === "rows" && message.to === this.view && this.take(message);
+    this.onMessage = (message) => message.to === this.view && { rows: () => this.take(message), queued: () => this.queued(message) }[message.type]?.();
     this.onSelected = () => this.select(this.order.indexOf(model.get("selected")));
     model.on("msg:custom", this.onMessage);
     model.on("change:selected", this.onSelected);
@@ -47,7 +47,10 @@ export class Board {
     this.sorts = h("select", { "aria-label": "order", onchange: () => this.resort() }, ...Object.entries(SORTS_OF).map(([value, name]) => h("option", { value }, name)));
     this.diff = h("button", { type: "button", onclick: () => this.toggleDiff() }, "Changed words", keycap("d"));
     this.form = h("button", { type: "button", onclick: () => this.toggleTable() });
-    const tools = h("div", { class: "wbc-bar" }, this.sorts, this.measure, h("span", { class: "wbc-gap" }), this.diff, this.form);
+    const about = { type: "button", hidden: true, title: "to be judged blind: wb.label offers it first", onclick: () => this.send() };
+    this.queue = h("button", about, "To the labeller", keycap("q"));
+    this.said = h("span", { class: "wbc-said", role: "status" });
+    const tools = h("div", { class: "wbc-bar" }, this.sorts, this.measure, h("span", { class: "wbc-gap" }), this.said, this.queue, this.diff, this.form);
     this.list = h("div", { class: "wbc-list", role: "listbox", "aria-label": "prompts", tabindex: 0, "data-lm-suppress-shortcuts": "true" });
     this.list.addEventListener("click", (event) => {
       const option = event.target.closest("[role=option]");
@@ -71,6 +74,7 @@ export class Board {
       end: () => this.select(last),
       d: () => this.toggleDiff(),
       t: () => this.toggleTable(),
+      q: () => this.send(),
     };
     const act = this.data && acts[key.toLowerCase()];
     act?.();
@@ -84,6 +88,7 @@ export class Board {
     this.sorts.hidden = !message.measures.length;
     const { told = [], against = {} } = message;
     this.results.hidden = !told.length;
+    this.queue.hidden = !message.queues;
     this.results.replaceChildren(...told.map((line) => h("li", {}, arrive(line))));
     if (Object.keys(against).length && !this.sorts.querySelector(`[value=${AGAINST}]`))
       this.sorts.append(h("option", { value: AGAINST }, "judged otherwise first"));
@@ -183,6 +188,18 @@ export class Board {
     const found = texts.slice(1).map((text) => wordDiff(texts[0], text));
     const first = texts.length === 2 && found[0] ? textBlock(texts[0], found[0].left, "del") : textBlock(texts[0]);
     return [first, ...texts.slice(1).map((text, i) => textBlock(text, found[i]?.right ?? null, "ins"))];
+  }
+
+  /** Send the row that is open to the labeller's queue. */
+  send() {
+    if (this.data.queues) this.model.send({ type: "queue", index: this.order[this.at], view: this.view });
+  }
+
+  /** What became of it. */
+  queued({ index, sent, fault }) {
+    const prompt = `prompt ${this.order.indexOf(index) + 1}`;
+    this.said.classList.toggle("refused", Boolean(fault));
+    this.said.textContent = fault ? arrive(fault.what) : sent ? `✓ ${prompt} waits for wb.label` : `${prompt} waits already, or has a label`;
   }
 
   toggleDiff() {

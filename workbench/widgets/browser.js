@@ -1,7 +1,7 @@
 // A table of pairs: the rows stay in Python, the page asks for the windows of rows that are seen.
 import { Filters } from "./filters.js";
 import { PairView } from "./pair_view.js";
-import { arrive, guardKeys, h, keycap } from "./reading.js";
+import { arrive, grouped, guardKeys, h, keycap } from "./reading.js";
 import { columnsOf, drawHeads, drawRow, RowWindow } from "./rows.js";
 import { TableBar } from "./table_bar.js";
 
@@ -55,6 +55,7 @@ class TableView {
       read: (position, whole) => this.read(position, whole),
       move: (by) => this.move(by),
       shut: () => this.shut(),
+      send: () => this.send(),
     });
     this.filters = new Filters({
       ask: () => this.ask(),
@@ -68,6 +69,9 @@ class TableView {
       more: this.filters.button,
     });
     this.note = h("div", { class: "wb-banner warn", role: "alert", hidden: true });
+    this.toLabeller = hint(["q"], "to the labeller");
+    this.told = h("span", { class: "wbb-sent", role: "status" });
+    this.hints = hints(this.toLabeller, this.told);
     this.head = h("div", { class: "wbb-head wbb-grid", role: "row" });
     this.root = h(
       "div",
@@ -77,7 +81,7 @@ class TableView {
       this.note,
       this.head,
       this.window.root,
-      hints(),
+      this.hints,
       this.pair.root,
     );
     guardKeys(this.root, (key, event) => this.key(key, event));
@@ -103,7 +107,14 @@ class TableView {
       this.drawCounts();
       this.fetch();
     } else if (type === "pair" && message.position === this.wanted) this.pair.show(message);
+    else if (type === "queued") this.takeSent(message);
     else if (type === "fault") this.warn(message);
+  }
+
+  /** What became of a pair that was sent to the labeller. */
+  takeSent({ row, sent }) {
+    const words = sent ? "waits for wb.label" : "waits already, or has a label";
+    this.told.textContent = `${sent ? "✓ " : ""}pair ${grouped(row)} ${words}`;
   }
 
   takeTable(info) {
@@ -111,6 +122,8 @@ class TableView {
     const moved = !first && info.version !== this.info.version;
     this.info = info;
     this.note.hidden = true;
+    this.toLabeller.hidden = !info.queues;
+    this.pair.sends = info.queues;
     this.window.resize(info.shown);
     this.root.setAttribute("aria-rowcount", info.shown);
     if (first) {
@@ -272,6 +285,12 @@ class TableView {
     this.focus();
   }
 
+  /** Send the pair at the cursor to the labeller's queue. */
+  send() {
+    if (this.info.shown) this.model.send({ type: "queue", position: this.cursor });
+    this.focus();
+  }
+
   shut() {
     this.wanted = null;
     this.model.send({ type: "shut" });
@@ -326,14 +345,18 @@ class TableView {
     else if (key === "/") this.bar.search.select();
     else if (key === "d" && reading) this.pair.toggleDiff();
     else if (key === "e" && reading) this.pair.unfold();
+    else if (key === "q" && this.info.queues) this.send();
     else if (key === "Escape" && reading) this.shut();
     else return false;
     return true;
   }
 }
 
-function hints() {
-  const hint = (keys, text) => h("span", {}, ...keys.map(keycap), ` ${text}`);
+function hint(keys, text) {
+  return h("span", {}, ...keys.map(keycap), ` ${text}`);
+}
+
+function hints(...more) {
   return h(
     "div",
     { class: "wbb-hints wb-muted" },
@@ -344,6 +367,7 @@ function hints() {
     hint(["d"], "differences"),
     hint(["/"], "search"),
     hint(["Escape"], "back"),
+    ...more,
   );
 }
 

@@ -37,7 +37,8 @@ class Browser(anywidget.AnyWidget):
 
     Args:
         pairs: what to look at.
-        store: a label store whose labels are shown beside those that came with the data.
+        store: a label store whose labels are shown beside those that came with the data, and to
+            whose queue a key sends a pair, to be judged blind.
         scores: a reward model's margin for each pair, or the name of a column of ``pairs.frame``
             that has it: the score of the better answer minus the other's, or of the first minus
             the second where no label says which is better. None or NaN where there is none.
@@ -53,6 +54,7 @@ class Browser(anywidget.AnyWidget):
     ) -> None:
         super().__init__()
         self._guard = threading.Lock()
+        self._store = store
         self._table = PairTable(pairs.frame, store, _margins(pairs.frame, scores))
         self._view = self._table.view(Question())
         self._coming = self._view  # the answer to the last question, on screen or being searched
@@ -123,6 +125,8 @@ class Browser(anywidget.AnyWidget):
             return self._select(content)
         if kind == "open":
             return self._read(int(content["position"]), bool(content.get("whole")))
+        if kind == "queue":
+            return self._send_to_labeller(int(content["position"]))
         if kind == "shut":
             self._open = None
         return None
@@ -136,6 +140,7 @@ class Browser(anywidget.AnyWidget):
             "judged": table.judged,
             "yours": bool(table.columns.store.labels),
             "scored": table.filters.margins is not None,
+            "queues": self._store is not None,
             "shared": table.columns.shared,
             "counts": table.filters.counts(),
             "sources": table.sources(),
@@ -215,6 +220,14 @@ class Browser(anywidget.AnyWidget):
         self._open = self._cursor = position
         pair = self._table.pair(int(self._view.rows[position]), whole)
         return {"type": "pair", "position": position, "whole": whole, **pair}
+
+    def _send_to_labeller(self, position: int) -> dict[str, Any] | None:
+        """Send a pair to the labeller's queue."""
+        if self._store is None or not 0 <= position < len(self._view.rows):
+            return None
+        row = int(self._view.rows[position])
+        sent = self._store.send(self._table.item(row), seen_in="browser")
+        return {"type": "queued", "row": row, "sent": sent}
 
 
 def _margins(frame: pd.DataFrame, scores: Scores | None) -> np.ndarray | None:

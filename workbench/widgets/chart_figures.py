@@ -124,6 +124,15 @@ def _draw_plot(drawn: Any, chart: Plot) -> None:
         name=chart.line_name,
         hoverinfo="skip",
     )
+    if chart.rings:
+        drawn.add_scatter(
+            x=[ring.x for ring in chart.rings],
+            y=[ring.y for ring in chart.rings],
+            mode="markers",
+            marker={"color": WRONG, "size": 9, "symbol": "circle-open"},
+            name=chart.ring_name,
+            hovertemplate="%{x}: <b>%{y:.1%}</b><extra></extra>",
+        )
     drawn.add_scatter(
         x=[point.x for point in chart.points],
         y=values,

@@ -46,7 +46,7 @@ class Point(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """Points with intervals beside a line that they are compared with."""
+    """Points with intervals beside a line that they are compared with; rings: what was before."""
 
     title: str
     x_title: str
@@ -55,6 +55,8 @@ class Plot(NamedTuple):
     line: Sequence[tuple[float, float]]
     line_name: str
     log_x: bool = False
+    rings: Sequence[Point] = ()
+    ring_name: str = ""
 
 
 class Column(NamedTuple):
@@ -145,15 +147,23 @@ def _circle(x: float, y: float, told: str) -> str:
     )
 
 
+def _ring(x: float, y: float, told: str) -> str:
+    return (
+        f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3.5' fill='none' stroke='{WRONG}'"
+        f" stroke-width='1.5'><title>{escape(told)}</title></circle>"
+    )
+
+
 def _plot(chart: Plot) -> tuple[str, int, str]:
     def along(x: float) -> float:
         return math.log2(x) if chart.log_x else x
 
     points = chart.points
-    xs = [along(x) for x in [*(p.x for p in points), *(x for x, _ in chart.line)]]
+    alone = [(p.x, p.y) for p in chart.rings] + [*chart.line]
+    xs = [along(x) for x in [*(p.x for p in points), *(x for x, _ in alone)]]
     tops = [p.y if p.high is None else p.high for p in points]
     lows = [p.y if p.low is None else p.low for p in points]
-    ys = [*tops, *lows, *(y for _, y in chart.line)]
+    ys = [*tops, *lows, *(y for _, y in alone)]
     steps = 10 if max(ys) - min(ys) > 0.2 else 50
     y_low = math.floor(min(ys) * steps) / steps
     y_high = min(1.0, math.ceil(max(ys) * steps) / steps)
@@ -167,13 +177,17 @@ def _plot(chart: Plot) -> tuple[str, int, str]:
     drawn.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, chart.x_title))
     way = " ".join(f"{to_x(along(x)):.1f},{to_y(y):.1f}" for x, y in chart.line)
     drawn.append(f"<polyline points='{way}' fill='none' {DASHED}/>")
+    for ring in chart.rings:
+        told = f"{chart.ring_name}, {_short(ring.x)}: {ring.y:.1%}"
+        drawn.append(_ring(to_x(along(ring.x)), to_y(ring.y), told))
     for point in points:
         x = to_x(along(point.x))
         if point.low is not None and point.high is not None:
             drawn.append(_stroke([x, x], [to_y(point.low), to_y(point.high)], INTERVAL))
         drawn.append(_circle(x, to_y(point.y), f"{_short(point.x)}: {point.y:.1%}"))
     told = "; ".join(f"{_short(p.x)}: {p.y:.1%}" for p in points)
-    return "".join(drawn), HEIGHT, f"{told}; the dashed line is {chart.line_name}"
+    rings = f"; the rings are {chart.ring_name}" if chart.rings else ""
+    return "".join(drawn), HEIGHT, f"{told}; the dashed line is {chart.line_name}{rings}"
 
 
 def _short(x: float) -> str:

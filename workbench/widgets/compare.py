@@ -3,16 +3,20 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets
 
-from workbench.errors import DataError
+from workbench.data.contest import item_of
+from workbench.errors import ConfigError, DataError
 from workbench.widgets import theme
 from workbench.widgets.shells import answer_from_any_thread
 from workbench.widgets.texts import as_text
-from workbench.widgets.wire import outgoing
+from workbench.widgets.wire import fault, outgoing
+
+if TYPE_CHECKING:
+    from workbench.data.labels import LabelStore
 
 MEASURES = ("gold", "score")
 MOST = 2_000  # rows that travel
@@ -31,6 +35,8 @@ class CompareView(anywidget.AnyWidget):
         rows: ``{"prompt": text or messages, "answers": [{"model", "text", "score", "gold"}, …]}``;
             an answer for each label, in their order; score and gold may be absent.
         labels: what the models are called; None takes the names in the first row.
+        queue: the store to whose queue a key sends the row that is open; None: there is none.
+        annotator: who sends it.
 
     Raises:
         DataError: there are no rows, or a row has not one answer for each label.
@@ -42,7 +48,12 @@ class CompareView(anywidget.AnyWidget):
     selected = traitlets.Int(0).tag(sync=True)
 
     def __init__(
-        self, rows: Sequence[Mapping[str, Any]], labels: Sequence[str] | None = None
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        labels: Sequence[str] | None = None,
+        *,
+        queue: "LabelStore | None" = None,
+        annotator: str = "me",
     ) -> None:
         if not rows:
             raise DataError(
@@ -54,6 +65,7 @@ class CompareView(anywidget.AnyWidget):
             labels = [str(answer.get("model", "")) for answer in rows[0].get("answers", ())]
         self.labels = [str(label) for label in labels]
         self.rows = [_checked(row, i, self.labels) for i, row in enumerate(rows)]
+        self.queue, self.annotator = queue, annotator
         super().__init__()
         self.on_msg(self._on_message)
         answer_from_any_thread(self)
@@ -90,9 +102,45 @@ class CompareView(anywidget.AnyWidget):
         better, worse = sum(g > SAME for g in gains), sum(g < -SAME for g in gains)
         return {"better": better, "same": len(gains) - better - worse, "worse": worse}
 
+    def send_to_labeller(self, index: int) -> bool:
+        """Send a row's answers to the labeller's queue, to be judged blind.
+
+        Returns:
+            False where they wait already, or have a label.
+
+        Raises:
+            ConfigError: the view knows no label store.
+            DataError: all answers are the same text.
+        """
+        if self.queue is None:
+            raise ConfigError(
+                "this comparison knows no label store to send the answers to",
+                where="wb.compare",
+                fix="give queue=wb.LabelStore('labels.sqlite')",
+            )
+        item, _ = item_of(self.rows[index], self.labels)
+        if item is None:
+            raise DataError(
+                "all answers are the same text: there is nothing to judge",
+                where=f"row {index}",
+                fix="send a row on which they differ",
+            )
+        return self.queue.send(item, self.annotator, "comparison")
+
     def _on_message(self, _widget: Any, message: dict[str, Any], _buffers: list[bytes]) -> None:
-        if message.get("type") == "ready":
-            self.send({**self.message(), "to": message.get("view")})
+        answers = {"ready": self.message, "queue": lambda: self.queued(message)}
+        answer = answers.get(str(message.get("type")))
+        if answer is not None:
+            self.send({**answer(), "to": message.get("view")})
+
+    def queued(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Send the row that the page names; what became of it, for the page."""
+        index = int(message["index"])
+        try:
+            sent = self.send_to_labeller(index)
+        except Exception as error:  # told where the person looks
+            return {"type": "queued", "index": index, "fault": fault(error)}
+        return {"type": "queued", "index": index, "sent": sent}
 
     def message(self) -> dict[str, Any]:
         """What the page shows."""
@@ -102,6 +150,7 @@ class CompareView(anywidget.AnyWidget):
             "count": len(self.rows),
             "rows": [_travelling(row) for row in self.rows[:MOST]],
             "measures": self.measures,
+            "queues": self.queue is not None,
             "means": self.summary(),
             "verdicts": {name: self.verdicts(name) for name in self.measures},
         }
@@ -136,8 +185,12 @@ def _checked(row: Mapping[str, Any], index: int, labels: list[str]) -> dict[str,
             where=f"row {index}, models {', '.join(labels) or '(none)'}",
             fix="give one answer for each model, in the same order in every row",
         )
+    asked = row.get("prompt")
+    prompt = as_text(asked)
+    turns = asked if isinstance(asked, list) else [{"role": "user", "content": prompt}]
     return {
-        "prompt": as_text(row.get("prompt")),
+        "prompt": prompt,
+        "messages": row.get("messages") or turns,
         "answers": [
             {"text": as_text(answer.get("text")), **{n: answer.get(n) for n in MEASURES}}
             for answer in answers

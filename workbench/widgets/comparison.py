@@ -84,13 +84,17 @@ class Comparison(Labeller):
             self.revealed = True
             self.session.close()
             if self._board is None:
-                self._board = CompareView(self.contest.rows, self.contest.models)
+                rows, names = self.contest.rows, self.contest.models
+                sender = {"queue": self.store, "annotator": self.session.annotator}
+                self._board = CompareView(rows, names, **sender)
             return self._board
 
     def _answer(self, content: Mapping[str, Any]) -> dict[str, Any] | None:
         kind = content.get("type")
         if kind == "reveal" or (kind == "ready" and self.revealed):
             return self._revealed()
+        if kind == "queue" and self.revealed:
+            return {**self.reveal().queued(content), "to": content.get("view")}
         return super()._answer(content)
 
     def _do(self, content: Mapping[str, Any], ident: str) -> bool:

@@ -10,11 +10,12 @@ export function signed(number) {
   return sign + Math.abs(number).toFixed(2);
 }
 
-/** `asks` does what the buttons say: read(position, whole), move(by), shut(). */
+/** `asks` does what the buttons say: read(position, whole), move(by), shut(), send(). */
 export class PairView {
   constructor(asks) {
     this.asks = asks;
     this.pair = null;
+    this.sends = false; // there is a labeller to send to
     this.diff = false;
     this.unfolded = false;
     this.root = h("div", { class: "wbb-detail", hidden: true });
@@ -91,6 +92,7 @@ export class PairView {
         "aria-pressed": String(this.diff),
         disabled: !two,
       }),
+      this.sends ? button("To the labeller", "q", () => asks.send()) : "",
       button("Previous", "ArrowUp", () => asks.move(-1)),
       button("Next", "ArrowDown", () => asks.move(1)),
       button("Close", "Escape", () => asks.shut()),

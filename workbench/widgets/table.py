@@ -13,6 +13,7 @@ import pandas as pd
 
 from workbench.data.corpus import Texts
 from workbench.data.labels import LabelStore
+from workbench.data.pairs import Pair, Pairs
 from workbench.data.search import TextIndex
 from workbench.errors import ConfigError
 from workbench.widgets.columns import Columns
@@ -159,6 +160,10 @@ class PairTable:
             "gap": length(answers[first]) - length(answers[second]),
             **self._numbers(row),
         }
+
+    def item(self, row: int) -> Pair:
+        """Return one pair as it is stored."""
+        return Pairs(self.frame.iloc[row : row + 1])[0]
 
     def pair(self, row: int, whole: bool = False) -> dict[str, Any]:
         """Return one pair to read: all of it, or with very long messages cut."""
