@@ -62,21 +62,21 @@ CELLS = {
     "labeller": ("wbl", LABELLER),
     "browser": ("wbb", "wb.browse('sample:pairs_train', wb.LabelStore({seen!r}))"),
     "explorer": ("wbx", "wb.loss_explorer()"),
-    "evaluation": ("jp-OutputArea", "wb.evaluate_reward({reward!r}, 'sample:pairs_heldout')"),
+    "evaluation": ("jp-OutputArea-output", "wb.evaluate_reward({reward!r}, 'sample:pairs_heldout')"),
     "compare": (
         "wbc",
         "wb.compare('builtin:tiny-chat', wb.open_run({ppo!r}), best_of=16,"
         " prompts=wb.load_prompts('sample:prompts_heldout')[:60], reward=wb.open_run({reward!r}))",
     ),
     "blind": ("wbl", BLIND.replace("{store!r}", "{blind!r}")),
-    "revealed": ("wbc", BLIND.replace("{store!r}", "{revealed!r}")),
+    "revealed": ("wbl", BLIND.replace("{store!r}", "{revealed!r}")),
     "playground": (
         "wbg",
         "wb.playground('builtin:tiny-chat', wb.open_run({ppo!r}), reward=wb.open_run({reward!r}),"
         " store=wb.LabelStore({played!r}))",
     ),
     "round": (
-        "jp-OutputArea",
+        "jp-OutputArea-output",
         "wb.next_round('first', wb.LabelStore({rounds!r}), pairs=256)",
     ),
 }
@@ -276,7 +276,7 @@ def runs_view(page: Any, root: Any) -> Any:
     """Two PPO runs are picked."""
     root.get_by_label("kind of run").select_option("ppo")
     for name in ("ppo", "held"):
-        root.locator(".wbr-table tbody tr", has=page.get_by_text(name, exact=True)).click()
+        root.get_by_label(f"compare {name}", exact=True).click()
     root.locator(".wbr-run").nth(1).wait_for()
     root.get_by_label("kind of run").select_option("")
     root.locator(".wbr-answers tbody tr").first.wait_for()
@@ -317,6 +317,8 @@ def reader(page: Any, root: Any) -> Any:
 def compared(page: Any, root: Any) -> Any:
     """Where the last model gained most."""
     root.get_by_label("order", exact=True).select_option("up")
+    root.focus()
+    page.keyboard.press("Home")
     return root
 
 
@@ -344,11 +346,14 @@ def revealed(page: Any, root: Any) -> Any:
     """All is judged and revealed; a row on which the reward model is against the person is open."""
     desk = page.locator(".wbl").last
     blind(page, desk, kernel_eval(page, "desk.session.progress()['total']"))
+    page.locator(".wbl-end:not([hidden])").wait_for()
     page.keyboard.press("v")
     board = page.locator(".wbc").last
     board.wait_for()
     board.evaluate(f"(node) => {{ node.style.width = '{WIDTH}px'; }}")
     board.get_by_label("order", exact=True).select_option("against")
+    board.focus()
+    page.keyboard.press("Home")
     return board
 
 

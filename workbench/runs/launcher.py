@@ -22,6 +22,12 @@ def runs_root() -> Path:
     return project / "runs" if inside else Path.home() / "workbench" / "runs"
 
 
+def within_root(path: str | Path) -> str:
+    """A run's name below the root of all runs; a path from elsewhere, or another name, as it is."""
+    place, root = Path(path), runs_root()
+    return place.relative_to(root).as_posix() if place.is_relative_to(root) else str(path)
+
+
 def run_folders(root: Path | None = None) -> list[RunFolder]:
     """Every run below a root, also those in groups one folder deeper, oldest first."""
     root = runs_root() if root is None else root
