@@ -62,7 +62,10 @@ CELLS = {
     "labeller": ("wbl", LABELLER),
     "browser": ("wbb", "wb.browse('sample:pairs_train', wb.LabelStore({seen!r}))"),
     "explorer": ("wbx", "wb.loss_explorer()"),
-    "evaluation": ("jp-OutputArea-output", "wb.evaluate_reward({reward!r}, 'sample:pairs_heldout')"),
+    "evaluation": (
+        "jp-OutputArea-output > div",
+        "wb.evaluate_reward({reward!r}, 'sample:pairs_heldout')",
+    ),
     "compare": (
         "wbc",
         "wb.compare('builtin:tiny-chat', wb.open_run({ppo!r}), best_of=16,"
@@ -76,11 +79,16 @@ CELLS = {
         " store=wb.LabelStore({played!r}))",
     ),
     "round": (
-        "jp-OutputArea-output",
+        "jp-OutputArea-output > div",
         "wb.next_round('first', wb.LabelStore({rounds!r}), pairs=256)",
     ),
 }
 
+# a report is plain HTML, without the edge that a widget has
+LAY = """(node, width) => {
+    if (!node.classList.contains('wb')) Object.assign(node.style, { padding: '14px 18px' });
+    Object.assign(node.style, { width: `${width}px`, maxWidth: 'none', boxSizing: 'border-box' });
+}"""
 DRESS = """async (theme) => {
     await window.jupyterapp.commands.execute('apputils:change-theme', { theme });
     await document.fonts.ready;
@@ -223,7 +231,7 @@ def picture(lab: Lab, browser: Browser, name: str, runs: Runs) -> list[Path]:
         page = notebook("import workbench as wb", code, timeout=SLOW)
         root = page.locator(f".{mark}").last
         root.wait_for()
-        root.evaluate(f"(node) => {{ node.style.width = '{WIDTH}px'; }}")
+        root.evaluate(LAY, WIDTH)
         root = PREPARE.get(name, lambda _page, root: root)(page, root)
         try:
             return [shoot(page, root, name, theme) for theme in THEMES]
@@ -350,7 +358,7 @@ def revealed(page: Any, root: Any) -> Any:
     page.keyboard.press("v")
     board = page.locator(".wbc").last
     board.wait_for()
-    board.evaluate(f"(node) => {{ node.style.width = '{WIDTH}px'; }}")
+    board.evaluate(LAY, WIDTH)
     board.get_by_label("order", exact=True).select_option("against")
     board.focus()
     page.keyboard.press("Home")
@@ -359,7 +367,7 @@ def revealed(page: Any, root: Any) -> Any:
 
 def playground(page: Any, root: Any) -> Any:
     """One prompt, two temperatures; then the best answer is preferred."""
-    root.locator("textarea").fill("Describe a lighthouse for a child.")
+    root.locator("textarea").fill("Please explain what a crow is.")
     root.get_by_label("temperatures").fill("0.5, 1.0")
     root.locator("textarea").press("Enter")
     root.locator(".wbg-card.done").nth(3).wait_for(timeout=SLOW)

@@ -48,7 +48,7 @@ def find_run(name_or_path: str | os.PathLike[str], root: Path | None = None) -> 
             return folder
     names = [str(folder.path.relative_to(root)) for folder in run_folders(root)]
     near = difflib.get_close_matches(str(name_or_path), names, n=3, cutoff=0.4) or names[-5:]
-    known = f"did you mean {', '.join(near)}?" if near else "there are no runs there yet"
+    known = f"did you mean {', '.join(near)}?" if near else "there are no runs there yet;"
     raise RunError(
         f"there is no run called {os.fspath(name_or_path)}",
         where=str(root),

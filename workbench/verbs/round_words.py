@@ -35,7 +35,9 @@ def as_html(title: str, figures: Mapping[str, Any]) -> str:
     single = [(name, value) for name, value in figures.items() if name not in {"round", *both}]
     facts = "".join(_row(WORDS.get(name, name), [_told(name, value)]) for name, value in single)
     turns = "".join(
-        _row(f"{words} [{unit}]", [_number(figures.get(at), form) for at in (f"{name}_before", name)])
+        _row(
+            f"{words} [{unit}]", [_number(figures.get(at), form) for at in (f"{name}_before", name)]
+        )
         for name, (words, unit, form) in _TURNS.items()
         if {name, f"{name}_before"} & set(figures)
     )

@@ -112,8 +112,8 @@ def standing(run: Run) -> Standing:
     inputs = run.config["inputs"]
     if not isinstance(inputs["reward"], str):
         raise RunError(
-            f"{run.name} was paid by no reward model alone ({paid_by(inputs['reward'])}), and a round"
-            " goes on with one, which learns from its labels",
+            f"{run.name} was paid by no reward model alone ({paid_by(inputs['reward'])}), and a"
+            " round goes on with one, which learns from its labels",
             where=str(run.path),
             fix="train a policy against one run of wb.train_reward, and give that policy's run;"
             " wb.label(wb.sample_pairs(run, prompts), store) collects labels for such a model",
