@@ -70,6 +70,13 @@ def test_temperature_divides_the_logits():
     torch.testing.assert_close(kl, math.log(3) + (p * p.log()).sum()[None])
 
 
+def test_the_gradient_is_one_at_the_token_less_the_probabilities():
+    logits = torch.tensor([[0.0, 2 * math.log(3)], [0.0, -math.inf]], requires_grad=True)
+    token_logprobs(logits, torch.tensor([1, 0]), temperature=2.0).sum().backward()
+    # p = (1/4, 3/4) at temperature 2, and (1, 0); each slope is divided by 2
+    torch.testing.assert_close(logits.grad, torch.tensor([[-0.125, 0.125], [0.0, 0.0]]))
+
+
 def test_huge_half_precision_logits_stay_finite_and_exact():
     logits = torch.tensor([[6e4, -6e4, 0.0], [6e4, 6e4, -6e4]], dtype=torch.float16)
     got = token_logprobs(logits, torch.tensor([1, 0]), temperature=1.0)

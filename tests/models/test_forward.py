@@ -209,7 +209,8 @@ def test_a_flat_row_by_hand(base):
     # the shortest prompt first; what two samples share is there once, their first answer token too
     assert flat.packed.ids.tolist() == [9, 8, EOS, 2, 5, 6, 7, 8]
     assert flat.packed.positions.tolist() == [0, 1, 2, 0, 1, 2, 3, 3]
-    assert flat.states.tolist() == [4, 5, 0, 1, 4, 5]
+    assert flat.places == (0, 1, 4, 5)
+    assert flat.states.tolist() == [2, 3, 0, 1, 2, 3]
     assert flat.last.tolist() == [6, 2, 7]
 
 

@@ -81,18 +81,32 @@ def test_output_and_gradients_are_those_of_peft(make, dtype, off):
 
 
 @pytest.mark.parametrize("make", [dense, four_bit])
-def test_without_an_adapter_it_is_the_base_to_the_bit(make):
+def test_an_adapter_that_adds_nothing_is_the_adapter_switched_off_to_the_bit(make):
+    """The policy's KL from the reference is exactly 0 before the first update."""
     theirs, ours = adapted(make)
-    x = torch.randn(3, WIDE)
-    layer_of(ours)._disable_adapters = True
-    assert torch.equal(ours(x), layer_of(theirs).get_base_layer()(x))
-
-
-def test_an_adapter_that_adds_nothing_leaves_the_base_to_the_bit():
-    theirs, ours = adapted(dense)
-    x = torch.randn(3, WIDE)
+    x = torch.randn(2, 3, WIDE)
     layer_of(ours).lora_B["default"].weight.data.zero_()
-    assert torch.equal(ours(x), layer_of(theirs).get_base_layer()(x))
+    nothing = ours(x)
+    layer_of(ours)._disable_adapters = True
+    assert torch.equal(nothing, ours(x))
+    torch.testing.assert_close(nothing, layer_of(theirs).get_base_layer()(x))
+
+
+def test_with_the_adapter_off_gradients_still_pass():
+    _, ours = adapted(dense)
+    layer_of(ours)._disable_adapters = True
+    x = torch.randn(3, WIDE, requires_grad=True)
+    ours(x).sum().backward()
+    torch.testing.assert_close(x.grad, layer_of(ours).base_layer.weight.sum(0).expand(3, -1))
+
+
+def test_a_base_that_is_watched_is_called():
+    _, ours = adapted(dense)
+    seen = []
+    layer_of(ours).base_layer.register_forward_hook(lambda *_: seen.append(1))
+    with torch.no_grad():
+        ours(torch.randn(3, WIDE))
+    assert seen == [1]
 
 
 def test_no_gradient_is_made_where_none_is_wanted():

@@ -5,6 +5,7 @@ import torch
 
 from workbench.errors import ModelError
 from workbench.settings import PPOSettings, RewardSettings, SFTSettings
+from workbench.shapes import QWEN_7B
 from workbench.training import plan as plans
 from workbench.training import ppo
 from workbench.training.live import LiveBytes, all_tensors
@@ -12,18 +13,6 @@ from workbench.training.live import LiveBytes, all_tensors
 from ..models.tiny import make_model, tiny_settings, user
 from .conftest import make_adapter
 
-QWEN_7B = {
-    "architectures": ["Qwen2ForCausalLM"],
-    "model_type": "qwen2",
-    "hidden_size": 3584,
-    "intermediate_size": 18944,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 28,
-    "num_key_value_heads": 4,
-    "vocab_size": 152064,
-    "tie_word_embeddings": False,
-    "max_position_embeddings": 32768,
-}
 SIZES = {
     "narrow": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2},
     "wide": {"hidden_size": 128, "intermediate_size": 320, "num_hidden_layers": 4},
@@ -117,7 +106,7 @@ def test_seven_billion_weights_with_all_four_roles_take_at_most_10_gb(tmp_path):
         lora_rank=16,
         gradient_checkpointing=True,
     )
-    told = plans.plan(hand_written(tmp_path / "qwen", **QWEN_7B), settings, card=24 * 10**9)
+    told = plans.plan(hand_written(tmp_path / "qwen", **QWEN_7B.config), settings, card=24 * 10**9)
     assert (told["rows"], told["length"], told["dtype"]) == (4, 640, "bfloat16")
     assert peak(told) <= 10e9
     # by hand, a layer: q, k, v, o and the three of its MLP
@@ -167,7 +156,7 @@ def test_a_shared_trunk_and_critic_free_ppo_train_less(shape):
 def test_checkpointing_and_smaller_micro_batches_save_activations(shape):
     def activations(**changes):
         settings = tiny_settings(batch_size=16, mini_batches=1, max_length=64, **changes)
-        told = plans.plan(shape, settings.changed(response_length=16))
+        told = plans.plan(shape, settings.changed(response_length=60))
         return parts(told, "optimise")["activations and logits of a micro-batch"]
 
     usual = activations(micro_batch_tokens=512)

@@ -6,7 +6,7 @@ vocabulary, ``D`` hidden size.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ def token_logprobs(logits: Tensor, tokens: Tensor, *, temperature: float) -> Ten
     Raises:
         ConfigError: the temperature is not above 0.
     """
-    return _pick(_log_softmax(logits, temperature), tokens)
+    return _pick(logits, tokens, temperature)[0]
 
 
 def entropy(logits: Tensor, *, temperature: float) -> Tensor:
@@ -126,10 +126,10 @@ def chunked_token_stats(
     """
 
     def stats(some_hidden: Tensor, some_tokens: Tensor) -> tuple[Tensor, ...]:
-        log_p = _log_softmax(head(some_hidden), temperature)
+        logprobs, log_p = _pick(head(some_hidden), some_tokens, temperature)
         with torch.no_grad():
             spread = _entropy(log_p)
-        return _pick(log_p, some_tokens), spread
+        return logprobs, spread
 
     return TokenStats(*_chunked(stats, hidden, tokens, chunk))
 
@@ -161,7 +161,7 @@ def chunked_token_logprobs(
     """
 
     def logprobs(some_hidden: Tensor, some_tokens: Tensor) -> tuple[Tensor, ...]:
-        return (_pick(_log_softmax(head(some_hidden), temperature), some_tokens),)
+        return _pick(head(some_hidden), some_tokens, temperature)[:1]
 
     return _chunked(logprobs, hidden, tokens, chunk)[0]
 
@@ -189,8 +189,8 @@ def _chunked(
     return tuple(torch.cat(tables) for tables in zip(*found, strict=True))
 
 
-def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
-    """``(N, V)`` log softmax(logits / temperature), in fp32 or better."""
+def _scaled(logits: Tensor, temperature: float) -> Tensor:
+    """``(N, V)`` logits / temperature, in fp32 or better."""
     if not temperature > 0:
         raise ConfigError(
             f"a sampling temperature of {temperature} has no distribution",
@@ -198,12 +198,46 @@ def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
             fix="give a number above 0, such as 1.0",
         )
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return torch.log_softmax(wide / temperature, dim=-1)
+    return wide if temperature == 1 else wide / temperature
 
 
-def _pick(log_p: Tensor, tokens: Tensor) -> Tensor:
-    """``(N,)``: of each row of ``(N, V)``, the entry of its token."""
-    return log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
+    """``(N, V)`` log softmax(logits / temperature), in fp32 or better."""
+    return torch.log_softmax(_scaled(logits, temperature), dim=-1)
+
+
+def _pick(logits: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """``(N,)`` log-probabilities of the tokens, and ``(N, V)`` of all, which carry no gradients."""
+    apply = cast("Callable[..., tuple[Tensor, Tensor]]", _Picked.apply)  # pyright: ignore[reportUnknownMemberType]
+    return apply(_scaled(logits, temperature), tokens)
+
+
+class _Picked(torch.autograd.Function):
+    """One entry a row of log softmax(z): d log p_a / dz_v = 1[v = a] - p_v, times the gradient.
+
+    By the chain rule of its two parts a table of N x V zeros, a copy of it with one entry a row and
+    a third of the same size would be written in the backward pass; here it is one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scaled: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        log_p = torch.log_softmax(scaled, dim=-1)
+        ctx.save_for_backward(log_p, tokens)
+        ctx.mark_non_differentiable(log_p)
+        ctx.set_materialize_grads(False)
+        return log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), log_p
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: Tensor | None, _log_p: Tensor | None
+    ) -> tuple[Tensor | None, None]:
+        if gradient is None:
+            return None, None
+        log_p, tokens = ctx.saved_tensors
+        upstream = gradient.unsqueeze(-1)
+        table = log_p.exp().mul_(-upstream)
+        return table.scatter_add_(-1, tokens.unsqueeze(-1), upstream), None
 
 
 def _entropy(log_p: Tensor) -> Tensor:

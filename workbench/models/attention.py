@@ -111,7 +111,7 @@ class Sight:
         for run, q, *kv in zip(self.runs, *parts, strict=True):
             if run.opens:
                 shared = kv
-            q, *kv = (_apart(part, run.many) for part in (q, *kv))
+            q, *kv = (apart(part, run.many) for part in (q, *kv))
             if run.before:
                 begin = (part.expand(run.many, -1, -1, -1) for part in shared)
                 kv = [torch.cat(both, dim=2) for both in zip(begin, kv, strict=True)]
@@ -143,7 +143,7 @@ class Sight:
         return self._masks[key]
 
 
-def _apart(heads: Tensor, count: int) -> Tensor:
+def apart(heads: Tensor, count: int) -> Tensor:
     """Heads ``(1, H, count * n, d)`` of sequences that follow each other, side by side."""
     if count == 1:
         return heads

@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 
 from workbench.errors import ConfigError, ModelError
 from workbench.models.fingerprint import fingerprint
+from workbench.models.frozen import linear
 from workbench.models.kinds import head_names, is_classifier, is_encoder, last_linear
 from workbench.models.source import Source
 from workbench.models.tokens import settle_tokens
@@ -121,7 +122,8 @@ class Base:
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states ``(N, D)`` to vocabulary logits ``(N, V)``."""
         head = cast("nn.Linear", self.model.get_output_embeddings())
-        logits = head(hidden.to(head.weight.dtype))
+        hidden = hidden.to(head.weight.dtype)
+        logits = linear(head, hidden) if type(head) is nn.Linear else head(hidden)
         cap = getattr(self.model.config, "final_logit_softcapping", None)
         return cap * torch.tanh(logits / cap) if cap else logits
 

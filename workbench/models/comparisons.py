@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from workbench.models.base import Base
 from workbench.models.encoding import pad_right
 from workbench.models.forward import head_values
-from workbench.models.packing import pack, packed_ends, span_of
+from workbench.models.packing import pack, packed_places, span_of
 
 Comparison = Sequence[list[int]]
 """Whole sequences of ids, prompt and answer each, that are compared with each other."""
@@ -25,7 +25,7 @@ def packed_scores(base: Base, head: nn.Linear | None, comparisons: Sequence[Comp
     """
     assert head is not None  # only encoders have their own, and none packs
     packed = pack(comparisons, base.device)
-    return head_values(head, packed_ends(base, packed))
+    return head_values(head, packed_places(base, packed, packed.last.tolist()))
 
 
 def separate_scores(

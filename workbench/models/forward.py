@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from workbench.algos.logprobs import chunked_token_logprobs, chunked_token_stats
 from workbench.models.base import Base
 from workbench.models.encoding import Encoded, micro_batches, pad_right
-from workbench.models.packing import Packed, pack, packed_hidden
+from workbench.models.packing import Packed, pack, packed_places
 from workbench.models.support import packs
 
 CHUNK = 1024
@@ -44,14 +44,16 @@ class Flat(NamedTuple):
 
     Attributes:
         packed: the row.
-        states: ``(M,)`` index of the state in which each of the M response tokens is chosen, one
-            response after the other.
+        places: index of each of the S states in which a response token is chosen, rising.
+        states: ``(M,)`` which of those is that of each of the M response tokens, one response
+            after the other.
         tokens: ``(B, R)`` the response tokens; padding holds the pad id.
         response_mask: ``(B, R)`` True where a response token is.
         last: ``(B,)`` index of each sequence's last token.
     """
 
     packed: Packed
+    places: tuple[int, ...]
     states: Tensor
     tokens: Tensor
     response_mask: Tensor
@@ -111,8 +113,11 @@ def lay(rows: Sequence[Encoded], base: Base) -> Flat | Batch:
     tokens = pad_right([r.response for r in rows], pad=pad, device=device)
     lengths = torch.tensor([len(r.response) for r in rows], device=device)
     mask = torch.arange(tokens.shape[1], device=device) < lengths[:, None]
-    flat = torch.tensor([place for one in states for place in one], device=device)
-    return Flat(packed, flat, tokens, mask, torch.tensor(last, device=device))
+    chosen_in = [place for one in states for place in one]
+    places = sorted(set(chosen_in))  # answers to one prompt share the state of their first token
+    number = {place: i for i, place in enumerate(places)}
+    flat = torch.tensor([number[place] for place in chosen_in], device=device)
+    return Flat(packed, tuple(places), flat, tokens, mask, torch.tensor(last, device=device))
 
 
 def by_prompt(rows: Sequence[Encoded], order: Iterable[int]) -> list[list[int]]:
@@ -155,7 +160,7 @@ def hidden_states(base: Base, ids: Tensor) -> Tensor:
 def response_hidden(base: Base, batch: Flat | Batch) -> Tensor:
     """Hidden states ``(M, D)`` in which the M response tokens of the batch are chosen."""
     if isinstance(batch, Flat):
-        return packed_hidden(base, batch.packed)[batch.states]
+        return packed_places(base, batch.packed, batch.places)[batch.states]
     hidden = hidden_states(base, batch.ids)
     rows = torch.arange(len(batch.ids), device=hidden.device)[:, None].expand_as(batch.states)
     return hidden[rows[batch.response_mask], batch.states[batch.response_mask]]
@@ -207,7 +212,9 @@ def head_values(head: nn.Linear, hidden: Tensor) -> Tensor:
 def sequence_scores(base: Base, head: nn.Linear, batch: Flat | Batch) -> Tensor:
     """Raw score ``(B,)`` of each sequence, read at its last real token."""
     if isinstance(batch, Flat):
-        return head_values(head, packed_hidden(base, batch.packed)[batch.last])
+        rising = batch.last.argsort()
+        states = packed_places(base, batch.packed, batch.last[rising].tolist())
+        return head_values(head, states[rising.argsort()])
     hidden = hidden_states(base, batch.ids)
     rows = torch.arange(len(batch.ids), device=hidden.device)
     return head_values(head, hidden[rows, batch.last])

@@ -11,6 +11,8 @@ import torch
 from peft.tuners.lora import Linear, LoraLayer
 from torch import Tensor, nn
 
+from workbench.models.frozen import product
+
 
 def settle(layer: LoraLayer) -> None:
     """Let a layer compute here from now on, where nothing about it is unusual."""
@@ -28,9 +30,10 @@ def _plain(layer: LoraLayer) -> bool:
 
 def _forward(layer: LoraLayer, own: Any, x: Tensor, *rest: Any, **named: Any) -> Tensor:
     """The layer's output for the adapter that acts; by its own forward for anything unusual."""
-    base = layer.get_base_layer()
     if layer.disable_adapters and not layer.merged:
-        return base(x, *rest, **named)
+        if rest or named or (torch.is_grad_enabled() and x.requires_grad):
+            return layer.get_base_layer()(x, *rest, **named)
+        return _frozen(layer, x)
     names = [name for name in layer.active_adapters if name in layer.lora_A]
     if len(names) != 1 or layer.merged or rest or named:
         return own(x, *rest, **named)
@@ -49,6 +52,18 @@ def _weight(layer: LoraLayer) -> Tensor:
     return weight.T if getattr(layer, "fan_in_fan_out", False) else weight
 
 
+def _frozen(layer: LoraLayer, x: Tensor) -> Tensor:
+    """W x + bias as the frozen layer gives it, bit for bit the same with an adapter and without.
+
+    For where no gradients are recorded.
+    """
+    base = layer.get_base_layer()
+    if type(base) is nn.Linear and not base._forward_hooks and not base._forward_pre_hooks:
+        rows = x.flatten(0, -2)
+        return product(rows, base.weight, base.bias).view(*x.shape[:-1], base.out_features)
+    return base(x)
+
+
 class _Adapted(torch.autograd.Function):
     """y = W x + b + s B A x for rows x, W and b frozen.
 
@@ -61,7 +76,7 @@ class _Adapted(torch.autograd.Function):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, x: Tensor, a: Tensor, b: Tensor, layer: LoraLayer, scale: float
     ) -> Tensor:
-        y: Tensor = layer.get_base_layer()(x)
+        y = _frozen(layer, x)
         rows = x.flatten(0, -2).to(a.dtype)
         low = rows @ a.T
         ctx.save_for_backward(x, low, a, b)
@@ -78,7 +93,8 @@ class _Adapted(torch.autograd.Function):
         dx = da = db = None
         if ctx.needs_input_grad[0]:
             weight = _weight(ctx.layer)
-            dx = _plus(flat @ weight.to(flat.dtype), through, a, ctx.scale).view_as(x)
+            dx = product(flat, weight.to(flat.dtype).T, None)
+            dx = _plus(dx, through, a, ctx.scale).view_as(x)
         if ctx.needs_input_grad[1]:
             da = (through.T @ x.flatten(0, -2).to(a.dtype)).mul_(ctx.scale)
         if ctx.needs_input_grad[2]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from workbench.errors import ModelError
 from workbench.models.attention import Sight, Span, settle
 from workbench.models.base import Base
-from workbench.models.ends import Ends, ends_alone
+from workbench.models.places import Places, places_alone
 
 
 class Packed(NamedTuple):
@@ -72,15 +72,15 @@ def packed_hidden(base: Base, packed: Packed) -> Tensor:
     return run_packed(base, packed.ids[None], packed.positions[None], Sight(packed.spans))[0]
 
 
-def packed_ends(base: Base, packed: Packed) -> Tensor:
-    """Of :func:`packed_hidden` the states ``(S, D)`` at each sequence's last token.
+def packed_places(base: Base, packed: Packed, places: Sequence[int]) -> Tensor:
+    """Of :func:`packed_hidden` the states ``(S, D)`` at S of the tokens, in rising order.
 
     Raises:
         ModelError: as there.
     """
-    if not ends_alone(base):
-        return packed_hidden(base, packed)[packed.last]
-    sight = Ends(packed.spans, packed.positions, packed.last)
+    if not places_alone(base):
+        return packed_hidden(base, packed)[list(places)]
+    sight = Places(packed.spans, places)
     with sight.in_last_layer(base):
         return run_packed(base, packed.ids[None], packed.positions[None], sight)[0]
 

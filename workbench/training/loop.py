@@ -23,7 +23,7 @@ from workbench.training.events import (
     Saved,
     StopRequested,
 )
-from workbench.training.memory import give_back, ran_out
+from workbench.training.memory import give_back, keep_freed, ran_out
 from workbench.training.optimiser import Optimiser, make_accelerator
 from workbench.training.team import MemoryRanOut, News, Team
 
@@ -62,6 +62,8 @@ class StepLoop(ABC, Generic[S]):
         self.team = Team(self.accelerator.process_index, self.accelerator.num_processes)
         self.at_once = 0
         self.base = load_base(resolve(model), settings)
+        if self.base.device.type == "cpu":
+            keep_freed()
         self.roles = Roles(self.base, settings)
         self.notices: list[str] = list(self.base.notices)
         self._asides: list[str] = []

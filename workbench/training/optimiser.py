@@ -90,6 +90,7 @@ class Optimiser:
             lr=0.0,
             eps=settings.adam_epsilon,
             weight_decay=settings.weight_decay,
+            fused=True,  # one pass over each weight and its moments
         )
 
     def factor(self) -> float:

@@ -21,7 +21,7 @@ from workbench.models.decoding import PROMPT_TOKENS
 from workbench.models.dense import SHARE, free_memory, layers_of
 from workbench.models.forward import CHUNK, hidden_states
 from workbench.models.kinds import is_classifier, is_encoder
-from workbench.models.packing import pack, packed_hidden
+from workbench.models.packing import pack, packed_places
 from workbench.models.roles import Roles
 from workbench.models.source import Source, resolve
 from workbench.models.support import packs
@@ -243,26 +243,25 @@ class _Plan:
     def _pass(self, shape: Shape, train: bool) -> None:
         """Forward, and backward, as a training step takes them."""
         base = self.base
-        hidden = _hidden(base, shape)
+        last = range(shape.length - 1, shape.tokens, shape.length)
         if isinstance(self.settings, RewardSettings):
-            torch.autograd.backward(hidden[:: shape.length].float().sum())
+            torch.autograd.backward(_hidden(base, shape, [*last]).float().sum())
             return
-        ends = torch.arange(1, shape.rows + 1) * shape.length
-        at = (ends[:, None] - 1 - torch.arange(shape.answer)).flatten()
-        states, tokens = hidden[at], torch.zeros(len(at), dtype=torch.long)
+        at = [end - shape.answer + i for end in last for i in range(shape.answer)]
+        states, tokens = _hidden(base, shape, at), torch.zeros(len(at), dtype=torch.long)
         chunked = chunked_token_logprobs if train else chunked_token_stats
         found: Any = chunked(states, tokens, base.logits, temperature=1.0, chunk=CHUNK)
         if train:
             torch.autograd.backward(found.sum())
 
 
-def _hidden(base: Base, shape: Shape) -> Tensor:
-    """The trunk's hidden states of all tokens ``(N, D)``."""
+def _hidden(base: Base, shape: Shape, at: list[int]) -> Tensor:
+    """The trunk's last hidden states at some of all tokens."""
     if packs(base.model) is not None:
         ids = torch.zeros(shape.rows, shape.length, dtype=torch.long)
-        return hidden_states(base, ids).flatten(0, 1)
+        return hidden_states(base, ids).flatten(0, 1)[at]
     one = [0] * shape.length
-    return packed_hidden(base, pack([[one]] * shape.rows, base.device))
+    return packed_places(base, pack([[one]] * shape.rows, base.device), at)
 
 
 def _make_fake(network: nn.Module) -> None:

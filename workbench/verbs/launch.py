@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import quick
-from workbench.cards import PRESETS, preset_settings
+from workbench.cards import PRESETS, preset_settings, rounded
 from workbench.errors import ConfigError
 from workbench.runs import (
     Run,
@@ -280,16 +280,24 @@ def _runs_view(found: Runs) -> Any:
 
 
 def presets() -> "DataFrame":
-    """Settings by card and size of model: for which they are, and what each sets."""
+    """Settings by card and size of model: for which they are, what they take, and what each sets.
+
+    ``planned_gb`` is the memory plan of the longest prompts and answers (``wb.plan``), to which
+    CUDA adds something under 1 GB; ``planned_minutes`` is an estimate from bytes and
+    floating-point operations, whose formula and assumptions are told by
+    :func:`workbench.shapes.update_seconds`. Both are planned, not measured; ``basis`` says for
+    what. ``wb.verify(model, preset=...)`` measures them on your machine.
+    """
     import pandas as pd
 
-    rows = [
-        {"preset": name, "card": preset.card, "model": preset.model, **preset.settings}
-        for name, preset in PRESETS.items()
-    ]
+    rows: list[dict[str, Any]] = []
+    for name, preset in PRESETS.items():
+        planned = {"planned_gb": preset.planned.gb, "planned_minutes": rounded(preset.minutes)}
+        about = {"preset": name, "card": preset.card, "model": preset.model}
+        rows.append({**about, **planned, "basis": preset.basis, **preset.settings})
     defaults = PPOSettings().to_dict()
     table = pd.DataFrame(rows).set_index("preset")
-    for name in table.columns.difference(["card", "model"]):
+    for name in table.columns.intersection(list(defaults)):
         table[name] = (
             table[name].where(table[name].notna(), defaults[name]).astype(type(defaults[name]))
         )

@@ -1,7 +1,8 @@
 """The run panel: a live view of one run folder, and what a person asks of the run through it.
 
-The page asks ("ready", with Plotly where it has none, then "poll" every second) and a thread tells unasked (``telling.py``).
-Either way alone is enough, and both together show nothing twice (``answers.py``).
+The page asks ("ready", with Plotly where it has none, then "poll" every second) and a thread
+tells unasked (``telling.py``). Either way alone is enough, and both together show nothing twice
+(``answers.py``).
 """
 
 from os import PathLike
