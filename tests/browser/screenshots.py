@@ -266,7 +266,8 @@ def live(page: Any, root: Any) -> Any:
     field = root.get_by_label("kl_coef, reward/nat")
     field.fill("0.3")
     field.press("Enter")
-    page.wait_for_function(AT, arg=step + 12, timeout=SLOW)
+    page.wait_for_function(AT, arg=step + 10, timeout=SLOW)
+    root.locator(".wbp-rang").evaluate("(details) => { details.open = true; }")  # it may be over
     root.focus()
     page.keyboard.press("r")  # what it has learned, not what moved since five updates ago
     return fewer(root, ".wbp-samples", 4)
