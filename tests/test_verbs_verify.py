@@ -101,7 +101,8 @@ def test_every_table_has_as_many_cells_in_each_row(found):
 
 def test_the_updates_are_the_first_of_a_longer_run(monkeypatch, model):
     """Twenty, at a constant rate, from a preset with other numbers."""
-    asked = {}
+    asked, released = {}, []
+    monkeypatch.setattr(verifying.worker, "release", lambda: released.append(True))
 
     def plan(model, settings):
         asked.update(settings.to_dict())
@@ -110,6 +111,7 @@ def test_the_updates_are_the_first_of_a_longer_run(monkeypatch, model):
     monkeypatch.setattr(verifying, "plan", plan)
     with pytest.raises(ModelError, match="far enough"):
         wb.verify(model, preset="t4-0.5b", device="cpu")
+    assert released  # before the plan asks what is free
     assert (asked["steps"], asked["schedule"], asked["checkpoint_every"]) == (20, "constant", 0)
     assert (asked["batch_size"], asked["max_length"]) == (64, 640)  # the preset's
     with pytest.raises(ModelError, match="far enough"):
@@ -202,7 +204,7 @@ def test_what_does_not_fit_is_not_loaded(model, monkeypatch):
     found = wb.verify(model, device="cpu")
     assert not found.passed and found.rows == []
     assert found.verdict == "nothing was loaded: 2.00 GB are planned and 1.00 GB are free"
-    assert "it does not fit; take a smaller model" in found.markdown
+    assert "2.00 GB at the peak, 1.00 GB free: it does not fit; take a smaller" in found.markdown
 
 
 @contextmanager

@@ -189,16 +189,21 @@ class Verified:
         return [[name, value] for name, value in facts.items() if value]
 
     def _memory(self) -> str:
+        plan, (unit, many) = self.plan, _unit(self.plan)
+        said = "it fits" if plan.fits else f"it does not fit; {plan.advice}"
+        planned = (
+            f"Planned for the longest prompts and answers: {plan.peak_gb * many:.2f} {unit} at the "
+            f"peak, {plan.free_gb:.2f} GB free: {said}."
+        )
         peaks = [row["memory/peak_gb"] for row in self.rows if row.get("memory/peak_gb")]
         if not peaks:
-            return f"Planned: {self.plan.verdict}."
+            return planned
         measured = f"the updates took at most {max(peaks):.2f} GB"
-        if self.plan.told["device"] != "cuda":
+        if plan.told["device"] != "cuda":
             measured = f"their process took {max(peaks):.2f} GB, Python and its libraries included"
         return (
-            f"Planned for the longest prompts and answers: {self.plan.verdict}. Measured in the "
-            f"updates, whose prompts may be shorter: {measured}. The longest micro-batch is "
-            "measured by the last check."
+            f"{planned} Measured in the updates, whose prompts may be shorter: {measured}. The "
+            "longest micro-batch is measured by the last check."
         )
 
     def save(self, path: str | Path) -> Path:
