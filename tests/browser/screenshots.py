@@ -62,25 +62,33 @@ CELLS = {
     "labeller": ("wbl", LABELLER),
     "browser": ("wbb", "wb.browse('sample:pairs_train', wb.LabelStore({seen!r}))"),
     "explorer": ("wbx", "wb.loss_explorer()"),
-    "evaluation": ("jp-OutputArea", "wb.evaluate_reward({reward!r}, 'sample:pairs_heldout')"),
+    "evaluation": (
+        "jp-OutputArea-output > div",
+        "wb.evaluate_reward({reward!r}, 'sample:pairs_heldout')",
+    ),
     "compare": (
         "wbc",
         "wb.compare('builtin:tiny-chat', wb.open_run({ppo!r}), best_of=16,"
         " prompts=wb.load_prompts('sample:prompts_heldout')[:60], reward=wb.open_run({reward!r}))",
     ),
     "blind": ("wbl", BLIND.replace("{store!r}", "{blind!r}")),
-    "revealed": ("wbc", BLIND.replace("{store!r}", "{revealed!r}")),
+    "revealed": ("wbl", BLIND.replace("{store!r}", "{revealed!r}")),
     "playground": (
         "wbg",
         "wb.playground('builtin:tiny-chat', wb.open_run({ppo!r}), reward=wb.open_run({reward!r}),"
         " store=wb.LabelStore({played!r}))",
     ),
     "round": (
-        "jp-OutputArea",
+        "jp-OutputArea-output > div",
         "wb.next_round('first', wb.LabelStore({rounds!r}), pairs=256)",
     ),
 }
 
+# a report is plain HTML, without the edge that a widget has
+LAY = """(node, width) => {
+    if (!node.classList.contains('wb')) Object.assign(node.style, { padding: '14px 18px' });
+    Object.assign(node.style, { width: `${width}px`, maxWidth: 'none', boxSizing: 'border-box' });
+}"""
 DRESS = """async (theme) => {
     await window.jupyterapp.commands.execute('apputils:change-theme', { theme });
     await document.fonts.ready;
@@ -223,7 +231,7 @@ def picture(lab: Lab, browser: Browser, name: str, runs: Runs) -> list[Path]:
         page = notebook("import workbench as wb", code, timeout=SLOW)
         root = page.locator(f".{mark}").last
         root.wait_for()
-        root.evaluate(f"(node) => {{ node.style.width = '{WIDTH}px'; }}")
+        root.evaluate(LAY, WIDTH)
         root = PREPARE.get(name, lambda _page, root: root)(page, root)
         try:
             return [shoot(page, root, name, theme) for theme in THEMES]
@@ -258,7 +266,8 @@ def live(page: Any, root: Any) -> Any:
     field = root.get_by_label("kl_coef, reward/nat")
     field.fill("0.3")
     field.press("Enter")
-    page.wait_for_function(AT, arg=step + 12, timeout=SLOW)
+    page.wait_for_function(AT, arg=step + 10, timeout=SLOW)
+    root.locator(".wbp-rang").evaluate("(details) => { details.open = true; }")  # it may be over
     root.focus()
     page.keyboard.press("r")  # what it has learned, not what moved since five updates ago
     return fewer(root, ".wbp-samples", 4)
@@ -276,7 +285,7 @@ def runs_view(page: Any, root: Any) -> Any:
     """Two PPO runs are picked."""
     root.get_by_label("kind of run").select_option("ppo")
     for name in ("ppo", "held"):
-        root.locator(".wbr-table tbody tr", has=page.get_by_text(name, exact=True)).click()
+        root.get_by_label(f"compare {name}", exact=True).click()
     root.locator(".wbr-run").nth(1).wait_for()
     root.get_by_label("kind of run").select_option("")
     root.locator(".wbr-answers tbody tr").first.wait_for()
@@ -317,6 +326,8 @@ def reader(page: Any, root: Any) -> Any:
 def compared(page: Any, root: Any) -> Any:
     """Where the last model gained most."""
     root.get_by_label("order", exact=True).select_option("up")
+    root.focus()
+    page.keyboard.press("Home")
     return root
 
 
@@ -344,17 +355,20 @@ def revealed(page: Any, root: Any) -> Any:
     """All is judged and revealed; a row on which the reward model is against the person is open."""
     desk = page.locator(".wbl").last
     blind(page, desk, kernel_eval(page, "desk.session.progress()['total']"))
+    page.locator(".wbl-end:not([hidden])").wait_for()
     page.keyboard.press("v")
     board = page.locator(".wbc").last
     board.wait_for()
-    board.evaluate(f"(node) => {{ node.style.width = '{WIDTH}px'; }}")
+    board.evaluate(LAY, WIDTH)
     board.get_by_label("order", exact=True).select_option("against")
+    board.focus()
+    page.keyboard.press("Home")
     return board
 
 
 def playground(page: Any, root: Any) -> Any:
     """One prompt, two temperatures; then the best answer is preferred."""
-    root.locator("textarea").fill("Describe a lighthouse for a child.")
+    root.locator("textarea").fill("Please explain what a crow is.")
     root.get_by_label("temperatures").fill("0.5, 1.0")
     root.locator("textarea").press("Enter")
     root.locator(".wbg-card.done").nth(3).wait_for(timeout=SLOW)

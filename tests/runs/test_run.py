@@ -216,6 +216,22 @@ def test_the_list_of_runs_tells_what_each_has_reached(folder, make_run):
     assert row["best"] == ""  # what a plain run is judged by is not known
 
 
+@pytest.mark.parametrize(
+    ("reward", "words"),
+    [
+        ("/runs/mine", "mine"),
+        ({"function": {"function": "brief", "file": "reward.pkl"}}, "function brief"),
+        ({"ensemble": ["/a", "/b"]}, "ensemble of 2"),
+        ({"mix": [{"weight": 1.0, "source": "/a"}]}, "mix of 1"),
+    ],
+)
+def test_what_a_policy_is_paid_by_is_told_in_a_few_words(folder, reward, words):
+    config = folder.config()
+    changed = {"kind": "ppo", "data": {"rows": 1200}, "inputs": {"reward": reward}}
+    write_json(folder.path / "config.json", {**config, **changed})
+    assert list_runs()["data"].tolist() == [f"1,200 prompts, paid by {words}"]
+
+
 def test_no_runs_make_an_empty_table_with_the_same_columns(places):
     assert len(list_runs(places / "none")) == 0
     assert "figures" in list_runs(places / "none").columns

@@ -17,6 +17,7 @@ def tell(explorer, **message):
 
 def test_it_starts_with_the_lectures_two_rows(explorer):
     first, second = explorer.rows
+    assert explorer.frame.to_dict("records") == [first, second]
     assert (first["r1"], first["r2"], second["r1"], second["r2"]) == (0, 10, 5, 0)
     # the lecture's base-10 figures, exact: 4.343 and 0.0029; training's: 10.000 and 0.0067
     assert first["loss"] == pytest.approx(10.0000454, abs=1e-7)

@@ -35,8 +35,18 @@ def test_the_table_tells_every_run_newest_first(page, root):
     assert {row["name"] for row in rows} == {"one", "two", "three"}
     (two,) = [row for row in rows if row["name"] == "two"]
     assert two["open"] == str(root / "group" / "two")
-    assert two["best"].startswith("gold 0.8") and two["data"] == "6 rows"
+    assert two["best"].startswith("gold 0.8") and two["data"] == "6 prompts"
     json.dumps(answer, allow_nan=False)
+
+
+def test_a_model_that_is_a_run_and_figures_are_short_to_read(page, root, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_RUNS", str(root))
+    config = json.loads((root / "three" / "config.json").read_text())
+    config["model"] = str(root / "group" / "two")
+    (root / "three" / "config.json").write_text(json.dumps(config))
+    rows = {row["open"]: row for row in page(type="ready")["parts"]["runs"]}
+    assert rows["three"]["model"] == "group/two" and rows["one"]["model"] == "builtin:tiny-chat"
+    assert " · kl " in rows["one"]["figures"]
 
 
 def test_polling_brings_only_what_is_new(page, root):

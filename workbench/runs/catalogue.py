@@ -170,12 +170,24 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _data(config: dict[str, Any]) -> str:
-    """How much it learns from, and from which model's scores."""
+    """How much it learns from, and what it is paid by."""
     data: dict[str, Any] = config.get("data") or {}
     inputs: dict[str, Any] = config.get("inputs") or {}
-    rows = f"{int(data.get('rows', 0)):,} rows"
+    word = {"ppo": "prompts", "reward": "pairs"}.get(str(config.get("kind")), "rows")
+    rows = f"{int(data.get('rows', 0)):,} {word}"
     reward = inputs.get("reward")
-    return f"{rows}, reward {Path(str(reward)).name}" if reward else rows
+    return f"{rows}, paid by {paid_by(reward)}" if reward else rows
+
+
+def paid_by(reward: Any) -> str:
+    """A policy's reward in a few words, as its config has it (``verbs/rewards.py``)."""
+    if isinstance(reward, str):
+        return Path(reward).name
+    if "function" in reward:
+        return f"function {reward['function']['function']}"
+    if "ensemble" in reward:
+        return f"ensemble of {len(reward['ensemble'])}"
+    return f"mix of {len(reward['mix'])}"
 
 
 def _best(kind: str, rows: list[dict[str, Any]]) -> str:

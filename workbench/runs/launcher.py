@@ -22,6 +22,12 @@ def runs_root() -> Path:
     return project / "runs" if inside else Path.home() / "workbench" / "runs"
 
 
+def within_root(path: str | Path) -> str:
+    """A run's name below the root of all runs; a path from elsewhere, or another name, as it is."""
+    place, root = Path(path), runs_root()
+    return place.relative_to(root).as_posix() if place.is_relative_to(root) else str(path)
+
+
 def run_folders(root: Path | None = None) -> list[RunFolder]:
     """Every run below a root, also those in groups one folder deeper, oldest first."""
     root = runs_root() if root is None else root
@@ -42,7 +48,7 @@ def find_run(name_or_path: str | os.PathLike[str], root: Path | None = None) -> 
             return folder
     names = [str(folder.path.relative_to(root)) for folder in run_folders(root)]
     near = difflib.get_close_matches(str(name_or_path), names, n=3, cutoff=0.4) or names[-5:]
-    known = f"did you mean {', '.join(near)}?" if near else "there are no runs there yet"
+    known = f"did you mean {', '.join(near)}?" if near else "there are no runs there yet;"
     raise RunError(
         f"there is no run called {os.fspath(name_or_path)}",
         where=str(root),

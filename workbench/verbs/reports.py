@@ -5,7 +5,8 @@ from typing import Any
 
 from workbench.runs import Run
 from workbench.verbs.launch import open_run
-from workbench.verbs.rounds import WORDS, Round
+from workbench.verbs.round_words import WORDS
+from workbench.verbs.rounds import Round
 
 LAST = {  # what a run has come to, by kind: means over its last ten steps
     "ppo": ("objective/scores", "objective/gold", "objective/kl", "response/length"),

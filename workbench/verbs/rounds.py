@@ -7,15 +7,16 @@ A round is a folder among the runs: ``round.json`` says what it stands on and li
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, DataError, RunError
 from workbench.runs import Run, RunFolder, runs_root
+from workbench.runs.catalogue import paid_by
 from workbench.runs.jsonl import read_json, write_json
 from workbench.verbs.drawing import Standing, draw
 from workbench.verbs.launch import finished, model_name, open_run, train_ppo, train_reward
+from workbench.verbs.round_words import as_html
 
 if TYPE_CHECKING:
     from workbench.data.labels import LabelStore
@@ -111,8 +112,8 @@ def standing(run: Run) -> Standing:
     inputs = run.config["inputs"]
     if not isinstance(inputs["reward"], str):
         raise RunError(
-            f"the reward of {run.name} is {_in_words(inputs['reward'])}, and a round goes on with"
-            " one reward model, which learns from its labels",
+            f"{run.name} was paid by no reward model alone ({paid_by(inputs['reward'])}), and a"
+            " round goes on with one, which learns from its labels",
             where=str(run.path),
             fix="train a policy against one run of wb.train_reward, and give that policy's run;"
             " wb.label(wb.sample_pairs(run, prompts), store) collects labels for such a model",
@@ -262,12 +263,7 @@ class Round:
         return f"Round {self.number}: {len(self.pairs)} pairs, {labelled} labelled, {state}"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{escape(WORDS.get(name, name))}</th>"
-            f"<td>{value if isinstance(value, int) else format(value, '.3f')}</td></tr>"
-            for name, value in self.figures().items()
-        )
-        return f"<table>{rows}</table>"
+        return as_html(f"{self.path.name}: {self!r}", self.figures())
 
     def _labels(self) -> dict[str, Any]:
         """How many pairs are labelled, and how many of those the old reward model had right."""
@@ -304,31 +300,6 @@ class Round:
     def _links(self) -> dict[str, str]:
         made = {"reward": self.reward, "policy": self.policy}
         return {role: str(run.path) for role, run in made.items() if run is not None}
-
-
-WORDS = {
-    "round": "round",
-    "pairs": "pairs drawn",
-    "labelled": "of these labelled, with a winner",
-    "old_agrees": "labels that the reward model before had right",
-    "rows": "comparisons learned from",
-    "heldout_accuracy": "held-out accuracy of the new reward model",
-    "gold_before": "gold score of the policy before",
-    "score_before": "learned score before",
-    "kl_before": "KL to the first model before, nats",
-    "gold": "gold score of the policy now",
-    "score": "learned score now",
-    "kl": "KL to the first model now, nats",
-}
-
-
-def _in_words(reward: Mapping[str, Any]) -> str:
-    """What a policy was paid by, where it is no reward model alone (``verbs/rewards.py``)."""
-    if "function" in reward:
-        return f"a Python function, {reward['function']['function']}"
-    if "ensemble" in reward:
-        return f"an ensemble of {len(reward['ensemble'])} reward models"
-    return f"a mix of {len(reward['mix'])} rewards"
 
 
 def _gap(pair: "Pair", won: "list[Message]") -> float:

@@ -122,7 +122,7 @@ def _dots(chart: Dots) -> tuple[str, int, str]:
     rows = chart.rows[:MOST]
     least = min(row.value if row.low is None else row.low for row in rows)
     low = min(math.floor(least * 10) / 10, math.floor(chart.guide * 10) / 10)
-    at = _scale(low, 1.0, NAMES + 8, WIDTH - 44)
+    at = _scale(low, 1.0, NAMES + 8, WIDTH - 52)
     bottom = ROW * len(rows)
     drawn = [_stroke([at(chart.guide)] * 2, [0, bottom], DASHED)]
     for place, row in enumerate(rows):

@@ -65,6 +65,7 @@ class CompareView(anywidget.AnyWidget):
             labels = [str(answer.get("model", "")) for answer in rows[0].get("answers", ())]
         self.labels = [str(label) for label in labels]
         self.rows = [_checked(row, i, self.labels) for i, row in enumerate(rows)]
+        self._asked = [_messages(row) for row in rows]
         self.queue, self.annotator = queue, annotator
         super().__init__()
         self.on_msg(self._on_message)
@@ -118,7 +119,8 @@ class CompareView(anywidget.AnyWidget):
                 where="wb.compare",
                 fix="give queue=wb.LabelStore('labels.sqlite')",
             )
-        item, _ = item_of(self.rows[index], self.labels)
+        row = {**self.rows[index], "messages": self._asked[index]}
+        item, _ = item_of(row, self.labels)
         if item is None:
             raise DataError(
                 "all answers are the same text: there is nothing to judge",
@@ -185,17 +187,19 @@ def _checked(row: Mapping[str, Any], index: int, labels: list[str]) -> dict[str,
             where=f"row {index}, models {', '.join(labels) or '(none)'}",
             fix="give one answer for each model, in the same order in every row",
         )
-    asked = row.get("prompt")
-    prompt = as_text(asked)
-    turns = asked if isinstance(asked, list) else [{"role": "user", "content": prompt}]
     return {
-        "prompt": prompt,
-        "messages": row.get("messages") or turns,
+        "prompt": as_text(row.get("prompt")),
         "answers": [
             {"text": as_text(answer.get("text")), **{n: answer.get(n) for n in MEASURES}}
             for answer in answers
         ],
     }
+
+
+def _messages(row: Mapping[str, Any]) -> list[Any]:
+    """What was asked, as messages."""
+    asked = row.get("messages") or row.get("prompt")
+    return asked if isinstance(asked, list) else [{"role": "user", "content": as_text(asked)}]
 
 
 def _travelling(row: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,8 @@ export class Buttons {
     this.live = status.live;
     const paused = status.state === "paused";
     const dead = status.state === "failed" || status.state === "stopped";
-    this.pause.replaceChildren(paused ? "Resume" : dead ? "Resume from the last checkpoint" : "Pause", keycap("p"));
+    const again = status.checkpoint === null ? "Start over" : "Resume from the last checkpoint";
+    this.pause.replaceChildren(paused ? "Resume" : dead ? again : "Pause", keycap("p"));
     this.pause.disabled = !(status.live || dead);
     this.save.hidden = this.stop.hidden = !status.live;
     this.pause.hidden = status.state === "finished";

@@ -1,14 +1,18 @@
 """The loss explorer: what one comparison costs a reward model, for any two scores."""
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anywidget
 import traitlets
 
+from workbench.data.table import frame_of
 from workbench.errors import DataError
 from workbench.widgets import theme
 from workbench.widgets.shells import answer_from_any_thread
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 LECTURE_ROWS = ((0.0, 10.0), (5.0, 0.0))
 LIMIT = 1e6
@@ -74,6 +78,11 @@ class LossExplorer(anywidget.AnyWidget):
     def rows(self) -> list[dict[str, float]]:
         """The rows of the table, the lecture's two first unless they were removed."""
         return [comparison_loss(*pair)._asdict() for pair in self.kept]
+
+    @property
+    def frame(self) -> "DataFrame":
+        """The same as a table."""
+        return frame_of([comparison_loss(*pair) for pair in self.kept], ComparisonLoss._fields)
 
     def add_row(self, r1: float, r2: float) -> None:
         """Keep one row.

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from workbench.runs import RunFolder, runs_root
+from workbench.runs import RunFolder
 from workbench.runs.alarms import alarms
 from workbench.runs.folder import CONTROL, EVENTS, LIVE, METRICS, SAMPLES
+from workbench.runs.launcher import within_root
 from workbench.settings import KINDS
 from workbench.widgets.curves import POINTS, charts_for, downsample
 from workbench.widgets.watched import Watched
@@ -102,8 +103,8 @@ class RunFeed:
         return {
             "name": self.folder.name,
             "kind": self.kind,
-            "model": outgoing(str(self.config.get("model", ""))),
-            "address": _address(self.folder),
+            "model": outgoing(within_root(str(self.config.get("model", "")))),
+            "address": within_root(self.folder.path),
         }
 
     def status(self) -> dict[str, Any]:
@@ -283,12 +284,6 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _address(folder: RunFolder) -> str:
-    """The run's name below the root of all runs, or its path where it is elsewhere."""
-    path, root = folder.path, runs_root()
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def _silence(heartbeat: float | None) -> int:

@@ -90,7 +90,7 @@ class Overoptimisation:
         values, words = self._values[self.judged], MEASURES[self.judged].words
         fit = self.fits[self.judged]
         kl, last = float(self._kl[-LAST:].mean()), float(values[-LAST:].mean())
-        now = f"In the end, at {kl:.1f} nats, it is {last:.2f}."
+        now = f"In the end, at {max(kl, 0.0):.1f} nats, it is {last:.2f}."
         if fit is None:
             return f"Too few updates for a curve of the {words}. {now}"
         peak = fit.curve.peak

@@ -85,7 +85,9 @@ export function helpOf(keys) {
 /** What is said when all is decided. */
 export function endOf({ done, skipped, flagged, left, total }) {
   if (left) return waitingOf(left, done);
+  const others = total - done - skipped;
   const rest = [
+    others > 0 && `${grouped(others)} by other people`,
     skipped && `${grouped(skipped)} skipped`,
     flagged && `${grouped(flagged)} flagged`,
   ].filter(Boolean);

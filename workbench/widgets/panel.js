@@ -282,7 +282,8 @@ class Panel {
 
   /** Where the time and the memory go: "1.9 s an update: generate 0.9, optimise 0.8 · 1.4 GB at most". */
   showPhases({ step, ...parts }, memory) {
-    const facts = Object.entries(parts).map(([name, seconds]) => `${name} ${brief(seconds)}`);
+    const counts = ([, seconds]) => seconds >= 0.01 * (step ?? 0); // the others say nothing
+    const facts = Object.entries(parts).filter(counts).map(([name, seconds]) => `${name} ${brief(seconds)}`);
     const words = step ? `${brief(step)} s ${this.step === "update" ? "an" : "a"} ${this.step}${facts.length ? ": " + facts.join(", ") : ""}` : "";
     this.phases.textContent = [words, memory ? `${brief(memory)} GB of memory at most` : ""].filter(Boolean).join(" · ");
     this.phases.hidden = !this.phases.textContent;

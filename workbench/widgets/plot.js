@@ -138,6 +138,8 @@ export function smoothed(values, weight) {
 
 // --- a chart -----------------------------------------------------------------------------------
 
+const FEW = 6; // steps: a tick each, since Plotly would put some between them
+
 const plain = (text) => String(text).replace(/[&<>]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[sign]);
 
 /** One small chart: title and newest values as text, the curves by Plotly. */
@@ -165,11 +167,12 @@ export class Chart {
     this.root.classList.toggle("ringing", alarms.some((alarm) => alarm.until === null));
     if (!Plotly || !lines.length) return;
     const { unit } = this.spec;
+    const few = last - Math.min(...lines.map((line) => line.x[0])) <= FEW;
     const traces = lines.flatMap((line) => this.traces(line, options, plain(unit)));
     if (!this.drawn) this.plot.replaceChildren();
     this.drawn = true;
     this.revision = (this.revision ?? 0) + 1; // the arrays grow in place: without it Plotly sees no change
-    Plotly.react(this.plot, traces, { ...layout({ ...options, alarms }, this.step, log, log ? null : flatRange(lines)), datarevision: this.revision }, { displayModeBar: false, doubleClick: "reset", showTips: false });
+    Plotly.react(this.plot, traces, { ...layout({ ...options, alarms }, this.step, log, log ? null : flatRange(lines), few), datarevision: this.revision }, { displayModeBar: false, doubleClick: "reset", showTips: false });
   }
 
   /** The newest values in words; with several lines each with its stroke. */
@@ -216,7 +219,7 @@ export function stroke(colour, i) {
   return node;
 }
 
-function layout({ look, changes, alarms }, step, log, range) {
+function layout({ look, changes, alarms }, step, log, range, few) {
   const axis = { color: look.muted, gridcolor: look.line, linecolor: look.line, zeroline: false, tickfont: { size: 11, color: look.muted }, automargin: true };
   const line = { color: look.muted, width: 1.2, dash: "dot" };
   const mark = (change) => ({ type: "line", xref: "x", yref: "paper", x0: change.step, x1: change.step, y0: 0, y1: 1, line });
@@ -233,7 +236,7 @@ function layout({ look, changes, alarms }, step, log, range) {
     margin: { l: 8, r: 10, t: changes.length ? 16 : 6, b: 8 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { size: 11, color: look.ink },
     hoverlabel: { bgcolor: look.surface, bordercolor: look.line, font: { size: 12, color: look.ink } },
-    xaxis: { ...axis, unifiedhovertitle: { text: `${step} %{x}` }, nticks: 6, tickformat: ",d" },
+    xaxis: { ...axis, unifiedhovertitle: { text: `${step} %{x}` }, nticks: 6, tickformat: ",d", ...(few ? { dtick: 1 } : {}) },
     yaxis: { ...axis, type: log ? "log" : "linear", nticks: 5, exponentformat: "power", ...(range ? { range } : {}) },
     shapes: [...alarms.map(shade), ...changes.map(mark)],
     annotations: changes.length <= NUMBERED ? changes.map(number) : [],

@@ -13,8 +13,9 @@ from typing import Any
 import anywidget
 
 from workbench.errors import RunError
-from workbench.runs import RunFolder, Runs, runs_root
+from workbench.runs import RunFolder, Runs
 from workbench.runs.catalogue import summaries
+from workbench.runs.launcher import within_root
 from workbench.widgets import overlay, theme
 from workbench.widgets.feed import RunFeed
 from workbench.widgets.plotly_source import packed_plotly
@@ -143,6 +144,6 @@ def _text(value: Any) -> str:
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     """A row as it travels, with the name that ``wb.open_run`` takes."""
     told = {name: outgoing(v) if isinstance(v, str) else v for name, v in row.items()}
-    folder, root = RunFolder(row["path"]).path, runs_root()
-    inside = folder.is_relative_to(root)
-    return {**told, "open": folder.relative_to(root).as_posix() if inside else str(folder)}
+    told["model"] = outgoing(within_root(str(row["model"])))
+    told["figures"] = told["figures"].replace("  ", " · ")
+    return {**told, "open": within_root(row["path"])}

@@ -156,9 +156,9 @@ def _axes(
         _line((LEFT, LEFT), (TOP, bottom), AXIS),
         _line((LEFT, right), (bottom, bottom), AXIS),
     ]
-    drawn += [_text(to_x(x), bottom + 14, f"{x:g}") for x in ticks(*xs)]
+    drawn += [_text(to_x(x), bottom + 14, _figure(x)) for x in ticks(*xs)]
     for y in ticks(*ys):
-        drawn.append(_text(LEFT - 5, to_y(y) + 4, f"{y:g}", "end"))
+        drawn.append(_text(LEFT - 5, to_y(y) + 4, _figure(y), "end"))
         drawn.append(
             f"<line x1='{LEFT}' x2='{right}' y1='{to_y(y):.1f}' y2='{to_y(y):.1f}' {_GRID}/>"
         )
@@ -166,6 +166,10 @@ def _axes(
     drawn.append(_text((LEFT + right) / 2, HEIGHT - 6, field.x_title))
     turned = f" transform='rotate(-90 11 {middle:.0f})'"
     return "".join(drawn) + _text(11, middle, field.y_title, "middle", turned)
+
+
+def _figure(value: float) -> str:
+    return f"{value:g}".replace("-", "−")
 
 
 _GRID = "stroke='currentColor' stroke-opacity='.1'"
@@ -196,7 +200,7 @@ def _series(series: Series, to_x: Callable[[float], float], to_y: Callable[[floa
         way = " ".join(f"{to_x(x):.1f},{to_y(y):.1f}" for x, y in series.line)
         dash = " stroke-dasharray='5 3'" if series.dashed else ""
         drawn.append(
-            f"<polyline points='{way}' fill='none' stroke='{series.colour}'"
+            f"<polyline points='{way}' fill='none' {_ink('stroke', series.colour)}"
             f" stroke-width='1.8'{dash}/>"
         )
     for point in series.points:
@@ -205,14 +209,19 @@ def _series(series: Series, to_x: Callable[[float], float], to_y: Callable[[floa
             ends = (
                 f"x1='{x:.1f}' x2='{x:.1f}' y1='{to_y(point.low):.1f}' y2='{to_y(point.high):.1f}'"
             )
-            drawn.append(f"<line {ends} stroke='{series.colour}' stroke-opacity='.6'/>")
+            drawn.append(f"<line {ends} {_ink('stroke', series.colour)} stroke-opacity='.6'/>")
         drawn.append(_mark(series, x, to_y(point.y)))
     return "".join(drawn)
 
 
+def _ink(part: str, colour: str) -> str:
+    """A colour drawn towards the page's text: lighter on dark pages, darker on light ones."""
+    return f"{part}='{colour}' style='{part}:color-mix(in srgb, {colour} 72%, currentColor)'"
+
+
 def _mark(series: Series, x: float, y: float) -> str:
-    full = f"fill='{series.colour}' fill-opacity='.75'"
-    empty = f"fill='none' stroke='{series.colour}' stroke-width='1.6'"
+    full = f"{_ink('fill', series.colour)} fill-opacity='.85'"
+    empty = f"fill='none' {_ink('stroke', series.colour)} stroke-width='1.6'"
     if series.mark == "square":
         return f"<rect x='{x - 3:.1f}' y='{y - 3:.1f}' width='6' height='6' {full}/>"
     if series.mark == "diamond":
