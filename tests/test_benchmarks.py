@@ -116,6 +116,7 @@ def test_ppo_by_seeds_names_what_does_not_hold(bench):
 
     frontier = [{"n": 1, "kl_bound": 0.0, "gold": 0.5}, {"n": 64, "kl_bound": 4.0, "gold": 0.9}]
     good = {"gold_sft": 0.5, "gold": 0.91, "kl": 3.0, "of_maximum": 0.98, "seconds": 100.0}
+    good["steps"] = 9
     # at 1 nat, half of the way to √4, best-of-n has gained 0.2
     assert share_of_best({"gold": 0.6, "kl": 1.0}, frontier) == pytest.approx(0.5)
     assert share_of_best({"gold": 0.6, "kl": 0.9}, frontier) is None
@@ -128,6 +129,7 @@ def test_ppo_by_seeds_names_what_does_not_hold(bench):
     }
     assert failures(results) == []
     assert "| 0.910 (0.910 to 0.910) | ≥ 0.90 |" in table(results)
+    assert table(results).startswith("| PPO, 2 seeds, 9 updates, 200 held-out prompts |")
     assert "| 0 of 2; 0.98 |" in table(results) and "0.4: 0.910 at 1.50" in table(results)
     results["seeds"] = [
         {"seed": 0, **good, "kl": 11.0},
@@ -141,3 +143,28 @@ def test_ppo_by_seeds_names_what_does_not_hold(bench):
         "a KL is above 5 nats",
         "best-of-n's gain is reached to 29%, below 70%",
     ]
+
+
+def test_the_cost_of_the_folder_is_the_median_of_its_pairs(bench, monkeypatch):
+    import overhead
+
+    costs = {"folder": iter((1.03, 1.01, 1.02)), "bare": iter((1.0, 1.0, 1.0))}
+
+    def child(_python, _script, _flag, side, _folder):
+        return {"cpu_seconds": next(costs[side]), "kb": 4.0}
+
+    monkeypatch.setattr(overhead, "child", child)
+    found = overhead.measure(3)
+    assert found["percent"] == pytest.approx(2.0) and len(found["each"]) == 3
+    assert "| 2.00 % | ≤ 2 % |" in overhead.table(found)
+
+
+def test_ppo_by_the_true_score_shows_both_sides(bench):
+    from ppo_gold import table
+
+    row = {"gold": 0.5, "kl": 1.0, "score": 0.2, "cpu_seconds": 10.0}
+    about = dict.fromkeys(("machine", "python", "commit", "date"), "x")
+    rows = [{"name": "ours", **row}, {"name": "theirs", **row, "gold": 0.4}]
+    told = table({"episodes": 4480, "kl_coef": 0.1, "rows": rows, "about": about})
+    assert "after 4,480 episodes, β = 0.1" in told
+    assert "| theirs | 0.400 | 1.00 | 0.20 | 10 |" in told
