@@ -101,7 +101,8 @@ def test_every_table_has_as_many_cells_in_each_row(found):
 
 def test_the_updates_are_the_first_of_a_longer_run(monkeypatch, model):
     """Twenty, at a constant rate, from a preset with other numbers."""
-    asked = {}
+    asked, released = {}, []
+    monkeypatch.setattr(verifying.worker, "release", lambda: released.append(True))
 
     def plan(model, settings):
         asked.update(settings.to_dict())
@@ -110,6 +111,7 @@ def test_the_updates_are_the_first_of_a_longer_run(monkeypatch, model):
     monkeypatch.setattr(verifying, "plan", plan)
     with pytest.raises(ModelError, match="far enough"):
         wb.verify(model, preset="t4-0.5b", device="cpu")
+    assert released  # before the plan asks what is free
     assert (asked["steps"], asked["schedule"], asked["checkpoint_every"]) == (20, "constant", 0)
     assert (asked["batch_size"], asked["max_length"]) == (64, 640)  # the preset's
     with pytest.raises(ModelError, match="far enough"):
@@ -160,6 +162,10 @@ def test_a_number_that_is_not_finite_is_red(name):
     assert found.markdown.startswith("## Not verified: m")
 
 
+def test_small_parts_of_a_plan_are_not_nothing():
+    assert [verified._size(size) for size in (0, 0.004, 0.01, 2)] == ["", "< 0.01", "0.01", "2.00"]
+
+
 def test_a_first_ratio_that_is_not_1_is_red():
     assert made(policy__first_ratio=1.0009).passed
     found = made(policy__first_ratio=0.998)
@@ -177,6 +183,14 @@ def test_a_red_check_says_what_to_do():
     assert found.markdown.count("mend it") == 1
 
 
+def test_steps_that_were_skipped_are_told():
+    found = made(skipped_steps=3.0)
+    assert "| skipped steps |" in found.markdown
+    for row in found.rows:
+        row["skipped_steps"] = 0.0
+    assert "skipped steps" not in found.markdown
+
+
 def test_without_a_critic_there_is_no_value_to_be_finite():
     found = made(value__loss=None)
     found.settings = PPOSettings(steps=2, advantage="rloo", samples_per_prompt=2)
@@ -189,7 +203,8 @@ def test_what_does_not_fit_is_not_loaded(model, monkeypatch):
     monkeypatch.setattr(verifying, "preflight", lambda *_, **__: pytest.fail("it was loaded"))
     found = wb.verify(model, device="cpu")
     assert not found.passed and found.rows == []
-    assert "nothing was loaded: 2.00 GB at the peak, 1.00 GB free: it does not fit" in str(found)
+    assert found.verdict == "nothing was loaded: 2.00 GB are planned and 1.00 GB are free"
+    assert "2.00 GB at the peak, 1.00 GB free: it does not fit; take a smaller" in found.markdown
 
 
 @contextmanager

@@ -177,3 +177,11 @@ def test_memory_of_others_in_the_process_is_not_counted(tiny, reward, tmp_path):
     theirs = torch.zeros(50_000_000)  # 200 MB, many times what this model takes
     assert look(tiny, reward, tmp_path) == []
     assert len(theirs)
+
+
+def test_a_loss_scale_that_is_still_too_large_is_no_fault_in_float16():
+    metrics = {"policy/loss": 0.1, "grad_norm": math.inf, "skipped_steps": 1.0}
+    assert checks._finite(metrics, half=True).passed
+    assert not checks._finite(metrics, half=False).passed
+    assert not checks._finite({**metrics, "policy/loss": math.nan}, half=True).passed
+    assert not checks._finite({**metrics, "skipped_steps": 0.0}, half=True).passed

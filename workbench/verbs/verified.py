@@ -30,6 +30,7 @@ COLUMNS = {  # of the updates' table: what it is called, and how it is written
     "time/score": ("score, s", ".2f"),
     "time/optimise": ("optimise, s", ".2f"),
     "tokens_per_second": ("sampled tokens/s", ".0f"),
+    "skipped_steps": ("skipped steps", ".0f"),  # where there are any
 }
 MUST_BE_FINITE = (
     "objective/scores",
@@ -42,6 +43,7 @@ MUST_BE_FINITE = (
 )
 SHOWN = 5  # updates of the table
 GREEN, RED = "🟢", "🔴"
+SMALLEST = 0.01  # of a plan's figures
 LONG = 300  # letters of an answer
 
 
@@ -118,7 +120,9 @@ class Verified:
     @property
     def verdict(self) -> str:
         """What was found, in a few words."""
-        told = [] if self.plan.fits else [f"nothing was loaded: {self.plan.verdict}"]
+        plan = self.plan
+        sizes = f"{plan.peak_gb:.2f} GB are planned and {plan.free_gb:.2f} GB are free"
+        told = [] if plan.fits else [f"nothing was loaded: {sizes}"]
         if self.preflight is not None:
             red = sum(not check["passed"] for check in self.preflight.checks)
             count = len(self.preflight.checks)
@@ -185,16 +189,21 @@ class Verified:
         return [[name, value] for name, value in facts.items() if value]
 
     def _memory(self) -> str:
+        plan, (unit, many) = self.plan, _unit(self.plan)
+        said = "it fits" if plan.fits else f"it does not fit; {plan.advice}"
+        planned = (
+            f"Planned for the longest prompts and answers: {plan.peak_gb * many:.2f} {unit} at the "
+            f"peak, {plan.free_gb:.2f} GB free: {said}."
+        )
         peaks = [row["memory/peak_gb"] for row in self.rows if row.get("memory/peak_gb")]
         if not peaks:
-            return f"Planned: {self.plan.verdict}."
+            return planned
         measured = f"the updates took at most {max(peaks):.2f} GB"
-        if self.plan.told["device"] != "cuda":
+        if plan.told["device"] != "cuda":
             measured = f"their process took {max(peaks):.2f} GB, Python and its libraries included"
         return (
-            f"Planned for the longest prompts and answers: {self.plan.verdict}. Measured in the "
-            f"updates, whose prompts may be shorter: {measured}. The longest micro-batch is "
-            "measured by the last check."
+            f"{planned} Measured in the updates, whose prompts may be shorter: {measured}. The "
+            "longest micro-batch is measured by the last check."
         )
 
     def save(self, path: str | Path) -> Path:
@@ -258,11 +267,17 @@ def _unit(plan: MemoryPlan) -> tuple[str, int]:
 def _plan_table(plan: MemoryPlan) -> str:
     frame = plan.frame * _unit(plan)[1]
     rows = [
-        [str(part), *(f"{size:.2f}" if size else "" for size in sizes)]
+        [str(part), *map(_size, sizes)]
         for part, sizes in zip(frame.index, frame.to_numpy().tolist(), strict=True)
     ]
     rows[-1] = [f"**{text}**" for text in rows[-1]]
     return table(["part", *map(str, frame.columns)], rows)
+
+
+def _size(size: float) -> str:
+    if not size:
+        return ""
+    return f"{size:.2f}" if size >= SMALLEST else f"< {SMALLEST}"
 
 
 def _checks_table(preflight: Preflight) -> str:
@@ -278,6 +293,8 @@ def _checks_table(preflight: Preflight) -> str:
 
 def _updates_table(rows: Sequence[Row]) -> str:
     names = [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
+    if not any(row.get("skipped_steps") for row in rows):
+        names = [name for name in names if name != "skipped_steps"]
     cells = [
         [_figure(rows[number - 1].get(name), COLUMNS[name][1]) for name in names]
         for number in shown(len(rows))

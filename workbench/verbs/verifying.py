@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cards import preset_settings
 from workbench.errors import ConfigError, RunError
-from workbench.runs import Run, RunFolder, device_holder, together
+from workbench.runs import Run, RunFolder, device_holder, together, worker
 from workbench.runs.devices import busy
 from workbench.runs.folder import LIVE
 from workbench.runs.progress import tell
@@ -72,6 +72,7 @@ def verify(
         changes=_changes(preset, settings),
     )
     _check(model, checked)
+    worker.release()  # what is interactive makes room, as for any run: the plan asks what is free
     seconds: dict[str, float] = {}
     with _stage(seconds, "plan", "1 of 3: the memory plan"):
         found = Verified(asked, plan(model, checked), checked, seconds)
