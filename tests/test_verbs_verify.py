@@ -177,6 +177,15 @@ def test_too_few_updates_are_red():
     assert not made(rows=1).passed
 
 
+def test_what_a_model_writes_has_no_effect_on_the_page():
+    found = made()
+    odd = "a <img src=x> | *b* `c` ![d](e)\n\n# f 1 < 2"
+    found.samples = [{"step": 1, "score": 0.0, "prompt": "p", "response": odd}]
+    assert r"| a \<img src=x> \| \*b\* \`c\` \!\[d\](e) \# f 1 < 2 |" in found.markdown
+    found.samples[0]["response"] = "word " * 200
+    assert len(found.markdown.splitlines()[-1]) < verified.LONG + 30
+
+
 def test_a_red_check_says_what_to_do():
     found = made(checks=[CHECK, {**CHECK, "passed": False}])
     assert not found.passed and found.verdict.startswith("1 of 2 checks failed")

@@ -1,6 +1,7 @@
 """What ``wb.verify`` found, as a table to share: Markdown that reads as it stands, too."""
 
 import math
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -153,7 +154,7 @@ class Verified:
         parts = [
             f"## {'Verified' if self.passed else 'Not verified'}: {self.asked.model}",
             f"{self.verdict}.",
-            *([f"```\n{self.log}\n```"] if self.log else []),
+            *([f"````\n{self.log}\n````"] if self.log else []),
             table(["what", "found"], self._facts()),
             f"### Memory planned, {_unit(self.plan)[0]}",
             _plan_table(self.plan),
@@ -256,7 +257,13 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    """On one line; a bar ends no cell, and nothing becomes an element of a page."""
+    return re.sub(r"\||<(?=[A-Za-z/!?])", r"\\\g<0>", " ".join(text.split()))
+
+
+def _plain(text: str) -> str:
+    """What a model wrote, without effect in Markdown; bars are left to :func:`_cell`."""
+    return re.sub(r"[\\`*_\[\]!#&~$]", r"\\\g<0>", textwrap.shorten(text, LONG))
 
 
 def _unit(plan: MemoryPlan) -> tuple[str, int]:
@@ -308,7 +315,5 @@ def _figure(value: float | None, how: str) -> str:
 
 def _answers_table(samples: Sequence[Row]) -> str:
     known = (samples[0], samples[-1])
-    rows = [
-        [str(s["step"]), f"{s['score']:.2f}", textwrap.shorten(s["response"], LONG)] for s in known
-    ]
-    return table(["update", "score", str(known[0]["prompt"])], rows)
+    rows = [[str(row["step"]), f"{row['score']:.2f}", _plain(row["response"])] for row in known]
+    return table(["update", "score", _plain(str(known[0]["prompt"]))], rows)

@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 UPDATES = 20
 TARGET = "workbench.training.targets:letter_e"
-TARGET_TOLD = (
-    "e's in every twenty letters of an answer (built in: a target that any model can find)"
-)
+TARGET_TOLD = "e's in every twenty letters of an answer (built in: a target to be seen to learn)"
 USUAL = {"steps": UPDATES, "schedule": "constant", "checkpoint_every": 0, "watch_every": UPDATES}
 USUAL |= {"watch_prompts": 1}
 """The first updates of a longer run: nothing is saved, and the learning rate does not fall yet."""
@@ -46,7 +44,7 @@ def verify(
     """Plan, preflight and 20 PPO updates of a model on this machine, as a table to share.
 
     Nothing has to be at hand but the model. Where no reward is given the policy is paid for the
-    letter e, and answers plain prompts: any model can learn that in 20 updates, and anyone can
+    letter e, and answers plain prompts: a trained model learns that in 20 updates, and anyone can
     see whether it did. Nothing is kept but the table. What does not fit into memory as planned is
     not loaded.
 

@@ -32,9 +32,9 @@ export function columnsOf(info, narrow) {
   const digits = grouped(info.total).length;
   const widths = {
     row: `${Math.max(48, 20 + 9 * digits)}px`,
-    prompt: "minmax(110px, 1fr)",
-    first: "minmax(120px, 1.35fr)",
-    second: "minmax(120px, 1.35fr)",
+    prompt: `minmax(${tight ? 80 : 110}px, 1fr)`,
+    first: `minmax(${tight ? 88 : 120}px, 1.35fr)`,
+    second: `minmax(${tight ? 88 : 120}px, 1.35fr)`,
     label: "118px",
     yours: "112px",
     source: tight ? "minmax(60px, 100px)" : "minmax(70px, 160px)",
