@@ -135,12 +135,23 @@ class Sight:
         if key not in self._masks:
             at = torch.arange(before + count, device=query.device)
             distance = at[before:, None] - at
-            seen = distance >= 0
-            if window is not None:
-                seen &= distance < window
-            mask = torch.zeros(seen.shape, dtype=query.dtype, device=query.device)
-            self._masks[key] = mask.masked_fill_(~seen, torch.finfo(mask.dtype).min)[None, None]
+            self._masks[key] = additive(distance, window, query.dtype)[None, None]
         return self._masks[key]
+
+
+def additive(distance: Tensor, window: int | None, dtype: torch.dtype) -> Tensor:
+    """What is added to attention's scores: 0 where a token is seen, else the least number.
+
+    Args:
+        distance: how many positions each key stands before the query; below 0 is behind it.
+        window: keys so far away or farther are not seen; None = all that come before are.
+        dtype: of the scores.
+    """
+    seen = distance >= 0
+    if window is not None:
+        seen &= distance < window
+    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    return mask.masked_fill_(~seen, torch.finfo(dtype).min)
 
 
 def apart(heads: Tensor, count: int) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from workbench.models.attention import Attention, Sight
+from workbench.models.attention import Attention, Sight, additive
 from workbench.models.base import Base
 from workbench.models.packing import pack, run_packed
 from workbench.models.support import packs
@@ -108,11 +108,7 @@ class Slots(Sight):
             distance = self.positions[:, None] - torch.arange(
                 self.reach, device=self.positions.device
             )
-            seen = distance >= 0
-            if window is not None:
-                seen &= distance < window
-            mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-            mask.masked_fill_(~seen, torch.finfo(dtype).min)
+            mask = additive(distance, window, dtype)
             self._seen[window, dtype] = mask[:, None, None]
         return self._seen[window, dtype]
 

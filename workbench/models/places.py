@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from workbench.models.attention import Attention, Sight, Span, apart
+from workbench.models.attention import Attention, Sight, Span, additive, apart
 from workbench.models.base import Base
 
 #: Families whose trunk lays its output out again by the length of its input.
@@ -129,12 +129,8 @@ class Places(Sight):
         if key not in self._seen:
             at = torch.arange(look.before + look.size, device=like.device)
             own = torch.tensor(look.offsets, device=like.device) + look.before
-            distance = own[:, None] - at
-            seen = distance >= 0
-            if window is not None:
-                seen &= distance < window
-            mask = torch.zeros(seen.shape, dtype=like.dtype, device=like.device)
-            self._seen[key] = mask.masked_fill_(~seen, torch.finfo(mask.dtype).min)[None, None]
+            mask = additive(own[:, None] - at, window, like.dtype)
+            self._seen[key] = mask[None, None]
         return self._seen[key]
 
     @contextmanager
