@@ -24,38 +24,26 @@ from record import machine, record, tell
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from workbench.settings import PPOSettings, RewardSettings
+from workbench.shapes import QWEN_05B, QWEN_7B, Shape
 from workbench.training.events import Place, Progress
 from workbench.training.ppo import PPOTrainer
 from workbench.training.reward import RewardTrainer
 
-SHAPES: dict[str, dict] = {
-    "tiny": {
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "vocab_size": 5000,
-        "tie_word_embeddings": True,
-    },
-    "0.5B": {
-        "hidden_size": 896,
-        "intermediate_size": 4864,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 14,
-        "num_key_value_heads": 2,
-        "vocab_size": 151936,
-        "tie_word_embeddings": True,
-    },
-    "7B": {
-        "hidden_size": 3584,
-        "intermediate_size": 18944,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 28,
-        "num_key_value_heads": 4,
-        "vocab_size": 152064,
-        "tie_word_embeddings": False,
-    },
+SHAPES = {
+    "tiny": Shape(
+        "tiny",
+        {
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "vocab_size": 5000,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "0.5B": QWEN_05B,
+    "7B": QWEN_7B,
 }
 #: What a card can read from its memory. [bytes a second]
 BANDWIDTH = {"T4": 320e9, "A100": 2039e9, "H100": 3350e9, "H200": 4800e9}
@@ -66,8 +54,9 @@ SHARED = {"lora_rank": 16, "gradient_checkpointing": True, "micro_batch_tokens":
 
 def make(shape: str, folder: Path, device: str) -> Path:
     """A model of a shape with random weights, and a tokenizer of words."""
+    sizes = SHAPES[shape].config
     config = LlamaConfig(
-        **SHAPES[shape],
+        **{name: sizes[name] for name in sizes if name not in ("model_type", "architectures")},
         max_position_embeddings=4096,
         pad_token_id=ppo_made.PAD,
         bos_token_id=ppo_made.BEGIN,
@@ -146,11 +135,7 @@ def share_of_bandwidth(shape: str, figures: dict, card: str) -> float | None:
     known = next((rate for name, rate in BANDWIDTH.items() if name in card), None)
     if known is None:
         return None
-    sizes = SHAPES[shape]
-    width, inner = sizes["hidden_size"], sizes["intermediate_size"]
-    heads = 2 * width + 2 * width * sizes["num_key_value_heads"] // sizes["num_attention_heads"]
-    layer = width * heads + 3 * width * inner
-    weights = sizes["num_hidden_layers"] * layer + sizes["vocab_size"] * width
+    weights = SHAPES[shape].linear + SHAPES[shape].head
     return figures["tokens_per_second"] / (figures["rows"] * known / (2 * weights))
 
 

@@ -19,12 +19,13 @@ import datasets  # noqa: E402
 import torch  # noqa: E402
 import trl  # noqa: E402
 from peft import LoraConfig  # noqa: E402
+from ppo_trl import config  # noqa: E402
 from transformers import (  # noqa: E402
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
 )
-from trl.experimental.ppo import PPOConfig, PPOTrainer  # noqa: E402
+from trl.experimental.ppo import PPOTrainer  # noqa: E402
 
 
 def main(folder: Path, rate: float, out: Path) -> dict:
@@ -43,27 +44,13 @@ def main(folder: Path, rate: float, out: Path) -> dict:
     )
     reward.requires_grad_(False).eval()
     with tempfile.TemporaryDirectory() as aside:
-        settings = PPOConfig(
-            output_dir=aside,
-            per_device_train_batch_size=asked["batch"],
-            gradient_accumulation_steps=1,
-            num_mini_batches=asked["mini_batches"],
-            num_ppo_epochs=asked["epochs"],
-            total_episodes=asked["episodes"],
-            response_length=asked["answer"],
-            local_rollout_forward_batch_size=asked["batch"],
-            temperature=1.0,
-            learning_rate=rate,
-            kl_coef=asked["kl_coef"],
+        same = ("batch", "mini_batches", "epochs", "episodes", "answer", "kl_coef", "seed")
+        settings = config(
+            aside,
+            rate=rate,
             missing_eos_penalty=asked["missing_eos_penalty"],
             stop_token="eos",
-            num_sample_generations=0,
-            use_cpu=True,
-            bf16=False,
-            report_to="none",
-            save_strategy="no",
-            disable_tqdm=True,
-            seed=asked["seed"],
+            **{name: asked[name] for name in same},
         )
         lora = LoraConfig(
             task_type="CAUSAL_LM",

@@ -63,6 +63,39 @@ class Phases(TrainerCallback):
         self._lap("optimise")
 
 
+def config(
+    out: str,
+    *,
+    batch: int,
+    mini_batches: int,
+    epochs: int,
+    episodes: int,
+    answer: int,
+    rate: float,
+    **more,
+) -> PPOConfig:
+    """The peer's settings by our names: on a CPU in fp32, nothing reported or saved."""
+    return PPOConfig(
+        output_dir=out,
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=1,
+        num_mini_batches=mini_batches,
+        num_ppo_epochs=epochs,
+        total_episodes=episodes,
+        response_length=answer,
+        local_rollout_forward_batch_size=batch,
+        temperature=1.0,
+        learning_rate=rate,
+        num_sample_generations=0,
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+        **{"seed": 0, **more},
+    )
+
+
 def main(fixtures: str, lengths: str, value: str, updates: int) -> dict:
     """Train; what it took."""
     folder = str(Path(fixtures) / lengths)
@@ -82,30 +115,20 @@ def main(fixtures: str, lengths: str, value: str, updates: int) -> dict:
     reward.requires_grad_(False).eval()
     lora = {"r": made.RANK, "lora_alpha": made.ALPHA, "target_modules": made.TARGETS}
     if value == "lora":
-        config = LoraConfig(task_type="SEQ_CLS", modules_to_save=["score"], **lora)
-        critic = get_peft_model(critic, config)
+        scorer = LoraConfig(task_type="SEQ_CLS", modules_to_save=["score"], **lora)
+        critic = get_peft_model(critic, scorer)
     phases = Phases()
     with tempfile.TemporaryDirectory() as out:
-        settings = PPOConfig(
-            output_dir=out,
-            per_device_train_batch_size=made.BATCH,
-            gradient_accumulation_steps=1,
-            num_mini_batches=made.MINI_BATCHES,
-            num_ppo_epochs=made.EPOCHS,
-            total_episodes=updates * made.BATCH,
-            response_length=made.ANSWER,
-            local_rollout_forward_batch_size=made.BATCH,
-            temperature=1.0,
-            learning_rate=made.RATE,
+        settings = config(
+            out,
+            batch=made.BATCH,
+            mini_batches=made.MINI_BATCHES,
+            epochs=made.EPOCHS,
+            episodes=updates * made.BATCH,
+            answer=made.ANSWER,
+            rate=made.RATE,
             kl_coef=made.KL,
             stop_token="eos" if lengths == "natural" else None,
-            num_sample_generations=0,
-            use_cpu=True,
-            bf16=False,
-            report_to="none",
-            save_strategy="no",
-            disable_tqdm=True,
-            seed=0,
         )
         trainer = PPOTrainer(
             args=settings,
