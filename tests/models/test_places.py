@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from workbench.models.packing import pack, packed_hidden, packed_places
-from workbench.models.places import Places, last_layer, places_alone
+from workbench.models.places import Places, places_alone
 
 from .families import make_family
 from .test_packing import MIXED, comparison
@@ -97,7 +97,7 @@ def test_what_follows_the_last_attention_runs_for_the_places_alone():
     base = make_family("Llama")
     packed = pack(MIXED, base.device)
     rows: list[int] = []
-    last_layer(base).mlp.register_forward_hook(lambda m, given, out: rows.append(out.shape[1]))
+    base.last_layer.mlp.register_forward_hook(lambda m, given, out: rows.append(out.shape[1]))
     packed_places(base, packed, packed.last.tolist())
     assert rows == [len(packed.last)]
 
@@ -109,7 +109,7 @@ def test_afterwards_the_layer_is_as_it_was():
         before = packed_hidden(base, packed)
         packed_places(base, packed, packed.last.tolist())
         assert torch.equal(packed_hidden(base, packed), before)
-    assert "forward" not in vars(last_layer(base))
+    assert "forward" not in vars(base.last_layer)
 
 
 def test_a_fault_inside_the_layer_is_not_swallowed(monkeypatch):
@@ -118,10 +118,10 @@ def test_a_fault_inside_the_layer_is_not_swallowed(monkeypatch):
     def broken(*_):
         raise FloatingPointError("inside")
 
-    last_layer(base).input_layernorm.forward = broken
+    base.last_layer.input_layernorm.forward = broken
     with pytest.raises(FloatingPointError, match="inside"):
         packed_places(base, pack(MIXED, base.device), [0])
-    assert "forward" not in vars(last_layer(base))
+    assert "forward" not in vars(base.last_layer)
 
 
 def test_some_models_give_every_token(monkeypatch):

@@ -77,6 +77,11 @@ class Base:
         embeddings = cast("nn.Embedding", self.model.get_input_embeddings())
         return int(embeddings.weight.shape[1])
 
+    @cached_property
+    def last_layer(self) -> nn.Module:
+        """The decoder layer that runs last."""
+        return [m for m in self.trunk.modules() if isinstance(m, GradientCheckpointingLayer)][-1]
+
     @property
     def longest(self) -> int:
         """The most positions the model was made for."""
