@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import ppo_made
@@ -25,8 +26,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from workbench.settings import PPOSettings, RewardSettings
 from workbench.shapes import QWEN_05B, QWEN_7B, Shape
+from workbench.training import ppo
 from workbench.training.events import Place, Progress
-from workbench.training.ppo import PPOTrainer
+from workbench.training.measure import Clock
+from workbench.training.plan import plan
 from workbench.training.reward import RewardTrainer
 
 SHAPES = {
@@ -48,6 +51,8 @@ SHAPES = {
 #: What a card can read from its memory. [bytes a second]
 BANDWIDTH = {"T4": 320e9, "A100": 2039e9, "H100": 3350e9, "H200": 4800e9}
 PAIRS, UPDATES = 64, 2
+LONGEST, ANSWER = 640, 128
+"""Tokens of a whole row and of an answer, where memory is measured."""
 PEERS = {"reward": "trl==1.16.0", "ppo": "trl==1.12.0"}
 SHARED = {"lora_rank": 16, "gradient_checkpointing": True, "micro_batch_tokens": 2560}
 
@@ -106,7 +111,7 @@ def ppo_figures(model: Path, device: str) -> dict:
     with tempfile.TemporaryDirectory() as out:
         reward = untrained(model, Path(out) / "reward", settings)
         peak_gb(device)
-        trainer = PPOTrainer(str(model), str(reward), prompts, settings, Place(Path(out)), None)
+        trainer = ppo.PPOTrainer(str(model), str(reward), prompts, settings, Place(Path(out)), None)
         rows = [event.metrics for event in trainer.run() if isinstance(event, Progress)]
     last = rows[-1]
     seconds = {name: last[f"time/{name}"] for name in ("generate", "score", "optimise")}
@@ -117,6 +122,46 @@ def ppo_figures(model: Path, device: str) -> dict:
         "tokens_per_second": last["tokens_per_second"],
         "rows": settings.batch_size,
         "peak_gb": peak_gb(device),
+    }
+
+
+def memory_figures(model: Path, device: str) -> dict:
+    """One PPO update of the longest prompts and answers: GB by phase, planned and taken."""
+    from ppo_own import reward as untrained
+
+    settings = PPOSettings(
+        **SHARED, steps=1, batch_size=32, response_length=ANSWER, max_length=LONGEST, device=device
+    )
+    planned: dict[str, float] = {}
+    taken: dict[str, float] = {}
+    for part in plan(str(model), settings)["parts"]:
+        planned[part["phase"]] = planned.get(part["phase"], 0.0) + part["bytes"] / 1e9
+
+    class Weighed(Clock):
+        @contextmanager
+        def phase(self, name):
+            peak_gb(device)
+            with super().phase(name):
+                yield
+            taken[name] = peak_gb(device)
+
+    words = [f"w{n}" for n in range(ppo_made.WORDS)]
+    prompts = [[{"role": "user", "content": " ".join(words[i : i + LONGEST])}] for i in range(32)]
+    real, ppo.Clock = ppo.Clock, Weighed
+    try:
+        with tempfile.TemporaryDirectory() as out:
+            reward = untrained(model, Path(out) / "reward", settings)
+            peak_gb(device)
+            place = Place(Path(out))
+            trainer = ppo.PPOTrainer(str(model), str(reward), prompts, settings, place, None)
+            loading = peak_gb(device)
+            trainer.train_step()
+    finally:
+        ppo.Clock = real
+    return {
+        "loading": loading,
+        "planned": planned,
+        "taken": {phase: taken[phase] for phase in planned},
     }
 
 
@@ -195,7 +240,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             model = make(shape, Path(folder) / "model", device)
             peak_gb(device)
-            row = {"reward": reward_figures(model, device), "ppo": ppo_figures(model, device)}
+            row = {"memory": memory_figures(model, device)}
+            row |= {"reward": reward_figures(model, device), "ppo": ppo_figures(model, device)}
             given = {"reward": asked.reward_peer, "ppo": asked.ppo_peer}
             row["peer"] = {what: peer_figures(model, what, given[what]) for what in PEERS}
         row["of_bandwidth"] = share_of_bandwidth(shape, row["ppo"], card)
