@@ -67,65 +67,39 @@ def _frozen(layer: LoraLayer, x: Tensor) -> Tensor:
 class _Adapted(torch.autograd.Function):
     """y = W x + b + s B A x for rows x, W and b frozen.
 
-    With g the gradient at y: dx = g W + s (g B) A, dA = s (g B)^T x, dB = s g^T (A x). Where
-    there are rows enough, W + s B A is made first and the frozen product does the adapter's too;
-    elsewhere the adapter's part joins the base's inside the product that makes it, so that no
-    tensor of y's size is written for the scale or the sum.
+    With g the gradient at y: dx = g W + s (g B) A, dA = s (g B)^T x, dB = s g^T (A x). The
+    adapter's part joins the base's inside the product that makes it, so that no tensor of y's
+    size is written for the scale or the sum.
     """
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, x: Tensor, a: Tensor, b: Tensor, layer: LoraLayer, scale: float
     ) -> Tensor:
-        rows = x.flatten(0, -2)
-        ctx.layer, ctx.scale, ctx.joined = layer, scale, _joins(layer, rows, a)
-        if ctx.joined:
-            base = layer.get_base_layer()
-            ctx.save_for_backward(x, None, a, b)
-            y = product(rows, _sum(base.weight, a, b, scale), base.bias)
-            return y.view(*x.shape[:-1], -1)
         y = _frozen(layer, x)
-        low = rows.to(a.dtype) @ a.T
+        rows = x.flatten(0, -2).to(a.dtype)
+        low = rows @ a.T
         ctx.save_for_backward(x, low, a, b)
+        ctx.layer, ctx.scale = layer, scale
         flat = y.flatten(0, -2)
         return _plus(flat, low, b.T, scale).view_as(y)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, low, a, b = ctx.saved_tensors
-        flat, rows = gradient.flatten(0, -2), x.flatten(0, -2).to(a.dtype)
+        flat = gradient.flatten(0, -2)
         g = flat.to(b.dtype)
         through = product(g, b.T)
         dx = da = db = None
         if ctx.needs_input_grad[0]:
             weight = _weight(ctx.layer)
-            if ctx.joined:
-                dx = product(flat, _sum(weight, a, b, ctx.scale).T)
-            else:
-                dx = product(flat, weight.to(flat.dtype).T)
-                dx = _plus(dx, through, a, ctx.scale)
-            dx = dx.view_as(x)
+            dx = product(flat, weight.to(flat.dtype).T, None)
+            dx = _plus(dx, through, a, ctx.scale).view_as(x)
         if ctx.needs_input_grad[1]:
-            da = (through.T @ rows).mul_(ctx.scale)
+            da = (through.T @ x.flatten(0, -2).to(a.dtype)).mul_(ctx.scale)
         if ctx.needs_input_grad[2]:
-            low = product(rows, a) if low is None else low
             db = (low.T @ g).mul_(ctx.scale).T
         return dx, da, db, None, None
-
-
-def _joins(layer: LoraLayer, rows: Tensor, a: Tensor) -> bool:
-    """Whether W + s B A is worth its making: in fp32 on a CPU, for many rows."""
-    base = layer.get_base_layer()
-    same = rows.dtype == a.dtype == torch.float32 and rows.device.type == "cpu"
-    if not same or not is_plain(base) or base.weight.dtype != torch.float32:
-        return False
-    n, k = base.weight.shape
-    return len(rows) * (n + k) >= 3 * n * k
-
-
-def _sum(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
-    """W + s B A ``(M, K)``: with B of zeros it is W, bit for bit."""
-    return torch.addmm(weight, b, a, alpha=scale)
 
 
 def _plus(wide: Tensor, left: Tensor, right: Tensor, scale: float) -> Tensor:

@@ -148,7 +148,10 @@ class Places(Sight):
         """Within the block the model's last layer gives ``(1, S, D)``."""
         layer = base.last_layer
         own = layer.forward
-        queries, keys_values = _projections(layer, "q_proj"), _projections(layer, "k_proj", "v_proj")
+        queries, keys_values = (
+            _projections(layer, "q_proj"),
+            _projections(layer, "k_proj", "v_proj"),
+        )
 
         def forward(hidden: Tensor, *rest: Any, **named: Any) -> Any:
             self._looking = True
