@@ -3,8 +3,10 @@
 A score is read at one token of each answer, and log-probabilities and values where the answer's
 tokens are chosen. All tokens of the last layer are needed as keys and values, but what follows its
 attention (most of its work) only at those places. The layer runs twice: up to its attention for
-all tokens, then whole for the places, which see the first run's keys and values. In a model of L
-layers that saves up to 1/L of the time: the less, the more of the tokens are asked for.
+all tokens, then whole for the places, which see the first run's keys and values (so the first needs
+no queries, and the second no keys and values: where they have projections of their own, these stand
+idle). In a model of L layers that saves up to 1/L of the time: the less, the more of the tokens are
+asked for.
 """
 
 from collections.abc import Iterator, Sequence
@@ -148,10 +150,8 @@ class Places(Sight):
         """Within the block the model's last layer gives ``(1, S, D)``."""
         layer = base.last_layer
         own = layer.forward
-        queries, keys_values = (
-            _projections(layer, "q_proj"),
-            _projections(layer, "k_proj", "v_proj"),
-        )
+        queries = _projections(layer, "q_proj")
+        keys_values = _projections(layer, "k_proj", "v_proj")
 
         def forward(hidden: Tensor, *rest: Any, **named: Any) -> Any:
             self._looking = True
