@@ -24,6 +24,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
 from workbench.errors import ConfigError, ModelError
+from workbench.models import norms
 from workbench.models.fingerprint import fingerprint
 from workbench.models.frozen import linear
 from workbench.models.kinds import head_names, is_classifier, is_encoder, last_linear
@@ -65,6 +66,9 @@ class Base:
     encoder: bool = False
     trained_head: Tensor | None = None
     _recomputed: list[nn.Module] = field(default_factory=list[nn.Module])
+
+    def __post_init__(self) -> None:
+        norms.settle(self.model)
 
     @property
     def trunk(self) -> nn.Module:

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError, ModelError
-from workbench.models import lora, norms
+from workbench.models import lora
 from workbench.models.base import Base
 from workbench.models.kinds import head_names, is_classifier, last_linear
 from workbench.models.source import CARD
@@ -47,7 +47,6 @@ class Roles:
         self._peft: PeftModel | None = None
         self._layers: list[LoraLayer] = []
         self._acting: str | None = None
-        norms.settle(base.model)
         if settings.gradient_checkpointing:
             base.recompute(self._again)
 
