@@ -1,4 +1,4 @@
-"""What only a CUDA card can show: recorded decode steps, 4 bits and half precision on its kernels."""
+"""What only a CUDA card can show: recorded decode steps, its 4-bit and half-precision kernels."""
 
 import math
 

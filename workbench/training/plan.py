@@ -32,8 +32,10 @@ from workbench.training.live import LiveBytes
 NF4_BITS = 4.127
 """Of a weight in 4 bits with double quantisation (Dettmers et al. 2023, section 3)."""
 
-WORK_SPACE = 2 * 32 * 2**20
-"""Bytes that cuBLAS keeps on a Hopper card for the two streams we work in; elsewhere less."""
+WORK_SPACE = 3 * 32 * 2**20
+"""Bytes that cuBLAS keeps on a Hopper card: for the forward's thread, for the backward's, and for
+the stream where decode steps are recorded. Elsewhere it keeps less.
+"""
 
 Row = dict[str, Any]
 
