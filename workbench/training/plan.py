@@ -84,7 +84,7 @@ def plan(model: str, settings: RunSettings, *, card: int | None = None) -> dict[
             f"no plan can be made: {(str(error).splitlines() or [type(error).__name__])[0]}",
             where=source.base,
             fix="check the folder or hub id (and the network), and that it is a causal language "
-            "model; a run works without a plan",
+            "model",
         ) from error
 
 
