@@ -24,7 +24,9 @@ def updates(tiny, reward, place, count):
     assert len(rows) == count
     skipped = 0.0
     for row in rows:
-        odd = {name for name, value in row.items() if value is not None and not math.isfinite(value)}
+        odd = {
+            name for name, value in row.items() if value is not None and not math.isfinite(value)
+        }
         assert not odd or (odd == {"grad_norm"} and row["skipped_steps"] > skipped), (odd, row)
         skipped = row["skipped_steps"]
     assert rows[-1]["skipped_steps"] == made.optimiser.skipped <= 16
