@@ -10,10 +10,12 @@ everything is in place, and writes nothing.
 """
 
 import argparse
+import gc
 import json
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import ppo_made
@@ -25,8 +27,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from workbench.settings import PPOSettings, RewardSettings
 from workbench.shapes import QWEN_05B, QWEN_7B, Shape
+from workbench.training import ppo
 from workbench.training.events import Place, Progress
-from workbench.training.ppo import PPOTrainer
+from workbench.training.measure import Clock
+from workbench.training.plan import plan
 from workbench.training.reward import RewardTrainer
 
 SHAPES = {
@@ -48,6 +52,8 @@ SHAPES = {
 #: What a card can read from its memory. [bytes a second]
 BANDWIDTH = {"T4": 320e9, "A100": 2039e9, "H100": 3350e9, "H200": 4800e9}
 PAIRS, UPDATES = 64, 2
+LONGEST, ANSWER = 640, 128
+"""Tokens of a whole row and of an answer, where memory is measured."""
 PEERS = {"reward": "trl==1.16.0", "ppo": "trl==1.12.0"}
 SHARED = {"lora_rank": 16, "gradient_checkpointing": True, "micro_batch_tokens": 2560}
 
@@ -72,6 +78,7 @@ def make(shape: str, folder: Path, device: str) -> Path:
 
 def peak_gb(device: str) -> float:
     """The most memory on the card since the last call; of a CPU, of the process."""
+    gc.collect()  # a trainer that is done with goes only then
     if device == "cpu":
         return ppo_made.peak_mb() / 1000
     most = torch.cuda.max_memory_allocated() / 1e9
@@ -106,7 +113,7 @@ def ppo_figures(model: Path, device: str) -> dict:
     with tempfile.TemporaryDirectory() as out:
         reward = untrained(model, Path(out) / "reward", settings)
         peak_gb(device)
-        trainer = PPOTrainer(str(model), str(reward), prompts, settings, Place(Path(out)), None)
+        trainer = ppo.PPOTrainer(str(model), str(reward), prompts, settings, Place(Path(out)), None)
         rows = [event.metrics for event in trainer.run() if isinstance(event, Progress)]
     last = rows[-1]
     seconds = {name: last[f"time/{name}"] for name in ("generate", "score", "optimise")}
@@ -117,6 +124,46 @@ def ppo_figures(model: Path, device: str) -> dict:
         "tokens_per_second": last["tokens_per_second"],
         "rows": settings.batch_size,
         "peak_gb": peak_gb(device),
+    }
+
+
+def memory_figures(model: Path, device: str) -> dict:
+    """One PPO update of the longest prompts and answers: GB by phase, planned and taken."""
+    from ppo_own import reward as untrained
+
+    settings = PPOSettings(
+        **SHARED, steps=1, batch_size=32, response_length=ANSWER, max_length=LONGEST, device=device
+    )
+    planned: dict[str, float] = {}
+    taken: dict[str, float] = {}
+    for part in plan(str(model), settings)["parts"]:
+        planned[part["phase"]] = planned.get(part["phase"], 0.0) + part["bytes"] / 1e9
+
+    class Weighed(Clock):
+        @contextmanager
+        def phase(self, name):
+            peak_gb(device)
+            with super().phase(name):
+                yield
+            taken[name] = peak_gb(device)
+
+    words = [f"w{n}" for n in range(ppo_made.WORDS)]
+    prompts = [[{"role": "user", "content": " ".join(words[i : i + LONGEST])}] for i in range(32)]
+    real, ppo.Clock = ppo.Clock, Weighed
+    try:
+        with tempfile.TemporaryDirectory() as out:
+            reward = untrained(model, Path(out) / "reward", settings)
+            peak_gb(device)
+            place = Place(Path(out))
+            trainer = ppo.PPOTrainer(str(model), str(reward), prompts, settings, place, None)
+            loading = peak_gb(device)
+            trainer.train_step()
+    finally:
+        ppo.Clock = real
+    return {
+        "loading": loading,
+        "planned": planned,
+        "taken": {phase: taken[phase] for phase in planned},
     }
 
 
@@ -140,41 +187,59 @@ def share_of_bandwidth(shape: str, figures: dict, card: str) -> float | None:
 
 
 def table(figures: dict) -> str:
-    """The README's table."""
-    lines = [
-        f"| on one {figures['card']}, NF4, random weights | reward model: pairs a second (TRL's) "
-        "| most memory (TRL's), GB | PPO: tokens sampled a second | of the bandwidth's limit "
-        "| generate / score / optimise, s (TRL's whole update) | most memory (TRL's), GB |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for shape, row in figures["shapes"].items():
-        reward, ppo, peer = row["reward"], row["ppo"], row["peer"]
-        share = "?" if row["of_bandwidth"] is None else f"{row['of_bandwidth']:.0%}"
-        phases = " / ".join(f"{value:.1f}" for value in ppo["seconds"].values())
-        theirs = {what: _theirs(peer[what], what) for what in PEERS}
-        lines.append(
-            f"| {shape} | {reward['pairs_per_second']:.1f} ({theirs['reward'][0]}) "
-            f"| {reward['peak_gb']:.1f} ({theirs['reward'][1]}) "
-            f"| {ppo['tokens_per_second']:.0f} | {share} | {phases} ({theirs['ppo'][0]}) "
-            f"| {ppo['peak_gb']:.1f} ({theirs['ppo'][1]}) |"
-        )
+    """The README's table; what was not measured says so."""
+    shapes = figures["shapes"]
+    heads = [head for shape in shapes for head in (f"{shape}", f"{shape}, TRL")]
+    lines = [f"| one {figures['card']}, NF4, random weights | {' | '.join(heads)} |"]
+    lines.append("|---" * (1 + len(heads)) + "|")
+    columns = [_columns(row) for row in shapes.values()]
+    for name in columns[0]:
+        cells = [cell for column in columns for cell in column[name]]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     about = figures["about"]
     lines += [
         "",
-        "Pairs with the lengths of dialogue, 8 a step; PPO with 32 answers of at most 128 tokens; "
-        "layers recomputed. TRL: its reward model at 1.16; its PPO at 1.12, the critic an adapter. "
-        f"Python {about['python']}; commit {about['commit']}, {about['date']}. "
-        "Written by `tests/benchmarks/gpu.py`.",
+        "Pairs with the lengths of dialogue, 8 a step; PPO with 32 answers of 128 tokens; layers "
+        "recomputed. Our most memory is while answers are sampled, on a dense copy of the weights "
+        "that is made only where there is room for it. The longest micro-batches are 4 rows of "
+        f"{LONGEST} tokens. TRL: its reward model at 1.16; its PPO at 1.12 with an adapter as the "
+        f"critic, sampling 16 answers at a time. Python {about['python']}, torch {about['torch']}; "
+        f"commit {about['commit']}, {about['date']}. Written by `tests/benchmarks/gpu.py`.",
     ]
     return "\n".join(lines)
 
 
-def _theirs(peer: dict | None, what: str) -> tuple[str, str]:
-    """Pairs a second, or seconds an update; and gigabytes."""
-    if peer is None:
-        return "did not run", "did not run"
-    figure = 8 / peer["seconds"] if what == "reward" else peer["seconds"]
-    return f"{figure:.1f}", f"{peer['peak_gb']:.1f}"
+NOT_YET = "not measured yet"
+
+
+def _columns(row: dict) -> dict[str, tuple[str, str]]:
+    """By name each figure of a shape: ours, and TRL's."""
+    ours, ppo, peer, memory = row["reward"], row["ppo"], row["peer"], row["memory"]
+    theirs = {what: peer[what] or {"seconds": None, "peak_gb": None} for what in PEERS}
+    pace = theirs["reward"]["seconds"]
+    found = {
+        "reward model: pairs a second": (ours["pairs_per_second"], pace and 8 / pace),
+        "most memory, GB": (ours["peak_gb"], theirs["reward"]["peak_gb"]),
+        "PPO: seconds an update": (sum(ppo["seconds"].values()), theirs["ppo"]["seconds"]),
+        "most memory of it, GB": (ppo["peak_gb"], theirs["ppo"]["peak_gb"]),
+    }
+    told = {name: (_figure(own), _figure(other)) for name, (own, other) in found.items()}
+    told["of these generate / score / optimise"] = _phases(ppo["seconds"]), ""
+    share = "?" if row["of_bandwidth"] is None else f"{row['of_bandwidth']:.0%}"
+    sampled = f"{ppo['tokens_per_second']:,.0f}; {share}"
+    told["tokens sampled a second; of what the memory's bandwidth allows"] = sampled, ""
+    for kind in ("planned", "taken"):
+        name = f"memory of the longest micro-batches, generate / score / optimise, {kind}, GB"
+        told[name] = (NOT_YET if memory is None else _phases(memory[kind])), ""
+    return told
+
+
+def _figure(value: float | None) -> str:
+    return NOT_YET if value is None else f"{value:.1f}"
+
+
+def _phases(found: dict[str, float]) -> str:
+    return " / ".join(f"{found[name]:.1f}" for name in ("generate", "score", "optimise"))
 
 
 def main() -> int:
@@ -195,13 +260,14 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             model = make(shape, Path(folder) / "model", device)
             peak_gb(device)
-            row = {"reward": reward_figures(model, device), "ppo": ppo_figures(model, device)}
+            row = {"memory": memory_figures(model, device)}
+            row |= {"reward": reward_figures(model, device), "ppo": ppo_figures(model, device)}
             given = {"reward": asked.reward_peer, "ppo": asked.ppo_peer}
             row["peer"] = {what: peer_figures(model, what, given[what]) for what in PEERS}
         row["of_bandwidth"] = share_of_bandwidth(shape, row["ppo"], card)
         figures["shapes"][shape] = row
         print(shape, json.dumps(row), flush=True)
-    figures["about"] = machine()
+    figures["about"] = machine() | {"machine": card, "torch": torch.__version__}
     print(table(figures))
     if device == "cuda" and "tiny" not in shapes:
         record({"gpu": figures})

@@ -118,6 +118,11 @@ def ppo(folder: str, out: str) -> float:
     data = datasets.Dataset.from_dict({"input_ids": [tokenizer(t)["input_ids"] for t in texts]})
     judge = load(AutoModelForSequenceClassification, folder, num_labels=1)
     critic = load(AutoModelForSequenceClassification, folder, num_labels=1)
+    # given to the trainer as an adapter, the norms of a 4-bit model become fp32, and its own
+    # sampling fails at the head, which stays bf16
+    policy = get_peft_model(
+        load(AutoModelForCausalLM, folder), LoraConfig(task_type="CAUSAL_LM", **LORA)
+    )
     laps = Updates()
     PPOTrainer(
         args=PPOConfig(
@@ -126,22 +131,21 @@ def ppo(folder: str, out: str) -> float:
             gradient_accumulation_steps=4,
             num_mini_batches=4,
             num_ppo_epochs=1,
-            total_episodes=3 * EPISODES,
+            total_episodes=2 * EPISODES,
             response_length=ANSWER,
-            local_rollout_forward_batch_size=EPISODES // 4,
+            local_rollout_forward_batch_size=EPISODES // 2,
             temperature=1.0,
             stop_token="eos",
             num_sample_generations=0,
             **COMMON,
         ),
         processing_class=tokenizer,
-        model=load(AutoModelForCausalLM, folder),
+        model=policy,
         ref_model=None,
         reward_model=judge.requires_grad_(False).eval(),
         value_model=get_peft_model(critic, scorer()),
         train_dataset=data,
         eval_dataset=data.select(range(8)),
-        peft_config=LoraConfig(task_type="CAUSAL_LM", **LORA),
         callbacks=[laps],
     ).train()
     return laps.seconds()

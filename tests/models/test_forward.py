@@ -211,7 +211,7 @@ def test_a_flat_row_by_hand(base):
     assert flat.packed.positions.tolist() == [0, 1, 2, 0, 1, 2, 3, 3]
     assert flat.places == (0, 1, 4, 5)
     assert flat.states.tolist() == [2, 3, 0, 1, 2, 3]
-    assert flat.last.tolist() == [6, 2, 7]
+    assert flat.ends == (6, 2, 7)
 
 
 def test_nothing_of_a_batch_holds_its_whole_vocabulary(base, monkeypatch):

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+import workbench.models.attention as attention_module
 import workbench.models.packing as module
 from workbench.errors import ModelError
-from workbench.models.attention import PREFIX, Run, Sight, Span, runs_of
+from workbench.models.attention import ALIGNED, PREFIX, Run, Sight, Span, runs_of, whole_row
 from workbench.models.comparisons import packed_scores
 from workbench.models.packing import pack, packed_hidden, span_of
 from workbench.models.roles import Roles
@@ -83,11 +84,28 @@ def far(one, other) -> float:
     )
 
 
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """A packed row goes through the attention in one call."""
+    monkeypatch.setattr(attention_module, "AT_ONCE", frozenset(("cpu",)))
+
+
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out")
 @pytest.mark.parametrize("attention", [None, "eager"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_scores_and_gradients_equal_separate_forward_passes(name, attention):
-    made = Acting(make_family(name, attention=attention))
+    are_those_of_separate_passes(make_family(name, attention=attention))
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "Gemma 2"])  # it is eager
+def test_so_they_do_in_one_call_as_on_a_gpu(name, as_on_a_gpu, monkeypatch):
+    monkeypatch.setattr(Sight, "mask", None)  # no call of a single sequence
+    are_those_of_separate_passes(make_family(name))
+
+
+def are_those_of_separate_passes(base):
+    made = Acting(base)
     expected = made.alone(MIXED)
     gradients = made.gradients(expected)
     scores = made.packed(MIXED)
@@ -195,6 +213,36 @@ def test_masks_by_hand():
     ]
     assert sight.mask(query, 3, 2) is sight.mask(query, 3, 2)  # made once for all layers
     assert sight.mask(query.half(), 3, 2).dtype == torch.float16
+
+
+def test_a_whole_rows_mask_by_hand():
+    """Two tokens that both sequences see, sequences of 1 and 2, then one by itself of 2."""
+    spans = [Span(2, (1, 2)), Span(0, (2,))]
+    seen = [
+        [1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0],
+        [1, 1, 0, 1, 0, 0, 0],
+        [1, 1, 0, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0, 1, 1],
+    ]
+    mask = whole_row(spans, torch.zeros(1), None)
+    assert (mask == 0).int().tolist() == seen
+    assert mask.min() == torch.finfo(torch.float32).min
+    assert mask.stride() == (ALIGNED, 1)
+    near = (whole_row(spans, torch.zeros(1), 2) == 0).int()
+    assert near[4].tolist() == [0, 0, 0, 1, 1, 0, 0]
+    assert near[3].tolist() == [0, 1, 0, 1, 0, 0, 0]
+
+
+def test_eager_attention_and_a_long_row_take_their_calls_apart(as_on_a_gpu, monkeypatch):
+    heads = torch.zeros(1, 2, 7, 4)
+    sight = Sight([])
+    assert sight.at_once(heads, heads, causal=True)
+    assert not sight.at_once(heads, heads, causal=False)
+    monkeypatch.setattr(attention_module, "MOST", 6)
+    assert not sight.at_once(heads, heads, causal=True)
 
 
 def test_a_model_that_does_not_hand_comparisons_on_is_an_error(monkeypatch):

@@ -16,6 +16,19 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 PREFIX = "comparisons_"
 """Before the name of the attention that runs within each comparison."""
 
+AT_ONCE = frozenset(("cuda",))
+"""Kinds of device on which a packed row meets SDPA in one call under a mask of the whole row. A
+call for each sequence leaves out what nobody sees, but on a GPU starting it costs more than that.
+"""
+ROWS = 512
+"""Rows of a mask that are made at once, so that making it takes little memory."""
+ALIGNED = 16
+"""Numbers of which a mask's row takes a multiple."""
+MOST = 4096
+"""Tokens of such a row. In a longer one most of the mask would be work for nothing, and its parts
+keep a GPU busy by themselves.
+"""
+
 Attention = Callable[..., tuple[Tensor, Tensor | None]]
 
 
@@ -105,6 +118,8 @@ class Sight:
         """
         self.used = True
         window: int | None = rest.get("sliding_window")
+        if self.at_once(query, key, causal=causal):
+            return attention(module, query, key, value, self.row_mask(query, window), **rest)[0]
         found: list[Tensor] = []
         shared: list[Tensor] = []
         parts = (row.split(self._sizes, dim=2) for row in (query, key, value))
@@ -121,6 +136,21 @@ class Sight:
             out = attention(module, q, *kv, mask, **rest)[0]
             found.append(out.reshape(1, -1, *out.shape[2:]))
         return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+
+    def at_once(self, query: Tensor, key: Tensor, *, causal: bool) -> bool:
+        """Whether all of the row goes through the attention in one call.
+
+        Not with eager attention (the one that is not causal by itself): it would keep its scores
+        of the whole row.
+        """
+        return causal and query.device.type in AT_ONCE and key.shape[2] <= MOST
+
+    def row_mask(self, like: Tensor, window: int | None) -> Tensor:
+        """Additive mask ``(1, 1, N, N)`` of the whole row, for one call of attention."""
+        key = (0, 0, window, like.dtype)
+        if key not in self._masks:
+            self._masks[key] = whole_row(self.spans, like, window)[None, None]
+        return self._masks[key]
 
     def mask(self, query: Tensor, before: int, window: int | None) -> Tensor:
         """Additive mask ``(1, 1, n, before + n)``.
@@ -152,6 +182,40 @@ def additive(distance: Tensor, window: int | None, dtype: torch.dtype) -> Tensor
         seen &= distance < window
     mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
     return mask.masked_fill_(~seen, torch.finfo(dtype).min)
+
+
+def whole_row(spans: Sequence[Span], like: Tensor, window: int | None) -> Tensor:
+    """Additive mask ``(N, N)`` of a packed row: who sees whom, in one table.
+
+    A token sees those before it in its own sequence, and of its comparison's shared part all.
+
+    Args:
+        spans: the comparisons.
+        like: of the mask's device and dtype.
+        window: a token sees those fewer than so many positions before it; None = all.
+    """
+    sequences: list[int] = []  # the shared part is one too
+    shares: list[int] = []  # the number of the part that a token's sequence shares
+    positions: list[int] = []
+    number = 0
+    for span in spans:
+        common = number
+        for begin, size in ((0, span.shared), *((span.shared, own) for own in span.own)):
+            sequences += [number] * size
+            shares += [common] * size
+            positions += range(begin, begin + size)
+            number += 1
+    known = torch.tensor([sequences, shares, positions], dtype=torch.int32).to(like.device)
+    sequence, shared, position = known
+    count = len(position)
+    # rows begin where kernels can read them: else each layer would copy the mask
+    table = torch.empty(count, -count % ALIGNED + count, dtype=like.dtype, device=like.device)
+    mask = table[:, :count]
+    for rows in torch.arange(count, device=like.device).split(ROWS):
+        sees = (sequence[rows, None] == sequence) | (shared[rows, None] == sequence)
+        distance = (position[rows, None] - position).masked_fill_(~sees, -1)
+        mask[rows] = additive(distance, window, like.dtype)
+    return mask
 
 
 def apart(heads: Tensor, count: int) -> Tensor:

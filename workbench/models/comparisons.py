@@ -25,7 +25,7 @@ def packed_scores(base: Base, head: nn.Linear | None, comparisons: Sequence[Comp
     """
     assert head is not None  # only encoders have their own, and none packs
     packed = pack(comparisons, base.device)
-    return head_values(head, packed_places(base, packed, packed.last.tolist()))
+    return head_values(head, packed_places(base, packed, packed.ends))
 
 
 def separate_scores(

@@ -6,6 +6,7 @@ CUDA graph and played again. Models that do not pack take transformers' own cach
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -238,6 +239,12 @@ class SlotDecoder:
         self._graph = None
 
 
+@cache
+def _recording(device: torch.device) -> torch.cuda.Stream:
+    """Where steps are recorded: always the same, since libraries keep work space for each."""
+    return torch.cuda.Stream(device)
+
+
 class _Graph:
     """A step recorded once for so many rows and played as often as they take it."""
 
@@ -247,14 +254,14 @@ class _Graph:
         if tokens.device.type != "cuda":
             return  # the same path without the recording
         positions = made.slots.positions.clone()
-        side = torch.cuda.Stream()
+        side = _recording(tokens.device)
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # once outside: libraries make their work space
             made.advance(self.tokens)
         torch.cuda.current_stream().wait_stream(side)
         made.slots.positions.copy_(positions)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, stream=side):
             self._logits = made.advance(self.tokens)
         made.slots.positions.copy_(
             positions

@@ -49,7 +49,7 @@ class Flat(NamedTuple):
             after the other.
         tokens: ``(B, R)`` the response tokens; padding holds the pad id.
         response_mask: ``(B, R)`` True where a response token is.
-        last: ``(B,)`` index of each sequence's last token.
+        ends: index of each sequence's last token.
     """
 
     packed: Packed
@@ -57,7 +57,7 @@ class Flat(NamedTuple):
     states: Tensor
     tokens: Tensor
     response_mask: Tensor
-    last: Tensor
+    ends: tuple[int, ...]
 
 
 class ResponseStats(NamedTuple):
@@ -117,7 +117,7 @@ def lay(rows: Sequence[Encoded], base: Base) -> Flat | Batch:
     places = sorted(set(chosen_in))  # answers to one prompt share the state of their first token
     number = {place: i for i, place in enumerate(places)}
     flat = torch.tensor([number[place] for place in chosen_in], device=device)
-    return Flat(packed, tuple(places), flat, tokens, mask, torch.tensor(last, device=device))
+    return Flat(packed, tuple(places), flat, tokens, mask, tuple(last))
 
 
 def by_prompt(rows: Sequence[Encoded], order: Iterable[int]) -> list[list[int]]:
@@ -212,9 +212,10 @@ def head_values(head: nn.Linear, hidden: Tensor) -> Tensor:
 def sequence_scores(base: Base, head: nn.Linear, batch: Flat | Batch) -> Tensor:
     """Raw score ``(B,)`` of each sequence, read at its last real token."""
     if isinstance(batch, Flat):
-        rising = batch.last.argsort()
-        states = packed_places(base, batch.packed, batch.last[rising].tolist())
-        return head_values(head, states[rising.argsort()])
+        rising = sorted(range(len(batch.ends)), key=batch.ends.__getitem__)
+        states = packed_places(base, batch.packed, [batch.ends[row] for row in rising])
+        order = torch.tensor(rising, device=states.device).argsort()
+        return head_values(head, states[order])
     hidden = hidden_states(base, batch.ids)
     rows = torch.arange(len(batch.ids), device=hidden.device)
     return head_values(head, hidden[rows, batch.last])

@@ -23,12 +23,14 @@ class Packed(NamedTuple):
         ids: ``(N,)`` for each comparison the shared tokens, then each sequence's own.
         positions: ``(N,)`` where a token stands in its own sequence.
         last: ``(S,)`` index of each sequence's last token, in the order they were given.
+        ends: the same as numbers, for which no GPU has to be waited for.
         spans: the comparisons.
     """
 
     ids: Tensor
     positions: Tensor
     last: Tensor
+    ends: tuple[int, ...]
     spans: tuple[Span, ...]
 
 
@@ -58,7 +60,8 @@ def pack(comparisons: Sequence[Sequence[list[int]]], device: torch.device) -> Pa
             last.append(len(ids) - 1)
         spans.append(span)
     flat = torch.tensor([ids, positions], dtype=torch.long).to(device)
-    return Packed(flat[0], flat[1], torch.tensor(last).to(device), tuple(spans))
+    ends = torch.tensor(last).to(device)
+    return Packed(flat[0], flat[1], ends, tuple(last), tuple(spans))
 
 
 def packed_hidden(base: Base, packed: Packed) -> Tensor:

@@ -83,6 +83,7 @@ class Places(Sight):
     def __init__(self, spans: tuple[Span, ...], places: Sequence[int]) -> None:
         super().__init__(spans)
         self.places = torch.tensor(places)
+        self._places: Tensor | None = None
         self.looks = looks_of(spans, places)
         self._looking = False
         self._known: tuple[Tensor, Tensor] | None = None
@@ -106,6 +107,9 @@ class Places(Sight):
             raise _Known
         if self._known is None:
             return super().attend(attention, module, query, key, value, causal=causal, **rest)
+        if self.at_once(query, self._known[0], causal=causal):
+            mask = self.row_mask(query, rest.get("sliding_window"))[:, :, self._at(query)]
+            return attention(module, query, *self._known, mask, **rest)[0]
         counts = [len(look.offsets) * look.many for look in self.looks]
         found: list[Tensor] = []
         for look, q in zip(self.looks, query.split(counts, dim=2), strict=True):
@@ -114,6 +118,12 @@ class Places(Sight):
             out = attention(module, apart(q, look.many), *kv, mask, **rest)[0]
             found.append(out.reshape(1, -1, *out.shape[2:]))
         return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+
+    def _at(self, like: Tensor) -> Tensor:
+        """The places, on the row's device."""
+        if self._places is None:
+            self._places = self.places.to(like.device)
+        return self._places
 
     def _keys(self, heads: Tensor, look: Look) -> Tensor:
         """Of a row's heads ``(1, H, N, d)`` what a look's sequences see ``(many, H, n, d)``."""
@@ -166,7 +176,7 @@ class Places(Sight):
         if isinstance(value, tuple):
             return tuple(self._cut(part, size) for part in value)
         if isinstance(value, Tensor) and value.dim() > 1 and value.shape[1] == size:
-            return value[:, self.places.to(value.device)]
+            return value[:, self._at(value)]
         return value
 
 
