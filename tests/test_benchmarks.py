@@ -160,11 +160,28 @@ def test_the_cost_of_the_folder_is_the_median_of_its_pairs(bench, monkeypatch):
 
 
 def test_ppo_by_the_true_score_shows_both_sides(bench):
-    from ppo_gold import table
+    from ppo_gold import failures, table
 
-    row = {"gold": 0.5, "kl": 1.0, "score": 0.2, "cpu_seconds": 10.0}
+    row = {"kl": 1.0, "score": 0.2, "seconds": 10.0}
+    golds = {"ours": (0.5, 0.6, 0.7), "TRL, slow": (0.9,), "TRL, fast": (0.4, 0.6, 0.8)}
+    rows = [{"name": name, "gold": gold, **row} for name, found in golds.items() for gold in found]
     about = dict.fromkeys(("machine", "python", "commit", "date"), "x")
-    rows = [{"name": "ours", **row}, {"name": "theirs", **row, "gold": 0.4}]
-    told = table({"episodes": 4480, "kl_coef": 0.1, "rows": rows, "about": about})
+    figures = {"episodes": 4480, "kl_coef": 0.1, "rows": rows, "about": about}
+    told = table(figures)
     assert "after 4,480 episodes, β = 0.1" in told
-    assert "| theirs | 0.400 | 1.00 | 0.20 | 10 |" in told
+    assert "| TRL, fast | 0.600 | 0.400, 0.600, 0.800 | 1.00 | 0.20 | 10 |" in told
+    assert failures(figures) == []  # one seed of the peer's is no mean of three
+    rows[0]["gold"] = 0.4
+    assert failures(figures) == ["true score 0.567, the peer's best 0.600"]
+
+
+def test_the_peer_goes_on_at_the_rate_that_was_best_on_the_first_seed(bench):
+    from ppo_gold import RATES, _rates
+
+    rows = [{"seed": 0, "name": "ours", "gold": 1.0}]
+    assert _rates(rows, 0) == list(RATES)
+    rows += [
+        {"seed": 0, "rate": rate, "gold": gold} for rate, gold in zip(RATES, (1, 3, 2), strict=True)
+    ]
+    assert _rates(rows, 0) == []  # kept from before
+    assert _rates(rows, 2) == [RATES[1]]

@@ -52,8 +52,9 @@ def test_what_to_change_begins_with_what_saves_the_most():
 def test_every_part_that_a_plan_names_has_a_remedy_or_is_optional(asked, model):
     plan = wb.plan(model, card_gb=1e-6)
     assert not plan.fits
-    spared = ("one layer out of its 4 bits", "dense copy for sampling, where it fits")
-    for part in {row["part"] for row in plan.told["parts"]} - set(spared):
+    spared = {"one layer out of its 4 bits", "dense copy for sampling, where it fits"}
+    spared |= {"work space of the GPU's libraries"}
+    for part in {row["part"] for row in plan.told["parts"]} - spared:
         assert plan._remedy(part), part
 
 

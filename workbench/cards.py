@@ -98,7 +98,7 @@ PRESETS: dict[str, Preset] = {
             "checkpoint_every": 10,
             "watch_every": 10,
         },
-        Planned(T4, QWEN_05B, Lengths(256, 128), 3.21, dense=True),
+        Planned(T4, QWEN_05B, Lengths(256, 128), 3.3, dense=True),
     ),
     "24gb-7b": Preset(
         "24 GB, bfloat16 (3090, 4090, L4, A10)",

@@ -222,7 +222,7 @@ def test_an_alarm_says_what_to_do_and_is_drawn_where_it_rang(notebook, tmp_path)
         expect(root.locator(".wbp-rang")).to_contain_text("updates 5 to 9")
         chart = root.get_by_role("figure", name="Answer length")
         shade = chart.locator(".wbp-plot").evaluate("(plot) => plot.layout.shapes")
-        assert [(one["x0"], one["x1"]) for one in shade] == [(12.5, 20.5)]
+        assert [one["path"] for one in shade] == ["M12.5,0V1H20.5V0Z"]
         writer.set_state("stopped")
     is_clean(page)
 

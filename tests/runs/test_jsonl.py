@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 
 from workbench.runs.jsonl import (
+    AT_ONCE,
     Follower,
     append_line,
     clean,
     dumps,
+    parse,
     read_json,
     read_lines,
+    stretches,
     write_json,
 )
 
@@ -43,6 +46,14 @@ def test_a_damaged_line_is_left_out_and_the_rest_is_read(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"n": 1}\n{"n": \xff{\n[3]\n{"n": 4}\n')
     assert read_lines(path).rows == [{"n": 1}, {"n": 4}]
+
+
+def test_a_damaged_line_costs_no_other_stretch_of_a_long_file_its_rows():
+    count = 3 * AT_ONCE + 1
+    lines = [b'{"n": %d}' % n for n in range(count)]
+    lines[AT_ONCE + 5] = b'{"n": '
+    assert [len(rows) for rows in stretches(lines)] == [AT_ONCE, AT_ONCE - 1, AT_ONCE, 1]
+    assert [row["n"] for row in parse(lines)] == [n for n in range(count) if n != AT_ONCE + 5]
 
 
 def test_a_file_that_does_not_exist_has_no_rows(tmp_path):

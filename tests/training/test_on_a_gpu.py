@@ -1,4 +1,4 @@
-"""What only a CUDA card can show: recorded decode steps, 4 bits and half precision on its kernels."""
+"""What only a CUDA card can show: recorded decode steps, its 4-bit and half-precision kernels."""
 
 import math
 
@@ -85,7 +85,8 @@ def test_a_run_learns_and_leaves_the_packed_base_as_it_was(tiny, reward, place):
 
 
 def test_every_check_of_the_preflight_is_green(tiny, reward, tmp_path):
-    asked = settings(quantization="nf4", max_length=64, micro_batch_tokens=256)
+    exact = {"quantization": "nf4", "dtype": "float32"}
+    asked = settings(**exact, max_length=64, micro_batch_tokens=256)
     checks = preflight(str(tiny), reward, PROMPTS, asked, tmp_path)
     ends = "the policy can end by itself"
     assert [check for check in checks if not check.passed and ends not in check.name] == []

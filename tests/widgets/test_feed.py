@@ -48,6 +48,36 @@ def test_what_is_no_number_leaves_a_gap(folder, writer):
     assert math.isnan(feed.column("a")[1])
 
 
+def test_a_metric_that_begins_or_ends_in_the_midst_of_a_long_run_keeps_its_rows(folder):
+    rows = [{"step": i, "early" if i <= 700 else "late": i} for i in range(1, 1001)]
+    rows[250]["once"] = 7.0
+    lines = [json.dumps(row) for row in rows]
+    (folder.path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    feed = feed_of(folder)
+    assert feed.count == 1000
+    curves = feed.curves()
+    assert curves["early"]["x"] == list(range(1, 701))
+    assert curves["late"] == {"x": list(range(701, 1001)), "y": list(range(701, 1001))}
+    assert curves["once"] == {"x": [251], "y": [7.0]}
+
+
+def test_an_interrupted_reading_begins_again_and_misses_nothing(folder, writer, monkeypatch):
+    made_runs.write_steps(writer, "ppo", 1, 3, 10)
+    feed = feed_of(folder)
+    made_runs.write_steps(writer, "ppo", 4, 6, 10)
+
+    def interrupted(lines):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(feed._watched, "take", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            feed.refresh()
+    feed.refresh()
+    assert feed.column("step") == [1, 2, 3, 4, 5, 6] and feed.sample_steps() == [1, 5]
+    assert feed.epoch == 1  # a page asks for all
+
+
 def test_a_half_written_row_waits_for_its_end(folder):
     path = folder.path / "metrics.jsonl"
     path.write_text('{"step": 1, "time": 1.0, "a": 1.0}\n{"step": 2, "ti')

@@ -168,9 +168,9 @@ def test_a_page_that_asks_is_not_told_everything_again(page, monkeypatch):
 
 
 def test_the_first_question_may_bring_plotly_along(page):
-    """One message, two answers: a cell that blocks the kernel cannot come between them."""
+    """One message, two answers, the slower to unpack first; no blocked kernel between them."""
     page.tell(type="ready", plotly=True)
-    assert [(m["type"], m["to"]) for m in page.sent] == [("all", "v"), ("plotly", "v")]
+    assert [(m["type"], m["to"]) for m in page.sent] == [("plotly", "v"), ("all", "v")]
     page.tell(type="ready", plotly=False)
     assert page.sent[-1]["type"] == "all"
 
@@ -263,14 +263,55 @@ def test_the_saved_notebook_keeps_a_small_still_picture(tmp_path):
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
+class Notebook:
+    """What a notebook is told, in order: outputs, their updates, and messages to the page."""
+
+    def __init__(self, monkeypatch):
+        self.told = []
+        monkeypatch.setattr("IPython.display.display", self.display)
+
+    def display(self, output, **more):
+        self.told.append(output)
+        return self if more.get("display_id") else None
+
+    def update(self, output):
+        self.told.append(output)
+
+    def show(self, panel):
+        panel.send = lambda content, buffers=None: self.told.append(content)
+        panel._telling.close()  # only what the cell itself tells
+        panel._ipython_display_()
+        told, self.told = self.told, []
+        return told
+
+
 def test_a_notebook_gets_the_picture_and_the_view_as_two_outputs(tmp_path, monkeypatch):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda *data, **more: shown.append((data, more)))
+    monkeypatch.setattr(RunPanel, "_brought", True)
     panel = RunPanel(made_runs.finished_run(tmp_path / "done"))
-    panel._ipython_display_()
-    (picture,), (view,) = shown[0][0], shown[1][0]
-    assert f"data-panel='{panel._known.mark}'" in picture.data
+    place, view, picture = Notebook(monkeypatch).show(panel)
+    assert place.data == f"<div class='wb-still' data-panel='{panel.still}'></div>"
+    assert picture.data.startswith(place.data.removesuffix("</div>")) and "<svg" in picture.data
     assert "text/html" not in view and "application/vnd.jupyter.widget-view+json" in view
+    assert panel.get_state()["still"] == panel.still  # by which the view finds and hides it
+
+
+def test_a_kernels_first_panel_brings_plotly_before_its_view_and_the_folder_is_read_last(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(RunPanel, "_brought", False)
+    folder, notebook = made_runs.finished_run(tmp_path / "done"), Notebook(monkeypatch)
+    first, second = RunPanel(folder), RunPanel(folder)
+    monkeypatch.setattr(first.feed, "refresh", lambda: notebook.told.append("read"))
+    _, plotly, view, read, _ = notebook.show(first)
+    assert (plotly["type"], plotly["packed"]) == ("plotly", packed_plotly())
+    assert "application/vnd.jupyter.widget-view+json" in view and read == "read"
+    assert len(notebook.show(second)) == 3  # the page has it
+
+
+def test_a_page_that_asked_has_plotly(page, monkeypatch):
+    monkeypatch.setattr(RunPanel, "_brought", False)
+    page.tell(type="plotly")
+    assert RunPanel._brought
 
 
 def test_the_picture_is_renewed_when_the_run_ends(tmp_path, monkeypatch):
@@ -292,11 +333,14 @@ def test_the_picture_is_renewed_when_the_run_ends(tmp_path, monkeypatch):
     assert renewed[0][0] == "run-panel" and "stopped" in renewed[0][1]
 
 
-@pytest.mark.parametrize("name", ["panel.js", "explorer.js", "compare.js"])
-def test_scripts_are_one_module_with_no_name_twice(name):
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("panel.js", "initialize, render"), ("explorer.js", "render"), ("compare.js", "render")],
+)
+def test_scripts_are_one_module_with_no_name_twice(name, parts):
     source = theme.module(name)
     assert not re.search(r"^\s*import\b[^(]", source, re.MULTILINE)
-    assert re.findall(r"^export .*$", source, re.MULTILINE) == ["export default { render };"]
+    assert re.findall(r"^export .*$", source, re.MULTILINE) == [f"export default {{ {parts} }};"]
     declared = r"^(?:async )?(?:function|class|const|let)\s+(\w+)"
     found = re.findall(declared, source, re.MULTILINE)
     assert len(found) == len(set(found))

@@ -1,4 +1,6 @@
-from workbench.runs.jsonl import encode
+import json
+
+from workbench.runs.jsonl import encode, parse
 from workbench.widgets.watched import MOST_TOKENS, Watched
 
 
@@ -81,6 +83,21 @@ def test_lines_are_found_however_they_are_written_and_damaged_ones_left_out():
     found.take([b'{"step":3,"prompt":"q","response":"b"}'])
     assert found.steps == [3]
     assert [row["response"] for row in found.table()["rows"]] == ["a", "b"]
+
+
+def test_lines_as_the_writer_and_json_write_them_are_parsed_only_when_they_are_looked_at(
+    monkeypatch,
+):
+    monkeypatch.setattr("workbench.widgets.watched.ALARMED", 1)
+    parsed = []
+    monkeypatch.setattr(
+        "workbench.widgets.watched.parse", lambda lines: parsed.extend(lines) or parse(lines)
+    )
+    rows = [{"step": step, "prompt": "p", "response": "a"} for step in range(1, 10)]
+    found = Watched()
+    found.take([json.dumps(row).encode() for row in rows] + [encode(row)[:-1] for row in rows])
+    assert found.steps == list(range(1, 10))
+    assert len(parsed) == 2  # the newest step's two, for the alarm of repetition
 
 
 def test_a_row_and_the_answer_before_it_or_at_the_start_are_two_answers():

@@ -20,10 +20,14 @@ AT_ONCE = frozenset(("cuda",))
 """Kinds of device on which a packed row meets SDPA in one call under a mask of the whole row. A
 call for each sequence leaves out what nobody sees, but on a GPU starting it costs more than that.
 """
+ROWS = 512
+"""Rows of a mask that are made at once, so that making it takes little memory."""
 ALIGNED = 16
 """Numbers of which a mask's row takes a multiple."""
-MOST = 8192
-"""Tokens of such a row: the mask of a longer one would take too much memory."""
+MOST = 4096
+"""Tokens of such a row. In a longer one most of the mask would be work for nothing, and its parts
+keep a GPU busy by themselves.
+"""
 
 Attention = Callable[..., tuple[Tensor, Tensor | None]]
 
@@ -203,13 +207,15 @@ def whole_row(spans: Sequence[Span], like: Tensor, window: int | None) -> Tensor
             number += 1
     known = torch.tensor([sequences, shares, positions], dtype=torch.int32).to(like.device)
     sequence, shared, position = known
-    sees = (sequence[:, None] == sequence) | (shared[:, None] == sequence)
-    distance = (position[:, None] - position).masked_fill_(~sees, -1)
     count = len(position)
     # rows begin where kernels can read them: else each layer would copy the mask
     table = torch.empty(count, -count % ALIGNED + count, dtype=like.dtype, device=like.device)
     mask = table[:, :count]
-    return mask.copy_(additive(distance, window, like.dtype))
+    for rows in torch.arange(count, device=like.device).split(ROWS):
+        sees = (sequence[rows, None] == sequence) | (shared[rows, None] == sequence)
+        distance = (position[rows, None] - position).masked_fill_(~sees, -1)
+        mask[rows] = additive(distance, window, like.dtype)
+    return mask
 
 
 def apart(heads: Tensor, count: int) -> Tensor:

@@ -242,6 +242,8 @@ def load_base(source: Source, settings: RunSettings) -> Base:
     model.eval()
     if device.type == "cpu":
         torch.set_num_threads(settings.threads or _threads(model))
+    else:  # cuDNN would plan its attention anew, for 50 ms, for every new length of a row
+        torch.backends.cuda.enable_cudnn_sdp(False)
     eos_ids = settle_tokens(model, tokenizer, source, notices, encoder=encoder)
     head = None
     if scores and not encoder:

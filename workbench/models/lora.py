@@ -69,7 +69,8 @@ class _Adapted(torch.autograd.Function):
 
     With g the gradient at y: dx = g W + s (g B) A, dA = s (g B)^T x, dB = s g^T (A x). The
     adapter's part joins the base's inside the product that makes it, so that no tensor of y's
-    size is written for the scale or the sum.
+    size is written for the scale or the sum. Beside bfloat16 states the products are in bfloat16,
+    as under autocast, though A and B are kept in fp32; beside others they are in fp32.
     """
 
     @staticmethod
@@ -77,28 +78,28 @@ class _Adapted(torch.autograd.Function):
         ctx: Any, x: Tensor, a: Tensor, b: Tensor, layer: LoraLayer, scale: float
     ) -> Tensor:
         y = _frozen(layer, x)
-        rows = x.flatten(0, -2).to(a.dtype)
-        low = rows @ a.T
+        dtype = x.dtype if x.dtype == torch.bfloat16 else a.dtype
+        low = x.flatten(0, -2).to(dtype) @ a.to(dtype).T
         ctx.save_for_backward(x, low, a, b)
         ctx.layer, ctx.scale = layer, scale
         flat = y.flatten(0, -2)
-        return _plus(flat, low, b.T, scale).view_as(y)
+        return _plus(flat, low, b.to(dtype).T, scale).view_as(y)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, low, a, b = ctx.saved_tensors
         flat = gradient.flatten(0, -2)
-        g = flat.to(b.dtype)
-        through = product(g, b.T)
+        g = flat.to(low.dtype)
+        through = product(g, b.to(low.dtype).T)
         dx = da = db = None
         if ctx.needs_input_grad[0]:
             weight = _weight(ctx.layer)
             dx = product(flat, weight.to(flat.dtype).T, None)
-            dx = _plus(dx, through, a, ctx.scale).view_as(x)
+            dx = _plus(dx, through, a.to(low.dtype), ctx.scale).view_as(x)
         if ctx.needs_input_grad[1]:
-            da = (through.T @ x.flatten(0, -2).to(a.dtype)).mul_(ctx.scale)
+            da = (through.T @ x.flatten(0, -2).to(low.dtype)).to(a.dtype).mul_(ctx.scale)
         if ctx.needs_input_grad[2]:
-            db = (low.T @ g).mul_(ctx.scale).T
+            db = (low.T @ g).T.to(b.dtype).mul_(ctx.scale)
         return dx, da, db, None, None
 
 

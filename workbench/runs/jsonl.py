@@ -5,9 +5,11 @@ import json
 import math
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
+
+AT_ONCE = 200  # lines parsed in one call, for which no other thread of the process can run
 
 
 class Lines(NamedTuple):
@@ -111,8 +113,15 @@ def _whole_lines(path: Path, offset: int, end: int | None = None) -> tuple[list[
 
 def parse(lines: list[bytes]) -> list[dict[str, Any]]:
     """The rows in whole lines; damaged lines are left out."""
-    rows = _whole(lines)
-    return [row for line in lines if (row := _row(line)) is not None] if rows is None else rows
+    return [row for rows in stretches(lines) for row in rows]
+
+
+def stretches(lines: list[bytes]) -> Iterator[list[dict[str, Any]]]:
+    """The same, some lines at a time: of a long file no more is held, and others get their turn."""
+    for start in range(0, len(lines), AT_ONCE):
+        part = lines[start : start + AT_ONCE]
+        rows = _whole(part)
+        yield [row for line in part if (row := _row(line)) is not None] if rows is None else rows
 
 
 def _whole(lines: list[bytes]) -> list[dict[str, Any]] | None:

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from workbench.algos.logprobs import chunked_token_logprobs, chunked_token_stats
 from workbench.errors import ModelError, WorkbenchError
+from workbench.models.attention import AT_ONCE, MOST
 from workbench.models.base import DTYPES, Base, pick_device, pick_dtype
 from workbench.models.decoding import PROMPT_TOKENS
 from workbench.models.dense import SHARE, free_memory, layers_of
@@ -30,6 +31,11 @@ from workbench.training.live import LiveBytes
 
 NF4_BITS = 4.127
 """Of a weight in 4 bits with double quantisation (Dettmers et al. 2023, section 3)."""
+
+WORK_SPACE = 3 * 32 * 2**20
+"""Bytes that cuBLAS keeps on a Hopper card: for the forward's thread, for the backward's, and for
+the stream where decode steps are recorded. Elsewhere it keeps less.
+"""
 
 Row = dict[str, Any]
 
@@ -78,7 +84,7 @@ def plan(model: str, settings: RunSettings, *, card: int | None = None) -> dict[
             f"no plan can be made: {(str(error).splitlines() or [type(error).__name__])[0]}",
             where=source.base,
             fix="check the folder or hub id (and the network), and that it is a causal language "
-            "model; a run works without a plan",
+            "model",
         ) from error
 
 
@@ -168,6 +174,8 @@ class _Plan:
             "adapters and heads": (self.trained + self.fixed) * wide,
             "AdamW's moments": moments,
         }
+        if self.device.type == "cuda":
+            held["work space of the GPU's libraries"] = WORK_SPACE
         if self.ppo is not None and self.device.type == "cpu":
             held["copy of the state, to undo an update"] = self.trained * wide + moments
         phases = {"optimise": self._optimise(wide)}
@@ -189,11 +197,17 @@ class _Plan:
             "gradients": self.trained * wide,
             "activations and logits of a micro-batch": self._traced(train=True),
         }
-        return parts | self._unpacked()
+        return parts | self._mask() | self._unpacked()
 
     def _score(self) -> dict[str, int]:
         parts = {"activations and logits of a micro-batch": self._traced(train=False)}
-        return parts | self._unpacked()
+        return parts | self._mask() | self._unpacked()
+
+    def _mask(self) -> dict[str, int]:
+        """What says who sees whom where a micro-batch meets the attention in one call."""
+        tokens = self.shape.tokens
+        once = self.device.type in AT_ONCE and tokens <= MOST and packs(self.base.model) is None
+        return {"mask of a micro-batch": tokens * tokens * self.base.dtype.itemsize} if once else {}
 
     def _unpacked(self) -> dict[str, int]:
         """A 4-bit layer is unpacked for its product."""

@@ -88,6 +88,8 @@ class MemoryPlan:
             if rows > 1:
                 return f"lower micro_batch_tokens (it is {settings.micro_batch_tokens})"
             return f"lower max_length (it is {settings.max_length})"
+        if part.startswith("mask"):
+            return f"lower micro_batch_tokens (it is {settings.micro_batch_tokens})"
         if part.startswith(("keys and values", "prompts")):
             return f"lower batch_size or max_length (it is {settings.max_length})"
         if part.startswith(("adapters", "gradients", "AdamW", "copy of")):

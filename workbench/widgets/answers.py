@@ -2,7 +2,6 @@
 
 import json
 import threading
-import uuid
 import zlib
 from typing import Any
 
@@ -20,7 +19,6 @@ class Answers:
 
     def __init__(self, feed: RunFeed) -> None:
         self.feed = feed
-        self.mark = uuid.uuid4().hex[:8]  # of the still picture that the live view hides
         self._lock = threading.RLock()
         self._serial = 0
 
@@ -35,7 +33,7 @@ class Answers:
             self.feed.refresh()
             return {
                 "type": "all",
-                "header": {**self.feed.header(), "still": self.mark},
+                "header": self.feed.header(),
                 "epoch": self.feed.epoch,
                 "rows": self.feed.count,
                 "curves": self.feed.curves(),

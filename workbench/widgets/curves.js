@@ -144,7 +144,7 @@ export class Curves {
 
   draw() {
     this.drawing = null;
-    this.drew = Date.now();
+    if (this.Plotly && this.charts.length) this.drew = Date.now();
     if (this.closed || !this.root.isConnected) return;
     this.look ??= lookOf(this.root);
     const options = { ...chosen, look: this.look, changes: this.changes, alarms: this.alarms };

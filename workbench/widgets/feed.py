@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from array import array
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from workbench.runs import RunFolder
 from workbench.runs.alarms import alarms
 from workbench.runs.folder import CONTROL, EVENTS, LIVE, METRICS, SAMPLES
+from workbench.runs.jsonl import stretches
 from workbench.runs.launcher import within_root
 from workbench.settings import KINDS
 from workbench.widgets.curves import POINTS, charts_for, downsample
@@ -28,8 +30,9 @@ SILENT = 20.0  # seconds without a heartbeat that are worth a word
 class RunFeed:
     """A run folder as numbered rows.
 
-    Metric rows are numbered from 0. :attr:`epoch` grows when a resumed run has cut its files:
-    the numbers start again then, and a page that holds rows of an earlier epoch asks for all.
+    Metric rows are numbered from 0. :attr:`epoch` grows when a resumed run has cut its files, or
+    a reading of them was interrupted: the numbers start again then, and a page that holds rows of
+    an earlier epoch asks for all.
     Every method may be called from any thread.
     """
 
@@ -39,12 +42,14 @@ class RunFeed:
         self.kind = str(self.config["kind"])
         self.epoch = 0
         self._lock = threading.RLock()
-        self._metrics = folder.follow(METRICS)
-        self._samples = folder.follow(SAMPLES)
-        self._others = {name: folder.follow(name) for name in (EVENTS, CONTROL)}
+        self._rung: tuple[tuple[int, int, int], list[dict[str, Any]]] = ((-1, 0, 0), [])
+        self._begin()
+
+    def _begin(self) -> None:
+        self._metrics, self._samples = (self.folder.follow(name) for name in (METRICS, SAMPLES))
+        self._others = {name: self.folder.follow(name) for name in (EVENTS, CONTROL)}
         self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in self._others}
         self._watched = Watched()
-        self._rung: tuple[tuple[int, int, int], list[dict[str, Any]]] = ((-1, 0, 0), [])
         self._columns: dict[str, array[float]] = {}
         self._count = 0
 
@@ -53,27 +58,37 @@ class RunFeed:
     def refresh(self) -> None:
         """Read what was written since the last call."""
         with self._lock:
-            fresh = self._metrics.read()
-            if fresh.reset:
+            try:
+                self._read_on()
+            except BaseException:  # the cell was interrupted: its lines are read, and nowhere yet
                 self.epoch += 1
-                self._columns, self._count = {}, 0
-            self._append(fresh.rows)
-            lines, reset = self._samples.read_lines()
+                self._begin()
+                raise
+
+    def _read_on(self) -> None:
+        lines, reset = self._metrics.read_lines()
+        if reset:
+            self.epoch += 1
+            self._columns, self._count = {}, 0
+        for rows in stretches(lines):
+            self._append(rows)
+        lines, reset = self._samples.read_lines()
+        if reset:
+            self._watched.clear()
+        self._watched.take(lines)
+        for name, follower in self._others.items():
+            rows, reset = follower.read()
             if reset:
-                self._watched.clear()
-            self._watched.take(lines)
-            for name, follower in self._others.items():
-                rows, reset = follower.read()
-                if reset:
-                    self._rows[name] = []
-                self._rows[name].extend(rows)
+                self._rows[name] = []
+            self._rows[name].extend(rows)
 
     def stamp(self) -> tuple[int, ...]:
         """Changes when something was written: cheap enough to ask ten times a second."""
         return tuple(_size(self.folder.path / name) for name in FILES)
 
     def _append(self, rows: list[dict[str, Any]]) -> None:
-        for name in dict.fromkeys(name for row in rows for name in row):
+        alike = dict.fromkeys(map(tuple, rows))  # nearly all rows have the same names
+        for name in dict.fromkeys(chain.from_iterable(alike)):
             if name not in self._columns:
                 self._columns[name] = array("d", [math.nan]) * self._count
         for name, column in self._columns.items():

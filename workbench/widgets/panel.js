@@ -90,6 +90,7 @@ class Panel {
   tick() {
     const now = Date.now();
     const gone = cutOff(this.root);
+    this.still.media = this.epoch < 0 && now - this.heard >= REST ? "not all" : ""; // nobody answers: the picture shows
     this.standstill.hidden = document.hidden || !(gone || now - this.heard >= SILENCE);
     if (document.hidden || gone) return;
     const patience = this.parts.status?.live === false ? REST : POLL;
@@ -205,7 +206,8 @@ class Panel {
     this.samples = new SampleTable((index) => this.send({ type: "samples", index }), "step", (index, row, first) => this.send({ type: "label", key: "label", index, row, first }));
     this.events = h("ol", { class: "wbp-events" });
     this.news = h("section", { class: "wbp-news", "aria-label": "Events", hidden: true }, h("div", { class: "wbp-bar" }, h("span", { class: "wb-label" }, "Warnings and events")), this.events);
-    this.still = h("style"); // while this view lives, the still picture beside it rests
+    const still = `.wb-still[data-panel="${this.model.get("still")}"]`;
+    this.still = h("style", {}, `${still}, .jp-OutputArea-child:has(${still}) { display: none; }`); // while this view lives
     this.root = h("section", { class: "wb wbp", "aria-label": "Run panel" }, this.still, top, this.standstill, this.complaint, this.failure, this.steer, this.alarms.root, this.plots.root, this.samples.root, this.news);
     guardKeys(this.root, (key) => this.press(key));
   }
@@ -232,7 +234,7 @@ class Panel {
     return Boolean(act);
   }
 
-  header({ name, kind, model, still, address }) {
+  header({ name, kind, model, address }) {
     this.name.textContent = name;
     this.address = address;
     this.kind.textContent = KINDS[kind] ?? kind;
@@ -244,7 +246,6 @@ class Panel {
     this.standstill.firstChild.textContent =
       `No answer from the kernel: it is busy, was restarted or is gone, and this view stands still. ` +
       `The run goes on by itself; wb.open_run("${address}") shows it again.`;
-    this.still.textContent = `.wb-still[data-panel="${still}"], .jp-OutputArea-child:has(.wb-still[data-panel="${still}"]) { display: none; }`;
   }
 
   /** Draw the parts in `fresh` (names) anew. */
@@ -311,9 +312,14 @@ class Panel {
   }
 }
 
+/** Takes Plotly where it comes unasked, before there is a view. */
+function initialize({ model }) {
+  model.on("msg:custom", ({ type, packed }) => type === "plotly" && pagePlotly(async () => packed).catch(() => {}));
+}
+
 function render({ model, el }) {
   const panel = new Panel(model, el);
   return () => panel.close();
 }
 
-export default { render };
+export default { initialize, render };

@@ -3,12 +3,17 @@
 The page asks ("ready", with Plotly where it has none, then "poll" every second) and a thread
 tells unasked (``telling.py``). Either way alone is enough, and both together show nothing twice
 (``answers.py``).
+
+A page takes longer to read Plotly than a kernel takes to read a run of 20,000 steps. So a kernel's
+first panel sends it unasked, then shows the view, and only then reads the folder.
 """
 
+import uuid
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
 import anywidget
+import traitlets
 
 from workbench.data.pairs import Pair
 from workbench.errors import ConfigError
@@ -32,6 +37,8 @@ class RunPanel(anywidget.AnyWidget):
 
     _esm = theme.module("panel.js")
     _css = theme.style("panel.css")
+    _brought: ClassVar[bool] = False  # whether this kernel has sent Plotly to a page
+    still = traitlets.Unicode().tag(sync=True)  # mark of the still picture, which a view hides
 
     def __init__(self, run: "Run | RunFolder | str | PathLike[str]") -> None:
         folder = run if isinstance(run, Run | RunFolder) else RunFolder(run)
@@ -49,7 +56,7 @@ class RunPanel(anywidget.AnyWidget):
             "ask": self._on_ask,
             "label": self._on_label,
         }
-        super().__init__()
+        super().__init__(still=uuid.uuid4().hex[:8])
         self.on_msg(self._on_message)
         answer_from_any_thread(self)
 
@@ -58,19 +65,22 @@ class RunPanel(anywidget.AnyWidget):
     def _on_message(self, _widget: Any, message: dict[str, Any], _buffers: list[bytes]) -> None:
         """Answer one message; a fault is shown on the page, where the person looks."""
         self._telling.heard()
+        if message.get("plotly"):  # it unpacks that while the folder is read
+            self._answer({**message, "type": "plotly", "key": "plotly"})
+        self._answer(message)
+        self._telling.start()
+
+    def _answer(self, message: dict[str, Any]) -> None:
         try:
             answer = self._answers[message["type"]](message)
         except Exception as error:
             self.error = error
             answer = {"type": "fault", "key": message.get("key"), "fault": fault(error)}
         self._say({**answer, "to": message.get("view")})
-        self._telling.start()
-        if message.get("plotly"):
-            also = {"type": "plotly", "key": "plotly", "view": message.get("view")}
-            self._on_message(_widget, also, [])
 
     def _on_plotly(self, _message: dict[str, Any]) -> dict[str, Any]:
-        return {"type": "plotly", "packed": packed_plotly()}
+        packed, RunPanel._brought = packed_plotly(), True
+        return {"type": "plotly", "packed": packed}
 
     def _on_poll(self, message: dict[str, Any]) -> dict[str, Any]:
         """What the page does not have yet; at the least a sign of life."""
@@ -138,26 +148,35 @@ class RunPanel(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The live view, and the still picture for places that have no kernel."""
+        data, metadata = self._view(**kwargs)
+        data["text/html"] = self.picture()
         self._telling.start()
+        return data, metadata
+
+    def _view(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        text = f"RunPanel of {self.run!r}"
-        return {**data, "text/plain": text, "text/html": self.picture()}, metadata
+        return {**data, "text/plain": f"RunPanel of {self.run!r}"}, metadata
 
     def _ipython_display_(self) -> None:
         """Show the still picture, and after it the live view, which hides it while it lives.
 
         Two outputs, because JupyterLab shows an error instead of the picture where one output
-        holds both and the kernel is gone. The picture is renewed when the run ends.
+        holds both and the kernel is gone. The picture's place is filled once the view is out, and
+        again when the run ends.
         """
         from IPython.display import HTML, display
 
-        self._pictures.append(display(HTML(self._marked_picture()), display_id=True))
-        data, metadata = self._repr_mimebundle_()
-        del data["text/html"]
+        self._pictures.append(display(HTML(self._marked("")), display_id=True))
+        if not RunPanel._brought:
+            self._answer({"type": "plotly", "key": "plotly"})
+        data, metadata = self._view()
         display(data, metadata=metadata, raw=True)
+        answer_from_any_thread(self)
+        self._renew_pictures()
+        self._telling.start()
 
-    def _marked_picture(self) -> str:
-        return f"<div class='wb-still' data-panel='{self._known.mark}'>{self.picture()}</div>"
+    def _marked(self, picture: str) -> str:
+        return f"<div class='wb-still' data-panel='{self.still}'>{picture}</div>"
 
     def _renew_pictures(self) -> None:
         if not self._pictures:
@@ -166,4 +185,4 @@ class RunPanel(anywidget.AnyWidget):
 
         for handle in self._pictures:
             if handle is not None:
-                handle.update(HTML(self._marked_picture()))
+                handle.update(HTML(self._marked(self.picture())))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from workbench.widgets.curves import charts_for, downsample
+from workbench.widgets.curves import Line, charts_for
 from workbench.widgets.feed import RunFeed
 from workbench.widgets.theme import OKABE_ITO
 
@@ -18,6 +18,8 @@ PAD_X, PAD_Y = 4, 8
 COLOURS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "purple", "orange"))
 SAMPLES = 4
 LONGEST = 400  # characters of an answer
+
+Drawn = tuple[str, list[float], list[float]]  # a line's label, its xs and ys
 
 
 def run_picture(feed: RunFeed) -> str:
@@ -43,19 +45,20 @@ def run_picture(feed: RunFeed) -> str:
 
 def still_charts(feed: RunFeed) -> str:
     """The curves that a run is judged by, as small SVG figures."""
-    steps = feed.column("step")
+    curves = feed.curves(POINTS)
+    charts = [chart for chart in charts_for(feed.kind, feed.metrics) if chart.first]
     return "".join(
-        sparkline(
-            chart.title,
-            chart.unit,
-            [(line.label, *_points(steps, feed.column(line.metric))) for line in chart.lines],
-        )
-        for chart in charts_for(feed.kind, feed.metrics)
-        if chart.first
+        sparkline(chart.title, chart.unit, [_told(line, curves) for line in chart.lines])
+        for chart in charts
     )
 
 
-def sparkline(title: str, unit: str, lines: Sequence[tuple[str, list[float], list[float]]]) -> str:
+def _told(line: Line, curves: dict[str, dict[str, list[float]]]) -> Drawn:
+    curve = curves.get(line.metric, {"x": [], "y": []})
+    return line.label, curve["x"], curve["y"]
+
+
+def sparkline(title: str, unit: str, lines: Sequence[Drawn]) -> str:
     """One small chart with its last values in words: ``lines`` are (label, xs, ys)."""
     xs = [x for _, line, _ in lines for x in line]
     ys = [y for _, _, line in lines for y in line]
@@ -85,12 +88,6 @@ def sparkline(title: str, unit: str, lines: Sequence[tuple[str, list[float], lis
         f"stroke='currentColor' stroke-opacity='.25'/>{''.join(paths)}</svg>"
         f"<div style='opacity:.7;font-size:11px'>{escape(bounds)}</div></figure>"
     )
-
-
-def _points(steps: list[float], column: list[float]) -> tuple[list[float], list[float]]:
-    kept = [(x, y) for x, y in zip(steps, column, strict=True) if y == y]  # NaN is no point
-    shown = [kept[i] for i in downsample([y for _, y in kept], POINTS)]
-    return [x for x, _ in shown], [y for _, y in shown]
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Any:

@@ -48,9 +48,11 @@ export function nextMessage(model, test, signal) {
 }
 
 async function unpack(packed) {
-  const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
+  const text = atob(packed);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i); // ten times as fast as Uint8Array.from
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).text();
+  return new Response(stream).arrayBuffer();
 }
 
 /** Run the bundle as a module of its own, as anywidget runs widgets; other Plotlys stay as they are. */
@@ -163,8 +165,9 @@ export class Chart {
     const log = options.log && lines.every((line) => line.y.every((value) => value > 0));
     this.label(lines, options, options.log && !log);
     const last = Math.max(...lines.map((line) => line.x.at(-1)));
-    const alarms = (options.alarms ?? []).filter((alarm) => this.spec.lines.some((line) => line.metric === alarm.metric)).map((alarm) => ({ ...alarm, last }));
+    const alarms = (options.alarms ?? []).filter((alarm) => this.spec.lines.some((line) => line.metric === alarm.metric));
     this.root.classList.toggle("ringing", alarms.some((alarm) => alarm.until === null));
+    if (!this.drawn) this.plot.firstChild.textContent = lines.length ? "the curves are coming …" : "no points yet";
     if (!Plotly || !lines.length) return;
     const { unit } = this.spec;
     const few = last - Math.min(...lines.map((line) => line.x[0])) <= FEW;
@@ -172,7 +175,7 @@ export class Chart {
     if (!this.drawn) this.plot.replaceChildren();
     this.drawn = true;
     this.revision = (this.revision ?? 0) + 1; // the arrays grow in place: without it Plotly sees no change
-    Plotly.react(this.plot, traces, { ...layout({ ...options, alarms }, this.step, log, log ? null : flatRange(lines), few), datarevision: this.revision }, { displayModeBar: false, doubleClick: "reset", showTips: false });
+    Plotly.react(this.plot, traces, { ...layout({ ...options, shade: shadeOf(alarms, last) }, this.step, log, log ? null : flatRange(lines), few), datarevision: this.revision }, { displayModeBar: false, doubleClick: "reset", showTips: false });
   }
 
   /** The newest values in words; with several lines each with its stroke. */
@@ -219,26 +222,26 @@ export function stroke(colour, i) {
   return node;
 }
 
-function layout({ look, changes, alarms }, step, log, range, few) {
+/** Where alarms rang, as one path: a long run's hundreds of rectangles take as long as a chart. */
+const shadeOf = (alarms, last) => alarms.map(({ since, until }) => `M${since - 0.5},0V1H${(until ?? last) + 0.5}V0Z`).join("");
+
+function layout({ look, changes, shade }, step, log, range, few) {
   const axis = { color: look.muted, gridcolor: look.line, linecolor: look.line, zeroline: false, tickfont: { size: 11, color: look.muted }, automargin: true };
   const line = { color: look.muted, width: 1.2, dash: "dot" };
   const mark = (change) => ({ type: "line", xref: "x", yref: "paper", x0: change.step, x1: change.step, y0: 0, y1: 1, line });
-  const shade = (alarm) => ({
-    type: "rect", xref: "x", yref: "paper", x0: alarm.since - 0.5, x1: (alarm.until ?? alarm.last) + 0.5, y0: 0, y1: 1,
-    fillcolor: look.colours[1], opacity: 0.16, line: { width: 0 }, layer: "below",
-  });
+  const rang = { type: "path", xref: "x", yref: "paper", path: shade, fillcolor: look.colours[1], opacity: 0.16, line: { width: 0 }, layer: "below" };
   const number = (change, i) => ({
     xref: "x", yref: "paper", x: change.step, y: 1, xanchor: "center", yanchor: "bottom", showarrow: false, borderpad: 0,
     text: String(i + 1), font: { size: 10, color: look.ink },
   });
   return {
     autosize: true, showlegend: false, hovermode: "x unified", uirevision: "keep", dragmode: "zoom",
-    margin: { l: 8, r: 10, t: changes.length ? 16 : 6, b: 8 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    margin: { l: 36, r: 10, t: changes.length ? 16 : 6, b: 24 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { size: 11, color: look.ink },
     hoverlabel: { bgcolor: look.surface, bordercolor: look.line, font: { size: 12, color: look.ink } },
     xaxis: { ...axis, unifiedhovertitle: { text: `${step} %{x}` }, nticks: 6, tickformat: ",d", ...(few ? { dtick: 1 } : {}) },
     yaxis: { ...axis, type: log ? "log" : "linear", nticks: 5, exponentformat: "power", ...(range ? { range } : {}) },
-    shapes: [...alarms.map(shade), ...changes.map(mark)],
+    shapes: [...(shade ? [rang] : []), ...changes.map(mark)],
     annotations: changes.length <= NUMBERED ? changes.map(number) : [],
   };
 }

@@ -36,4 +36,6 @@ def plotly_js() -> str:
 @cache
 def packed_plotly() -> str:
     """The bundle gzipped and in base 64, about 2 MB: what crosses to the page, once a page."""
-    return base64.b64encode(gzip.compress(plotly_js().encode(), 6, mtime=0)).decode("ascii")
+    source = plotly_file().read_bytes()
+    packed = gzip.compress(source, 4, mtime=0)  # level 6 takes twice as long for 4 % less
+    return base64.b64encode(packed).decode("ascii")

@@ -12,7 +12,7 @@ from workbench.widgets.wire import outgoing
 LONGEST = 4_000  # characters of a prompt or an answer in the sample table
 MOST_TOKENS = 1_200  # of an answer whose figures travel
 ALARMED = 200  # newest watched steps whose answers are looked at for repetition, on opening
-_STEP = re.compile(rb'\{"step":(\d+)[,}]')  # as the writer writes it
+_STEP = re.compile(rb'\{"step": ?(\d+)[,}]')  # as the writer, and json.dumps, write it
 TOKEN_FIGURES = {"kl": "token_kl", "value": "token_value", "advantage": "token_advantage"}
 
 
