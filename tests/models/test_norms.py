@@ -34,6 +34,22 @@ class OutsideRMSNorm(ScaledRMSNorm):
         return self.weight * x / (x.pow(2).mean(-1, keepdim=True).sqrt() + self.eps)
 
 
+class BareRMSNorm(nn.Module):
+    """The formula; some of its layers have no weight, others get something more."""
+
+    def __init__(self, width, eps=1e-5, scaled=True):
+        super().__init__()
+        self.eps = eps
+        if scaled:
+            self.weight = nn.Parameter(torch.ones(width), requires_grad=False)
+
+    def forward(self, x, plus=0.0):
+        return (
+            getattr(self, "weight", 1) * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps)
+            + plus
+        )
+
+
 class OddRMSNorm(nn.Module):
     """It cannot be made from a width and an epsilon."""
 
@@ -103,6 +119,15 @@ def test_a_weight_that_learns_gets_its_gradient():
 def test_another_formula_of_such_a_name_is_left_alone(norm):
     norms.settle(norm)
     assert "forward" not in vars(norm)
+
+
+def test_a_layer_without_weight_and_a_call_with_more_stay_with_the_family():
+    x = torch.randn(3, WIDE)
+    bare, whole = BareRMSNorm(WIDE, scaled=False), BareRMSNorm(WIDE)
+    norms.settle(nn.Sequential(bare, whole))
+    assert "forward" not in vars(bare)
+    assert "forward" in vars(whole)
+    assert torch.equal(whole(x, plus=1.0), BareRMSNorm(WIDE)(x, 1.0))
 
 
 @pytest.mark.parametrize("family", ["Llama", "Mistral", "Qwen2", "Qwen3", "Gemma 2", "Gemma 3"])

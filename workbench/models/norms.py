@@ -17,10 +17,10 @@ SUFFIX = "RMSNorm"
 def settle(model: nn.Module) -> None:
     """Let a model's norms compute here from now on, where they are found to be this one."""
     for module in model.modules():
-        if "forward" in vars(module) or not type(module).__name__.endswith(SUFFIX):
-            continue
-        start = _weight_from(type(module))
-        if start is not None:
+        named = type(module).__name__.endswith(SUFFIX) and "forward" not in vars(module)
+        if not named or not isinstance(getattr(module, "weight", None), nn.Parameter):
+            continue  # some are made without a weight
+        if (start := _weight_from(type(module))) is not None:
             module.forward = partial(_forward, module, module.forward, start)
 
 
@@ -55,11 +55,14 @@ def _eps(module: nn.Module) -> float | None:
     return getattr(module, "variance_epsilon", getattr(module, "eps", None))
 
 
-def _forward(module: nn.Module, own: Any, start: float, x: Tensor, *rest: Any) -> Tensor:
+def _forward(
+    module: nn.Module, own: Any, start: float, x: Tensor, *rest: Any, **named: Any
+) -> Tensor:
     """In fp32 by our arithmetic; in other precisions, and where the weight learns, by its own."""
     weight = cast("Tensor", module.weight)
-    if rest or weight.requires_grad or not x.dtype == weight.dtype == torch.float32:
-        return own(x, *rest)
+    fp32 = x.dtype == weight.dtype == torch.float32
+    if rest or named or weight.requires_grad or not fp32:
+        return own(x, *rest, **named)
     return cast("Tensor", _Norm.apply(x, weight + start if start else weight, _eps(module)))
 
 
