@@ -199,7 +199,7 @@ class Panel {
 
     this.buttons = new Buttons((command) => this.ask(command));
     this.settings = new LiveSettings((command, values) => this.ask(command, values));
-    this.steer = h("div", { class: "wbp-steer" }, this.buttons.root, this.settings.root);
+    this.steer = h("div", { class: "wbp-steer", hidden: true }, this.buttons.root, this.settings.root);
 
     this.alarms = new Alarms();
     this.plots = new Curves();
