@@ -3,12 +3,15 @@ every family in test_packing.py, whose scores come by this way."""
 
 import pytest
 import torch
+from torch import nn
 
 from workbench.models.packing import pack, packed_hidden, packed_places
-from workbench.models.places import Places, last_layer, places_alone
+from workbench.models.places import Places, places_alone
+from workbench.models.roles import Roles
 
 from .families import make_family
 from .test_packing import MIXED, comparison
+from .tiny import tiny_settings
 
 
 def seen_by(packed, places, window=None):
@@ -97,9 +100,48 @@ def test_what_follows_the_last_attention_runs_for_the_places_alone():
     base = make_family("Llama")
     packed = pack(MIXED, base.device)
     rows: list[int] = []
-    last_layer(base).mlp.register_forward_hook(lambda m, given, out: rows.append(out.shape[1]))
+    base.last_layer.mlp.register_forward_hook(lambda m, given, out: rows.append(out.shape[1]))
     packed_places(base, packed, packed.last.tolist())
     assert rows == [len(packed.last)]
+
+
+@pytest.mark.parametrize("family", ["Llama", "OPT"])
+def test_nobody_makes_what_nobody_looks_at(family, monkeypatch):
+    base = make_family(family)
+    packed = pack(MIXED, base.device)
+    names = {id(m): name.rpartition(".")[2] for name, m in base.last_layer.named_modules()}
+    rows: dict[str, list[int]] = {"q_proj": [], "k_proj": [], "v_proj": []}
+    real = nn.Linear.forward
+
+    def watched(layer, x):
+        rows.get(names.get(id(layer)), []).append(x.shape[1])
+        return real(layer, x)
+
+    monkeypatch.setattr(nn.Linear, "forward", watched)
+    places = [0, 3, 7]
+    packed_places(base, packed, places)
+    count = len(packed.ids)
+    assert rows == {"q_proj": [len(places)], "k_proj": [count], "v_proj": [count]}
+
+
+def test_a_projection_that_is_watched_is_computed():
+    base = make_family("Llama")
+    packed = pack(MIXED, base.device)
+    seen: list[bool] = []
+    keys = base.last_layer.get_submodule("self_attn.k_proj")
+    keys.register_forward_hook(lambda m, given, out: seen.append(bool(out.any())))
+    packed_places(base, packed, [0, 3, 7])
+    assert seen == [True, True]
+
+
+def test_afterwards_the_projections_are_as_they_were():
+    base = make_family("Llama")
+    Roles(base, tiny_settings()).add("policy", trainable=True)
+    keys = base.last_layer.get_submodule("self_attn.k_proj")
+    before = vars(keys)["forward"]
+    packed_places(base, pack(MIXED, base.device), [0])
+    assert vars(keys)["forward"] is before
+    assert "forward" not in vars(base.last_layer.get_submodule("self_attn.k_proj.base_layer"))
 
 
 def test_afterwards_the_layer_is_as_it_was():
@@ -109,7 +151,7 @@ def test_afterwards_the_layer_is_as_it_was():
         before = packed_hidden(base, packed)
         packed_places(base, packed, packed.last.tolist())
         assert torch.equal(packed_hidden(base, packed), before)
-    assert "forward" not in vars(last_layer(base))
+    assert "forward" not in vars(base.last_layer)
 
 
 def test_a_fault_inside_the_layer_is_not_swallowed(monkeypatch):
@@ -118,10 +160,10 @@ def test_a_fault_inside_the_layer_is_not_swallowed(monkeypatch):
     def broken(*_):
         raise FloatingPointError("inside")
 
-    last_layer(base).input_layernorm.forward = broken
+    base.last_layer.input_layernorm.forward = broken
     with pytest.raises(FloatingPointError, match="inside"):
         packed_places(base, pack(MIXED, base.device), [0])
-    assert "forward" not in vars(last_layer(base))
+    assert "forward" not in vars(base.last_layer)
 
 
 def test_some_models_give_every_token(monkeypatch):

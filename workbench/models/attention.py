@@ -222,7 +222,7 @@ def apart(heads: Tensor, count: int) -> Tensor:
     """Heads ``(1, H, count * n, d)`` of sequences that follow each other, side by side."""
     if count == 1:
         return heads
-    return heads[0].unflatten(1, (count, -1)).transpose(0, 1)
+    return heads.squeeze(0).unflatten(1, (count, -1)).transpose(0, 1)
 
 
 def _around(name: str, own: Callable[[nn.Module], Attention], *, causal: bool) -> None:

@@ -24,6 +24,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
 from workbench.errors import ConfigError, ModelError
+from workbench.models import norms
 from workbench.models.fingerprint import fingerprint
 from workbench.models.frozen import linear
 from workbench.models.kinds import head_names, is_classifier, is_encoder, last_linear
@@ -66,6 +67,9 @@ class Base:
     trained_head: Tensor | None = None
     _recomputed: list[nn.Module] = field(default_factory=list[nn.Module])
 
+    def __post_init__(self) -> None:
+        norms.settle(self.model)
+
     @property
     def trunk(self) -> nn.Module:
         """Everything below the language-model head: ids ``(B, T)`` to hidden ``(B, T, D)``."""
@@ -76,6 +80,11 @@ class Base:
         """Size D of a hidden state."""
         embeddings = cast("nn.Embedding", self.model.get_input_embeddings())
         return int(embeddings.weight.shape[1])
+
+    @cached_property
+    def last_layer(self) -> nn.Module:
+        """The decoder layer that runs last."""
+        return [m for m in self.trunk.modules() if isinstance(m, GradientCheckpointingLayer)][-1]
 
     @property
     def longest(self) -> int:

@@ -76,7 +76,8 @@ class Slots(Sight):
                 part.new_zeros(sizes[0], part.shape[1], sizes[1], part.shape[3]) for part in parts
             ]
         for table, part in zip(self._tables[layer], parts, strict=True):
-            table[rows, :, : source.shape[1]] = part[0][:, source].transpose(0, 1)
+            taken = part[0].transpose(0, 1)[source]  # whole tokens, as they lie in memory
+            table[rows, :, : source.shape[1]] = taken.transpose(1, 2)
 
     def before_step(self) -> None:
         """The masks of the step before are no longer true."""

@@ -90,7 +90,7 @@ class _Adapted(torch.autograd.Function):
         x, low, a, b = ctx.saved_tensors
         flat = gradient.flatten(0, -2)
         g = flat.to(low.dtype)
-        through = g @ b.to(low.dtype)
+        through = product(g, b.to(low.dtype).T)
         dx = da = db = None
         if ctx.needs_input_grad[0]:
             weight = _weight(ctx.layer)
@@ -99,7 +99,7 @@ class _Adapted(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             da = (through.T @ x.flatten(0, -2).to(low.dtype)).to(a.dtype).mul_(ctx.scale)
         if ctx.needs_input_grad[2]:
-            db = (g.T @ low).to(b.dtype).mul_(ctx.scale)
+            db = (low.T @ g).T.to(b.dtype).mul_(ctx.scale)
         return dx, da, db, None, None
 
 

@@ -72,7 +72,9 @@ def packed_hidden(base: Base, packed: Packed) -> Tensor:
     Raises:
         ModelError: the model's layers do not hand the comparisons on to their attention.
     """
-    return run_packed(base, packed.ids[None], packed.positions[None], Sight(packed.spans))[0]
+    return run_packed(base, packed.ids[None], packed.positions[None], Sight(packed.spans)).squeeze(
+        0
+    )
 
 
 def packed_places(base: Base, packed: Packed, places: Sequence[int]) -> Tensor:
@@ -85,7 +87,7 @@ def packed_places(base: Base, packed: Packed, places: Sequence[int]) -> Tensor:
         return packed_hidden(base, packed)[list(places)]
     sight = Places(packed.spans, places)
     with sight.in_last_layer(base):
-        return run_packed(base, packed.ids[None], packed.positions[None], sight)[0]
+        return run_packed(base, packed.ids[None], packed.positions[None], sight).squeeze(0)
 
 
 def run_packed(base: Base, ids: Tensor, positions: Tensor, sight: Sight) -> Tensor:

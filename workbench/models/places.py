@@ -3,17 +3,19 @@
 A score is read at one token of each answer, and log-probabilities and values where the answer's
 tokens are chosen. All tokens of the last layer are needed as keys and values, but what follows its
 attention (most of its work) only at those places. The layer runs twice: up to its attention for
-all tokens, then whole for the places, which see the first run's keys and values. In a model of L
-layers that saves up to 1/L of the time: the less, the more of the tokens are asked for.
+all tokens, then whole for the places, which see the first run's keys and values (so the first needs
+no queries, and the second no keys and values: where they have projections of their own, these stand
+idle). In a model of L layers that saves up to 1/L of the time: the less, the more of the tokens are
+asked for.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from workbench.models.attention import Attention, Sight, Span, additive, apart
 from workbench.models.base import Base
@@ -146,20 +148,24 @@ class Places(Sight):
     @contextmanager
     def in_last_layer(self, base: Base) -> Iterator[None]:
         """Within the block the model's last layer gives ``(1, S, D)``."""
-        layer = last_layer(base)
+        layer = base.last_layer
         own = layer.forward
+        queries = _projections(layer, "q_proj")
+        keys_values = _projections(layer, "k_proj", "v_proj")
 
         def forward(hidden: Tensor, *rest: Any, **named: Any) -> Any:
             self._looking = True
             try:
-                own(hidden, *rest, **named)
+                with _idle(queries):
+                    own(hidden, *rest, **named)
             except _Known:
                 pass
             finally:
                 self._looking = False
             size = hidden.shape[1]
             try:
-                return own(*self._cut((hidden, *rest), size), **self._cut(named, size))
+                with _idle(keys_values):
+                    return own(*self._cut((hidden, *rest), size), **self._cut(named, size))
             finally:
                 self._known = None
 
@@ -189,6 +195,27 @@ def places_alone(base: Base) -> bool:
     return base.model.config.model_type not in WHOLE and not base.recomputes
 
 
-def last_layer(base: Base) -> nn.Module:
-    """The decoder layer that runs last."""
-    return [m for m in base.trunk.modules() if isinstance(m, GradientCheckpointingLayer)][-1]
+def _projections(layer: nn.Module, *names: str) -> list[nn.Module]:
+    """A layer's linear maps by these names, those that nobody watches."""
+    named = ((name.rpartition(".")[2], module) for name, module in layer.named_modules())
+    found = [m for name, m in named if name in names and hasattr(m, "out_features")]
+    return [m for m in found if not m._forward_hooks and not m._forward_pre_hooks]
+
+
+@contextmanager
+def _idle(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Within the block these give zeros and compute nothing: nobody looks at what they say."""
+    before = [vars(module).get("forward") for module in modules]
+
+    def zeros(width: int, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        return x.new_zeros(()).expand(*x.shape[:-1], width)
+
+    try:
+        for module in modules:
+            vars(module)["forward"] = partial(zeros, cast("int", module.out_features))
+        yield
+    finally:
+        for module, own in zip(modules, before, strict=True):
+            del vars(module)["forward"]
+            if own is not None:
+                vars(module)["forward"] = own
