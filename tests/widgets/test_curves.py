@@ -66,7 +66,7 @@ def test_downsampling_keeps_ends_and_spikes():
     ("values", "kept"),
     [
         ([9, 1, 5, 0, 3, 2, 2, 7, 4, 8], [0, 2, 3, 5, 7, 9]),  # places 1 to 4, and 5 to 8
-        ([0, 1, 2, 3, 9, 5, 4, 8, 6, 7, 0], [0, 1, 4, 6, 7, 10]),  # 1 to 4, and 5 to 9
+        ([0, 1, 2, 3, 4, 9, 4, 8, 6, 7, 0], [0, 1, 4, 5, 6, 10]),  # 1 to 4, and 5 to 9
     ],
 )
 def test_the_lowest_and_highest_of_each_stretch_stay(values, kept):

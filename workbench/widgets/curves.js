@@ -37,7 +37,7 @@ export class Curves {
     this.log = h("button", { type: "button", "aria-pressed": String(chosen.log), onclick: () => this.toggleLog() }, "Log axis", keycap("l"));
     this.more = h("button", { type: "button", onclick: () => this.toggleMore(), hidden: true });
     this.changed = h("p", { class: "wbp-changed wb-muted", hidden: true });
-    this.waiting = h("p", { class: "wbp-waiting wb-muted" }, "Waiting for the run folder …");
+    this.waiting = h("p", { class: "wbp-waiting wb-muted" }, "Reading the run folder …");
     this.grid = h("div", { class: "wbp-grid" });
     const smoothing = h("label", { class: "wbp-smooth" }, "Smoothing", this.smooth);
     const tools = h("div", { class: "wbp-bar" }, this.by, smoothing, this.log, h("span", { class: "wbp-gap" }), this.more);

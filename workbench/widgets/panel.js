@@ -1,7 +1,7 @@
 // The run panel: hears about a run folder from Python, draws it, and sends what a person asks.
 import { cutOff, guardKeys, h, newId } from "./dom.js";
 import { arrive } from "./reading.js";
-import { brief, nextMessage, pagePlotly } from "./plot.js";
+import { brief, nextMessage, pagePlotly, takePlotly } from "./plot.js";
 import { Buttons, LiveSettings } from "./controls.js";
 import { Curves } from "./curves.js";
 import { SampleTable } from "./samples.js";
@@ -199,7 +199,7 @@ class Panel {
 
     this.buttons = new Buttons((command) => this.ask(command));
     this.settings = new LiveSettings((command, values) => this.ask(command, values));
-    this.steer = h("div", { class: "wbp-steer" }, this.buttons.root, this.settings.root);
+    this.steer = h("div", { class: "wbp-steer", hidden: true }, this.buttons.root, this.settings.root);
 
     this.alarms = new Alarms();
     this.plots = new Curves();
@@ -314,7 +314,7 @@ class Panel {
 
 /** Takes Plotly where it comes unasked, before there is a view. */
 function initialize({ model }) {
-  model.on("msg:custom", ({ type, packed }) => type === "plotly" && pagePlotly(async () => packed).catch(() => {}));
+  model.on("msg:custom", ({ type, packed }) => type === "plotly" && takePlotly(packed));
 }
 
 function render({ model, el }) {

@@ -26,7 +26,22 @@ export async function pagePlotly(fetchPacked) {
       return pagePlotly(fetchPacked);
     }
   }
-  const mine = fetchPacked().then(unpack).then(evaluate);
+  return share(fetchPacked());
+}
+
+/** Plotly has come unasked: nobody need wait for another notebook's busy kernel to send it. */
+export function takePlotly(packed) {
+  if (!window[SHARED] || window[SHARED].asking) share(Promise.resolve(packed));
+}
+
+/** The page's Plotly from now on; where it comes by another way first, that one. */
+function share(packed) {
+  const mine = packed.then((text) => {
+    if (window[SHARED] !== mine) return window[SHARED];
+    mine.asking = false;
+    return unpack(text).then(evaluate);
+  });
+  mine.asking = true;
   window[SHARED] = mine;
   mine.catch(() => window[SHARED] === mine && delete window[SHARED]);
   return mine;
