@@ -378,8 +378,8 @@ def test_a_second_run_on_a_busy_device(tiny, files, tmp_path, capsys):
 
 
 def test_cuda_asked_for_and_absent(tiny, files, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(launch.ctypes.util, "find_library", lambda name: None)
-    monkeypatch.setattr(launch.shutil, "which", lambda name: None)
+    monkeypatch.setattr(model_names.ctypes.util, "find_library", lambda name: None)
+    monkeypatch.setattr(model_names.shutil, "which", lambda name: None)
     out, settings = tmp_path / "run", (*SET, "device=cuda")
     assert train("sft", files, tiny, "instructions.jsonl", out, settings=settings) == 1
     assert "CUDA was asked for" in three_parts(capsys)

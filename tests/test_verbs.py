@@ -232,23 +232,23 @@ def test_pairs_without_labels_cannot_be_learned_from(tiny):
 
 
 def test_cuda_that_is_absent_is_refused_before_a_run_exists(tiny, monkeypatch, still):
-    monkeypatch.setattr(launch.ctypes.util, "find_library", lambda name: None)
-    monkeypatch.setattr(launch.shutil, "which", lambda name: None)
+    monkeypatch.setattr(model_names.ctypes.util, "find_library", lambda name: None)
+    monkeypatch.setattr(model_names.shutil, "which", lambda name: None)
     with pytest.raises(ConfigError, match="CUDA was asked for"):
         verbs.train_sft(tiny, INSTRUCTIONS, name="gpu", **{**FEW, "device": "cuda"})
-    assert not (launch.runs_root() / "gpu").exists()
+    assert not (model_names.runs_root() / "gpu").exists()
 
 
 @pytest.mark.parametrize(("driver", "device"), [(None, "cpu"), ("libcuda.so.1", "cuda")])
 def test_auto_is_told_without_torch(tiny, monkeypatch, still, driver, device):
-    monkeypatch.setattr(launch.ctypes.util, "find_library", lambda name: driver)
-    monkeypatch.setattr(launch.shutil, "which", lambda name: None)
+    monkeypatch.setattr(model_names.ctypes.util, "find_library", lambda name: driver)
+    monkeypatch.setattr(model_names.shutil, "which", lambda name: None)
     verbs.train_sft(tiny, INSTRUCTIONS, name=f"on-{device}", **{**FEW, "device": "auto"})
     assert still == [(f"on-{device}", device)]
 
 
 def test_a_busy_device_refuses_a_second_run_and_names_the_first(tiny):
-    root = launch.runs_root()
+    root = model_names.runs_root()
     config = {"model": str(tiny), "inputs": {}, "settings": {}}
     first = attach_or_create(root, "sft", "the-first", config, [{"text": "a"}]).folder
     lock = devices.take_device("cpu", first)
@@ -263,7 +263,7 @@ def test_a_busy_device_refuses_a_second_run_and_names_the_first(tiny):
 
 def test_starting_over_on_a_busy_device_leaves_the_old_run_where_it_is(tiny, still):
     verbs.train_sft(tiny, INSTRUCTIONS, name="again", **FEW)
-    root = launch.runs_root()
+    root = model_names.runs_root()
     config = {"model": str(tiny), "inputs": {}, "settings": {}}
     live = attach_or_create(root, "sft", "the-live-one", config, [{"text": "a"}]).folder
     lock = devices.take_device("cpu", live)
@@ -277,7 +277,7 @@ def test_starting_over_on_a_busy_device_leaves_the_old_run_where_it_is(tiny, sti
 
 
 def test_a_run_is_a_model_by_its_name(pipeline):
-    assert launch.model_name("reward") == str(launch.runs_root() / "reward")
+    assert model_names.model_name("reward") == str(model_names.runs_root() / "reward")
 
 
 def test_a_run_that_does_not_exist_names_the_nearest(pipeline):
@@ -488,15 +488,15 @@ def test_before_and_after_puts_models_side_by_side(tiny, reward, here):
 
 def test_a_model_is_a_run_a_folder_or_a_name(tiny, monkeypatch):
     monkeypatch.chdir(tiny.parent)
-    assert launch.model_name("tiny") == str(tiny)
-    assert launch.model_name(tiny) == str(tiny)
-    assert launch.model_name("builtin:tiny-chat") == "builtin:tiny-chat"
-    assert launch.model_name("owner/name") == "owner/name"
+    assert model_names.model_name("tiny") == str(tiny)
+    assert model_names.model_name(tiny) == str(tiny)
+    assert model_names.model_name("builtin:tiny-chat") == "builtin:tiny-chat"
+    assert model_names.model_name("owner/name") == "owner/name"
 
 
 def test_a_run_that_failed_is_no_model(tiny):
     config = {"model": str(tiny), "inputs": {}, "settings": {}}
-    root = launch.runs_root()
+    root = model_names.runs_root()
     folder = attach_or_create(root, "sft", "broken", config, [{"text": "a"}]).folder
     (folder.path / "status.json").write_text('{"state": "failed", "error": "it broke"}')
     with pytest.raises(RunError, match="it broke"):

@@ -10,6 +10,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from workbench.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from workbench.data.labels import LabelStore
     from workbench.data.pairs import Pair, Pairs
@@ -50,8 +52,6 @@ if TYPE_CHECKING:
         train_sft,
         verify,
     )
-
-__version__ = "0.1.0"
 
 _VERBS = (
     "analytic_check",

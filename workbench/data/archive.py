@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from workbench import __version__
 from workbench.data.events import Event
 from workbench.data.files import new_lines, write_json
 from workbench.data.judged import judged
@@ -15,6 +14,7 @@ from workbench.data.pairs import Pair, Pairs, pair_of
 from workbench.data.sources import Record, open_source
 from workbench.data.verdicts import outcome
 from workbench.errors import DataError
+from workbench.version import __version__
 
 if TYPE_CHECKING:
     from workbench.data.labels import LabelStore

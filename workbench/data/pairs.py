@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 from workbench.data import table
 from workbench.data.comparisons import NO_PREFERENCE, comparisons
 from workbench.data.jsontext import dumps, loads
+from workbench.data.manifest import write_rows
 from workbench.data.messages import Message, dump_messages, item_id, plain_text
 from workbench.data.report import Report
 from workbench.errors import DataError
@@ -181,9 +182,10 @@ class Pairs:
         """
         if Path(path).suffix == ".arrow":
             return table.save_table(self.frame, self.report, Path(path))
-        from workbench.data.writers import write_pairs  # it needs this module
-
-        return write_pairs(self, path, format="canonical")
+        source = {"name": self.report.source, "format": self.report.format}
+        return write_rows(
+            self, Path(path), lambda pair: [pair.as_dict()], format="canonical", source=source
+        )
 
     def __repr__(self) -> str:
         labelled = table.filled(self.frame, "label")

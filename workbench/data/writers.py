@@ -1,16 +1,14 @@
 """Export: the formats that trainers read, the same bytes for the same pairs, a manifest beside."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from workbench import __version__
 from workbench.data.comparisons import K_WAYS
-from workbench.data.files import new_lines, write_json
 from workbench.data.layouts import HOLDS, UNPAIRED, Plan, rows_of
+from workbench.data.manifest import Options, write_rows
 from workbench.data.messages import Unusable
+from workbench.data.splits import split_pairs
 from workbench.data.table import texts
 from workbench.errors import ConfigError
 
@@ -21,20 +19,8 @@ if TYPE_CHECKING:
 FORMATS = tuple(HOLDS)
 """The names of the formats that can be written."""
 
-LAYOUT = 2  # raised whenever a format's rows change, so that files of two versions are told apart
 TIES = ("drop", "both", "unpaired")
 VOTES = ("majority", "each")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What is asked of an export; see :func:`write_pairs`."""
-
-    ties: str = "drop"
-    k_way: str = "all"
-    min_agreement: float | None = None
-    annotators: tuple[str, ...] | None = None
-    votes: str = "majority"
 
 
 def write_pairs(
@@ -112,8 +98,6 @@ def write_split(
     Raises:
         ConfigError: as in :func:`write_pairs`, or the fractions do not add up to 1.
     """
-    from workbench.data.splits import split_pairs  # it needs the table, which saves through here
-
     if format == "events":
         raise ConfigError(
             "a label store is archived whole",
@@ -144,37 +128,24 @@ def _write(
     format: str,
     options: Options,
     left_out: Mapping[str, int],
-    share: Mapping[str, Any] | None = None,
+    split: Mapping[str, Any] | None = None,
 ) -> Path:
-    missing = Counter(left_out)
-    plan, written = Plan(options.ties, options.k_way), 0
-    with new_lines(path) as lines:
-        for pair in pairs:
-            try:
-                _check_agreement(pair, options.min_agreement)
-                rows = rows_of(pair, format, plan)
-            except Unusable as why:
-                missing[why.reason] += 1
-                continue
-            written += 1
-            for row in rows:
-                lines.add(row)
-    manifest = {
-        "file": path.name,
-        "format": format,
-        "layout": LAYOUT,
-        "items": len(pairs) + sum(left_out.values()),
-        "items_written": written,
-        "rows": lines.rows,
-        "left_out": dict(sorted(missing.items())),
-        "sha256": lines.sha256,
-        "options": asdict(options),
-        "split": None if share is None else dict(share),
-        "source": {"name": pairs.report.source, "format": pairs.report.format},
-        "workbench": __version__,
-    }
-    write_json(path.with_name(path.name + ".manifest.json"), manifest)
-    return path
+    plan = Plan(options.ties, options.k_way)
+
+    def rows(pair: "Pair") -> list[dict[str, Any]]:
+        _check_agreement(pair, options.min_agreement)
+        return rows_of(pair, format, plan)
+
+    return write_rows(
+        pairs,
+        path,
+        rows,
+        format=format,
+        source={"name": pairs.report.source, "format": pairs.report.format},
+        options=options,
+        left_out=left_out,
+        split=split,
+    )
 
 
 def _check_agreement(pair: "Pair", least: float | None) -> None:

@@ -1,8 +1,9 @@
 """What a person asks for. Notebooks and the command line call the same verbs.
 
 Each verb joins the rooms: it reads the data, starts a process, or shows a widget. The notebook's
-own process never loads a model. Imports go down this list: given, launch, rewards, batch, gold,
-measure, goodhart, plans, preflights, verifying, publish, views, drawing, rounds, reports.
+own process never loads a model. Imports go down this list: given, model_names, rewards, launch,
+batch, gold, measure, goodhart, plans, preflights, verifying, publish, views, drawing, rounds,
+reports.
 """
 
 from workbench.verbs.batch import answers, before_and_after, export_model, sample_pairs, score

@@ -11,7 +11,7 @@ from workbench.errors import ConfigError, DataError
 from workbench.runs import run_job
 from workbench.settings import PPOSettings
 from workbench.verbs.given import load_prompts
-from workbench.verbs.launch import Model, model_name, short_names
+from workbench.verbs.model_names import Model, model_name, short_names
 from workbench.world.judge import gold_score
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from workbench.runs import Run, run_job
 from workbench.settings import PPOSettings
 from workbench.verbs.batch import Progress
 from workbench.verbs.given import load_prompts
-from workbench.verbs.launch import Model, check_reward, model_name, open_run, short_names
+from workbench.verbs.launch import open_run
+from workbench.verbs.model_names import Model, check_reward, model_name, short_names
 from workbench.world.judge import gold_parts
 
 if TYPE_CHECKING:

@@ -1,8 +1,6 @@
 """Runs: start one or attach to it, find it again, wait for it."""
 
-import ctypes.util
 import shutil
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,19 +16,24 @@ from workbench.runs import (
     device_holder,
     runs_root,
     together,
-    wait_for,
 )
 from workbench.runs import open_run as _open_run
 from workbench.runs.devices import busy
 from workbench.settings import PPOSettings, RewardSettings, RunSettings, SFTSettings
 from workbench.verbs.given import load_examples, load_prompts, training_rows
+from workbench.verbs.model_names import (
+    Model,
+    check_reward,
+    device_of,
+    model_name,
+    on_embedded_base,
+)
+from workbench.verbs.rewards import reward_given
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from workbench.data.labels import LabelStore
-
-Model = str | Path | Run
 
 
 def train_sft(
@@ -112,9 +115,7 @@ def train_ppo(
     check_ppo(checked, heldout=heldout_reward is not None)
     rows = [{"prompt": prompt} for prompt in load_prompts(prompts)]
     if judge == "auto":
-        judge = "gold" if _on_embedded_base(policy) else "none"
-    from workbench.verbs.rewards import reward_given
-
+        judge = "gold" if on_embedded_base(policy) else "none"
     given = reward_given(reward)
     inputs = {"reward": given.spec, "judge": judge}
     if reference is not None:
@@ -196,58 +197,6 @@ def _place(name: str | None) -> tuple[Path, str | None]:
     return path.parent, path.name
 
 
-def model_name(model: Model) -> str:
-    """How a model is written in a config; an unfinished run is waited for."""
-    if isinstance(model, Run):
-        return str(wait_for(model).path)
-    text = str(model)
-    for path in (Path(text), runs_root() / text):
-        if not text.startswith("builtin:") and RunFolder(path).exists:
-            return str(wait_for(Run(RunFolder(path.absolute()))).path)
-    return str(Path(text).absolute()) if Path(text).is_dir() else text
-
-
-def _on_embedded_base(model: Model) -> bool:
-    from workbench.models.source import resolve
-
-    return resolve(model_name(model)).reference.startswith("builtin:")
-
-
-def check_reward(reward: str) -> None:
-    """Refuse what is not a reward model, before a process is started for it.
-
-    Raises:
-        ModelError: it is not one.
-    """
-    from workbench.errors import ModelError
-    from workbench.models.source import resolve
-
-    if not resolve(reward).may_score:
-        raise ModelError(
-            "this is not a reward model",
-            where=reward,
-            fix="give the run that wb.train_reward returned, or a sequence classifier of one label",
-        )
-
-
-def device_of(settings: RunSettings) -> str:
-    """The device a run will take, told without loading torch.
-
-    Raises:
-        ConfigError: CUDA was asked for and there is no NVIDIA driver.
-    """
-    driver = ctypes.util.find_library("cuda") is not None or shutil.which("nvidia-smi") is not None
-    if settings.device == "cuda" and not driver:
-        raise ConfigError(
-            "CUDA was asked for and this machine has no NVIDIA driver",
-            where="device = 'cuda'",
-            fix="use device='auto' or 'cpu'",
-        )
-    if settings.device == "auto":
-        return "cuda" if driver else "cpu"
-    return settings.device
-
-
 def open_run(name_or_path: str | Path, *, store: "LabelStore | None" = None) -> Run:
     """Attach to a run by its name or folder, whether it is live or not.
 
@@ -309,16 +258,6 @@ def finished(run: Run) -> Run:
     if run.status in ("stopped", "failed", "paused"):
         run.resume()
     return run.wait()
-
-
-def short_names(models: Sequence[Model]) -> list[str]:
-    """The last part of each model's name, numbered where two are alike."""
-    names = [m.name if isinstance(m, Run) else Path(str(m)).name or str(m) for m in models]
-    names = [name.removeprefix("builtin:") for name in names]
-    return [
-        name if names.count(name) == 1 else f"{name} ({index + 1})"
-        for index, name in enumerate(names)
-    ]
 
 
 def _shown(run: Run) -> Run:

@@ -8,7 +8,8 @@ from workbench import quick
 from workbench.runs import Run, RunFolder, keep_evaluation
 from workbench.verbs import batch
 from workbench.verbs.given import as_pairs, no_label
-from workbench.verbs.launch import Model, finished, model_name, short_names, train_reward
+from workbench.verbs.launch import finished, train_reward
+from workbench.verbs.model_names import Model, model_name, short_names
 from workbench.world.judge import gold_parts
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from workbench.cards import preset_settings
 from workbench.errors import ConfigError
 from workbench.runs import run_job
 from workbench.settings import PPOSettings, RunSettings
-from workbench.verbs.launch import Model, model_name
+from workbench.verbs.model_names import Model, model_name
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -9,7 +9,7 @@ from workbench.cards import preset_settings
 from workbench.runs import run_job
 from workbench.settings import PPOSettings
 from workbench.verbs.given import load_prompts
-from workbench.verbs.launch import Model, model_name
+from workbench.verbs.model_names import Model, model_name
 from workbench.verbs.plain import PROMPTS
 from workbench.verbs.rewards import reward_given
 

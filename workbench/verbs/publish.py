@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ModelError
-from workbench.verbs.launch import Model, model_name
+from workbench.verbs.model_names import Model, model_name
 
 
 def push(model: Model, repository: str, *, private: bool = True) -> str:

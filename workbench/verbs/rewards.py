@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, cast
 
 from workbench.errors import ConfigError
 from workbench.runs import Run
-from workbench.verbs.launch import Model, check_reward, model_name
+from workbench.verbs.model_names import Model, check_reward, model_name
 
 LARGEST = 64 * 2**20  # bytes; what is larger is data, to be read where the function runs
 _MODULE_AND_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")

@@ -15,7 +15,8 @@ from workbench.runs import Run, RunFolder, runs_root
 from workbench.runs.catalogue import paid_by
 from workbench.runs.jsonl import read_json, write_json
 from workbench.verbs.drawing import Standing, draw
-from workbench.verbs.launch import finished, model_name, open_run, train_ppo, train_reward
+from workbench.verbs.launch import finished, open_run, train_ppo, train_reward
+from workbench.verbs.model_names import model_name
 from workbench.verbs.round_words import as_html
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from workbench.runs.folder import LIVE
 from workbench.runs.progress import tell
 from workbench.settings import PPOSettings
 from workbench.verbs.given import load_prompts
-from workbench.verbs.launch import Model, check_ppo, device_of, model_name, train_ppo
+from workbench.verbs.launch import check_ppo, train_ppo
+from workbench.verbs.model_names import Model, device_of, model_name
 from workbench.verbs.plain import PROMPTS
 from workbench.verbs.plans import plan
 from workbench.verbs.preflights import preflight

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from workbench.settings import PPOSettings
 from workbench.verbs import batch
 from workbench.verbs.given import as_pairs, load_prompts
-from workbench.verbs.launch import Model, model_name, short_names
+from workbench.verbs.model_names import Model, model_name, short_names
 from workbench.world.grammar import find_request
 
 if TYPE_CHECKING:
