@@ -16,7 +16,7 @@ from workbench.runs import Run, attach_or_create, devices
 from workbench.runs import run as run_module
 from workbench.runs.jsonl import clean
 from workbench.settings import KINDS
-from workbench.verbs import batch, launch
+from workbench.verbs import batch, model_names
 
 from .models.tiny import make_model
 from .runs.conftest import until

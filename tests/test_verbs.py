@@ -15,7 +15,7 @@ from workbench.errors import ConfigError, DataError, ModelError, RunError
 from workbench.models.source import RewardStats
 from workbench.runs import Run, RunFolder, attach_or_create, devices
 from workbench.runs.jsonl import clean
-from workbench.verbs import batch, given, launch
+from workbench.verbs import batch, given, launch, model_names
 from workbench.world.files import sample_dir
 from workbench.world.judge import gold_score
 

@@ -245,7 +245,7 @@ def test_updates_that_die_are_a_finding_with_what_came_before(model, monkeypatch
 
 
 def _one_update_then_nothing(*_):
-    from workbench.training.events import Progress
+    from workbench.events import Progress
 
     yield Progress(1, 2, {name: value for name, value in ROW.items() if name != "step"})
     raise ZeroDivisionError

@@ -91,7 +91,7 @@ def run_together(begin: Callable[[], RunFolder], settings: RunSettings) -> int:
     """
     import torch.distributed as dist
 
-    from workbench.training.events import Place
+    from workbench.events import Place
     from workbench.training.optimiser import make_accelerator
     from workbench.training.team import Team
 
@@ -142,8 +142,8 @@ def _drive(
     folder: RunFolder, config: dict[str, Any], settings: RunSettings, writer: FolderWriter
 ) -> None:
     """Pass every event of the trainer to the folder."""
+    from workbench.events import Notice, Place
     from workbench.training.checkpoint import checkpoints
-    from workbench.training.events import Notice, Place, StopRequested
     from workbench.training.trackers import Trackers
 
     lengths: dict[str, int] = {}
@@ -151,7 +151,7 @@ def _drive(
         lengths = json.loads((found[-1][1] / "lengths.json").read_text())
     step = lengths.pop("step", 0)
     writer.truncate_to(lengths, step=step)
-    controls = FolderControls(folder, writer, StopRequested, from_step=step)
+    controls = FolderControls(folder, writer, from_step=step)
     place = Place(folder.path, controls, writer.lengths)
     trackers = Trackers(settings.report_to, folder.path, settings.to_dict(), device=settings.device)
     with trackers, closing(_trainer(folder, config, settings, place)) as events:

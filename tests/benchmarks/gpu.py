@@ -25,10 +25,10 @@ from peers import child, peer_python
 from record import machine, record, tell
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from workbench.events import Place, Progress
 from workbench.settings import PPOSettings, RewardSettings
 from workbench.shapes import QWEN_05B, QWEN_7B, Shape
 from workbench.training import ppo
-from workbench.training.events import Place, Progress
 from workbench.training.measure import Clock
 from workbench.training.plan import plan
 from workbench.training.reward import RewardTrainer

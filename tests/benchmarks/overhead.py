@@ -29,10 +29,10 @@ def train(side: str, folder: Path) -> dict:
     made.alone()
     from workbench import child as process
     from workbench import verbs
+    from workbench.events import Place, Progress
     from workbench.runs import attach_or_create
     from workbench.settings import PPOSettings
     from workbench.training import ppo
-    from workbench.training.events import Place, Progress
 
     settings = PPOSettings(steps=UPDATES, device="cpu", threads=1)
     prompts = [{"prompt": p} for p in verbs.load_prompts("sample:prompts_ppo")]

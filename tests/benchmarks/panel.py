@@ -22,6 +22,7 @@ import made_runs
 from lab import Lab, Notebook, find_chromium, start_browser, start_lab
 
 import workbench as wb
+from workbench.events import Finished
 from workbench.runs import FolderWriter, Run, RunFolder, process
 
 LONG = 20_000  # steps of the run that is opened
@@ -92,7 +93,7 @@ def long_run(path: Path, steps: int) -> RunFolder:
             for row in made_runs.samples(i, steps):
                 file.write(json.dumps({"step": i, **row}) + "\n")
     with FolderWriter(folder) as writer:
-        writer(made_runs.Finished(steps, False))
+        writer(Finished(steps, False))
     return folder
 
 
@@ -158,7 +159,7 @@ def watch_live(lab: Lab, browser: Any, path: Path, steps: int) -> dict:
         page.wait_for_timeout(1500)
         drawn = {int(step): at / 1000 for step, at in page.evaluate("window.drawnAt").items()}
         outside, live_bytes = len(page.outside), traffic.bytes - before
-        writer(made_runs.Finished(steps, False))
+        writer(Finished(steps, False))
     written = {row["step"]: row["time"] for row in folder.metrics()}
     late = sorted(drawn.get(step, float("inf")) - written[step] for step in range(2, steps + 1))
     return {

@@ -18,12 +18,12 @@ import torch  # noqa: E402
 from peft import LoraConfig, get_peft_model  # noqa: E402
 from transformers import AutoModelForCausalLM, DynamicCache  # noqa: E402
 
+from workbench.events import Finished, Place, Progress  # noqa: E402
 from workbench.models.base import load_base  # noqa: E402
 from workbench.models.roles import Roles  # noqa: E402
 from workbench.models.source import resolve  # noqa: E402
 from workbench.settings import PPOSettings  # noqa: E402
 from workbench.training import ppo  # noqa: E402
-from workbench.training.events import Finished, Place, Progress  # noqa: E402
 
 
 def settings(value: str, updates: int) -> PPOSettings:

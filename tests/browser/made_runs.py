@@ -8,10 +8,10 @@ import random
 import re
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from workbench.events import Finished, Notice, Progress, Saved, StopRequested
 from workbench.runs import FolderControls, FolderWriter, RunFolder
 
 PROMPTS = [
@@ -62,40 +62,6 @@ STAGES = [
         "Hello! The tag <script> runs code in a page.",
     ],
 ]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """As in workbench.training.events, which needs torch's room."""
-
-    step: int
-    total_steps: int
-    metrics: dict[str, Any]
-    samples: tuple[dict[str, Any], ...] = ()
-
-
-@dataclass(frozen=True)
-class Notice:
-    step: int
-    kind: str
-    message: str
-    data: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Saved:
-    step: int
-    path: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    step: int
-    stopped: bool
-
-
-class Stop(Exception):  # noqa: N818
-    """The run was asked to stop."""
 
 
 def create(path: Path, kind: str = "ppo", **settings: Any) -> RunFolder:
@@ -235,12 +201,12 @@ def play(folder: RunFolder, steps: int, seconds: float) -> None:
     """A trainer that takes its time and does as it is told."""
     kind = str(folder.config()["kind"])
     with FolderWriter(folder) as writer:
-        controls = FolderControls(folder, writer, Stop)
+        controls = FolderControls(folder, writer)
         stopped = False
         for step in range(1, steps + 1):
             try:
                 take_time(controls, writer, step, seconds)
-            except Stop:
+            except StopRequested:
                 stopped = True
                 break
             write_steps(writer, kind, step, step, steps)

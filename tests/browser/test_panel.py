@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from playwright.sync_api import expect
 
+from workbench.events import Finished, Progress
 from workbench.report import write_report
 from workbench.runs import FolderWriter
 
@@ -83,7 +84,7 @@ def test_points_arrive_as_a_script_appends_to_a_run_folder(notebook, tmp_path):
             drawn(page, step)
         expect(root.locator(".wbp-how")).to_contain_text("update 7 of 20")
         expect(root.locator(".wbp-when")).to_have_text("update 5")  # the newest watched answers
-        writer(made_runs.Finished(7, True))
+        writer(Finished(7, True))
         expect(root.locator(".wbp-state")).to_have_text("■ stopped")
     is_clean(page)
 
@@ -217,7 +218,7 @@ def test_an_alarm_says_what_to_do_and_is_drawn_where_it_rang(notebook, tmp_path)
             figures = made_runs.metrics("ppo", step, 20, made_runs.random.Random(step))
             figures["response/length"] = 20.0 if step <= 10 else 40.0
             figures["policy/clipfrac"] = 0.9 if 3 <= step <= 6 else 0.0
-            writer(made_runs.Progress(step, 20, figures))
+            writer(Progress(step, 20, figures))
         page, root = shown(notebook, folder)
         rings = root.locator(".wbp-ringing")
         expect(rings).to_contain_text("Answers grow and grow since update 13. An answer has 40")
@@ -237,7 +238,7 @@ def test_a_long_run_opens_fast(notebook, tmp_path):
     rows = (json.dumps({"step": i, "time": i, **metrics}) for i in range(1, 20_001))
     (folder.path / "metrics.jsonl").write_text("\n".join(rows) + "\n")
     writer = FolderWriter(folder)
-    writer(made_runs.Finished(20_000, False))
+    writer(Finished(20_000, False))
     writer.close()
     notebook.page.add_init_script(ASKED_ELSEWHERE)
     page, _ = shown(notebook, folder)

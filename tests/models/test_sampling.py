@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
+from workbench.events import StopRequested
 from workbench.models.decoding import left_padded
 from workbench.models.sampling import CHECK_EVERY, _inverse_cdf, sample_responses
-from workbench.training.events import StopRequested
 
 from .tiny import EOS, load
 

@@ -5,48 +5,16 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError
+from workbench.events import Finished, Progress, Saved, StopRequested
 from workbench.runs.controls import FolderControls
 from workbench.runs.devices import hold_device
 from workbench.runs.folder import RunFolder
 from workbench.runs.jobs import read_request, report_progress, write_error, write_result
 from workbench.runs.writer import FolderWriter
-
-
-class StopAskedError(Exception):
-    pass
-
-
-@dataclass(frozen=True)
-class Progress:
-    step: int
-    total_steps: int
-    metrics: dict[str, float | None]
-    samples: tuple[dict[str, Any], ...] = ()
-
-
-@dataclass(frozen=True)
-class Notice:
-    step: int
-    kind: str
-    message: str
-    data: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Saved:
-    step: int
-    path: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    step: int
-    stopped: bool
 
 
 def steps(
@@ -69,7 +37,7 @@ def steps(
             every = settings.get("checkpoint_every", 0)
             if controls.save_requested() or (every and step % every == 0):
                 yield Saved(step, _save(folder, step, coef, writer.lengths()))
-    except StopAskedError:
+    except StopRequested:
         yield Saved(step - 1, _save(folder, step - 1, coef, writer.lengths()))
         yield Finished(step - 1, True)
         return
@@ -107,7 +75,7 @@ def train(path: str) -> None:
         at = saved[-1].step if saved else 0
         lengths = json.loads((saved[-1].path / "lengths.json").read_text()) if saved else {}
         writer.truncate_to(lengths, step=at)
-        controls = FolderControls(folder, writer, StopAskedError, from_step=at)
+        controls = FolderControls(folder, writer, from_step=at)
         for event in steps(folder, settings, controls, writer):
             writer(event)
             if isinstance(event, Progress) and event.step == settings.get("wedge_at"):

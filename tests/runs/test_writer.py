@@ -7,12 +7,12 @@ import time
 import pytest
 
 from workbench.errors import ConfigError, RunError
+from workbench.events import Finished, Notice, Progress, Saved
 from workbench.runs import process, writer
 from workbench.runs.folder import RunFolder
 from workbench.runs.writer import FolderWriter
 
 from .conftest import until
-from .fake_child import Finished, Notice, Progress, Saved
 
 
 def test_each_event_goes_to_its_file(folder):

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from workbench.events import Event, NoControls, Place, Progress, StopRequested
 from workbench.models.roles import Roles
-from workbench.training.events import Event, NoControls, Place, Progress, StopRequested
 
 from ..models.tiny import load, make_model, tiny_settings, user
 

@@ -6,11 +6,11 @@ from torch.nn.functional import logsigmoid
 
 from workbench.data.pairs import Pair, choice_rows
 from workbench.errors import DataError
+from workbench.events import Notice
 from workbench.settings import RewardSettings
 from workbench.training import members
 from workbench.training import reward as reward_module
 from workbench.training.comparisons import Judgement, encode_comparisons, items
-from workbench.training.events import Notice
 
 from ..models.tiny import assistant, load, tiny_settings, user
 from .conftest import metrics

@@ -8,12 +8,12 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BitsAndBytesConfig
 
 from workbench.errors import ModelError
+from workbench.events import Notice
 from workbench.models.base import guard_cpu_4bit, kept_in_full
 from workbench.models.encoding import Encoder
 from workbench.settings import RewardSettings, SFTSettings
 from workbench.training import reward, sft
 from workbench.training.evaluation import scores as evaluate
-from workbench.training.events import Notice
 
 from ..models.encoders import CLS, KINDS, NAMES, SEP, make_encoder, make_encoder_classifier
 from ..models.tiny import WORDS, assistant, load, tiny_settings, user

@@ -8,13 +8,13 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
 from workbench.errors import ModelError
+from workbench.events import Finished, Notice
 from workbench.models.encoding import Encoder
 from workbench.models.roles import Roles
 from workbench.models.source import resolve
 from workbench.settings import PPOSettings, RewardSettings
 from workbench.training import ppo, reward
 from workbench.training.evaluation import scores as evaluate
-from workbench.training.events import Finished, Notice
 from workbench.training.scorer import Scorer
 
 from ..models.encoders import make_classifier, make_encoder_classifier

@@ -5,10 +5,10 @@ import torch
 
 import workbench.training.checkpoint as checkpoint_module
 from workbench.errors import ModelError, RunError
+from workbench.events import Finished, NoControls, Notice, Progress, Saved
 from workbench.settings import SFTSettings
 from workbench.training import sft
 from workbench.training.checkpoint import checkpoints
-from workbench.training.events import Finished, NoControls, Notice, Progress, Saved
 
 from ..models.tiny import assistant, tiny_settings, user
 from .conftest import Steering, bytes_of, forget_after, metrics

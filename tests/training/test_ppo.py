@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from workbench.errors import ConfigError, DataError, ModelError
+from workbench.events import Finished, Notice, Progress, StopRequested
 from workbench.models import decoding, forward
 from workbench.models.encoding import Encoded, Encoder
 from workbench.models.forward import lay, response_hidden, response_stats, sequence_scores
@@ -14,7 +15,6 @@ from workbench.models.source import resolve
 from workbench.settings import PPOSettings
 from workbench.training import ppo
 from workbench.training.evaluation import scores as evaluate
-from workbench.training.events import Finished, Notice, Progress, StopRequested
 from workbench.training.rollout import mini_batch_groups
 
 from ..models.tiny import EOS, PAD, load, make_model, tiny_settings, user

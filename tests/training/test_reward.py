@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from workbench.errors import DataError
+from workbench.events import Notice, Progress
 from workbench.models.encoding import Encoded
 from workbench.models.forward import collate, sequence_scores
 from workbench.models.roles import Roles
@@ -15,7 +16,6 @@ from workbench.settings import RewardSettings
 from workbench.training import reward as module
 from workbench.training.comparisons import encode_comparisons, split
 from workbench.training.evaluation import scores as evaluate
-from workbench.training.events import Notice, Progress
 from workbench.training.members import accuracy
 from workbench.training.scorer import Scorer
 

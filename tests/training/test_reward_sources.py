@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from workbench.errors import ModelError, RunError
+from workbench.events import Finished
 from workbench.models.encoding import Encoded
 from workbench.training import ppo
-from workbench.training.events import Finished
 from workbench.training.reward_sources import FunctionReward, ModelReward
 
 from ..models.tiny import EOS, user, word

@@ -7,10 +7,10 @@ from safetensors.torch import load as parse
 from transformers import AutoModelForCausalLM
 
 from workbench.errors import ConfigError, DataError, ModelError
+from workbench.events import Finished, Notice, Progress
 from workbench.models.source import CARD, resolve
 from workbench.settings import SFTSettings
 from workbench.training import sft
-from workbench.training.events import Finished, Notice, Progress
 
 from ..models.tiny import EOS, assistant, load, make_model, tiny_settings, user, word
 from .conftest import bytes_of, metrics

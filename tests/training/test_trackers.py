@@ -4,9 +4,9 @@ import pytest
 from accelerate.tracking import GeneralTracker
 
 from workbench.errors import ConfigError
+from workbench.events import Finished, Notice, Progress
 from workbench.settings import SFTSettings
 from workbench.training import trackers as module
-from workbench.training.events import Finished, Notice, Progress
 from workbench.training.trackers import Trackers, check_trackers
 
 

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from workbench.errors import ConfigError, ModelError
+from workbench.events import Finished, Notice, Progress, StopRequested
 from workbench.settings import PPOSettings
 from workbench.training import evaluation, ppo
-from workbench.training.events import Finished, Notice, Progress, StopRequested
 from workbench.training.watch import WINDOW, perplexity, repetition
 
 from ..models.tiny import tiny_settings

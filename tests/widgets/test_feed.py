@@ -5,6 +5,7 @@ import made_runs
 import pytest
 
 from workbench.errors import RunError
+from workbench.events import Notice, Progress
 from workbench.runs import FolderWriter, RunFolder, ask, runs_root
 from workbench.widgets.feed import RunFeed
 
@@ -30,8 +31,8 @@ def feed_of(folder):
 def test_rows_are_numbered_and_only_new_ones_are_told(folder, writer):
     feed = feed_of(folder)
     assert feed.count == 0
-    writer(made_runs.Progress(1, 10, {"a": 1.0}))
-    writer(made_runs.Progress(2, 10, {"a": 2.0, "b": 5.0}))
+    writer(Progress(1, 10, {"a": 1.0}))
+    writer(Progress(2, 10, {"a": 2.0, "b": 5.0}))
     feed.refresh()
     assert feed.count == 2
     assert feed.rows_from(1) == {"from": 1, "steps": [2], "columns": {"a": [2.0], "b": [5.0]}}
@@ -41,7 +42,7 @@ def test_rows_are_numbered_and_only_new_ones_are_told(folder, writer):
 
 def test_what_is_no_number_leaves_a_gap(folder, writer):
     for step, value in enumerate([1.5, None, float("nan"), "text", 2.0], start=1):
-        writer(made_runs.Progress(step, 10, {"a": value, "never": None}))
+        writer(Progress(step, 10, {"a": value, "never": None}))
     feed = feed_of(folder)
     assert feed.curves() == {"a": {"x": [1, 5], "y": [1.5, 2.0]}}
     assert feed.metrics == ["step", "time", "a"]
@@ -133,7 +134,7 @@ def test_where_the_time_and_the_memory_go_is_told(folder, writer):
     assert feed_of(folder).status()["phases"] == {} and feed_of(folder).status()["memory"] is None
     for step, seconds in enumerate([9.0, *[2.0] * 10], start=1):  # the first is ten steps ago
         figures = {"time/generate": seconds, "time/step": 2 * seconds, "memory/peak_gb": step / 2}
-        writer(made_runs.Progress(step, 20, figures))
+        writer(Progress(step, 20, figures))
     status = feed_of(folder).status()
     assert status["phases"] == {"generate": 2.0, "step": 4.0} and status["memory"] == 5.5
 
@@ -156,10 +157,10 @@ def test_a_run_that_says_nothing_for_long_is_noticed(folder, writer, monkeypatch
 
 def test_samples_stand_beside_the_same_prompts_answers_before(folder, writer):
     rows = ({"prompt": "p", "response": "one", "score": 1.0, "kl": 0.0},)
-    writer(made_runs.Progress(1, 10, {}, rows))
-    writer(made_runs.Progress(2, 10, {}))
+    writer(Progress(1, 10, {}, rows))
+    writer(Progress(2, 10, {}))
     twice = ({"prompt": "new", "response": "x"}, {**rows[0], "response": "two"})
-    writer(made_runs.Progress(6, 10, {}, twice))
+    writer(Progress(6, 10, {}, twice))
     feed = feed_of(folder)
     first, newest = feed.samples(0), feed.samples()
     assert (first["step"], first["before"], first["count"]) == (1, None, 2)
@@ -173,14 +174,14 @@ def test_samples_stand_beside_the_same_prompts_answers_before(folder, writer):
 def test_a_prompt_that_is_watched_twice_is_matched_in_order(folder, writer):
     for step in (1, 2):
         rows = tuple({"prompt": "p", "response": f"{step}{i}"} for i in "ab")
-        writer(made_runs.Progress(step, 10, {}, rows))
+        writer(Progress(step, 10, {}, rows))
     newest = feed_of(folder).samples()
     assert [row["last"]["response"] for row in newest["rows"]] == ["1a", "1b"]
 
 
 def test_samples_may_be_messages_and_strange_text(folder, writer):
     messages = [{"role": "user", "content": "hi"}, {"role": "user", "content": "there"}]
-    writer(made_runs.Progress(1, 10, {}, ({"prompt": messages, "response": "a\ufdd0b"},)))
+    writer(Progress(1, 10, {}, ({"prompt": messages, "response": "a\ufdd0b"},)))
     row = feed_of(folder).samples()["rows"][0]
     assert row["prompt"] == "hi\nthere" and row["response"] == "a\ufdd0FDD0\ufdd1b"
 
@@ -205,7 +206,7 @@ def test_commands_are_asked_then_done_and_settings_follow(folder, writer):
     now = {row["name"]: row["value"] for row in feed.settings()}
     assert now["kl_coef"] == 0.05 and "batch_size" not in now
     writer.record(id=number, kind="done", command="set", step=7, values={"kl_coef": 0.2})
-    writer(made_runs.Notice(7, "changed", "kl_coef is now 0.2", {"kl_coef": 0.2}))
+    writer(Notice(7, "changed", "kl_coef is now 0.2", {"kl_coef": 0.2}))
     feed.refresh()
     done = feed.commands()[0]
     assert (done["answer"], done["step"]) == ("done", 7)

@@ -1,6 +1,7 @@
 import made_runs
 import pytest
 
+from workbench.events import Notice, Progress
 from workbench.runs import FolderWriter
 from workbench.widgets.feed import RunFeed
 from workbench.widgets.overlay import (
@@ -20,7 +21,7 @@ def make(tmp_path):
         folder = made_runs.create(tmp_path / name, kind, **settings)
         with FolderWriter(folder) as writer:
             for step, (metrics, samples) in enumerate(rows, start=1):
-                writer(made_runs.Progress(step, len(rows), metrics, samples))
+                writer(Progress(step, len(rows), metrics, samples))
             writer.set_state("stopped")
         feed = RunFeed(folder)
         feed.refresh()
@@ -56,7 +57,7 @@ def test_runs_of_several_kinds_share_what_they_both_have(make):
 def test_settings_that_differ_come_first_and_a_change_is_told(make):
     first, second = make("one", kl_coef=0.1, steps=5), make("two", kl_coef=0.2, steps=5)
     with FolderWriter(second.folder) as writer:
-        writer(made_runs.Notice(2, "changed", "", {"steps": 7}))
+        writer(Notice(2, "changed", "", {"steps": 7}))
         writer.set_state("stopped")
     second.refresh()
     rows = {row["name"]: (row["values"], row["same"]) for row in settings_beside([first, second])}

@@ -10,6 +10,7 @@ import pytest
 
 from workbench.data.labels import LabelStore
 from workbench.errors import ConfigError
+from workbench.events import Finished
 from workbench.runs import FolderWriter, Run
 from workbench.widgets import telling, theme
 from workbench.widgets.panel import RunPanel
@@ -117,7 +118,7 @@ def test_the_thread_ends_with_the_run_and_is_not_started_for_one_that_ended(tmp_
         page = Page(panel)
         page.tell(type="ready")
         assert panel._telling.thread.is_alive()
-        writer(made_runs.Finished(3, False))
+        writer(Finished(3, False))
     panel._telling.thread.join(10)
     assert not panel._telling.thread.is_alive()
     assert page.sent[-1]["parts"]["status"]["state"] == "finished"
@@ -328,7 +329,7 @@ def test_the_picture_is_renewed_when_the_run_ends(tmp_path, monkeypatch):
         panel = RunPanel(folder)
         Page(panel).tell(type="ready")
         panel._pictures.append(Handle())
-        writer(made_runs.Finished(3, True))
+        writer(Finished(3, True))
     panel._telling.thread.join(10)
     assert renewed[0][0] == "run-panel" and "stopped" in renewed[0][1]
 

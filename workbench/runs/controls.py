@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from workbench.errors import RunError
+from workbench.events import StopRequested
 from workbench.runs import process
 from workbench.runs.folder import CONTROL, RunFolder
 from workbench.runs.jsonl import append_line, read_lines
@@ -43,7 +44,6 @@ class FolderControls:
     Args:
         folder: the run's folder.
         writer: answers go through it into events.jsonl.
-        stop_exception: raised by :meth:`safe_point` when the run is asked to stop.
         from_step: the step of the checkpoint that the run resumes from; 0 without one.
     """
 
@@ -51,12 +51,11 @@ class FolderControls:
         self,
         folder: RunFolder,
         writer: FolderWriter,
-        stop_exception: type[BaseException],
         *,
         from_step: int = 0,
     ) -> None:
         self._path = str(folder.path / CONTROL)
-        self._folder, self._writer, self._stop = folder, writer, stop_exception
+        self._folder, self._writer = folder, writer
         answers = [row for row in folder.events() if "id" in row]
         self._answered = {row["id"] for row in answers}
         self._replay: list[tuple[int, dict[str, Any]]] = [
@@ -74,14 +73,14 @@ class FolderControls:
             self._take(row, stale=True)
 
     def safe_point(self) -> None:
-        """Return at once, or block while the run is paused, or raise the stop exception."""
+        """Return at once, or block while the run is paused, or raise :class:`StopRequested`."""
         if not self._held and time.monotonic() < self._next_look:
             return
         self._look()
         if self._paused and not self._stopping:
             self._wait_while_paused()
         if self._stopping:
-            raise self._stop("the run was asked to stop")
+            raise StopRequested("the run was asked to stop")
 
     def changes(self, step: int) -> dict[str, Any]:
         """The settings to change at update ``step`` (the first is 1); each is told only once."""

@@ -4,7 +4,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from workbench.errors import RunError, WorkbenchError
+from workbench.events import Finished, Notice, Progress, Saved
 from workbench.runs import process
 from workbench.runs.folder import (
     CONTROL,
@@ -32,8 +33,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # no space on the disk, or none left in one
 
 
 class FolderWriter:
-    """Writes what a trainer reports. Events are known by their class's name, so that runs need
-    not import training: Progress, Notice, Saved, Finished.
+    """Writes a trainer's events: Progress, Notice, Saved, Finished.
 
     Use as a context manager: leaving it by an exception marks the run as failed.
     """
@@ -49,12 +49,6 @@ class FolderWriter:
         self._status = {**starting_status(), "pid": os.getpid()}
         self._files: dict[str, FileIO] = {}
         self._closing = threading.Event()
-        self._write = {
-            "Progress": self._progress,
-            "Notice": self._notice,
-            "Saved": self._saved,
-            "Finished": self._finished,
-        }
         _sign(folder.path)
         self._open()
         self._publish()
@@ -80,17 +74,24 @@ class FolderWriter:
         """Take one event of the trainer's.
 
         Raises:
-            RunError: an event of a class that is not known here.
+            RunError: it is none of :data:`workbench.events.Event`.
         """
-        name = type(event).__name__
-        write: Callable[[Any], None] | None = self._write.get(name)
-        if write is None:
-            raise RunError(
-                f"the run folder cannot write an event of class {name}",
-                where=str(self.folder.path),
-                fix=f"yield one of {', '.join(self._write)}",
-            )
-        write(event)
+        match event:
+            case Progress():
+                self._progress(event)
+            case Notice(step, kind, message, data):
+                self.record(step=step, kind=kind, message=message, data=data)
+            case Saved(step, path):
+                self.record(step=step, kind="saved", path=path)
+            case Finished(step, stopped):
+                self.record(step=step, kind="finished", stopped=stopped)
+                self.set_state("stopped" if stopped else "finished", step=step)
+            case _:
+                raise RunError(
+                    f"the run folder cannot write an event of class {type(event).__name__}",
+                    where=str(self.folder.path),
+                    fix="yield one of Progress, Notice, Saved, Finished (workbench.events)",
+                )
 
     @property
     def state(self) -> str:
@@ -167,7 +168,7 @@ class FolderWriter:
             self._publish()
             self._close_files()
 
-    def _progress(self, event: Any) -> None:
+    def _progress(self, event: Progress) -> None:
         now = time.time()
         self._append(METRICS, {"step": event.step, "time": now, **event.metrics})
         for sample in event.samples:
@@ -177,16 +178,6 @@ class FolderWriter:
             self._status["total_steps"] = event.total_steps
             if self.state == "starting":
                 self.set_state("running")
-
-    def _notice(self, event: Any) -> None:
-        self.record(step=event.step, kind=event.kind, message=event.message, data=event.data)
-
-    def _saved(self, event: Any) -> None:
-        self.record(step=event.step, kind="saved", path=str(event.path))
-
-    def _finished(self, event: Any) -> None:
-        self.record(step=event.step, kind="finished", stopped=event.stopped)
-        self.set_state("stopped" if event.stopped else "finished", step=event.step)
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
         left = memoryview(encode(row))

@@ -9,12 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.errors import ModelError
-from workbench.models.base import load_base
-from workbench.models.roles import Roles
-from workbench.models.source import resolve
-from workbench.settings import RunSettings
-from workbench.training.checkpoint import load_checkpoint, replace_folder, save_checkpoint
-from workbench.training.events import (
+from workbench.events import (
     Event,
     Finished,
     Notice,
@@ -23,6 +18,11 @@ from workbench.training.events import (
     Saved,
     StopRequested,
 )
+from workbench.models.base import load_base
+from workbench.models.roles import Roles
+from workbench.models.source import resolve
+from workbench.settings import RunSettings
+from workbench.training.checkpoint import load_checkpoint, replace_folder, save_checkpoint
 from workbench.training.memory import give_back, keep_freed, ran_out
 from workbench.training.optimiser import Optimiser, make_accelerator
 from workbench.training.team import MemoryRanOut, News, Team

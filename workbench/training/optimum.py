@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from workbench.events import Place, Progress
 from workbench.models.base import load_base
 from workbench.models.countable import END, WORDS, write_model
 from workbench.models.encoding import Encoded, Message
@@ -22,7 +23,6 @@ from workbench.models.forward import collate, response_stats
 from workbench.models.roles import Roles
 from workbench.models.source import resolve
 from workbench.settings import PPOSettings
-from workbench.training.events import Place, Progress
 from workbench.training.objective import response_kl
 from workbench.training.ppo import PPOTrainer
 from workbench.training.reward_sources import Scored

@@ -24,6 +24,7 @@ from workbench.algos.kl import AdaptiveKL
 from workbench.algos.losses import PolicyLoss, ValueLoss, clipped_policy_loss, clipped_value_loss
 from workbench.algos.scores import RunningMoments
 from workbench.errors import DataError, ModelError
+from workbench.events import Event, Notice, Place
 from workbench.models.card import how_to_answer, write_card
 from workbench.models.dense import dense
 from workbench.models.encoding import Encoded, Encoder, Message
@@ -33,7 +34,6 @@ from workbench.models.source import REFERENCE, Source, resolve
 from workbench.models.support import packs
 from workbench.settings import PPOSettings
 from workbench.training.batches import batch_indices
-from workbench.training.events import Event, Notice, Place
 from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.measure import Clock, peak_memory_gb
 from workbench.training.objective import (

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from workbench.events import Place
 from workbench.models.encoding import Encoded, Message
 from workbench.models.forward import lay, response_hidden, response_logprobs, response_stats
 from workbench.settings import PPOSettings
 from workbench.training.checkpoint import load_checkpoint
-from workbench.training.events import Place
 from workbench.training.live import LiveBytes, address, all_tensors
 from workbench.training.memory import give_back, ran_out
 from workbench.training.plan import micro_batch, plan

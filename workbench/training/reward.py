@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.events import Event, Place
 from workbench.models.card import how_to_score, write_card
 from workbench.models.source import member_folder
 from workbench.settings import RewardSettings
 from workbench.training.batches import steps_for
 from workbench.training.comparisons import encode_comparisons
-from workbench.training.events import Event, Place
 from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.measure import Clock, peak_memory_gb
 from workbench.training.members import Judged, Member, Optimisers, accuracy, how_scored

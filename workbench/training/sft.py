@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError, DataError
+from workbench.events import Event, Place
 from workbench.models.base import Base
 from workbench.models.card import how_to_answer, write_card
 from workbench.models.encoding import Encoded, Encoder, micro_batches
@@ -17,7 +18,6 @@ from workbench.models.forward import collate, response_stats
 from workbench.models.source import CARD, resolve
 from workbench.settings import SFTSettings
 from workbench.training.batches import batch_indices, steps_for
-from workbench.training.events import Event, Place
 from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.measure import Clock, peak_memory_gb
 from workbench.training.optimiser import Optimiser

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from workbench.training.events import StopRequested
+from workbench.events import StopRequested
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=30)

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from workbench.errors import ConfigError
-from workbench.training.events import Event, Progress
+from workbench.events import Event, Progress
 
 _log = logging.getLogger(__name__)
 PROJECT = "rlhf-workbench"
