@@ -62,6 +62,31 @@ def test_krippendorff_published_table():
     assert found["Fleiss' kappa"].items == 8  # units 2 to 9
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "alpha"),
+    [
+        # the same paper's examples A, two answers, and B, five: two observers, none missing
+        ("0 1 0 0 0 0 0 0 1 0", "1 1 1 0 0 1 0 0 0 0", 0.095),
+        ("a a b b d c c c e d d a", "b a b b b c c c e d d d", 0.692),
+    ],
+)
+def test_krippendorff_published_pairs(one, other, alpha):
+    answers = zip(one.split(), other.split(), strict=True)
+    ratings = {str(unit): {"one": a, "other": b} for unit, (a, b) in enumerate(answers)}
+    assert agreement(ratings)[1].value == pytest.approx(alpha, abs=5e-4)
+
+
+def test_krippendorff_worked_by_hand():
+    # A A B, then B B, then one label, which does not count. Of 5 labels 2 are A and 3 are B: 12 of
+    # the 20 ordered pairs differ, 0.6. Within the first item 4 of 6 differ, within the second none:
+    # (3 * 4/6 + 2 * 0) / 5 = 0.4. So alpha = 1 - 0.4 / 0.6.
+    counts = np.array([[2, 1], [0, 2], [1, 0]])
+    assert krippendorff_alpha(counts) == pytest.approx(1 / 3)
+    assert krippendorff_alpha(np.array([[3, 0], [0, 2]])) == 1
+    # always at odds: observed 1, expected 8 of 12
+    assert krippendorff_alpha(np.array([[1, 1], [1, 1]])) == pytest.approx(-0.5)
+
+
 def test_cohen_worked_by_hand():
     # Two people on 50 items: 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no. Observed 35/50 = 0.7;
     # by chance 0.5 * 0.6 + 0.5 * 0.4 = 0.5; kappa = 0.2 / 0.5 = 0.4.
@@ -78,6 +103,9 @@ def test_percent_worked_by_hand():
 def test_what_is_undefined_is_said_and_never_0_or_1():
     same = np.array([[2, 0], [2, 0]])
     assert krippendorff_alpha(same) is None and fleiss(same) is None
+    # two answers, but only one of them on items that two people labelled
+    assert krippendorff_alpha(np.array([[2, 0], [0, 1]])) is None
+    assert krippendorff_alpha(np.zeros((0, 2), dtype=np.int64)) is None
     assert cohen(np.zeros((5, 2), dtype=np.int64)) is None
     found = {m.measure: m for m in agreement({"p": {"a": "A", "b": "A"}, "q": {"a": "A"}})}
     assert found["percent"].value == 1.0 and found["percent"].items == 1

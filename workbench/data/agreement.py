@@ -1,7 +1,8 @@
-"""How far annotators agree: percent, Cohen, Fleiss and Krippendorff, by well-kept libraries.
+"""How far annotators agree: percent, Cohen's and Fleiss' kappa, and Krippendorff's alpha.
 
-statsmodels has Cohen's and Fleiss' kappa and the intervals of shares, krippendorff the alpha with
-missing labels; both are imported where they are needed. What is not defined is None, never 0 or 1.
+The kappas and the intervals of shares are statsmodels', which is imported where it is needed. No
+well-kept library with a free licence has the alpha with missing labels at this speed, so it is
+worked out here. What is not defined is None, never 0 or 1.
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
@@ -98,12 +99,23 @@ def percent(counts: Counts) -> float | None:
 
 
 def krippendorff_alpha(counts: Counts) -> float | None:
-    """Return Krippendorff's alpha for unordered answers; None where one answer is all there is."""
-    counts = counts[counts.sum(axis=1) > 1]
-    if (counts.sum(axis=0) > 0).sum() < 2:
+    """Return Krippendorff's alpha for unordered answers; None where one answer is all there is.
+
+    alpha = 1 - observed / expected disagreement (Krippendorff 2011, "Computing Krippendorff's
+    Alpha-Reliability", section C). Observed: the share of differing pairs of labels within items,
+    where an item with m labels weighs m. Expected: the share of differing pairs among all labels,
+    whatever their items. People may have left items out; an item with one label says nothing.
+    """
+    labels = counts.sum(axis=1, keepdims=True)  # (items, 1)
+    paired = labels[:, 0] > 1
+    counts, labels = counts[paired], labels[paired]
+    totals = counts.sum(axis=0)  # of each answer
+    n = totals.sum()
+    differing = (totals * (n - totals)).sum()
+    if differing == 0:
         return None
-    library: Any = importlib.import_module("krippendorff")
-    return float(library.alpha(value_counts=counts, level_of_measurement="nominal"))
+    observed = (counts * (labels - counts) / (labels - 1)).sum() / n
+    return float(1 - observed / (differing / (n * (n - 1))))
 
 
 def fleiss(counts: Counts) -> float | None:
