@@ -8,13 +8,13 @@ import pytest
 
 from workbench import child, verbs
 from workbench.cli import _settings, main
-from workbench.data.archive import read_events
-from workbench.data.events import Event
-from workbench.data.labels import LabelStore
 from workbench.data.pairs import Pairs
+from workbench.data.store.label_events import Event
+from workbench.data.store.labels import LabelStore
+from workbench.data.writing.store_archive import read_events
+from workbench.json_lines import clean
 from workbench.runs import Run, attach_or_create, devices
 from workbench.runs import run as run_module
-from workbench.runs.jsonl import clean
 from workbench.settings import KINDS
 from workbench.verbs import batch, model_names
 

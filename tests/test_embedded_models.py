@@ -6,10 +6,10 @@ import pytest
 from safetensors import safe_open
 
 from workbench.settings import PPOSettings
-from workbench.training import evaluation
+from workbench.training import batch_jobs
 from workbench.verbs import load_prompts
-from workbench.world.files import builtin, sample_dir
 from workbench.world.judge import gold_score
+from workbench.world.sample_files import builtin, sample_dir
 
 
 @pytest.mark.parametrize("name", ["tiny-base", "tiny-chat"])
@@ -37,7 +37,7 @@ def test_instruction_tuning_is_what_makes_the_difference():
             for p, a in zip(prompts, found, strict=True)
         )
         / len(prompts)
-        for found in evaluation.answers(names, prompts, settings)
+        for found in batch_jobs.answers(names, prompts, settings)
     )
     assert base < 0.1  # it continues texts; it does not answer
     assert 0.35 <= chat <= 0.62  # 66 prompts: the range of the loop, a deviation wider

@@ -112,14 +112,19 @@ BREAKS = {
     "data.pairs": ("import torch", "workbench.data.pairs -> torch"),
     "runs.folder": ("import workbench.data.pairs", "workbench.runs.folder -> workbench.data.pairs"),
     "models.base": ("import workbench.runs.run", "workbench.models.base -> workbench.runs.run"),
-    "training.ppo": ("import workbench.runs", "workbench.training.ppo -> workbench.runs"),
+    "training.ppo.ppo": ("import workbench.runs", "workbench.training.ppo.ppo -> workbench.runs"),
     "training.sft": ("import plotly", "workbench.training.sft -> plotly"),
-    "widgets.panel": ("import torch", "workbench.widgets.panel -> torch"),
-    "widgets.browser": (
+    "widgets.run_panel.panel": ("import torch", "workbench.widgets.run_panel.panel -> torch"),
+    "widgets.browser.browser": (
         "import workbench.models.base",
-        "workbench.widgets.browser -> workbench.models.base",
+        "workbench.widgets.browser.browser -> workbench.models.base",
     ),
-    "verbs.given": ("import workbench.cli", "workbench.verbs.given -> workbench.cli"),
+    "verbs.load_data": ("import workbench.cli", "workbench.verbs.load_data -> workbench.cli"),
+    "analysis.quality": ("import workbench.runs", "workbench.analysis.quality -> workbench.runs"),
+    "data.messages": (
+        "import workbench.analysis.bias",
+        "workbench.data.messages -> workbench.analysis.bias",
+    ),
     "stray": ("", "- workbench.stray"),
 }
 
@@ -139,6 +144,6 @@ def test_an_arrow_against_the_way_is_reported(tmp_path):
 
 
 def test_no_submodule_hides_a_verb():
-    code = "import workbench as wb, workbench.runs, workbench.report; print(wb.runs, wb.report)"
+    code = "import workbench as wb, workbench.runs, workbench.reports; print(wb.runs, wb.report)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.startswith("<function runs") and "<function report" in told.stdout

@@ -144,6 +144,6 @@ def test_what_git_ignores_is_the_runs_folder_of_the_project_and_not_the_room():
 
 
 def test_the_readme_says_what_the_written_formats_hold():
-    from workbench.data.layouts import holds_table
+    from workbench.data.writing.row_layouts import holds_table
 
     assert holds_table() in (ROOT / "README.md").read_text()

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from workbench.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from workbench.data.labels import LabelStore
+    from workbench.data.labelling.session import LabelSession
     from workbench.data.pairs import Pair, Pairs
-    from workbench.data.session import LabelSession
+    from workbench.data.store.labels import LabelStore
     from workbench.runs.run import Run
     from workbench.verbs import (
         analytic_check,
@@ -90,8 +90,8 @@ _VERBS = (
 )
 _HOMES = {
     **dict.fromkeys(_VERBS, "workbench.verbs"),
-    "LabelStore": "workbench.data.labels",
-    "LabelSession": "workbench.data.session",
+    "LabelStore": "workbench.data.store.labels",
+    "LabelSession": "workbench.data.labelling.session",
     "Pair": "workbench.data.pairs",
     "Pairs": "workbench.data.pairs",
     "Run": "workbench.runs.run",

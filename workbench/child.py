@@ -93,7 +93,7 @@ def run_together(begin: Callable[[], RunFolder], settings: RunSettings) -> int:
 
     from workbench.events import Place
     from workbench.training.optimiser import make_accelerator
-    from workbench.training.team import Team
+    from workbench.training.process_group import Team
 
     _quiet()
     accelerator = make_accelerator(settings)
@@ -165,7 +165,9 @@ def _drive(
 def _trainer(
     folder: RunFolder, config: dict[str, Any], settings: RunSettings, place: Any
 ) -> Generator[Any, None, None]:
-    from workbench.training import ppo, reward, sft
+    from workbench.training import sft
+    from workbench.training.ppo import ppo
+    from workbench.training.reward import reward
     from workbench.world.judge import gold_score
 
     model, rows = str(config["model"]), list(folder.data_rows())
@@ -235,7 +237,7 @@ def run_job(file: Path) -> int:
 
 def serve_questions() -> int:
     """Keep models loaded for what is interactive, and answer until nobody asks any more."""
-    from workbench.training.playing import Stage
+    from workbench.training.playground_models import Stage
 
     return worker.serve({"play": Stage().play})
 
@@ -245,9 +247,9 @@ def _teller(file: Path) -> Callable[[int, int, str], None]:
 
 
 def _job_answers(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
-    from workbench.training import evaluation
+    from workbench.training import batch_jobs
 
-    found = evaluation.answers(
+    found = batch_jobs.answers(
         values["models"],
         values["prompts"],
         PPOSettings.from_dict(values["settings"]),
@@ -259,10 +261,10 @@ def _job_answers(values: dict[str, Any], tell: Callable[[int, int, str], None]) 
 
 
 def _job_scores(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
-    from workbench.training import evaluation
+    from workbench.training import batch_jobs
 
     settings = PPOSettings.from_dict(values["settings"])
-    found = evaluation.scores(
+    found = batch_jobs.scores(
         values["reward"], values["prompts"], values["responses"], settings, tell=tell
     )
     return {"scores": found}
@@ -277,9 +279,9 @@ def _job_export(values: dict[str, Any], tell: Callable[[int, int, str], None]) -
 
 
 def _job_best_of_n(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
-    from workbench.training import best_of
+    from workbench.training import best_of_n
 
-    found = best_of.candidates(
+    found = best_of_n.candidates(
         values["model"],
         values["rewards"],
         values["prompts"],
@@ -293,22 +295,24 @@ def _job_best_of_n(values: dict[str, Any], tell: Callable[[int, int, str], None]
 def _job_optimum(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
     import tempfile
 
-    from workbench.training import optimum
+    from workbench.training.checks import analytic_optimum
 
     with tempfile.TemporaryDirectory(prefix="workbench-optimum-") as folder:
-        found = optimum.compare(optimum.SETTINGS.changed(**values["settings"]), Path(folder))
+        found = analytic_optimum.compare(
+            analytic_optimum.SETTINGS.changed(**values["settings"]), Path(folder)
+        )
     return {**found._asdict(), "answers": [answer._asdict() for answer in found.answers]}
 
 
 def _job_plan(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
-    from workbench.training.plan import plan
+    from workbench.training.checks.memory_plan import plan
 
     settings = KINDS[values["kind"]].from_dict(values["settings"])
     return {**plan(values["model"], settings, card=values["card"]), "hardware": hardware()}
 
 
 def _job_preflight(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
-    from workbench.training.preflight import preflight
+    from workbench.training.checks.preflight import preflight
 
     settings, folder = PPOSettings.from_dict(values["settings"]), Path(values["folder"])
     found = preflight(values["model"], values["reward"], values["prompts"], settings, folder)

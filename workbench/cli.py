@@ -8,8 +8,8 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.cards import PRESETS
 from workbench.errors import ConfigError, WorkbenchError
+from workbench.presets import PRESETS
 from workbench.settings import KINDS, RunSettings
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _add_training(commands: Any) -> None:
 
 
 def _add_data(commands: Any) -> None:
-    from workbench.data.layouts import HOLDS
+    from workbench.data.writing.row_layouts import HOLDS
 
     read = commands.add_parser("import", help="read pairs of any known format")
     read.add_argument("file")
@@ -200,7 +200,7 @@ def _settings(pairs: Sequence[str]) -> dict[str, Any]:
 
 def _train(asked: argparse.Namespace) -> int:
     from workbench import verbs
-    from workbench.runs import together
+    from workbench.runs import several_processes
 
     verbs_by_kind: dict[str, Callable[..., Any]] = {
         "sft": verbs.train_sft,
@@ -224,8 +224,8 @@ def _train(asked: argparse.Namespace) -> int:
     def begin() -> Any:
         return verbs_by_kind[asked.kind](*first, asked.data, name=out, **more, **settings)
 
-    together.start_all(sys.argv[1:])
-    if together.processes() > 1:
+    several_processes.start_all(sys.argv[1:])
+    if several_processes.processes() > 1:
         return _train_together(lambda: begin().folder, KINDS[asked.kind].from_dict(settings))
     run = begin()
     if run.status in ("stopped", "failed", "paused"):  # the same command goes on with it
@@ -238,10 +238,10 @@ def _train(asked: argparse.Namespace) -> int:
 def _train_together(begin: Callable[[], "RunFolder"], settings: RunSettings) -> int:
     """Train in the processes that ``accelerate launch`` has started, of which this is one."""
     from workbench import child
-    from workbench.runs import together
+    from workbench.runs import several_processes
 
     code = child.run_together(begin, settings)
-    if together.is_main():
+    if several_processes.is_main():
         folder = begin()
         print(f"{folder.name} {folder.status()['state']}: {folder.final}")  # noqa: T201
     return code
@@ -261,8 +261,8 @@ def _import(asked: argparse.Namespace) -> None:
 
 def _export(asked: argparse.Namespace) -> None:
     from workbench import verbs
-    from workbench.data.labels import LabelStore
-    from workbench.data.writers import write_pairs, write_split
+    from workbench.data.store.labels import LabelStore
+    from workbench.data.writing.writers import write_pairs, write_split
 
     options: dict[str, Any] = {
         name: getattr(asked, name)
@@ -290,7 +290,7 @@ def _sample(asked: argparse.Namespace) -> None:
 
 def _evaluate(asked: argparse.Namespace) -> None:
     from workbench import verbs
-    from workbench.runs.jsonl import write_json
+    from workbench.json_lines import write_json
 
     found = verbs.evaluate_reward(asked.reward, asked.data, **_settings(asked.set))
     print(found)  # noqa: T201

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from workbench import verbs
 from workbench.runs import Run
-from workbench.world.files import sample_dir
 from workbench.world.judge import gold_parts
+from workbench.world.sample_files import sample_dir
 
 MODEL = "builtin:tiny-chat"
 REWARD: dict[str, Any] = {"epochs": 1.3, "evaluate_every": 200}
@@ -114,7 +114,7 @@ class Demo:
     def _report(
         self, reward: Run, ppo: Run, rows: list[dict[str, Any]], accuracy: dict[str, float]
     ) -> dict[str, Any]:
-        from workbench.report import write_report
+        from workbench.reports.run_page import write_report
 
         summary = summarise(rows, accuracy)
         summary["seconds"] = round(time.time() - self.begun, 1)

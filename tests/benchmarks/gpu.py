@@ -26,12 +26,12 @@ from record import machine, record, tell
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from workbench.events import Place, Progress
+from workbench.model_shapes import QWEN_05B, QWEN_7B, Shape
 from workbench.settings import PPOSettings, RewardSettings
-from workbench.shapes import QWEN_05B, QWEN_7B, Shape
-from workbench.training import ppo
-from workbench.training.measure import Clock
-from workbench.training.plan import plan
-from workbench.training.reward import RewardTrainer
+from workbench.training.checks.memory_plan import plan
+from workbench.training.clock import Clock
+from workbench.training.ppo import ppo
+from workbench.training.reward.reward import RewardTrainer
 
 SHAPES = {
     "tiny": Shape(

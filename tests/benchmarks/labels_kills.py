@@ -25,9 +25,9 @@ from typing import Any
 
 from labelling import keep
 
-from workbench.data.labels import LabelStore
+from workbench.data.labelling.session import LabelSession
 from workbench.data.pairs import Pair, Pairs
-from workbench.data.session import LabelSession
+from workbench.data.store.labels import LabelStore
 
 MANY = 200  # kills; a smaller number is a trial, and is not written down
 ITEMS = 400  # to label; when all are labelled the process begins again, as another person

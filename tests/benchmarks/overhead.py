@@ -32,7 +32,7 @@ def train(side: str, folder: Path) -> dict:
     from workbench.events import Place, Progress
     from workbench.runs import attach_or_create
     from workbench.settings import PPOSettings
-    from workbench.training import ppo
+    from workbench.training.ppo import ppo
 
     settings = PPOSettings(steps=UPDATES, device="cpu", threads=1)
     prompts = [{"prompt": p} for p in verbs.load_prompts("sample:prompts_ppo")]
@@ -62,8 +62,8 @@ def train(side: str, folder: Path) -> dict:
 def judge(folder: Path, settings) -> Path:
     """A reward model on the same base, without training; made once."""
     from workbench.models.base import load_base
+    from workbench.models.model_source import resolve
     from workbench.models.roles import Roles
-    from workbench.models.source import resolve
 
     place = folder / "judge"
     if not place.exists():

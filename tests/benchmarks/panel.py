@@ -41,7 +41,7 @@ LIMITS = {
     "live_kb_a_step": 20,
     "outside": 1,
 }
-SHOW = "from workbench.widgets.panel import RunPanel\nRunPanel({path!r})"
+SHOW = "from workbench.widgets.run_panel.panel import RunPanel\nRunPanel({path!r})"
 # runs a cell that shows a panel; how long until its first curve has this last step
 OPEN = """async ([code, last]) => {
     const start = performance.now();
@@ -114,7 +114,7 @@ def open_long(lab: Lab, browser: Any, folder: RunFolder, steps: int) -> dict:
     for attempt in range(3):
         with Notebook(lab, browser, f"long{attempt}") as notebook:
             traffic = Traffic(notebook.page)
-            page = notebook("import workbench.widgets.panel")
+            page = notebook("import workbench.widgets.run_panel.panel")
             page.evaluate(SAVE)
             before = notebook.path.stat().st_size
             code = SHOW.format(path=str(folder.path))
@@ -218,7 +218,7 @@ def trainer_cost(lab: Lab, browser: Any, pairs: int) -> dict:
                 train(number, headless)
                 continue
             with Notebook(lab, browser, f"cost{pair}") as notebook:
-                page = notebook("import workbench.widgets.panel")
+                page = notebook("import workbench.widgets.run_panel.panel")
 
                 def show(run: Run, page: Any = page) -> None:
                     page.evaluate(NEW_CELL, SHOW.format(path=str(run.path)))

@@ -19,10 +19,10 @@ from peft import LoraConfig, get_peft_model  # noqa: E402
 from transformers import AutoModel  # noqa: E402
 
 from workbench.events import Place, Progress  # noqa: E402
-from workbench.models.packing import span_of  # noqa: E402
+from workbench.models.fast.packing import span_of  # noqa: E402
 from workbench.settings import RewardSettings  # noqa: E402
-from workbench.training.comparisons import encode_comparisons  # noqa: E402
-from workbench.training.reward import RewardTrainer  # noqa: E402
+from workbench.training.reward.encoded_pairs import encode_comparisons  # noqa: E402
+from workbench.training.reward.reward import RewardTrainer  # noqa: E402
 
 SETTINGS = RewardSettings(
     quantization="none",

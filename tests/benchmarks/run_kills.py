@@ -37,7 +37,9 @@ from tests.training.conftest import TIMED, bytes_of, make_adapter
 from workbench import child
 from workbench.runs import FolderWriter, RunFolder, attach_or_create
 from workbench.settings import KINDS
-from workbench.training import checkpoint, members, optimiser, ppo
+from workbench.training import checkpoint, optimiser
+from workbench.training.ppo import ppo
+from workbench.training.reward import members
 
 MANY = 20  # kills of each kind; a smaller number is a trial, and is not written down
 SAVE_EVERY = 3  # steps

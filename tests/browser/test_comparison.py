@@ -3,9 +3,9 @@
 from playwright.sync_api import expect
 
 SETUP = """
-from workbench.data.contest import Contest
-from workbench.data.labels import LabelStore
-from workbench.widgets.comparison import Comparison
+from workbench.analysis.blind_comparison import Contest
+from workbench.data.store.labels import LabelStore
+from workbench.widgets.compare.blind_comparison import Comparison
 def answer(model, text, gold):
     return {"model": model, "text": text, "gold": gold, "score": 4 * gold - 2}
 rows = [{"prompt": f"question {n}", "messages": [{"role": "user", "content": f"question {n}"}],

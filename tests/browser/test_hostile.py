@@ -11,7 +11,7 @@ sys.path.insert(0, FOLDER)
 from hostile import TEXTS
 import workbench as wb
 from workbench.data.pairs import Pair, Pairs
-from workbench.data.labels import LabelStore
+from workbench.data.store.labels import LabelStore
 def said(text, role="assistant"):
     return [{"role": role, "content": text}]
 table = Pairs.from_items(
@@ -81,7 +81,9 @@ def test_fifty_hostile_texts_are_seen_and_never_run(notebook, kernel_eval):
     assert kernel_eval(page, same) is True
     for name in ("canonical", "trl"):
         again = f"wb.load_pairs(str(store.pairs().save('out.jsonl'))) if {name!r} == 'canonical'"
-        again += " else wb.load_pairs(str(__import__('workbench.data.writers', fromlist=['x'])"
+        again += (
+            " else wb.load_pairs(str(__import__('workbench.data.writing.writers', fromlist=['x'])"
+        )
         again += f".write_pairs(store.pairs(), 'out.jsonl', format={name!r})))"
         read = f"sorted(p.prompt[0]['content'] for p in ({again})) == sorted(TEXTS)"
         assert kernel_eval(page, read) is True, name

@@ -6,10 +6,12 @@ from desks import is_clean, take_desk
 from playwright.sync_api import expect
 
 SETUP = """
-import threading, workbench.widgets.labeller as labeller, workbench.widgets.browser as browser
-from workbench.data.labels import LabelStore
+import threading
+import workbench.widgets.browser.browser as browser
+import workbench.widgets.labeller.labeller as labeller
+from workbench.data.store.labels import LabelStore
 from workbench.data.pairs import Pair, Pairs
-from workbench.data.session import LabelSession
+from workbench.data.labelling.session import LabelSession
 def said(text, role="assistant"):
     return [{"role": role, "content": text}]
 def pairs(n, answer="good {}", **more):

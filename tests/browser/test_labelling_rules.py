@@ -6,10 +6,10 @@ from desks import is_clean, take_desk
 from playwright.sync_api import expect
 
 SETUP = """
-import workbench.widgets.labeller as labeller
-from workbench.data.labels import LabelStore
+import workbench.widgets.labeller.labeller as labeller
+from workbench.data.store.labels import LabelStore
 from workbench.data.pairs import Pair, Pairs
-from workbench.data.session import LabelSession
+from workbench.data.labelling.session import LabelSession
 def said(text, role="assistant"):
     return [{"role": role, "content": text}]
 def pairs(n, answers=("good", "poor")):

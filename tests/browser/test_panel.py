@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from workbench.events import Finished, Progress
-from workbench.report import write_report
+from workbench.reports.run_page import write_report
 from workbench.runs import FolderWriter
 
 PANEL = """
@@ -283,7 +283,9 @@ def test_the_table_of_runs_is_filtered_and_picked_by_keys(notebook, tmp_path, ke
 
 
 def test_the_explorer_computes_keeps_rows_and_reads_back(notebook, kernel_eval):
-    page = notebook("from workbench.widgets.explorer import LossExplorer", "e = LossExplorer()\ne")
+    page = notebook(
+        "from workbench.widgets.explorer.explorer import LossExplorer", "e = LossExplorer()\ne"
+    )
     root = page.locator(".wbx")
     rows = root.locator("tbody tr")
     expect(rows).to_have_count(2)
@@ -306,7 +308,7 @@ def test_the_explorer_computes_keeps_rows_and_reads_back(notebook, kernel_eval):
 
 
 COMPARE = """
-from workbench.widgets.compare import CompareView
+from workbench.widgets.compare.compare import CompareView
 def row(i, gain):
     answers = [{"model": "sft", "text": f"plain {i}", "score": 0.0, "gold": 0.5},
                {"model": "ppo", "text": f"better <b>{i}</b>", "score": 1.0, "gold": 0.5 + gain}]

@@ -4,8 +4,8 @@ from playwright.sync_api import expect
 
 SETUP = """
 import threading
-from workbench.data.labels import LabelStore
-from workbench.widgets.playground import Playground
+from workbench.data.store.labels import LabelStore
+from workbench.widgets.compare.playground import Playground
 go, asked = threading.Event(), []
 def ask(request, told):
     asked.append(request)

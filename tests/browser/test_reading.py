@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from workbench.widgets.theme import module
+from workbench.widgets.kit.theme import module
 
 NAMES = "{ arrive, compareTurns, guardKeys, turns, visible, wordDiff, words }"
 LOAD = """async (code) => {

@@ -108,7 +108,7 @@ def test_a_killed_trainer_reads_as_failed_and_resume_continues_exactly(notebook,
     cell = f"""
 import os; os.environ['WORKBENCH_LOCKS'] = {str(tmp_path / "locks")!r}
 from workbench.runs import Run, RunFolder
-from workbench.widgets.panel import RunPanel
+from workbench.widgets.run_panel.panel import RunPanel
 run = Run(RunFolder({str(folder.path)!r}), {command!r}).start()
 panel = RunPanel(run)
 panel"""

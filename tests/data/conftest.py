@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.data.labels import LabelStore
+from workbench.data.store.labels import LabelStore
 
 
 @pytest.fixture

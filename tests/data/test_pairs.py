@@ -2,9 +2,9 @@
 
 import pytest
 
-from workbench.data.formats import load_pairs
 from workbench.data.messages import item_id
 from workbench.data.pairs import COLUMNS, Pair, Pairs
+from workbench.data.reading.formats import load_pairs
 from workbench.errors import DataError
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from workbench.data import formats, progress
-from workbench.data.formats import load_pairs
+from workbench.data import progress
 from workbench.data.progress import reading
+from workbench.data.reading import formats
+from workbench.data.reading.formats import load_pairs
 
 ROWS = [{"prompt": f"p{n}", "chosen": "a", "rejected": "b"} for n in range(25)]
 

@@ -10,8 +10,8 @@ from torch.nn.functional import cosine_similarity
 import workbench.models.base as base_module
 from workbench.errors import ConfigError, ModelError
 from workbench.models.base import load_base, pick_device, pick_dtype
+from workbench.models.model_source import resolve
 from workbench.models.roles import Roles
-from workbench.models.source import resolve
 
 from .tiny import EOS, load, make_model, tiny_settings
 

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from workbench.errors import ConfigError
 from workbench.models.encoding import Encoder, micro_batches, pad_right
 from workbench.settings import RewardSettings, SFTSettings
-from workbench.training.reward import encode_comparisons
+from workbench.training.reward.reward import encode_comparisons
 from workbench.training.sft import encode_examples
 
 from .tiny import ASSISTANT, EOS, USER, assistant, load, make_model, tiny_settings, user, word

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from workbench.events import StopRequested
-from workbench.models.decoding import left_padded
+from workbench.models.fast.decoding import left_padded
 from workbench.models.sampling import CHECK_EVERY, _inverse_cdf, sample_responses
 
 from .tiny import EOS, load

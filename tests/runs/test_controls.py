@@ -6,9 +6,9 @@ import pytest
 
 from workbench.errors import RunError
 from workbench.events import Finished, StopRequested
+from workbench.json_lines import append_line
 from workbench.runs import controls, process
 from workbench.runs.controls import FolderControls, ask
-from workbench.runs.jsonl import append_line
 from workbench.runs.writer import FolderWriter
 
 from .conftest import until

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from workbench.errors import RunError
+from workbench.json_lines import write_json
 from workbench.runs import devices
 from workbench.runs.devices import (
     HANDED_OVER,
@@ -15,7 +16,6 @@ from workbench.runs.devices import (
     take_device,
 )
 from workbench.runs.identity import attach_or_create
-from workbench.runs.jsonl import write_json
 
 
 @pytest.fixture(autouse=True)

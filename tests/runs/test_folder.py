@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from workbench.errors import ConfigError, RunError
+from workbench.json_lines import write_json
 from workbench.runs import process
 from workbench.runs.folder import DataDigest, RunFolder
-from workbench.runs.jsonl import write_json
 
 
 def test_a_created_folder_holds_what_repeats_the_run(tmp_path):

@@ -1,9 +1,9 @@
 import pytest
 
 from workbench.errors import ConfigError, RunError
+from workbench.json_lines import write_json
 from workbench.runs.folder import RunFolder
 from workbench.runs.identity import attach_or_create, differences
-from workbench.runs.jsonl import write_json
 
 CONFIG = {"model": "m", "inputs": {"reward": "r1"}, "settings": {"seed": 0, "modules": ("q", "k")}}
 ROWS = [{"n": 1}]

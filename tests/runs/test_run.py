@@ -7,6 +7,7 @@ import time
 import pytest
 
 from workbench.errors import ConfigError, RunError
+from workbench.json_lines import append_line, write_json
 from workbench.runs import catalogue, process
 from workbench.runs import run as run_module
 from workbench.runs.catalogue import Runs, list_runs, open_run, wait_for
@@ -14,7 +15,6 @@ from workbench.runs.controls import ask
 from workbench.runs.devices import device_holder
 from workbench.runs.folder import RunFolder
 from workbench.runs.identity import attach_or_create
-from workbench.runs.jsonl import append_line, write_json
 from workbench.runs.run import Run
 
 from .conftest import until

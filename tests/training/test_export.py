@@ -7,17 +7,17 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from workbench.errors import ConfigError, ModelError
+from workbench.models.model_source import resolve
 from workbench.models.roles import Roles
-from workbench.models.source import resolve
 from workbench.settings import RewardSettings
-from workbench.training import reward
-from workbench.training.evaluation import scores as evaluate
+from workbench.training.batch_jobs import scores as evaluate
 from workbench.training.export import export_model
+from workbench.training.reward import reward
 
 from ..models.encoders import make_encoder
 from ..models.tiny import load, make_model, tiny_settings
 from .conftest import PROMPTS, make_adapter
-from .test_reward import ROWS
+from .reward.test_reward import ROWS
 
 TEXTS = ["a b", "good", "c d e"]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from workbench.settings import PPOSettings
-from workbench.training import ppo
+from workbench.training.ppo import ppo
 
 from ..models.tiny import tiny_settings
 from .conftest import PROMPTS, metrics

@@ -5,16 +5,16 @@ import math
 import pytest
 import torch
 
-from workbench.models.decoding import SlotDecoder
-from workbench.models.dense import dense
+from workbench.models.fast.decoding import SlotDecoder
+from workbench.models.fast.dense_weights import dense
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings
-from workbench.training import ppo
-from workbench.training.preflight import preflight
+from workbench.training.checks.preflight import preflight
+from workbench.training.ppo import ppo
 
 from ..models.tiny import load, tiny_settings
 from .conftest import PROMPTS, fill, metrics
-from .test_ppo import packed
+from .ppo.test_ppo import packed
 
 pytestmark = pytest.mark.gpu
 IDS = [[7, 5, 9], [6, 7, 8, 9, 10, 11, 12, 13, 5], [7, 5, 9], [20]]

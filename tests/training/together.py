@@ -21,7 +21,10 @@ from tests.training.conftest import make_adapter
 from workbench import child
 from workbench.runs import RunFolder, ask, attach_or_create
 from workbench.settings import KINDS
-from workbench.training import members, ppo, reward  # noqa: F401  (loaded once, before the forks)
+
+# loaded once, before the forks
+from workbench.training.ppo import ppo
+from workbench.training.reward import members, reward  # noqa: F401
 
 STEPS = 20
 

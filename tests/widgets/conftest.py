@@ -2,7 +2,7 @@
 
 import pytest
 
-from workbench.data.labels import LabelStore
+from workbench.data.store.labels import LabelStore
 
 
 @pytest.fixture

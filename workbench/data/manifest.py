@@ -1,7 +1,7 @@
 """One export: a file of rows, whole or not at all, and a manifest beside it.
 
 The canonical format is written by :class:`workbench.data.pairs.Pairs`, every other one by
-:mod:`workbench.data.writers`; both come through here, so that their manifests are alike.
+:mod:`workbench.data.writing.writers`; both come through here, so that their manifests are alike.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ LAYOUT = 2  # raised whenever a format's rows change, so that files of two versi
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is asked of an export; see :func:`workbench.data.writers.write_pairs`."""
+    """What is asked of an export; see :func:`workbench.data.writing.writers.write_pairs`."""
 
     ties: str = "drop"
     k_way: str = "all"

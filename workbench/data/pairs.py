@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
-from workbench.data import table
+from workbench.data import arrow_table
 from workbench.data.comparisons import NO_PREFERENCE, comparisons
+from workbench.data.import_report import Report
 from workbench.data.jsontext import dumps, loads
 from workbench.data.manifest import write_rows
 from workbench.data.messages import Message, dump_messages, item_id, plain_text
-from workbench.data.report import Report
 from workbench.errors import DataError
 
 if TYPE_CHECKING:
-    from workbench.data.table import Frame
+    from workbench.data.arrow_table import Frame
 
 COLUMNS = ("id", "prompt", "responses", "label", "source", "meta")
 
@@ -101,7 +101,7 @@ class Pairs:
     """
 
     def __init__(self, frame: "Frame", report: Report | None = None) -> None:
-        found = table.column_names(frame)
+        found = arrow_table.column_names(frame)
         missing = [name for name in COLUMNS if name not in found]
         if missing:
             raise DataError(
@@ -120,7 +120,7 @@ class Pairs:
     @classmethod
     def from_cells(cls, rows: Iterable[Cells], report: Report | None = None) -> "Pairs":
         """Return a table of rows that :func:`cells_of` made."""
-        grown = table.TextTable(COLUMNS)
+        grown = arrow_table.TextTable(COLUMNS)
         for cells in rows:
             grown.add(*cells)
         return cls(grown.frame(), report)
@@ -129,8 +129,11 @@ class Pairs:
         return len(self.frame)
 
     def __iter__(self) -> Iterator[Pair]:
-        for start in range(0, len(self), table.CHUNK):
-            part = [table.texts(self.frame, name, start, start + table.CHUNK) for name in COLUMNS]
+        for start in range(0, len(self), arrow_table.CHUNK):
+            part = [
+                arrow_table.texts(self.frame, name, start, start + arrow_table.CHUNK)
+                for name in COLUMNS
+            ]
             for cells in zip(*part, strict=True):
                 yield pair_of(cells)
 
@@ -140,23 +143,23 @@ class Pairs:
     def __getitem__(self, index: slice) -> "Pairs": ...
     def __getitem__(self, index: int | slice) -> "Pair | Pairs":
         if isinstance(index, slice):
-            return Pairs(table.rows_at(self.frame, index))
+            return Pairs(arrow_table.rows_at(self.frame, index))
         position = range(len(self))[index]
-        columns = [table.texts(self.frame, name, position, position + 1) for name in COLUMNS]
+        columns = [arrow_table.texts(self.frame, name, position, position + 1) for name in COLUMNS]
         return pair_of(tuple(column[0] for column in columns))
 
     def ids(self) -> list[str]:
         """Return the id of every item, in order."""
-        return cast("list[str]", table.texts(self.frame, "id", 0, len(self)))
+        return cast("list[str]", arrow_table.texts(self.frame, "id", 0, len(self)))
 
     def labels(self) -> list[Label | None]:
         """Return the label of every item, in order."""
-        cells = table.texts(self.frame, "label", 0, len(self))
+        cells = arrow_table.texts(self.frame, "label", 0, len(self))
         return [None if cell is None else loads(cell) for cell in cells]
 
     def unlabelled(self) -> "Pairs":
         """Return the items without a label."""
-        return Pairs(table.rows_without(self.frame, "label"))
+        return Pairs(arrow_table.rows_without(self.frame, "label"))
 
     def training_rows(self, k_way: str = "all") -> list[dict[str, Any]]:
         """Return the rows to train on: each item's comparisons, as :func:`choice_rows` gives them.
@@ -181,14 +184,14 @@ class Pairs:
         million items are open again at once, since nothing is read before it is looked at.
         """
         if Path(path).suffix == ".arrow":
-            return table.save_table(self.frame, self.report, Path(path))
+            return arrow_table.save_table(self.frame, self.report, Path(path))
         source = {"name": self.report.source, "format": self.report.format}
         return write_rows(
             self, Path(path), lambda pair: [pair.as_dict()], format="canonical", source=source
         )
 
     def __repr__(self) -> str:
-        labelled = table.filled(self.frame, "label")
+        labelled = arrow_table.filled(self.frame, "label")
         return f"Pairs({len(self):,} items, {labelled:,} labelled)"
 
 
@@ -248,7 +251,7 @@ def _parts(label: Label, responses: int) -> list[str]:
 
 def _plain_report(pairs: Pairs) -> Report:
     """Report on a table that was not read from anywhere: all of it is in."""
-    cells = Counter(table.texts(pairs.frame, "label", 0, len(pairs)))  # many say the same
+    cells = Counter(arrow_table.texts(pairs.frame, "label", 0, len(pairs)))  # many say the same
     kinds = [(loads(cell).get("kind"), count) for cell, count in cells.items() if cell is not None]
     ties = sum(count for kind, count in kinds if kind in NO_PREFERENCE)
     total = len(pairs)

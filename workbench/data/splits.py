@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any
 
-from workbench.data import table
+from workbench.data import arrow_table
 from workbench.data.jsontext import loads
 from workbench.data.messages import Message
 from workbench.data.pairs import Pairs
@@ -43,12 +43,12 @@ def split_pairs(pairs: Pairs, fractions: Mapping[str, float], *, seed: int = 0) 
     bounds = [*accumulate(shares)][:-1]
     chosen: dict[str, list[int]] = {name: [] for name in fractions}
     names = list(fractions)
-    for start in range(0, len(pairs), table.CHUNK):
-        cells = table.texts(pairs.frame, "prompt", start, start + table.CHUNK)
+    for start in range(0, len(pairs), arrow_table.CHUNK):
+        cells = arrow_table.texts(pairs.frame, "prompt", start, start + arrow_table.CHUNK)
         for row, cell in enumerate(cells, start):
             place = _draw(group_of(loads(cell or "[]")), seed)
             chosen[names[sum(place >= bound for bound in bounds)]].append(row)
-    return {name: Pairs(table.rows_in(pairs.frame, rows)) for name, rows in chosen.items()}
+    return {name: Pairs(arrow_table.rows_in(pairs.frame, rows)) for name, rows in chosen.items()}
 
 
 def group_of(prompt: list[Message]) -> str:

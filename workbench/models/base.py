@@ -24,12 +24,12 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
 from workbench.errors import ConfigError, ModelError
-from workbench.models import norms
+from workbench.models.fast import norms
+from workbench.models.fast.frozen_products import linear
 from workbench.models.fingerprint import fingerprint
-from workbench.models.frozen import linear
-from workbench.models.kinds import head_names, is_classifier, is_encoder, last_linear
-from workbench.models.source import Source
-from workbench.models.tokens import settle_tokens
+from workbench.models.model_kinds import head_names, is_classifier, is_encoder, last_linear
+from workbench.models.model_source import Source
+from workbench.models.special_tokens import settle_tokens
 from workbench.settings import RunSettings
 
 DTYPES = {

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from workbench.algos.logprobs import chunked_token_logprobs, chunked_token_stats
 from workbench.models.base import Base
 from workbench.models.encoding import Encoded, micro_batches, pad_right
-from workbench.models.packing import Packed, pack, packed_places
-from workbench.models.support import packs
+from workbench.models.fast.packing import Packed, pack, packed_places
+from workbench.models.fast.packing_support import packs
 
 CHUNK = 1024
 """Response positions that meet the language-model head at once."""

@@ -20,10 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError, ModelError
-from workbench.models import lora
 from workbench.models.base import Base
-from workbench.models.kinds import head_names, is_classifier, last_linear
-from workbench.models.source import CARD
+from workbench.models.fast import lora_products
+from workbench.models.model_kinds import head_names, is_classifier, last_linear
+from workbench.models.model_source import CARD
 from workbench.settings import RunSettings
 
 #: Where transformers' sequence classifiers keep their head.
@@ -210,7 +210,7 @@ class Roles:
                 if not copy._forward_pre_hooks:
                     copy.float().register_forward_pre_hook(_in_fp32)
         for layer in self._layers:
-            lora.settle(layer)
+            lora_products.settle(layer)
         for name, trainable in self._trainable.items():
             for parameter in self.weights(name):
                 parameter.requires_grad_(trainable)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.models.base import Base
-from workbench.models.decoding import decoder
+from workbench.models.fast.decoding import decoder
 
 CHECK_EVERY = 8
 """Decode steps between two looks at pause and stop."""

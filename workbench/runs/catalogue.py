@@ -180,7 +180,7 @@ def _data(config: dict[str, Any]) -> str:
 
 
 def paid_by(reward: Any) -> str:
-    """A policy's reward in a few words, as its config has it (``verbs/rewards.py``)."""
+    """A policy's reward in a few words, as its config has it (``verbs/reward_specs.py``)."""
     if isinstance(reward, str):
         return Path(reward).name
     if "function" in reward:

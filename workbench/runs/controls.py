@@ -7,9 +7,9 @@ from typing import Any
 
 from workbench.errors import RunError
 from workbench.events import StopRequested
+from workbench.json_lines import append_line, read_lines
 from workbench.runs import process
 from workbench.runs.folder import CONTROL, RunFolder
-from workbench.runs.jsonl import append_line, read_lines
 from workbench.runs.writer import FolderWriter
 
 COMMANDS = ("pause", "resume", "stop", "save", "set")

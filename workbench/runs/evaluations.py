@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from workbench.json_lines import read_json, write_json
 from workbench.runs.folder import RunFolder
-from workbench.runs.jsonl import read_json, write_json
 
 EVALUATION = "evaluation.json"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from workbench.errors import ConfigError, RunError
+from workbench.json_lines import Follower, Lines, encode, read_json, read_lines, write_json
 from workbench.runs import process
-from workbench.runs.jsonl import Follower, Lines, encode, read_json, read_lines, write_json
 
 CONFIG, STATUS, DATA, LOG = "config.json", "status.json", "data.jsonl.gz", "log.txt"
 METRICS, SAMPLES, EVENTS, CONTROL = (

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from workbench.errors import ConfigError, RunError
+from workbench.json_lines import clean, dumps
 from workbench.runs.folder import DATA, LIVE, DataDigest, RunFolder, write_data
-from workbench.runs.jsonl import clean, dumps
 
 IDENTITY = ("kind", "model", "inputs", "settings", "data")
 _ABSENT = "(absent)"

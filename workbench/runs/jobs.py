@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 from workbench import errors
 from workbench.errors import RunError, WorkbenchError
+from workbench.json_lines import Follower, append_line, read_json, write_json
 from workbench.runs import process
 from workbench.runs.folder import LOG, RunFolder
-from workbench.runs.jsonl import Follower, append_line, read_json, write_json
 
 REQUEST, RESULT, ERROR, PROGRESS = "request.json", "result.json", "error.json", "progress.jsonl"
 POLL = 0.05  # seconds

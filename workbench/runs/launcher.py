@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from workbench.errors import RunError
+from workbench.json_lines import write_json
 from workbench.runs import devices, process, worker
 from workbench.runs.folder import LIVE, LOG, STATUS, RunFolder, starting_status
-from workbench.runs.jsonl import write_json
 
 
 def runs_root() -> Path:

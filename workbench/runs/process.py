@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 
-from workbench.runs.jsonl import read_json, write_json
+from workbench.json_lines import read_json, write_json
 
 RECORD = ".process.json"
 _PROC = Path("/proc")

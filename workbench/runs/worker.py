@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from workbench.errors import RunError, WorkbenchError
+from workbench.json_lines import read_json, write_json
 from workbench.runs import process
 from workbench.runs.devices import lock_dir
 from workbench.runs.folder import LOG, RunFolder
 from workbench.runs.jobs import rebuilt, told_of
-from workbench.runs.jsonl import read_json, write_json
 
 IDLE = 300.0  # seconds without a question until it ends by itself
 GONE = 5.0  # seconds that an ended process may take

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from workbench.errors import RunError, WorkbenchError
 from workbench.events import Finished, Notice, Progress, Saved
+from workbench.json_lines import encode, ends_whole, overwrite_json, read_lines, write_json
 from workbench.runs import process
 from workbench.runs.folder import (
     CONTROL,
@@ -25,7 +26,6 @@ from workbench.runs.folder import (
     RunFolder,
     starting_status,
 )
-from workbench.runs.jsonl import encode, ends_whole, overwrite_json, read_lines, write_json
 
 STREAMS = (METRICS, SAMPLES, EVENTS)
 HEARTBEAT = 1.0  # seconds

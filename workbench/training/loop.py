@@ -19,13 +19,13 @@ from workbench.events import (
     StopRequested,
 )
 from workbench.models.base import load_base
+from workbench.models.model_source import resolve
 from workbench.models.roles import Roles
-from workbench.models.source import resolve
 from workbench.settings import RunSettings
 from workbench.training.checkpoint import load_checkpoint, replace_folder, save_checkpoint
-from workbench.training.memory import give_back, keep_freed, ran_out
 from workbench.training.optimiser import Optimiser, make_accelerator
-from workbench.training.team import MemoryRanOut, News, Team
+from workbench.training.out_of_memory import give_back, keep_freed, ran_out
+from workbench.training.process_group import MemoryRanOut, News, Team
 
 S = TypeVar("S", bound=RunSettings)
 R = TypeVar("R")

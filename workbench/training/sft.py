@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from workbench.errors import ConfigError, DataError
 from workbench.events import Event, Place
 from workbench.models.base import Base
-from workbench.models.card import how_to_answer, write_card
 from workbench.models.encoding import Encoded, Encoder, micro_batches
 from workbench.models.forward import collate, response_stats
-from workbench.models.source import CARD, resolve
+from workbench.models.model_card import how_to_answer, write_card
+from workbench.models.model_source import CARD, resolve
 from workbench.settings import SFTSettings
 from workbench.training.batches import batch_indices, steps_for
+from workbench.training.clock import Clock, peak_memory_gb
 from workbench.training.loop import StepLoop, StepOutcome
-from workbench.training.measure import Clock, peak_memory_gb
 from workbench.training.optimiser import Optimiser
-from workbench.training.scorer import as_response
+from workbench.training.reward.scorer import as_response
 
 
 def steps(

@@ -1,16 +1,21 @@
 """What a person asks for. Notebooks and the command line call the same verbs.
 
 Each verb joins the rooms: it reads the data, starts a process, or shows a widget. The notebook's
-own process never loads a model. Imports go down this list: given, model_names, rewards, launch,
-batch, gold, measure, goodhart, plans, preflights, verifying, publish, views, drawing, rounds,
-reports.
+own process never loads a model. Imports go down this list: load_data, model_names, reward_specs,
+train, batch, gold_labels, reward_evaluation, optimisation_limits, plan_memory, run_preflight,
+verify_model, publish, views, draw_pairs, rounds, write_report.
 """
 
 from workbench.verbs.batch import answers, before_and_after, export_model, sample_pairs, score
-from workbench.verbs.given import load_examples, load_pairs, load_prompts
-from workbench.verbs.gold import gold_labels
-from workbench.verbs.goodhart import analytic_check, best_of_n, overoptimisation
-from workbench.verbs.launch import (
+from workbench.verbs.gold_labels import gold_labels
+from workbench.verbs.load_data import load_examples, load_pairs, load_prompts
+from workbench.verbs.optimisation_limits import analytic_check, best_of_n, overoptimisation
+from workbench.verbs.plan_memory import plan
+from workbench.verbs.publish import push
+from workbench.verbs.reward_evaluation import evaluate_reward, learning_curve
+from workbench.verbs.rounds import next_round
+from workbench.verbs.run_preflight import preflight
+from workbench.verbs.train import (
     finished,
     open_run,
     presets,
@@ -19,13 +24,7 @@ from workbench.verbs.launch import (
     train_reward,
     train_sft,
 )
-from workbench.verbs.measure import evaluate_reward, learning_curve
-from workbench.verbs.plans import plan
-from workbench.verbs.preflights import preflight
-from workbench.verbs.publish import push
-from workbench.verbs.reports import report
-from workbench.verbs.rounds import next_round
-from workbench.verbs.verifying import verify
+from workbench.verbs.verify_model import verify
 from workbench.verbs.views import (
     browse,
     compare,
@@ -35,8 +34,9 @@ from workbench.verbs.views import (
     quality,
     release,
 )
-from workbench.world.files import sample_dir
+from workbench.verbs.write_report import report
 from workbench.world.judge import gold_score
+from workbench.world.sample_files import sample_dir
 
 __all__ = [
     "analytic_check",

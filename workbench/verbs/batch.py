@@ -10,7 +10,7 @@ from workbench import quick
 from workbench.errors import ConfigError, DataError
 from workbench.runs import run_job
 from workbench.settings import PPOSettings
-from workbench.verbs.given import load_prompts
+from workbench.verbs.load_data import load_prompts
 from workbench.verbs.model_names import Model, model_name, short_names
 from workbench.world.judge import gold_score
 

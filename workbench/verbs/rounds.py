@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, DataError, RunError
+from workbench.json_lines import read_json, write_json
 from workbench.runs import Run, RunFolder, runs_root
 from workbench.runs.catalogue import paid_by
-from workbench.runs.jsonl import read_json, write_json
-from workbench.verbs.drawing import Standing, draw
-from workbench.verbs.launch import finished, open_run, train_ppo, train_reward
+from workbench.verbs.draw_pairs import Standing, draw
 from workbench.verbs.model_names import model_name
-from workbench.verbs.round_words import as_html
+from workbench.verbs.round_summary import as_html
+from workbench.verbs.train import finished, open_run, train_ppo, train_reward
 
 if TYPE_CHECKING:
-    from workbench.data.labels import LabelStore
     from workbench.data.messages import Message
     from workbench.data.pairs import Pair, Pairs
-    from workbench.widgets.labeller import Labeller
+    from workbench.data.store.labels import LabelStore
+    from workbench.widgets.labeller.labeller import Labeller
 
 ROUND, PAIRS = "round.json", "pairs.jsonl"
 FIGURES = {  # of the policy's run: what they are called, means over the last ten updates
@@ -140,7 +140,7 @@ class Round:
     """
 
     def __init__(self, path: Path, store: "LabelStore") -> None:
-        from workbench.data.formats import load_pairs
+        from workbench.data.reading.formats import load_pairs
 
         self.path, self.store = path, store
         self.made = dict(read_json(path / ROUND) or {})
@@ -268,7 +268,7 @@ class Round:
 
     def _labels(self) -> dict[str, Any]:
         """How many pairs are labelled, and how many of those the old reward model had right."""
-        from workbench.data.verdicts import best_of
+        from workbench.data.store.label_values import best_of
 
         right, counted = 0.0, 0
         standing = {pair.id: pair for pair in self.store.pairs()}

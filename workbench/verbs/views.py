@@ -8,21 +8,21 @@ from weakref import WeakValueDictionary
 
 from workbench.settings import PPOSettings
 from workbench.verbs import batch
-from workbench.verbs.given import as_pairs, load_prompts
+from workbench.verbs.load_data import as_pairs, load_prompts
 from workbench.verbs.model_names import Model, model_name, short_names
 from workbench.world.grammar import find_request
 
 if TYPE_CHECKING:
-    from workbench.data.labels import LabelStore
+    from workbench.data.labelling.session import LabelSession
     from workbench.data.pairs import Pairs
-    from workbench.data.session import LabelSession
-    from workbench.widgets.browser import Browser, Scores
-    from workbench.widgets.compare import CompareView
-    from workbench.widgets.comparison import Comparison
-    from workbench.widgets.explorer import LossExplorer
-    from workbench.widgets.labeller import Labeller
-    from workbench.widgets.playground import Playground
-    from workbench.widgets.quality import Quality
+    from workbench.data.store.labels import LabelStore
+    from workbench.reports.quality import Quality
+    from workbench.widgets.browser.browser import Browser, Scores
+    from workbench.widgets.compare.blind_comparison import Comparison
+    from workbench.widgets.compare.compare import CompareView
+    from workbench.widgets.compare.playground import Playground
+    from workbench.widgets.explorer.explorer import LossExplorer
+    from workbench.widgets.labeller.labeller import Labeller
 
 
 def browse(
@@ -41,7 +41,7 @@ def browse(
     Raises:
         ConfigError: the scores are not one number a pair.
     """
-    from workbench.widgets.browser import Browser
+    from workbench.widgets.browser.browser import Browser
 
     return Browser(as_pairs(pairs), store, scores)
 
@@ -91,8 +91,8 @@ def label(
         explore: the share of places that "uncertain" fills at random.
         ranking: of more than two answers, put all in order; False only asks for the best one.
     """
-    from workbench.data.session import LabelSession
-    from workbench.widgets.labeller import Labeller
+    from workbench.data.labelling.session import LabelSession
+    from workbench.widgets.labeller.labeller import Labeller
 
     items = with_queue(as_pairs(pairs), store)
     if repeats is None:
@@ -170,7 +170,7 @@ def sureness(scores: Sequence[Sequence[float]]) -> float:
 
 def loss_explorer() -> "LossExplorer":
     """Move two scores and see what the reward model's loss makes of them."""
-    from workbench.widgets.explorer import LossExplorer
+    from workbench.widgets.explorer.explorer import LossExplorer
 
     return LossExplorer()
 
@@ -210,9 +210,9 @@ def compare(
         keys: other keys, as in :func:`label`.
         settings: as in :func:`answers`.
     """
-    from workbench.data.contest import Contest
-    from workbench.widgets.compare import CompareView
-    from workbench.widgets.comparison import Comparison
+    from workbench.analysis.blind_comparison import Contest
+    from workbench.widgets.compare.blind_comparison import Comparison
+    from workbench.widgets.compare.compare import CompareView
 
     asked = load_prompts(prompts)
     known = gold and all(find_request(prompt[-1]["content"]) is not None for prompt in asked)
@@ -250,9 +250,9 @@ def playground(
         ConfigError: no model, or more than fit side by side.
         ModelError: one of them is no model that answers.
     """
-    from workbench.models.source import resolve
+    from workbench.models.model_source import resolve
     from workbench.runs import worker
-    from workbench.widgets.playground import Playground
+    from workbench.widgets.compare.playground import Playground
 
     checked = PPOSettings.from_dict(settings)
     names = [model_name(model) for model in models]
@@ -291,9 +291,9 @@ def quality(pairs: Any, against: Any = None, store: "LabelStore | None" = None) 
     Raises:
         DataError: there is no item.
     """
-    from workbench.data.labels import LabelStore
-    from workbench.data.quality import examine
-    from workbench.widgets.quality import Quality
+    from workbench.analysis.quality import examine
+    from workbench.data.store.labels import LabelStore
+    from workbench.reports.quality import Quality
 
     if isinstance(pairs, LabelStore):
         store, pairs = store or pairs, pairs.pairs(ties="keep")

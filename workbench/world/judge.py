@@ -15,8 +15,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from workbench.world.answer_reading import Reading, read_answer
 from workbench.world.grammar import Request, find_request
-from workbench.world.reading import Reading, read_answer
 
 Message = Mapping[str, str]
 

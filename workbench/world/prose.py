@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from workbench.world.answer_mix import draw_with_choice
 from workbench.world.dice import Dice
 from workbench.world.grammar import (
     ListSubject,
@@ -16,7 +17,6 @@ from workbench.world.grammar import (
     joined,
     list_sentence,
 )
-from workbench.world.mix import draw_with_choice
 from workbench.world.vocabulary import (
     ACTS,
     AFTERWARDS,

@@ -1,0 +1,103 @@
+"""Prompts and examples: strict readers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from workbench.data.reading.examples import load_examples, load_prompts
+from workbench.data.reading.formats import load_pairs
+from workbench.errors import DataError
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def bot(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def test_prompts_come_in_many_shapes(tmp_path: Path) -> None:
+    text = tmp_path / "p.txt"
+    text.write_text("\ufeffone\n\ntwo\u2028half\r\n", encoding="utf-8")
+    rows = tmp_path / "p.jsonl"
+    rows.write_text(
+        json.dumps({"prompt": "one"}) + "\n" + json.dumps({"prompt": [user("two\u2028half")]})
+    )
+    frame = pd.DataFrame({"Prompt": ["one", "two\u2028half"]})
+    want = [[user("one")], [user("two\u2028half")]]
+    sources: list[Any] = [text, rows, frame, ["one", [user("two\u2028half")]]]
+    for source in sources:
+        assert load_prompts(source) == want
+    pairs = load_pairs(
+        [{"prompt": p, "chosen": "a", "rejected": "b"} for p in ("one", "two\u2028half")]
+    )
+    assert load_prompts(pairs) == want
+    asked = [
+        {"instruction": "Add", "input": "1 + 1", "output": "2"},
+        {"instruction": "Go", "input": ""},
+    ]
+    assert load_prompts(asked) == [[user("Add\n1 + 1")], [user("Go")]]
+
+
+def test_examples_are_texts_or_questions_with_answers() -> None:
+    rows: list[Any] = [
+        "plain",
+        {"text": " kept as it is "},
+        {"instruction": "Add", "input": "1 + 1", "output": "2"},
+        {"prompt": "q", "completion": "a"},
+        {"prompt": [user("q")], "response": [bot("a")]},
+        {"messages": [user("q"), bot("a"), user("r"), bot("b")]},
+        [user("q"), bot("a")],
+    ]
+    turn = {"prompt": [user("q")], "response": [bot("a")]}
+    assert load_examples(rows) == [
+        {"text": "plain"},
+        {"text": " kept as it is "},
+        {"prompt": [user("Add\n1 + 1")], "response": [bot("2")]},
+        turn,
+        turn,
+        {"prompt": [user("q"), bot("a"), user("r")], "response": [bot("b")]},
+        turn,
+    ]
+
+
+BAD = [
+    ({"prompt": ""}, "the prompt is empty"),
+    ({"prompt": [bot("x")]}, "does not end with a user turn"),
+    ({"question": "x"}, "a needed field is missing"),
+    (7, "not an object with named fields"),
+]
+
+
+@pytest.mark.parametrize(("row", "words"), BAD)
+def test_a_bad_prompt_is_named_with_its_row(row: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words) as caught:
+        load_prompts(["fine", row])
+    assert caught.value.where.startswith("list:2 ")
+
+
+BAD_EXAMPLES = [
+    ({"text": " "}, "the text is empty"),
+    ({"question": "x"}, "there is no text, instruction, prompt or messages"),
+    ({"instruction": "x"}, "there is no output, response or completion"),
+    ({"instruction": "x", "output": ""}, "an answer is empty"),
+    ({"messages": [user("x")]}, "the prompt is empty"),
+    ({"messages": []}, "the prompt is empty"),
+    ({"messages": [user("x"), user("y")]}, "an answer is empty"),
+]
+
+
+@pytest.mark.parametrize(("row", "words"), BAD_EXAMPLES)
+def test_a_bad_example_is_named_with_its_row(row: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        load_examples([row])
+
+
+def test_no_rows_is_said() -> None:
+    for load in (load_prompts, load_examples):
+        with pytest.raises(DataError, match="there are no rows"):
+            load([])

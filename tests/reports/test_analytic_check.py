@@ -1,0 +1,35 @@
+"""The report on the optimum: its numbers, and when it says that all is well."""
+
+import pytest
+
+from workbench.reports.analytic_check import AnalyticCheck
+
+ROWS = [
+    {"text": "yes <end>", "reward": 1.0, "reference": 0.5, "optimum": 0.9, "ppo": 0.8},
+    {"text": "no <end>", "reward": -1.0, "reference": 0.5, "optimum": 0.1, "ppo": 0.2},
+]
+
+
+def check(**changes):
+    found = {"worth": [0.0, 0.5, 0.96], "best": 1.0, "kl": 0.3, "reported": 0.31, "error": 0.01}
+    return AnalyticCheck({**found, "answers": ROWS[::-1], **changes})
+
+
+def test_the_share_is_of_what_can_be_gained():
+    assert check().share == pytest.approx(0.96) and check().passed
+    assert check(worth=[0.5, 0.9]).share == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("changes", [{"worth": [0.0, 0.94]}, {"reported": 0.35}])
+def test_too_little_gained_or_a_wrong_kl_is_no_pass(changes):
+    assert not check(**changes).passed and check(**changes).sentence.startswith("✗")
+
+
+def test_it_is_told_in_words_a_table_and_pictures():
+    found = check()
+    assert "✓ PPO gained 96.0%" in repr(found) and "0.310 ± 0.010 as reported" in repr(found)
+    assert found.frame["text"].tolist() == ["yes <end>", "no <end>"]  # what the optimum likes
+    page = found._repr_html_()
+    assert "yes &lt;end&gt;" in page and "<end>" not in page and "90.0%" in page
+    assert list(found.figures) == ["gain", "probabilities"]
+    assert list(found.figures["gain"].data[1].y) == [0.0, 0.5, 0.96]

@@ -1,0 +1,82 @@
+"""Pictures hold what they are given, as text; figures hold the same numbers."""
+
+import re
+import sys
+
+import pytest
+
+from workbench.errors import ConfigError
+from workbench.reports.plotly_figures import Figures, figure
+from workbench.reports.svg_charts import Column, Columns, Dot, Dots, Plot, Point, picture
+
+DOTS = Dots(
+    "<b>Dots</b>", "under", [Dot("<i>a</i>", 0.5, 0.4, 0.6), Dot("b" * 30, 1.0, None, None)], 0.5
+)
+PLOT = Plot(
+    "Plot",
+    "x",
+    "y",
+    [Point(100, 0.6, 0.5, 0.7), Point(400, 0.8, None, None)],
+    [(100, 0.6), (400, 0.8)],
+    "line",
+    log_x=True,
+)
+CURVE = Plot("Curve", "x", "y", [Point(0.75, 0.7, 0.6, 0.8)], [(0.5, 0.5), (1.0, 1.0)], "line")
+COLUMNS = Columns("Columns", "x", [Column(-2, -1, 0, 3), Column(-1, 0, 0, 1), Column(0, 1, 6, 0)])
+ALL = [DOTS, PLOT, CURVE, COLUMNS]
+
+
+@pytest.mark.parametrize("chart", ALL, ids=lambda chart: chart.title)
+def test_a_picture_follows_the_page_and_stays_inside(chart):
+    drawn = picture(chart)
+    assert "<i>" not in drawn and "<b>Dots" not in drawn
+    assert not re.search(r"(?:color|fill|stroke)[:=]\s*'?(?:black|white|#000|#fff)", drawn)
+    width, height = map(float, re.search(r"viewBox='0 0 (\d+) (\d+)'", drawn).groups())
+    for x in re.findall(r" (?:x|x1|x2|cx)='([-\d.]+)'", drawn):
+        assert 0 <= float(x) <= width
+    for y in re.findall(r" (?:y|y1|y2|cy)='([-\d.]+)'", drawn):
+        assert 0 <= float(y) <= height
+
+
+def test_a_picture_can_be_read_aloud():
+    assert "aria-label='Columns: 4 wrong, 6 right'" in picture(COLUMNS)
+    assert "&lt;i&gt;a&lt;/i&gt; 50.0%" in picture(DOTS)
+    assert "75.0%: 70.0%; the dashed line is line" in picture(CURVE)
+
+
+def test_places_are_to_scale():
+    """On a log axis 100, 200 and 400 stand at equal distances; a bar of 3 is half one of 6."""
+    three = Plot(
+        "p", "x", "y", [Point(x, 0.5, None, None) for x in (100, 200, 400)], [], "none", True
+    )
+    a, b, c = (float(x) for x in re.findall(r"<circle cx='([\d.]+)'", picture(three)))
+    assert b - a == pytest.approx(c - b, abs=0.2) and b > a
+    heights = [float(h) for h in re.findall(r"<rect [^>]*height='([\d.]+)'", picture(COLUMNS))]
+    assert heights[0] == pytest.approx(heights[2] / 2, abs=0.1)
+
+
+def test_figures_hold_the_same_numbers():
+    dots, plot, columns = (figure(chart, "here") for chart in (DOTS, PLOT, COLUMNS))
+    assert (
+        list(dots.data[0].x) == [0.5, 1.0] and dots.layout.title.text == "&lt;b&gt;Dots&lt;/b&gt;"
+    )
+    assert list(dots.data[0].error_x.array) == pytest.approx([0.1, 0.0])
+    assert list(plot.data[1].error_y.arrayminus) == pytest.approx([0.1, 0.0])
+    assert plot.layout.xaxis.type == "log" and figure(CURVE, "x").layout.xaxis.tickformat == ".0%"
+    assert [list(bar.y) for bar in columns.data] == [[3, 1, 0], [0, 0, 6]]
+
+
+def test_figures_are_drawn_once_and_listed():
+    figures = Figures({"plot": PLOT, "dots": DOTS}, "report.figures")
+    assert list(figures) == ["plot", "dots"] and len(figures) == 2 and "plot" in figures
+    assert figures["plot"] is figures["plot"] and "other" not in figures
+    with pytest.raises(ConfigError, match="there is no figure 'other'") as caught:
+        figures["other"]
+    assert "plot, dots" in caught.value.fix and "report.figures" in caught.value.where
+
+
+def test_without_plotly_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    with pytest.raises(ConfigError, match="figures need plotly") as caught:
+        figure(DOTS, "here")
+    assert "rlhf-workbench[notebook]" in caught.value.fix

@@ -1,0 +1,197 @@
+import json
+
+import pytest
+import torch
+
+from workbench.errors import ModelError
+from workbench.model_shapes import QWEN_7B
+from workbench.settings import PPOSettings, RewardSettings, SFTSettings
+from workbench.training.checks import memory_plan as plans
+from workbench.training.checks.live_bytes import LiveBytes, all_tensors
+from workbench.training.ppo import ppo
+
+from ...models.tiny import make_model, tiny_settings, user
+from ..conftest import make_adapter
+
+SIZES = {
+    "narrow": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2},
+    "wide": {"hidden_size": 128, "intermediate_size": 320, "num_hidden_layers": 4},
+}
+
+
+def peak(told):
+    phases = {}
+    for part in told["parts"]:
+        phases[part["phase"]] = phases.get(part["phase"], 0) + part["bytes"]
+    return max(phases.values())
+
+
+def parts(told, phase):
+    return {p["part"]: p["bytes"] for p in told["parts"] if p["phase"] == phase}
+
+
+# --- live bytes
+
+
+def test_live_bytes_are_those_of_the_tensors_that_are_alive():
+    before = torch.zeros(100)  # 400 bytes
+    with LiveBytes([before]) as live:
+        a = torch.zeros(10, dtype=torch.float64)  # 80
+        view = a[:5]  # the same memory
+        b = before + 1  # 400
+        assert live.now == 880
+        del a, b
+        assert live.now == 480  # the view holds it
+        del view
+        assert live.now == 400
+    assert live.peak == 880
+    with LiveBytes([before], counted=False) as live:
+        before.view(2, 50)
+    assert live.peak == 0
+
+
+# --- against the measured peak
+
+
+SMALL, LARGE = {"micro_batch_tokens": 256}, {"micro_batch_tokens": 1024, "batch_size": 32}
+
+
+@pytest.mark.parametrize(
+    ("size", "value", "shape"),
+    [
+        ("narrow", "adapter", SMALL),
+        pytest.param("narrow", "shared", SMALL, marks=pytest.mark.slow),
+        pytest.param("narrow", "adapter", LARGE, marks=pytest.mark.slow),
+        pytest.param("wide", "shared", SMALL, marks=pytest.mark.slow),
+        pytest.param("wide", "adapter", LARGE, marks=pytest.mark.slow),
+        pytest.param("wide", "shared", LARGE, marks=pytest.mark.slow),
+    ],
+)
+def test_the_planned_peak_is_within_10_percent_of_the_measured_one(
+    tmp_path, place, monkeypatch, size, value, shape
+):
+    model = make_model(tmp_path / "model", **SIZES[size])
+    reward = make_adapter(tmp_path / "reward", model, 11, reward=True)
+    few = {"batch_size": 16, "steps": 2, "epochs": 1, "mini_batches": 2, "max_length": 64}
+    few |= {"response_length": 32, "watch_every": 0, "value": value}
+    settings = tiny_settings(PPOSettings, **{**few, **shape})
+    told = plans.plan(str(model), settings)
+    before = {id(t) for t in all_tensors()}
+    prompts = [user(" ".join("abcdefghijklmnopqrstuvwxyz"[i % 20] * 40)) for i in range(32)]
+    made = ppo.PPOTrainer(str(model), str(reward), prompts, settings, place(), None)
+    made.base.eos_ids = ()  # every answer is as long as it may be
+    made.train_step()  # AdamW makes its moments at the first step
+    with LiveBytes(t for t in all_tensors() if id(t) not in before) as live:
+        made.train_step()
+    assert peak(told) == pytest.approx(live.peak, rel=0.1)
+
+
+# --- what is planned
+
+
+def hand_written(folder, **config):
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+@pytest.mark.slow
+def test_seven_billion_weights_with_all_four_roles_take_at_most_10_gb(tmp_path):
+    settings = PPOSettings(
+        batch_size=16,
+        mini_batches=4,
+        max_length=640,
+        response_length=256,
+        micro_batch_tokens=4 * 640,
+        lora_rank=16,
+        gradient_checkpointing=True,
+    )
+    told = plans.plan(hand_written(tmp_path / "qwen", **QWEN_7B.config), settings, card=24 * 10**9)
+    assert (told["rows"], told["length"], told["dtype"]) == (4, 640, "bfloat16")
+    assert peak(told) <= 10e9
+    # by hand, a layer: q, k, v, o and the three of its MLP
+    layer = 3584 * (2 * 3584 + 2 * 512) + 3 * 3584 * 18944
+    assert parts(told, "optimise")["base: linear layers"] == round(28 * layer * 4.127 / 8)
+
+
+@pytest.fixture(scope="module")
+def shape(tmp_path_factory):
+    """A model of two layers that is a config and nothing else."""
+    whole = make_model(tmp_path_factory.mktemp("whole"))
+    config = json.loads((whole / "config.json").read_text())
+    return hand_written(tmp_path_factory.mktemp("bare") / "model", **config)
+
+
+def test_each_part_is_counted_as_its_definition_says(shape):
+    settings = tiny_settings(lora_rank=4, batch_size=8, mini_batches=2, max_length=32)
+    found = parts(plans.plan(shape, settings), "optimise")
+    inside = 2 * (4 * 64 * 64 + 3 * 64 * 128)  # linear weights of two layers
+    adapter = 2 * 4 * (4 * (64 + 64) + 3 * (64 + 128))  # rank × (in + out) of each
+    trained = 2 * adapter + 64  # policy and value, and the value's head
+    assert found["base: linear layers"] == 4 * inside
+    assert found["adapters and heads"] == 4 * (trained + adapter + 64)  # and the reward model
+    assert found["gradients"] == 4 * trained
+    assert found["AdamW's moments"] == 8 * trained
+    assert found["copy of the state, to undo an update"] == 12 * trained
+    on_card = plans.plan(shape, settings.changed(quantization="nf4"), card=10**9)
+    found = parts(on_card, "generate")
+    assert found["base: linear layers"] == round(inside * 4.127 / 8)
+    assert found["keys and values"] == 2 * 2 * 64 * 8 * 32 * 2  # layers, width, rows, slots, bf16
+    assert "copy of the state, to undo an update" not in found  # it is in the machine's memory
+
+
+def test_a_shared_trunk_and_critic_free_ppo_train_less(shape):
+    trained = {
+        name: plans.plan(shape, tiny_settings(**changes))["trained"]
+        for name, changes in {
+            "adapter": {},
+            "shared": {"value": "shared"},
+            "rloo": {"advantage": "rloo", "samples_per_prompt": 2},
+        }.items()
+    }
+    assert trained["adapter"] == 2 * trained["rloo"] + 64
+    assert trained["shared"] == trained["rloo"] + 64
+
+
+def test_checkpointing_and_smaller_micro_batches_save_activations(shape):
+    def activations(**changes):
+        settings = tiny_settings(batch_size=16, mini_batches=1, max_length=64, **changes)
+        told = plans.plan(shape, settings.changed(response_length=60))
+        return parts(told, "optimise")["activations and logits of a micro-batch"]
+
+    usual = activations(micro_batch_tokens=512)
+    assert activations(micro_batch_tokens=512, gradient_checkpointing=True) < 0.7 * usual
+    assert activations(micro_batch_tokens=256) < 0.6 * usual
+
+
+def test_the_dense_copy_is_taken_where_it_fits(shape):
+    settings = tiny_settings(quantization="nf4")
+    name = "dense copy for sampling, where it fits"
+    assert name in parts(plans.plan(shape, settings, card=10**9), "generate")
+    assert name not in parts(plans.plan(shape, settings, card=10**6), "generate")
+
+
+def test_a_reward_model_and_fine_tuning_have_one_phase(shape):
+    for kind, changes in ((RewardSettings, {"members": 3}), (SFTSettings, {})):
+        told = plans.plan(shape, tiny_settings(kind, **changes))
+        assert {part["phase"] for part in told["parts"]} == {"optimise"}
+    one, three = (
+        plans.plan(shape, tiny_settings(RewardSettings, members=n))["trained"] for n in (1, 3)
+    )
+    assert three == 3 * one
+
+
+def test_nothing_but_the_config_is_read(shape):
+    """The folder holds no weights and no tokenizer: it could not be loaded."""
+    with pytest.raises(Exception, match="cannot be loaded"):
+        ppo.PPOTrainer(shape, shape, [user("a")], tiny_settings(), None, None)
+    assert peak(plans.plan(shape, tiny_settings())) > 0
+
+
+def test_what_cannot_be_planned_is_refused(tmp_path):
+    odd = hand_written(tmp_path / "odd", model_type="no such model")
+    with pytest.raises(ModelError, match="no plan can be made"):
+        plans.plan(odd, tiny_settings())
+    encoder = hand_written(tmp_path / "bert", model_type="bert", architectures=["BertModel"])
+    with pytest.raises(ModelError, match="only language models are planned"):
+        plans.plan(encoder, tiny_settings())

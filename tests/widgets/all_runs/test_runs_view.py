@@ -1,0 +1,84 @@
+import json
+
+import made_runs
+import pytest
+
+from workbench.runs import FolderWriter, Runs
+from workbench.widgets.all_runs.runs_view import MOST, RunsView
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name, kind in (("one", "ppo"), ("group/two", "ppo"), ("three", "reward")):
+        made_runs.finished_run(tmp_path / name, kind, steps=12)
+    return tmp_path
+
+
+@pytest.fixture
+def page(root):
+    view = RunsView(Runs(root))
+    sent = []
+    view.send = lambda content, buffers=None: sent.append(content)
+
+    def tell(**message):
+        view._handle_custom_msg({"view": "v", **message}, [])
+        return sent[-1]
+
+    tell.view = view
+    return tell
+
+
+def test_the_table_tells_every_run_newest_first(page, root):
+    answer = page(type="ready")
+    assert (answer["type"], answer["to"]) == ("news", "v")
+    rows = answer["parts"]["runs"]
+    assert {row["name"] for row in rows} == {"one", "two", "three"}
+    (two,) = [row for row in rows if row["name"] == "two"]
+    assert two["open"] == str(root / "group" / "two")
+    assert two["best"].startswith("gold 0.8") and two["data"] == "6 prompts"
+    json.dumps(answer, allow_nan=False)
+
+
+def test_a_model_that_is_a_run_and_figures_are_short_to_read(page, root, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_RUNS", str(root))
+    config = json.loads((root / "three" / "config.json").read_text())
+    config["model"] = str(root / "group" / "two")
+    (root / "three" / "config.json").write_text(json.dumps(config))
+    rows = {row["open"]: row for row in page(type="ready")["parts"]["runs"]}
+    assert rows["three"]["model"] == "group/two" and rows["one"]["model"] == "builtin:tiny-chat"
+    assert " · kl " in rows["one"]["figures"]
+
+
+def test_polling_brings_only_what_is_new(page, root):
+    answer = page(type="ready")
+    assert page(type="poll", seen=answer["digests"])["parts"] == {}
+    with FolderWriter(made_runs.create(root / "late", "sft")) as writer:
+        assert set(page(type="poll", seen=answer["digests"])["parts"]) == {"runs"}
+        writer.set_state("stopped")
+
+
+def test_picked_runs_stand_beside_each_other(page, root):
+    paths = [str(root / "one"), str(root / "group" / "two"), str(root / "gone")]
+    answer = page(type="pick", addresses=paths)
+    assert page.view.picked == paths[:2]
+    assert answer["parts"]["picked"]["names"] == ["one", "two"]
+    assert len(answer["parts"]["curves 1"]["1:objective/kl"]["x"]) == 12
+    assert answer["parts"]["settings"] and answer["parts"]["answers"]["rows"]
+    early = page(type="answers", step=5)["answers"]
+    assert (early["step"], early["steps"]) == (5, [5, 5])
+    assert page(type="pick", addresses=[])["parts"]["picked"]["names"] == []
+
+
+def test_more_runs_than_colours_are_refused_in_words(page):
+    answer = page(type="pick", addresses=[str(i) for i in range(MOST + 1)])
+    assert answer["type"] == "fault" and "pick at most 6" in answer["fault"]["fix"]
+
+
+def test_a_saved_notebook_keeps_a_still_table(root, monkeypatch):
+    view = RunsView(Runs(root))
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **more: shown.append(data))
+    view._ipython_display_()
+    assert shown[0].data.count("<tr>") == 4 and "gold 0.8" in shown[0].data
+    assert "application/vnd.jupyter.widget-view+json" in shown[1]
+    assert len(json.dumps(view.get_state())) < 100_000  # what Save Widget State would keep

@@ -1,0 +1,1 @@
+"""Numbers about data, people and models: no HTML, no torch."""

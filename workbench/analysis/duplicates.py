@@ -1,0 +1,138 @@
+"""Items that are there twice, prompts that are in two sets, answers that are no answers."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from workbench.analysis.shingles import Shingles
+from workbench.data.messages import Message, dump_messages, turn_key
+from workbench.data.pairs import Pair, dump_responses
+from workbench.data.splits import group_of
+
+
+class Repeat(NamedTuple):
+    """Row ``row`` says what an earlier one, ``first_row``, says."""
+
+    kind: str  # exact, order-free or near
+    row: int
+    id: str
+    first_row: int
+    first_id: str
+    likeness: float
+
+
+class Leak(NamedTuple):
+    """A prompt that also stands in the other set."""
+
+    kind: str  # same or near
+    row: int
+    id: str
+    against_row: int
+    against_id: str
+    likeness: float
+
+
+class Problem(NamedTuple):
+    """An item whose answers, or prompt, are not what they should be."""
+
+    problem: str
+    row: int
+    id: str
+
+
+class Repeats:
+    """Takes items one by one, then tells which of them repeat an earlier one."""
+
+    def __init__(self) -> None:
+        self._ids: list[str] = []
+        self._first: dict[str, tuple[int, int]] = {}  # id -> row, hash of the very cells
+        self._same: list[Repeat] = []
+        self._rows: list[int] = []  # of the texts that Shingles has
+        self._texts = Shingles()
+
+    def add(self, pair: Pair) -> None:
+        """Take the next item."""
+        row = len(self._ids)
+        self._ids.append(pair.id)
+        exact = hash((dump_messages(pair.prompt), dump_responses(pair.responses)))
+        first = self._first.setdefault(pair.id, (row, exact))
+        if first[0] != row:
+            kind = "exact" if first[1] == exact else "order-free"
+            self._same.append(Repeat(kind, row, pair.id, first[0], pair.id, 1.0))
+            return
+        self._rows.append(row)
+        answers = sorted(_words(response) for response in pair.responses)
+        self._texts.add("\n".join([_words(pair.prompt), *answers]))
+
+    def found(self) -> Iterator[Repeat]:
+        """Yield the repeated items: the same ones, then those that are nearly the same."""
+        yield from self._same
+        for earlier, later, likeness in self._texts.alike():
+            one, other = self._rows[later], self._rows[earlier]
+            yield Repeat("near", one, self._ids[one], other, self._ids[other], likeness)
+
+
+class Leaks:
+    """Takes the items of one set, ``held``, then of another; tells which prompts are in both.
+
+    Two prompts are the same where case and blanks are all that differs.
+    """
+
+    def __init__(self) -> None:
+        self._ids: list[str] = []
+        self._first: dict[str, int] = {}  # prompt -> where it first stands in the set held
+        self._held = 0
+        self._same: list[Leak] = []
+        self._rows: list[int] = []
+        self._texts = Shingles()
+        self._texts_held = 0
+
+    def hold(self, pair: Pair) -> None:
+        """Take the next item of the set that the other is looked up in."""
+        self._ids.append(pair.id)
+        self._held += 1
+        group = group_of(pair.prompt)
+        if group not in self._first:
+            self._first[group] = self._held - 1
+            self._rows.append(self._held - 1)
+            self._texts.add(_words(pair.prompt))
+            self._texts_held += 1
+
+    def look_up(self, pair: Pair) -> None:
+        """Take the next item of the other set."""
+        row = len(self._ids) - self._held
+        self._ids.append(pair.id)
+        first = self._first.get(group_of(pair.prompt))
+        if first is not None:
+            self._same.append(Leak("same", row, pair.id, first, self._ids[first], 1.0))
+            return
+        self._rows.append(row)
+        self._texts.add(_words(pair.prompt))
+
+    def found(self) -> Iterator[Leak]:
+        """Yield the items of the other set whose prompt the set held has, or nearly has."""
+        yield from self._same
+        if not self._texts_held:
+            return
+        for earlier, later, likeness in self._texts.alike(across=self._texts_held):
+            row, against = self._rows[later], self._rows[earlier]
+            ids = self._ids[self._held + row], self._ids[against]
+            yield Leak("near", row, ids[0], against, ids[1], likeness)
+
+
+def problems_of(pair: Pair, row: int) -> Iterator[Problem]:
+    """Yield what is wrong with an item's texts."""
+    if not any(turn["content"].strip() for turn in pair.prompt):
+        yield Problem("empty prompt", row, pair.id)
+    said = [_words(response).strip().casefold() for response in pair.responses]
+    if not all(said):
+        yield Problem("empty answer", row, pair.id)
+    elif len({text[:1] for text in said}) == len(said):
+        return  # by far the most differ in their first letter
+    elif len({turn_key(response) for response in pair.responses}) < len(said):
+        yield Problem("identical answers", row, pair.id)
+    elif len({" ".join(text.split()) for text in said}) < len(said):
+        yield Problem("answers that differ in case or blanks alone", row, pair.id)
+
+
+def _words(turns: list[Message]) -> str:
+    return "\n".join(turn["content"] for turn in turns)

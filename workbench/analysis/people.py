@@ -1,0 +1,91 @@
+"""The people behind the labels: which side they take, how far they agree, how reliable they are."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from workbench.analysis.agreement import Measure, agreement, ratings_of
+from workbench.analysis.intervals import share
+from workbench.data.arrow_table import frame_rows
+from workbench.data.pairs import pair_of
+from workbench.data.store.label_events import LABELS, Event
+
+if TYPE_CHECKING:
+    from workbench.data.store.labels import LabelStore
+
+EVERYONE = "everyone"
+
+
+class Side(NamedTuple):
+    """How often somebody took the left one of two answers; ``rate`` is P(left)."""
+
+    annotator: str
+    left: int
+    right: int
+    rate: float | None
+    low: float | None
+    high: float | None
+
+
+class Steadiness(NamedTuple):
+    """How often somebody passed a test of reliability: a repeat, or a gold item."""
+
+    test: str  # "repeat": the same label when the item came back swapped; "gold": the known label
+    annotator: str
+    items: int
+    passed: int
+    rate: float | None
+    low: float | None
+    high: float | None
+
+
+class People(NamedTuple):
+    """What a label store says of the people who labelled."""
+
+    sides: list[Side]
+    measures: list[Measure]
+    steadiness: list[Steadiness]
+
+
+def people_of(store: "LabelStore") -> People:
+    """Return what the labels that hold now say of those who gave them.
+
+    P(left) is over all labels that took one side, repeats and gold items too: sides were drawn by
+    lot for each. The first row of each list is everyone together.
+    """
+    standing = [event for event in store.standing() if event.kind in LABELS]
+    labelled = list(dict.fromkeys(event.item_id for event in standing))
+    sizes = {pair.id: len(pair.responses) for pair in map(pair_of, store.copies(labelled))}
+    return People(
+        _sides(standing),
+        agreement(ratings_of(standing, sizes)),
+        _steadiness(store, ("repeat", "gold")),
+    )
+
+
+def _sides(standing: Iterable[Event]) -> list[Side]:
+    taken: dict[str, list[int]] = {EVERYONE: [0, 0]}
+    for event in standing:
+        side = event.payload.get("choice")
+        if side in ("left", "right"):
+            for who in (EVERYONE, event.annotator):
+                taken.setdefault(who, [0, 0])[side == "right"] += 1
+    return [
+        Side(who, left, right, *share(left, left + right)[:3])
+        for who, (left, right) in taken.items()
+    ]
+
+
+def _steadiness(store: "LabelStore", tests: Iterable[str]) -> list[Steadiness]:
+    columns = {"repeat": ("repeats", "consistent"), "gold": ("gold", "gold_passed")}
+    rows: list[Steadiness] = []
+    for test in tests:
+        asked, passes = columns[test]
+        counted = [
+            (str(row["annotator"]), int(row[asked]), int(row[passes]))
+            for row in frame_rows(store.annotators())
+        ]
+        everyone = (EVERYONE, sum(row[1] for row in counted), sum(row[2] for row in counted))
+        for who, items, passed in [everyone, *counted]:
+            if items or who == EVERYONE:
+                rows.append(Steadiness(test, who, items, passed, *share(passed, items)[:3]))
+    return rows

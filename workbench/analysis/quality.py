@@ -1,0 +1,293 @@
+"""How good a set of preference data is: what was found, and what to do about it.
+
+:func:`examine` counts; the view of it is in ``workbench/reports/quality.py``.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from workbench.analysis.agreement import Measure
+from workbench.analysis.bias import Bias, Decile, Feature
+from workbench.analysis.duplicates import Leak, Leaks, Problem, Repeat, Repeats, problems_of
+from workbench.analysis.intervals import Share
+from workbench.analysis.people import People, Side, Steadiness, people_of
+from workbench.data.arrow_table import frame_of
+from workbench.data.pairs import Pairs
+from workbench.errors import DataError
+
+if TYPE_CHECKING:
+    from workbench.data.arrow_table import Frame
+    from workbench.data.store.labels import LabelStore
+
+OK, LOOK, UNKNOWN = "ok", "look", "unknown"
+COLUMNS = ("check", "finding", "what to do", "state")
+FINE = "nothing"
+
+LEANING = 0.05  # a rate is worth a look where it is this far from one half, and surely not one half
+POOR_ALPHA = 0.4  # below it, people agree little more than by chance
+STEADY = 0.8  # of repeats and gold items
+
+
+class Finding(NamedTuple):
+    """One line of the summary; ``state`` is ok, look or unknown."""
+
+    check: str
+    finding: str
+    advice: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What :func:`examine` found: a summary, and a frame behind each part of it."""
+
+    title: str
+    summary: "Frame"
+    frames: "dict[str, Frame]"
+
+
+def examine(
+    pairs: Pairs, against: Pairs | None = None, store: "LabelStore | None" = None
+) -> Findings:
+    """Look a set of preference data over.
+
+    Args:
+        pairs: the set.
+        against: another one, whose prompts this one should not have: a test set for a train set.
+        store: the label store that the labels are from, for what depends on who labelled.
+
+    Returns:
+        The summary and these frames: ``duplicates``, ``leaks``, ``problems``, ``length``,
+        ``features``, ``sides``, ``agreement`` and ``steadiness``.
+
+    Raises:
+        DataError: there is no item.
+    """
+    if not len(pairs):
+        raise DataError(
+            "there are no items to look at",
+            where="quality(pairs)",
+            fix="give pairs that were read, or label some first",
+        )
+    repeats, bias, leaks = Repeats(), Bias(), Leaks()
+    problems: list[Problem] = []
+    for pair in against if against is not None else ():
+        leaks.hold(pair)
+    for row, pair in enumerate(pairs):
+        repeats.add(pair)
+        bias.add(pair)
+        problems.extend(problems_of(pair, row))
+        if against is not None:
+            leaks.look_up(pair)
+    again, leaked = list(repeats.found()), list(leaks.found())
+    deciles, features, longer = bias.deciles(), bias.features(), bias.longer_wins()
+    people = People([], [], []) if store is None else people_of(store)
+    summary = [
+        *_repeated(again, len(pairs)),
+        _leaking(leaked, len(pairs), against is not None),
+        *_answers(problems, len(pairs)),
+        _length(longer, bias.compared),
+        _looks(features, bias.compared),
+        _left(people.sides),
+        _agreed(people.measures),
+        *_steady(people.steadiness),
+    ]
+    frames: dict[str, tuple[Sequence[tuple[Any, ...]], type[Any]]] = {
+        "duplicates": (again, Repeat),
+        "leaks": (leaked, Leak),
+        "problems": (problems, Problem),
+        "length": (deciles, Decile),
+        "features": (features, Feature),
+        "sides": (people.sides, Side),
+        "agreement": (people.measures, Measure),
+        "steadiness": (people.steadiness, Steadiness),
+    }
+    noun = "item" if len(pairs) == 1 else "items"
+    return Findings(
+        title=f"{len(pairs):,} {noun}, {bias.compared:,.0f} with a better answer",
+        summary=frame_of([*summary], COLUMNS),
+        frames={name: frame_of(list(rows), kind._fields) for name, (rows, kind) in frames.items()},
+    )
+
+
+def _repeated(again: list[Repeat], items: int) -> list[Finding]:
+    kinds = Counter(repeat.kind for repeat in again)
+    same, swapped, near = kinds["exact"], kinds["order-free"], kinds["near"]
+    return [
+        _counted(
+            "repeated items",
+            same + swapped,
+            f"{same:,} exact, {swapped:,} with the answers in another order, of {items:,}",
+            "drop them: training sees them twice; load_pairs leaves them out when it reads a file",
+        ),
+        _counted(
+            "near repeats",
+            near,
+            f"{near:,} of {items:,} have four fifths of an earlier item's runs of words",
+            "read some in frames['duplicates']; templates are fine, copies count double",
+        ),
+    ]
+
+
+def _leaking(leaked: list[Leak], items: int, asked: bool) -> Finding:
+    check = "prompts in both sets"
+    if not asked:
+        return Finding(
+            check, "not checked", "give the test set: quality(train, against=test)", UNKNOWN
+        )
+    same = sum(leak.kind == "same" for leak in leaked)
+    near = len(leaked) - same
+    return _counted(
+        check,
+        len(leaked),
+        f"{same:,} with a prompt of the other set, {near:,} with nearly one, of {items:,}",
+        "split by prompt (export --split), or drop the items in frames['leaks']",
+    )
+
+
+def _answers(problems: list[Problem], items: int) -> list[Finding]:
+    kinds = Counter(problem.problem for problem in problems)
+    empty = kinds["empty answer"] + kinds["empty prompt"]
+    alike = kinds["identical answers"]
+    nearly = len(problems) - empty - alike
+    return [
+        _counted(
+            "empty texts",
+            empty,
+            f"{kinds['empty answer']:,} empty answers, {kinds['empty prompt']:,} empty prompts,"
+            f" of {items:,} items",
+            "drop the items in frames['problems']",
+        ),
+        _counted(
+            "identical answers",
+            alike + nearly,
+            f"{alike:,} equal, {nearly:,} equal but for case and blanks, of {items:,}",
+            "drop them, or label them as ties",
+        ),
+    ]
+
+
+def _length(longer: Share, compared: float) -> Finding:
+    check = "length"
+    if longer.value is None:
+        why = "no labels" if not compared else "all answers compared are equally long"
+        return Finding(check, f"undefined: {why}", "label some pairs", UNKNOWN)
+    told = (
+        f"always taking the longer answer is right on {percents(longer)} of {longer.of:,.0f} pairs"
+    )
+    state = LOOK if leans(longer) else OK
+    advice = (
+        f"a reward model must beat {max(longer.value, 1 - longer.value):.0%} to have learned more"
+        " than length; watch response/length in PPO"
+    )
+    return Finding(check, told, advice if state == LOOK else FINE, state)
+
+
+def _looks(features: list[Feature], compared: float) -> Finding:
+    check = "looks of the answers"
+    known = [row for row in features if row.rate is not None]
+    if not known:
+        why = "no labels" if not compared else "no feature tells two answers apart"
+        return Finding(
+            check, f"undefined: {why}", FINE if compared else "label some pairs", UNKNOWN
+        )
+    leaning = [row for row in known if leans(_share_of(row))]
+    if not leaning:
+        return Finding(check, "no mark of an answer leans to winning or losing", FINE, OK)
+    leaning.sort(key=lambda row: -abs((row.rate or 0.0) - 0.5))
+    told = "; ".join(f"{row.feature}: wins {percents(_share_of(row))}" for row in leaning[:3])
+    more = f"; and {len(leaning) - 3} more" if len(leaning) > 3 else ""
+    return Finding(
+        check, told + more, "expect the policy to find these marks; see frames['features']", LOOK
+    )
+
+
+def _left(sides: list[Side]) -> Finding:
+    check = "side taken"
+    if not sides:
+        return Finding(
+            check, "not checked", "give the label store: quality(pairs, store=store)", UNKNOWN
+        )
+    everyone = sides[0]
+    taken = everyone.left + everyone.right
+    if everyone.rate is None:
+        return Finding(check, "undefined: nobody took a side", "label some pairs", UNKNOWN)
+    found = Share(everyone.rate, everyone.low, everyone.high, taken)
+    one_sided = [side.annotator for side in sides[1:] if leans(_share_of(side))]
+    state = LOOK if leans(found) or one_sided else OK
+    who = f"; one-sided: {', '.join(one_sided)}" if one_sided else ""
+    advice = "look at how these people label; sides are drawn by lot, so P(left) should be one half"
+    told = f"P(left) = {percents(found)} over {taken:,} labels{who}"
+    return Finding(check, told, advice if state == LOOK else FINE, state)
+
+
+def _agreed(measures: list[Measure]) -> Finding:
+    check = "agreement"
+    if not measures:
+        return Finding(
+            check, "not checked", "give the label store: quality(pairs, store=store)", UNKNOWN
+        )
+    plain, alpha = measures[0], measures[1]
+    if plain.value is None:
+        return Finding(check, plain.note, "let two people label some of the same items", UNKNOWN)
+    told = f"{plain.value:.1%} on what was labelled twice or more ({plain.items:,})"
+    if alpha.value is None:
+        return Finding(check, f"{told}; alpha {alpha.note}", "label more items twice", UNKNOWN)
+    told += f"; Krippendorff's alpha {alpha.value:.2f}"
+    if alpha.low is not None and alpha.high is not None:
+        told += f" ({alpha.low:.2f} to {alpha.high:.2f})"
+    state = LOOK if alpha.value < POOR_ALPHA else OK
+    advice = "sharpen the guideline, read what people disagree on, ask for more labels an item"
+    return Finding(check, told, advice if state == LOOK else FINE, state)
+
+
+def _steady(rows: list[Steadiness]) -> list[Finding]:
+    asked = {
+        "repeat": (
+            "self-consistency",
+            "let a few items come back swapped: repeats=0.05",
+            "same label",
+        ),
+        "gold": ("gold items", "add items whose label is known", "passed"),
+    }
+    found: list[Finding] = []
+    for test, (check, how, word) in asked.items():
+        mine = [row for row in rows if row.test == test]
+        if not mine or mine[0].rate is None:
+            why = "not checked" if not mine else "undefined: there are none"
+            found.append(Finding(check, why, how if mine else "give the label store", UNKNOWN))
+            continue
+        poor = [row.annotator for row in mine[1:] if row.high is not None and row.high < STEADY]
+        everyone = Share(mine[0].rate, mine[0].low, mine[0].high, mine[0].items)
+        told = f"{word} on {percents(everyone)} of {mine[0].items:,}"
+        told += f"; poor: {', '.join(poor)}" if poor else ""
+        state = LOOK if poor or (everyone.value or 0.0) < STEADY else OK
+        found.append(
+            Finding(check, told, "talk it over with them" if state == LOOK else FINE, state)
+        )
+    return found
+
+
+def _counted(check: str, count: int, finding: str, advice: str) -> Finding:
+    return Finding(check, finding, advice if count else FINE, LOOK if count else OK)
+
+
+def leans(found: Share) -> bool:
+    """Whether a rate is surely not one half, and far enough from it to matter."""
+    if found.value is None or found.low is None or found.high is None:
+        return False
+    return not found.low <= 0.5 <= found.high and abs(found.value - 0.5) >= LEANING
+
+
+def percents(found: Share) -> str:
+    """Return a share with its interval, in words."""
+    if found.value is None or found.low is None or found.high is None:
+        return "undefined"
+    return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"
+
+
+def _share_of(row: Feature | Side) -> Share:
+    of = row.comparisons if isinstance(row, Feature) else row.left + row.right
+    return Share(row.rate, row.low, row.high, of)

@@ -1,0 +1,136 @@
+"""What became of every row of an import."""
+
+import html
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workbench.data.quarantine import Aside
+
+
+def _counts() -> dict[str, int]:
+    return {}
+
+
+def _rows() -> list[dict[str, Any]]:
+    return []
+
+
+@dataclass
+class Report:
+    """Where each input row ended: in exactly one bucket, so that the counts add up.
+
+    ``input == imported + ties + duplicates + sum(quarantined.values())``. Ties (and "both bad") are
+    kept as items, so ``items == imported + ties``, unless rows and items are not one to one:
+    several rows may be one item (HelpSteer2), and one row several (OASST). ``left_out`` says what
+    of the rows that came in is in no item, such as replies without a rank: reason -> answers.
+    """
+
+    input: int = 0  # [rows]
+    imported: int = 0  # [rows]
+    ties: int = 0  # [rows] no preference: tie or both bad
+    duplicates: int = 0  # [rows] the same item with the same label, or with none, came before
+    quarantined: dict[str, int] = field(default_factory=_counts)  # reason -> rows
+    items: int = 0
+    format: str = ""
+    source: str = ""
+    examples: list[dict[str, str]] = field(default_factory=_rows)  # the first three, as read
+    left_out: dict[str, int] = field(default_factory=_counts)  # of rows that count as imported
+    _aside: Aside = field(default_factory=Aside, repr=False, compare=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counts as plain JSON values, in the fixed names."""
+        counts: dict[str, Any] = {
+            "input": self.input,
+            "imported": self.imported,
+            "ties": self.ties,
+            "duplicates": self.duplicates,
+            "quarantined": dict(self.quarantined),
+            "items": self.items,
+            "format": self.format,
+        }
+        return {**counts, "left_out": dict(self.left_out)} if self.left_out else counts
+
+    @property
+    def quarantined_rows(self) -> list[dict[str, Any]]:
+        """The quarantined rows, whole: ``{"row", "reason", "value"}`` each."""
+        return list(self._aside)
+
+    def write_quarantined(self, path: str | Path) -> Path:
+        """Write the quarantined rows, whole, one JSON object a line; return the path.
+
+        Each is ``{"row", "reason", "value"}``; ``value`` is the row as it came in, or its text
+        where it could not be read.
+
+        Raises:
+            DataError: the file cannot be written.
+        """
+        path = Path(path)
+        self._aside.write(path)
+        return path
+
+    save_quarantined = write_quarantined
+
+    def quarantine(self, row: int, reason: str, value: Any) -> None:
+        """Put one row aside, with the reason."""
+        self.quarantined[reason] = self.quarantined.get(reason, 0) + 1
+        self._aside.add(row, reason, value)
+
+    def leave_out(self, counts: dict[str, int]) -> None:
+        """Count what of an imported row is in no item."""
+        for reason, answers in filter(lambda count: count[1], counts.items()):
+            self.left_out[reason] = self.left_out.get(reason, 0) + answers
+
+    def saved(self) -> dict[str, Any]:
+        """Return all but the quarantined rows as plain JSON values."""
+        held = {"left_out": self.left_out, "source": self.source, "examples": self.examples}
+        return {**self.as_dict(), **held}
+
+    @classmethod
+    def from_saved(cls, saved: dict[str, Any]) -> "Report":
+        """Return the report that :meth:`saved` was asked of."""
+        return cls(**saved)
+
+    def __str__(self) -> str:
+        lines = [f"{rows:>9,}  {name}" for name, rows in self._lines()]
+        head = f"{self.items:,} items from {self.source or 'memory'} (format: {self.format})"
+        shown = [
+            "\n".join(f"  {name:>8} | {_short(text)}" for name, text in example.items())
+            for example in self.examples
+        ]
+        return "\n".join([head, *lines]) + ("\n\n" + "\n\n".join(shown) if shown else "")
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><td style='text-align:right'>{rows:,}</td>"
+            f"<td style='text-align:left'>{html.escape(name)}</td></tr>"
+            for name, rows in self._lines()
+        )
+        shown = "".join(map(row_html, self.examples))
+        head = html.escape(f"{self.items:,} items from {self.source or 'memory'}")
+        return (
+            f"<p><b>{head}</b> (format: {html.escape(self.format)})</p>"
+            f"<table>{cells}</table><table>{shown}</table>"
+        )
+
+    def _lines(self) -> list[tuple[str, int]]:
+        rows = [("rows read", self.input), ("imported", self.imported), ("ties", self.ties)]
+        rows.append(("duplicates", self.duplicates))
+        rows += [(f"quarantined: {why}", n) for why, n in sorted(self.quarantined.items())]
+        return rows + [(f"left out of them: {why}", n) for why, n in sorted(self.left_out.items())]
+
+
+def row_html(texts: dict[str, str], limit: int = 160) -> str:
+    """Return texts by name as a row of a table: nothing in them is HTML, each cut at the limit."""
+    cells = (
+        f"<td dir='auto' style='text-align:left;vertical-align:top'>"
+        f"<b>{html.escape(name)}</b><br>{html.escape(_short(text, limit))}</td>"
+        for name, text in texts.items()
+    )
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _short(text: str, limit: int = 160) -> str:
+    """Return the text on one line, cut where it is long. ``limit`` in characters."""
+    line = " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -1,0 +1,1 @@
+"""Any public format in, every row accounted for."""

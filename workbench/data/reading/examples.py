@@ -1,0 +1,135 @@
+"""Prompts to sample from, and examples to learn from: strict, since nothing here is messy."""
+
+from collections.abc import Iterable
+from contextlib import closing
+from typing import Any, cast
+
+from workbench.data.messages import (
+    Message,
+    Unusable,
+    as_messages,
+    check_prompt,
+    check_response,
+    instructed,
+)
+from workbench.data.pairs import Pairs
+from workbench.data.reading.sources import Record, open_source
+from workbench.errors import DataError
+
+
+def load_prompts(source: Any) -> list[list[Message]]:
+    """Read prompts from a file (as load_pairs does, and .txt: one a line), a frame or a list.
+
+    A row has ``prompt`` (text or messages) or ``instruction`` with an optional ``input``. A list
+    may hold plain strings or message lists too; of pairs, the prompts are taken.
+
+    Returns:
+        One message list a prompt; each ends with a user message.
+
+    Raises:
+        DataError: a row holds no prompt, or there is none at all.
+    """
+    return [_prompt(record, name) for name, record in _records(source, "prompt")]
+
+
+def load_examples(source: Any) -> list[dict[str, Any]]:
+    """Read texts or instructions to train on.
+
+    A row has ``text``; or ``instruction``, an optional ``input`` and ``output``; or ``prompt`` and
+    ``response`` (or ``completion``); or ``messages``, whose last turn is the assistant's.
+
+    Returns:
+        ``{"text": str}`` or ``{"prompt": [messages], "response": [messages]}`` for each row.
+
+    Raises:
+        DataError: a row holds none of these, or there is none at all.
+    """
+    return [_example(record, name) for name, record in _records(source, "text")]
+
+
+def _records(source: Any, bare: str) -> list[tuple[str, Record]]:
+    """Return all rows; what a list holds as it stands (text, messages) is put under ``bare``."""
+    if isinstance(source, Pairs):
+        source = [pair.as_dict() for pair in source]
+    if isinstance(source, list | tuple):
+        source = [_named(entry, bare) for entry in cast("list[Any]", source)]
+    opened = open_source(source)
+    with closing(opened.records) as records:
+        rows = [(opened.name, record) for record in records]
+    if not rows:
+        raise DataError("there are no rows", where=opened.name, fix="give data with rows in it")
+    return rows
+
+
+def _named(entry: Any, bare: str) -> Any:
+    if isinstance(entry, str):
+        return {bare: entry}
+    if isinstance(entry, list):
+        return {"prompt" if bare == "prompt" else "messages": cast("list[Any]", entry)}
+    return entry
+
+
+def _prompt(record: Record, name: str) -> list[Message]:
+    row = _readable(record, name)
+    try:
+        prompt = _asked(row)
+        check_prompt(prompt)
+    except Unusable as why:
+        raise _bad_row(why, record, name) from why
+    return prompt
+
+
+def _example(record: Record, name: str) -> dict[str, Any]:
+    row = _readable(record, name)
+    try:
+        if {"prompt", "instruction", "messages"}.isdisjoint(row):
+            return {"text": _text(row)}
+        prompt, response = _turns(row)
+        check_prompt(prompt)
+        check_response(response)
+    except Unusable as why:
+        raise _bad_row(why, record, name) from why
+    return {"prompt": prompt, "response": response}
+
+
+def _turns(row: dict[str, Any]) -> tuple[list[Message], list[Message]]:
+    """Return what is asked and what is answered."""
+    if "messages" in row:
+        turns = as_messages(row["messages"], "user")
+        return turns[:-1], turns[-1:]
+    answers = [row[key] for key in ("output", "response", "completion") if key in row]
+    if not answers:
+        raise Unusable("there is no output, response or completion")
+    return _asked(row), as_messages(answers[0], "assistant")
+
+
+def _asked(row: dict[str, Any]) -> list[Message]:
+    """Return the prompt of a row: ``prompt``, or ``instruction`` with what it is about."""
+    if "instruction" not in row or row.get("prompt") is not None:
+        return as_messages(row.get("prompt"), "user")
+    return instructed(row["instruction"], row.get("input"))
+
+
+def _text(row: dict[str, Any]) -> str:
+    text = row.get("text")
+    if not isinstance(text, str):
+        raise Unusable("there is no text, instruction, prompt or messages")
+    if not text.strip():
+        raise Unusable("the text is empty")
+    return text
+
+
+def _readable(record: Record, name: str) -> dict[str, Any]:
+    if record.bad:
+        raise _bad_row(Unusable(record.bad), record, name)
+    return {str(key).strip().lower(): value for key, value in record.fields.items()}
+
+
+def _bad_row(why: Unusable, record: Record, name: str) -> DataError:
+    found: Iterable[str] = map(str, record.fields)
+    return DataError(
+        why.reason,
+        where=f"{name}:{record.row} (columns: {', '.join(found) or 'none'})",
+        fix="mend or delete this row; prompts need prompt or instruction, examples need text, "
+        "instruction + output, prompt + response, or messages",
+    )

@@ -1,0 +1,228 @@
+"""Every row of an import put in exactly one bucket."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from workbench.data.arrow_table import TextTable
+from workbench.data.comparisons import is_tie
+from workbench.data.import_report import Report
+from workbench.data.jsontext import dumps
+from workbench.data.messages import (
+    Unusable,
+    check_prompt,
+    check_response,
+    id_from_keys,
+    raw_messages,
+    turn_key,
+)
+from workbench.data.pairs import COLUMNS, Pair, Pairs, render
+from workbench.data.reading.readers import COLUMNS_OF_FORMATS, FIRST_WON, Format, Parsed, Part, Tree
+from workbench.data.reading.sources import Record
+from workbench.errors import DataError, WorkbenchError
+
+IMPORTED, TIES, DUPLICATES = "imported", "ties", "duplicates"
+_FIRST_WON = dumps(FIRST_WON)  # written once: nearly every row of a chosen/rejected file has it
+
+
+class _Held(NamedTuple):
+    """A row that waits for the other rows of its prompt."""
+
+    part: Part
+    record: Record
+
+
+class Intake:
+    """Sorts rows into imported, tie, duplicate and quarantined."""
+
+    def __init__(self, fmt: Format, name: str) -> None:
+        self._format = fmt
+        self.report = Report(format=fmt.name, source=name)
+        self._table = TextTable(COLUMNS)
+        self._file = f'{{"file":{dumps(name)},"row":'
+        self._seen: dict[str, str | None] = {}  # id -> who won, in a form free of order
+        self._held: dict[str, list[_Held]] = {}  # prompt -> its rows
+
+    def take(self, record: Record) -> None:
+        """Count one row in, under what becomes of it."""
+        self.report.input += 1
+        try:
+            if record.bad:
+                raise Unusable(record.bad)
+            found = self._format.parse(lowered(record.fields))
+            if isinstance(found, Parsed):
+                self._count(self._keep(found, record.row), 1)
+            elif isinstance(found, Tree):
+                self._count(self._keep_tree(found, record.row), 1)
+            else:
+                self._hold(found, record)
+        except WorkbenchError:
+            raise
+        except Exception as why:  # whatever one row holds, it never stops the rest
+            self._put_aside(record, why)
+
+    def finish(self) -> Pairs:
+        """Return the table.
+
+        Raises:
+            DataError: there was no row at all.
+        """
+        report = self.report
+        if not report.input:
+            raise DataError("there are no rows", where=report.source, fix="give data with rows")
+        for held in self._held.values():
+            self._join(held)
+        self._held.clear()
+        return Pairs(self._table.frame(), report)
+
+    def _keep(self, parsed: Parsed, row: int) -> str:
+        """Put an item into the table; return its bucket."""
+        keys = _checked(parsed)
+        ident = id_from_keys(turn_key(parsed.prompt), keys)
+        verdict = _verdict(parsed.label, keys)
+        if ident in self._seen:
+            if verdict not in (None, self._seen[ident]):
+                raise Unusable("the same item came before with another label")
+            return DUPLICATES
+        cells = (
+            raw_messages(parsed.prompt),
+            f"[{','.join(map(raw_messages, parsed.responses))}]",
+            _label_text(parsed.label),
+            dumps(parsed.source) if parsed.source else f"{self._file}{row}}}",
+            dumps(parsed.meta) if parsed.meta else "{}",
+        )
+        self._seen[ident] = verdict
+        self._table.add(ident, *cells)
+        self.report.items += 1
+        if parsed.left_out:
+            self.report.leave_out(parsed.left_out)
+        if len(self.report.examples) < 3:
+            pair = Pair.make(parsed.prompt, parsed.responses, label=parsed.label)
+            self.report.examples.append(render(pair))
+        return TIES if _is_tie(parsed) else IMPORTED
+
+    def _keep_tree(self, tree: Tree, row: int) -> str:
+        """Put a row's items into the table; the row counts as the best of what became of them."""
+        buckets: dict[str, int] = {}
+        refused: dict[str, int] = {}
+        for parsed in tree.items:
+            try:
+                bucket = self._keep(parsed, row)
+                buckets[bucket] = buckets.get(bucket, 0) + 1
+            except Unusable as why:
+                refused[why.reason] = refused.get(why.reason, 0) + 1
+        if not buckets:
+            raise Unusable(next(iter(refused), "no prompt in the tree has two ranked replies"))
+        found = next(name for name in (IMPORTED, TIES, DUPLICATES) if name in buckets)
+        if found != DUPLICATES:
+            again = {"the same item came before": buckets.get(DUPLICATES, 0)}
+            for counts in (tree.left_out, refused, again):
+                self.report.leave_out(counts)
+        return found
+
+    def _hold(self, part: Part, record: Record) -> None:
+        check_prompt(part.prompt)
+        check_response(part.response)
+        self._held.setdefault(turn_key(part.prompt), []).append(_Held(part, record))
+
+    def _join(self, held: list[_Held]) -> None:
+        """Make an item of the rows of one prompt; they share its bucket, but for copies."""
+        different = held
+        try:
+            different = _different(held)
+            join = self._format.join
+            if join is None:
+                raise Unusable("the row is only a part of an item")
+            parsed = join([one.part for one in different])
+            rows = [one.record.row for one in different]
+            parsed = parsed._replace(source={"file": self.report.source, "rows": rows})
+            self._count(self._keep(parsed, rows[0]), len(rows))
+        except WorkbenchError:
+            raise
+        except Exception as why:  # as for one row
+            for one in different:
+                self._put_aside(one.record, why)
+        self._count(DUPLICATES, len(held) - len(different))
+
+    def _count(self, bucket: str, rows: int) -> None:
+        setattr(self.report, bucket, getattr(self.report, bucket) + rows)
+
+    def _put_aside(self, record: Record, why: Exception) -> None:
+        reason = f"a value that cannot be read ({type(why).__name__})"
+        if isinstance(why, Unusable):
+            reason = why.reason
+        value = record.fields if record.raw is None else record.raw
+        self.report.quarantine(record.row, reason, value)
+
+
+def _different(held: list[_Held]) -> list[_Held]:
+    """Return the rows without those that repeat one before them in every column."""
+    alike: dict[tuple[str, float], list[_Held]] = {}
+    kept: list[_Held] = []
+    for one in held:
+        before = alike.setdefault((turn_key(one.part.response), one.part.score), [])
+        if not any(one.part == other.part for other in before):
+            before.append(one)
+            kept.append(one)
+    return kept
+
+
+def import_records(records: Iterable[Record], fmt: Format, name: str) -> Pairs:
+    """Put every record in exactly one bucket and return the table of the items."""
+    intake = Intake(fmt, name)
+    for record in records:
+        intake.take(record)
+    return intake.finish()
+
+
+def _checked(parsed: Parsed) -> list[str]:
+    """Hold a row to what every item must be; return its responses' keys."""
+    check_prompt(parsed.prompt)
+    if len(parsed.responses) < 2:
+        raise Unusable("there are fewer than two answers")
+    for response in parsed.responses:
+        check_response(response)
+    keys = [turn_key(response) for response in parsed.responses]
+    if len(set(keys)) < len(keys):
+        raise Unusable("the answers are the same text")
+    return keys
+
+
+def _is_tie(parsed: Parsed) -> bool:
+    label = parsed.label
+    if label is None or label["kind"] == "choice":
+        return False
+    return is_tie(label, len(parsed.responses))
+
+
+def _label_text(label: dict[str, Any] | None) -> str | None:
+    if label is None:
+        return None
+    return _FIRST_WON if label == FIRST_WON else dumps(label)
+
+
+def _verdict(label: dict[str, Any] | None, keys: list[str]) -> str | None:
+    """Return what a label says in a form free of order, so that swapped answers compare equal."""
+    if label is None:
+        return None
+    kind = label["kind"]
+    if kind == "choice":
+        return str(sorted(keys).index(keys[int(label["winner"])]))
+    if kind in ("rank", "scores"):
+        values = label["ranks" if kind == "rank" else "scores"]
+        return f"{kind} {[value for _, value in sorted(zip(keys, values, strict=True))]}"
+    return str(kind)
+
+
+@lru_cache(maxsize=256)
+def _renames(names: tuple[str, ...]) -> dict[str, str]:
+    """Return the columns whose known name is written in another case (Chosen, PROMPT)."""
+    found = {name: str(name).strip().lower() for name in names}
+    known = COLUMNS_OF_FORMATS - set(names)
+    return {name: low for name, low in found.items() if name != low and low in known}
+
+
+def lowered(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with the names of known columns in lower case."""
+    renames = _renames(tuple(fields))
+    return {renames.get(k, k): v for k, v in fields.items()} if renames else fields

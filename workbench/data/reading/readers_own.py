@@ -1,0 +1,65 @@
+"""Readers of the workbench's own rows: items with or without a label."""
+
+from typing import Any, cast
+
+from workbench.data.jsontext import loads
+from workbench.data.messages import Unusable, as_messages
+from workbench.data.reading.parsed import Parsed, Row, number, rest
+
+_CANONICAL = ("id", "prompt", "responses", "label", "source", "meta")
+_KINDS = ("choice", "tie", "both_bad", "rank", "scores")
+
+
+def read_unlabelled(row: Row) -> Parsed:
+    """Read a prompt and several responses, with no label."""
+    given = row.get("responses")
+    if not isinstance(given, list):
+        raise Unusable("responses is not a list")
+    responses = [as_messages(one, "assistant") for one in cast("list[Any]", given)]
+    meta = rest(row, ("prompt", "responses", "label"))
+    return Parsed(as_messages(row.get("prompt"), "user"), responses, None, meta)
+
+
+def read_canonical(row: Row) -> Parsed:
+    """Read a line that ``Pairs.save`` wrote, or a row of ``Pairs.frame`` (JSON in its cells)."""
+    packed = isinstance(row.get("responses"), str)
+    fields = {name: _unpacked(row.get(name), name != "prompt" or packed) for name in _CANONICAL}
+    parsed = read_unlabelled(fields)
+    label, source, meta = fields["label"], fields["source"], fields["meta"]
+    if label is not None:
+        _check_label(label, len(parsed.responses))
+    if not isinstance(meta, dict | None) or not isinstance(source, dict | None):
+        raise Unusable("meta or source is not an object")
+    meta = {**rest(row, _CANONICAL), **cast("dict[str, Any]", meta or {})}
+    return parsed._replace(label=label, meta=meta, source=cast("dict[str, Any] | None", source))
+
+
+def _unpacked(value: Any, nested: bool) -> Any:
+    if not nested or not isinstance(value, str) or value[:1] not in ("[", "{", "n"):
+        return value
+    try:
+        return loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _check_label(label: Any, responses: int) -> None:
+    """Hold a label to its shape: a winner, a rank or a score for the responses that there are."""
+    fields = cast("dict[str, Any]", label) if isinstance(label, dict) else {}
+    kind = fields.get("kind")
+    if kind not in _KINDS:
+        raise Unusable(f"the label's kind is none of {', '.join(_KINDS)}")
+    winner = fields.get("winner")
+    if kind == "choice" and (isinstance(winner, bool) or winner not in range(responses)):
+        raise Unusable("the label's winner is not one of the responses")
+    if kind in ("rank", "scores"):
+        _check_values(fields.get("ranks" if kind == "rank" else "scores"), responses)
+
+
+def _check_values(values: Any, responses: int) -> None:
+    given = cast("list[Any]", values) if isinstance(values, list) else []
+    fit = all(
+        one is None or (number(one) is not None and not isinstance(one, str)) for one in given
+    )
+    if not fit or len(given) != responses or sum(one is not None for one in given) < 2:
+        raise Unusable("the label has not one number for each response")

@@ -1,0 +1,136 @@
+"""Readers of rows that hold many answers, ranked or rated, and of whole trees of replies."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from workbench.data.messages import Message, Unusable, as_messages
+from workbench.data.reading.parsed import (
+    Answer,
+    Parsed,
+    Row,
+    Tree,
+    about,
+    by_ranks,
+    by_scores,
+    listed,
+    mapping,
+    number,
+    rest,
+    several,
+)
+from workbench.data.reading.transcripts import read_prompt
+
+
+def read_ultrafeedback(row: Row) -> Parsed:
+    """Read UltraFeedback's completions: the higher mean of an answer's ratings is better.
+
+    ``overall_score`` stands in only where no aspect has a number: some of them were 10 for 1.
+    """
+    answers = [_rated(mapping(one)) for one in listed(row.get("completions"), "completions")]
+    meta = rest(row, ("instruction", "completions", "models"))
+    return several(as_messages(row.get("instruction"), "user"), answers, by_scores, meta)
+
+
+def _rated(completion: dict[str, Any]) -> Answer:
+    aspects = {
+        name: number(mapping(given).get("Rating"))
+        for name, given in mapping(completion.get("annotations")).items()
+    }
+    ratings = [rating for rating in aspects.values() if rating is not None]
+    overall = number(completion.get("overall_score"))
+    value = sum(ratings) / len(ratings) if ratings else overall
+    asked = {name: completion.get(name) for name in ("principle", "custom_system_prompt")}
+    known = about(completion.get("model"), {**aspects, "overall": overall}, asked)
+    return Answer(as_messages(completion.get("response"), "assistant"), known, value)
+
+
+def read_nectar(row: Row) -> Parsed:
+    """Read Nectar's answers: rank 1 is best."""
+    found = [mapping(one) for one in listed(row.get("answers"), "answers")]
+    answers = [
+        Answer(
+            as_messages(one.get("answer"), "assistant"),
+            about(one.get("model")),
+            number(one.get("rank")),
+        )
+        for one in found
+    ]
+    meta = rest(row, ("prompt", "answers"))
+    return several(read_prompt(row.get("prompt")), answers, by_ranks, meta)
+
+
+def read_oasst(row: Row) -> Tree:
+    """Read an OASST tree: one item for each prompt with two ranked replies or more; 0 is best.
+
+    What was deleted, or did not pass review, is left out with all that was said in answer to it.
+    """
+    left_out: dict[str, int] = {}
+    items: list[Parsed] = []
+    shared = rest(row, ("prompt",))
+    for asked, node in _prompts(mapping(row.get("prompt")), left_out):
+        replies = [reply for reply in _sound(node, left_out) if reply.get("role") == "assistant"]
+        ranked = [reply for reply in replies if number(reply.get("rank")) is not None]
+        if len(ranked) < 2:
+            _count(left_out, "a reply has no ranked reply beside it", len(replies))
+            continue
+        _count(left_out, "a reply has no rank", len(replies) - len(ranked))
+        meta = {**shared, **rest(node, ("text", "role", "replies", "rank", "labels", "emojis"))}
+        try:
+            items.append(several(asked, map(_reply, ranked), by_ranks, meta))
+        except Unusable as why:
+            _count(left_out, why.reason, len(ranked))
+    return Tree(items, left_out)
+
+
+def _prompts(
+    root: dict[str, Any], left_out: dict[str, int]
+) -> Iterator[tuple[list[Message], dict[str, Any]]]:
+    """Yield each prompt of a tree with the turns that lead to it, from the top."""
+    waiting: list[tuple[list[Message], dict[str, Any]]] = [([], root)] if _passed(root) else []
+    if root and not waiting:
+        _count(left_out, _NOT_PASSED, 1)
+    while waiting:
+        before, node = waiting.pop(0)
+        role = "user" if node.get("role") == "prompter" else "assistant"
+        turns = [*before, *as_messages(node.get("text"), role)]
+        if role == "user":
+            yield turns, node
+        # The replies of a prompt are counted where they are ranked, the others here.
+        counts = {} if role == "user" else left_out
+        waiting += [(turns, reply) for reply in _sound(node, counts)]
+
+
+_NOT_PASSED = "a message was deleted or did not pass review"
+
+
+def _sound(node: dict[str, Any], left_out: dict[str, int]) -> list[dict[str, Any]]:
+    replies = [mapping(one) for one in listed(node.get("replies") or [], "replies")]
+    sound = [reply for reply in replies if _passed(reply)]
+    _count(left_out, _NOT_PASSED, len(replies) - len(sound))
+    return sound
+
+
+def _passed(node: dict[str, Any]) -> bool:
+    return bool(node) and not node.get("deleted") and node.get("review_result", True) is True
+
+
+def _reply(node: dict[str, Any]) -> Answer:
+    names = ("message_id", "synthetic", "lang", "labels")
+    known = about(node.get("model_name"), flags={name: node.get(name) for name in names})
+    return Answer(as_messages(node.get("text"), "assistant"), known, number(node.get("rank")))
+
+
+def _count(left_out: dict[str, int], why: str, replies: int) -> None:
+    if replies:
+        left_out[why] = left_out.get(why, 0) + replies
+
+
+def is_tree(row: Row) -> bool:
+    """Whether the prompt is the top of a tree of replies."""
+    return "replies" in mapping(row["prompt"])
+
+
+def are_ranked(row: Row) -> bool:
+    """Whether the answers are objects with a rank."""
+    found = row["answers"]
+    return isinstance(found, list) and any("rank" in mapping(one) for one in cast("Any", found))

@@ -1,0 +1,1 @@
+"""The label store: durable events in SQLite, and the label that holds."""

@@ -1,0 +1,330 @@
+"""The label store: one SQLite file in which a judgement, once acknowledged, is never lost.
+
+Write-ahead log, synchronous FULL, append-only events (held by triggers), and copies of the texts
+that were labelled, so that labels never depend on the file they came from.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.data.arrow_table import frame_of
+from workbench.data.jsontext import dumps, loads
+from workbench.data.pairs import COLUMNS, Cells, Pair, Pairs, cells_of, pair_of
+from workbench.data.store.label_events import LABELS, QUEUED, Event, History, many_at_once
+from workbench.data.store.label_values import is_label
+from workbench.data.store.majority import judged, reliability, votes_of
+from workbench.data.store.storefile import StoreFile
+from workbench.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from workbench.data.arrow_table import Frame
+
+EVENT_COLUMNS = ("seq", "event_id", "time", "item_id", "annotator", "kind", "choice", "payload")
+LABEL_COLUMNS = (
+    *("item_id", "annotator", "kind", "winner", "strength", "ranks", "choice"),
+    *("time", "event_id"),
+)
+PEOPLE_COLUMNS = (
+    *("annotator", "labels", "skips", "repeats", "consistent"),
+    *("gold", "gold_passed", "consistency", "gold_rate"),
+)
+_EVENTS = "SELECT kind, item_id, annotator, payload, event_id, time, seq FROM events"
+
+
+class LabelStore(StoreFile):
+    """Every judgement, as an event that is committed before anyone is told that it is saved.
+
+    Safe to use from several threads and several processes at once.
+
+    Args:
+        path: the file; made where there is none, with the folders above it.
+
+    Raises:
+        DataError: the file is not a label store, or cannot be opened or written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        self._history = History()  # all events, taken in when somebody asks what stands
+
+    def append(self, event: Event, item: Pair | None = None) -> bool:
+        """Commit one event, and the item's texts with it where the store has them not yet.
+
+        Returns:
+            True when it was stored; False when an event of this id was stored before.
+
+        Raises:
+            DataError: it could not be written, then nothing of it was; or it is a label without
+                ``{"label": {"kind": ...}}``, or for an item that the store does not know.
+        """
+        _check_label(event)
+        with self._writing("the label was not saved") as db:
+            return self._put(db, event, item)
+
+    def add_events(self, events: Iterable[Event]) -> int:
+        """Commit many events in one transaction, all or none; return how many were new.
+
+        Raises:
+            DataError: as :meth:`append` does for one of them.
+        """
+        new = 0
+        with self._writing("the events were not saved") as db:
+            for event in events:
+                _check_label(event)
+                new += self._put(db, event, None)
+        return new
+
+    def add_items(self, pairs: Iterable[Pair]) -> int:
+        """Copy items into the store; return how many were new. Labelling does this by itself."""
+        rows = [cells_of(pair) for pair in pairs]
+        with self._writing("the items were not saved") as db:
+            return db.executemany(_INSERT_ITEM, rows).rowcount if rows else 0
+
+    def send(self, pair: Pair, annotator: str = "me", seen_in: str = "") -> bool:
+        """Send a pair to the labeller's queue, from wherever it was seen; ``wb.label`` offers it.
+
+        Args:
+            pair: the item; its label, if it came with one, is not shown.
+            annotator: who sends it.
+            seen_in: what it was seen in, stored with it.
+
+        Returns:
+            False where it waits already, or has a label.
+        """
+        with self.exclusively():
+            if pair.id in self._waiting() or pair.id in self._labelled():
+                return False
+            stored = self.item(pair.id)
+            return self.append(Event(QUEUED, pair.id, annotator, {"from": seen_in}), stored or pair)
+
+    def queue(self) -> Pairs:
+        """Return the items that were sent to be labelled and have no label yet, oldest first."""
+        labelled = self._labelled()
+        wanted = [ident for ident in self._waiting() if ident not in labelled]
+        return Pairs.from_cells(self.copies(wanted))
+
+    def item(self, item_id: str) -> Pair | None:
+        """Return the store's copy of an item, if it has one."""
+        cells = self._rows(f"SELECT {', '.join(COLUMNS)} FROM items WHERE id = ?", (item_id,))
+        return pair_of(cells[0]) if cells else None
+
+    def items(self) -> Iterator[Pair]:
+        """Yield the store's copy of every item, by id."""
+        query = f"SELECT {', '.join(COLUMNS)} FROM items WHERE id > ? ORDER BY id LIMIT 1000"
+        last = ""
+        while cells := self._rows(query, (last,)):
+            yield from map(pair_of, cells)
+            last = cells[-1][0]
+
+    def has_event(self, event_id: str) -> bool:
+        """Whether an event of this id is stored."""
+        return bool(self._rows("SELECT 1 FROM events WHERE event_id = ?", (event_id,)))
+
+    def side(self, item_id: str, annotator: str) -> list[int] | None:
+        """Return the order in which this person saw an item's responses, where it is stored."""
+        rows = self._rows(
+            'SELECT "order" FROM sides WHERE item_id = ? AND annotator = ?', (item_id, annotator)
+        )
+        return loads(rows[0][0]) if rows else None
+
+    def event_list(self, after: int = 0, annotator: str | None = None) -> list[Event]:
+        """Return the events with a ``seq`` above ``after``, oldest first."""
+        if annotator is None:
+            rows = self._rows(f"{_EVENTS} WHERE seq > ? ORDER BY seq", (after,))
+        else:
+            query = f"{_EVENTS} WHERE annotator = ? AND seq > ? ORDER BY seq"
+            rows = self._rows(query, (annotator, after))
+        payloads = loads(f"[{','.join(row[3] for row in rows)}]")  # at once: a third of the time
+        return [
+            Event(kind, item_id, person, payload, event_id, when, seq)
+            for (kind, item_id, person, _, event_id, when, seq), payload in zip(
+                rows, payloads, strict=True
+            )
+        ]
+
+    def events(self) -> "Frame":
+        """Return all events, one row each, oldest first; ``payload`` is JSON text."""
+        rows = [
+            (
+                *(e.seq, e.event_id, e.time, e.item_id, e.annotator, e.kind),
+                *(e.payload.get("choice"), dumps(e.payload)),
+            )
+            for e in self.event_list()
+        ]
+        return frame_of(rows, EVENT_COLUMNS)
+
+    def labels(self, annotators: list[str] | None = None) -> "Frame":
+        """Return the labels that hold now, after undo and redo: a row an item and annotator.
+
+        ``kind`` is choice, tie, both_bad or rank; ``winner`` counts the item's responses from 0,
+        ``ranks`` has one a response, 1 = best. Repeats and gold items are left out.
+        """
+        rows = [
+            (
+                *(e.item_id, e.annotator, label["kind"], label.get("winner")),
+                *(label.get("strength"), label.get("ranks"), e.payload.get("choice")),
+                *(e.time, e.event_id),
+            )
+            for e in self.standing(annotators)
+            if e.counts
+            for label in [e.payload["label"]]
+        ]
+        return frame_of(rows, LABEL_COLUMNS, whole=("winner", "strength"))
+
+    def pairs(
+        self,
+        annotators: list[str] | None = None,
+        ties: str = "drop",
+        min_agreement: float = 0.0,
+    ) -> Pairs:
+        """Return the labelled items, ready to train on: one each, by majority of the annotators.
+
+        Repeats and gold items are left out. An answer that somebody reworded is a response of its
+        own, ranked above the one it was made from (see :mod:`workbench.data.store.majority`).
+
+        Args:
+            annotators: count only these; None counts all.
+            ties: "drop" leaves out what has no winner, "keep" leaves it in.
+            min_agreement: leave out items on whose verdict a smaller share agreed, 0 to 1.
+
+        Raises:
+            ConfigError: ``ties`` or ``min_agreement`` is not one of these.
+            DataError: one of the annotators has no event in the store.
+        """
+        if ties not in ("drop", "keep"):
+            raise ConfigError(
+                f"ties cannot be {ties!r}",
+                where="store.pairs(ties=...)",
+                fix="use 'drop' (leave them out) or 'keep'",
+            )
+        if not 0.0 <= min_agreement <= 1.0:
+            raise ConfigError(
+                f"min_agreement cannot be {min_agreement!r}",
+                where="store.pairs(min_agreement=...)",
+                fix="give a share from 0 (any) to 1 (all agree)",
+            )
+        with many_at_once():
+            votes = votes_of(self.standing(annotators))
+            keep = ties == "keep"
+            items = self.copies(list(votes))
+            made = judged(votes, items, keep_ties=keep, min_agreement=min_agreement)
+            return Pairs.from_cells(made)
+
+    def standing(self, annotators: list[str] | None = None) -> list[Event]:
+        """Return the decisions that hold now, of some people or of all."""
+        with self._lock, many_at_once():
+            last = self._history.last
+            for event in self.event_list(last.seq if last else 0):
+                self._history.add(event)
+            found = list(self._history.standing())
+            people = self._history.people
+        unknown = set(annotators or ()) - people
+        if unknown:
+            raise DataError(
+                f"no events by {', '.join(sorted(unknown))}",
+                where=str(self.path),
+                fix=f"annotators in this store: {', '.join(sorted(people)) or '(none)'}",
+            )
+        return [event for event in found if annotators is None or event.annotator in annotators]
+
+    def copies(self, ids: list[str]) -> Iterator[Cells]:
+        """Yield the store's copies of some items, as rows, in the order of the ids."""
+        for start in range(0, len(ids), 500):
+            part = ids[start : start + 500]
+            marks = ", ".join("?" * len(part))
+            query = f"SELECT {', '.join(COLUMNS)} FROM items WHERE id IN ({marks})"
+            found = {cells[0]: cells for cells in self._rows(query, tuple(part))}
+            yield from (found[ident] for ident in part if ident in found)
+
+    def annotators(self) -> "Frame":
+        """Return a row for each person: how much was labelled, and how reliably.
+
+        ``consistency`` is the share of items that came back swapped and got the same label,
+        ``gold_rate`` the share of gold items labelled as they should be; missing where there are
+        none.
+        """
+        rows = [
+            (who, *counts, _share(counts[3], counts[2]), _share(counts[5], counts[4]))
+            for who, counts in reliability(self.standing()).items()
+        ]
+        return frame_of(rows, PEOPLE_COLUMNS)
+
+    def counts(self) -> dict[str, int]:
+        """Return how much there is: items, events, annotators, and items now labelled."""
+        events, annotators = self._rows("SELECT COUNT(*), COUNT(DISTINCT annotator) FROM events")[0]
+        items = self._rows("SELECT COUNT(*) FROM items")[0][0]
+        labelled = len(self._labelled())
+        return {"items": items, "events": events, "annotators": annotators, "labelled": labelled}
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{number:,} {name}" for name, number in self.counts().items())
+        return f"LabelStore({str(self.path)!r}: {counts})"
+
+    def _waiting(self) -> list[str]:
+        query = "SELECT item_id FROM events WHERE kind = ? GROUP BY item_id ORDER BY MIN(seq)"
+        return [row[0] for row in self._rows(query, (QUEUED,))]
+
+    def _labelled(self) -> set[str]:
+        return {event.item_id for event in self.standing() if event.counts}
+
+    def _put(self, db: sqlite3.Connection, event: Event, item: Pair | None) -> bool:
+        """Write an event inside a transaction; False where it is stored already."""
+        if db.execute("SELECT 1 FROM events WHERE event_id = ?", (event.event_id,)).fetchone():
+            return False
+        self._hold_item(db, event, item)
+        db.execute(
+            "INSERT INTO events (event_id, time, item_id, annotator, kind, payload)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                event.event_id,
+                event.time,
+                event.item_id,
+                event.annotator,
+                event.kind,
+                dumps(event.payload),
+            ),
+        )
+        if "order" in event.payload:
+            order = event.payload["order"]
+            first = dumps(order[::-1] if event.repeat else order)  # as it stood the first time
+            values = (event.item_id, event.annotator, first)
+            db.execute("INSERT OR IGNORE INTO sides VALUES (?, ?, ?)", values)
+        return True
+
+    def _hold_item(self, db: sqlite3.Connection, event: Event, item: Pair | None) -> None:
+        """See to it that the store has the very texts that the event is about."""
+        query = "SELECT responses FROM items WHERE id = ?"
+        stored = db.execute(query, (event.item_id,)).fetchone()
+        where = f"{self.path} (item {event.item_id})"
+        if stored is None and item is not None:
+            db.execute(_INSERT_ITEM, cells_of(item))
+        elif stored is None and event.kind in LABELS:
+            raise DataError(
+                "a label was given for an item that the store has no copy of",
+                where=where,
+                fix="append(event, item=pair), or add_items(pairs) first",
+            )
+        elif stored is not None and item is not None and stored[0] != dumps(item.responses):
+            raise DataError(
+                "the store holds this item with its responses in another order or spelling",
+                where=where,
+                fix="label the store's own copy: store.item(id)",
+            )
+
+
+_INSERT_ITEM = "INSERT OR IGNORE INTO items VALUES (?, ?, ?, ?, ?, ?)"
+
+
+def _check_label(event: Event) -> None:
+    if event.kind in LABELS and not is_label(event.payload.get("label")):
+        raise DataError(
+            "a label event says neither choice, tie, both_bad nor rank",
+            where=f"event {event.event_id} on item {event.item_id}",
+            fix='give payload={"label": {"kind": "choice", "winner": 0}} or the like',
+        )
+
+
+def _share(some: int, of: int) -> float | None:
+    return some / of if of else None

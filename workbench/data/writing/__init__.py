@@ -1,0 +1,1 @@
+"""Pairs and label stores out, in the formats that trainers read."""

@@ -1,0 +1,224 @@
+"""The formats that pairs are written in: what a row looks like, and what of an item it can hold.
+
+:data:`HOLDS` is the one table of that. The writers refuse what their format cannot hold, the tests
+hold each format to its row of the table, and the documents show it.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from workbench.data.comparisons import Comparison, comparisons, places
+from workbench.data.messages import Message, Unusable, turn_key, without_prompt
+from workbench.data.reading.transcripts import has_markers, read_transcript, split_common
+
+if TYPE_CHECKING:
+    from workbench.data.pairs import Pair
+
+Row = dict[str, Any]
+
+FACTS: dict[str, str] = {
+    "choice": "which of two answers is the better one",
+    "turns": "prompts of several turns",
+    "answer turns": "answers of several turns",
+    "blanks": "blanks before and after a text",
+    "margin": "by how much the better one is better",
+    "no choice": "ties, both bad, and items without a label",
+    "many": "three or more answers in one item, with ranks and scores",
+    "meta": "strength, source, meta and every other field",
+    "events": "every event of a label store: who, when, undone or not",
+}
+"""What a format may hold, in words."""
+
+HOLDS: dict[str, frozenset[str]] = {
+    "trl": frozenset({"choice", "turns", "answer turns", "blanks", "margin"}),
+    "trl-standard": frozenset({"choice", "blanks", "margin"}),
+    "trl-implicit": frozenset({"choice", "turns", "answer turns", "blanks", "margin"}),
+    "trl-implicit-standard": frozenset({"choice", "turns", "answer turns", "margin"}),
+    "trl-unpaired": frozenset({"choice", "turns", "answer turns", "blanks"}),
+    "trl-unpaired-standard": frozenset({"choice", "blanks"}),
+    "openai-dpo": frozenset({"choice", "turns", "blanks"}),
+    "hh": frozenset({"choice", "turns", "answer turns"}),
+    "instruction": frozenset({"choice", "blanks", "margin"}),
+    "canonical": frozenset(FACTS) - {"events"},
+    "events": frozenset(FACTS),
+}
+"""What each format holds: it comes back equal when the file is read again."""
+
+
+def holds_table() -> str:
+    """Return :data:`HOLDS` as a Markdown table, for the documents."""
+    lines = [f"| format | {' | '.join(FACTS.values())} |", "|---" * (len(FACTS) + 1) + "|"]
+    for name, holds in HOLDS.items():
+        cells = ("yes" if fact in holds else "–" for fact in FACTS)
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+UNPAIRED = ("trl-unpaired", "trl-unpaired-standard")
+
+
+class Plan(NamedTuple):
+    """How items become rows: see :func:`workbench.data.writing.writers.write_pairs`."""
+
+    ties: str = "drop"
+    k_way: str = "all"
+
+
+class Contest(NamedTuple):
+    """One row's worth: a better and a worse answer to a prompt."""
+
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+
+
+def rows_of(pair: "Pair", format: str, plan: Plan) -> list[Row]:
+    """Return an item's rows in a format.
+
+    Raises:
+        Unusable: the format cannot hold the item, or nothing is to be written of it.
+    """
+    if format == "canonical":
+        return [pair.as_dict()]
+    if pair.label is None:
+        raise Unusable("no label")
+    if format in UNPAIRED:
+        return _unpaired_rows(pair, plan, plain=format.endswith("standard"))
+    met, weight = _met(pair, plan)
+    shape = _SHAPES[format]
+    margin = pair.label.get("margin", pair.label.get("strength"))
+    rows: list[Row] = []
+    for winner, loser in met:
+        row = shape(Contest(pair.prompt, pair.responses[winner], pair.responses[loser]))
+        if margin is not None and "margin" in HOLDS[format] and pair.label["kind"] == "choice":
+            row["margin"] = float(margin)
+        if weight != 1 and format not in ("hh", "openai-dpo"):  # which have no other column
+            row["weight"] = weight
+        rows.append(row)
+    return rows
+
+
+def _met(pair: "Pair", plan: Plan) -> tuple[list[Comparison], float]:
+    """Return who meets whom, and the weight of each meeting: an item's weights add up to 1."""
+    met = comparisons(pair.label, len(pair.responses), plan.k_way)
+    if not met and plan.ties == "both":
+        every = range(len(pair.responses))
+        met = [Comparison(one, other) for one in every for other in every if one != other]
+    if not met:
+        raise Unusable(_why_none(pair))
+    return met, 1 / len(met)
+
+
+def _why_none(pair: "Pair") -> str:
+    return "both_bad" if pair.label and pair.label["kind"] == "both_bad" else "tie"
+
+
+def _unpaired_rows(pair: "Pair", plan: Plan, *, plain: bool) -> list[Row]:
+    verdicts = _verdicts(pair, plan)
+    rows: list[Row] = []
+    for index, good in verdicts:
+        row: Row = {"prompt": pair.prompt, "completion": pair.responses[index], "label": good}
+        if plain:
+            row["prompt"] = _plain_prompt(pair.prompt)
+            row["completion"] = _only_text(pair.responses[index])
+        if len(verdicts) != 2:
+            row["weight"] = 2 / len(verdicts)  # two rows are what a pair has
+        rows.append(row)
+    return rows
+
+
+def _verdicts(pair: "Pair", plan: Plan) -> list[tuple[int, bool]]:
+    """Return which answers are good and which bad.
+
+    The best are good. Bad are the worst alone under ``k_way`` "best-worst", else all but the best.
+    Of ties the answers are all good, of "both bad" all bad.
+    """
+    levels = places(pair.label, len(pair.responses))
+    if len(levels) > 1:
+        bad = (
+            levels[-1] if plan.k_way == "best-worst" else [n for level in levels[1:] for n in level]
+        )
+        return sorted([(n, True) for n in levels[0]] + [(n, False) for n in bad])
+    if plan.ties == "unpaired":
+        good = _why_none(pair) == "tie"
+        return [(n, good) for n in range(len(pair.responses))]
+    raise Unusable(_why_none(pair))
+
+
+def _explicit(contest: Contest) -> Row:
+    for answer in (contest.chosen, contest.rejected):
+        if without_prompt(answer, contest.prompt) is not answer:
+            raise Unusable("an answer begins with the prompt, which readers take for a repetition")
+    return contest._asdict()
+
+
+def _standard(contest: Contest) -> Row:
+    return {
+        "prompt": _plain_prompt(contest.prompt),
+        "chosen": _only_text(contest.chosen),
+        "rejected": _only_text(contest.rejected),
+    }
+
+
+def _instruction(contest: Contest) -> Row:
+    return {
+        "instruction": _only_text(contest.prompt),
+        "chosen": _only_text(contest.chosen),
+        "rejected": _only_text(contest.rejected),
+    }
+
+
+def _implicit(contest: Contest) -> Row:
+    whole = [contest.prompt + contest.chosen, contest.prompt + contest.rejected]
+    if len(split_common(whole[0], whole[1])[0]) != len(contest.prompt):
+        raise Unusable("both answers begin with the same turns, which would join the prompt")
+    return {"chosen": whole[0], "rejected": whole[1]}
+
+
+def _transcripts(contest: Contest) -> Row:
+    return {name: _transcript(turns) for name, turns in _implicit(contest).items()}
+
+
+def _openai(contest: Contest) -> Row:
+    for answer in (contest.chosen, contest.rejected):
+        if len(answer) != 1:
+            raise Unusable("an answer of several turns, which openai-dpo cannot hold")
+    return {
+        "input": {"messages": contest.prompt},
+        "preferred_output": contest.chosen,
+        "non_preferred_output": contest.rejected,
+    }
+
+
+_SHAPES: dict[str, Callable[[Contest], Row]] = {
+    "trl": _explicit,
+    "trl-standard": _standard,
+    "trl-implicit": _implicit,
+    "trl-implicit-standard": _transcripts,
+    "openai-dpo": _openai,
+    "hh": _transcripts,
+    "instruction": _instruction,
+}
+
+_SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}
+
+
+def _transcript(turns: list[Message]) -> str:
+    """Return turns as one text with role markers, from which the same turns can be read."""
+    text = "".join(f"\n\n{_SPEAKERS[turn['role']]}: {turn['content']}" for turn in turns)
+    if turn_key(read_transcript(text)) != turn_key(turns):
+        raise Unusable("a text with a role marker in it, which a transcript takes for a turn")
+    return text
+
+
+def _plain_prompt(prompt: list[Message]) -> str:
+    text = _only_text(prompt)
+    if has_markers(text):
+        raise Unusable("a prompt that begins with a role marker, which readers take for turns")
+    return text
+
+
+def _only_text(turns: list[Message]) -> str:
+    if len(turns) != 1:
+        raise Unusable("several turns, which plain text cannot hold")
+    return turns[0]["content"]

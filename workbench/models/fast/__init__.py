@@ -1,0 +1,1 @@
+"""What is ours for speed: each equal to the plain path, and tested against it."""

@@ -1,0 +1,109 @@
+"""Decode on plain dense weights: the 4-bit base unpacked and one adapter added, for a while.
+
+A decode step multiplies few rows, so unpacking 4-bit blocks and adding an adapter costs more than
+the product itself. While a batch is sampled the linear layers therefore work on one dense matrix
+each. What is sampled is the same distribution but for rounding; PPO's log-probabilities come from
+the training forward all the same.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from peft.tuners.lora import LoraLayer
+from peft.utils.integrations import dequantize_module_weight
+from torch import Tensor, nn
+
+from workbench.models.fast.frozen_products import product
+from workbench.models.roles import Roles
+
+SHARE = 0.4
+"""Of the memory that is free, how much the dense matrices may take."""
+
+
+@contextmanager
+def dense(roles: Roles, role: str | None) -> Generator[bool, None, None]:
+    """Within the block the base acts in this role on dense weights, where memory allows it.
+
+    Yields whether it does; otherwise the role acts as always. No gradient may be asked for.
+    """
+    layers = _layers(roles.base.model)
+    size = sum(_size(layer) for layer in layers) * roles.base.dtype.itemsize
+    if not layers or size > SHARE * free_memory(roles.base.device) or not _plain(layers, role):
+        with roles.acting(role):
+            yield False
+        return
+    before = [vars(layer).get("forward") for layer in layers]
+    try:
+        for layer in layers:
+            layer.forward = _forward(layer, role, roles.base.dtype)
+        yield True
+    finally:
+        for layer, own in zip(layers, before, strict=True):
+            vars(layer).pop("forward", None)
+            if own is not None:
+                layer.forward = own
+
+
+def layers_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Layers worth replacing, by name: those with adapters, and 4-bit ones that have none."""
+    named = list(model.named_modules())
+    found = [(name, m) for name, m in named if isinstance(m, LoraLayer)]
+    inside = {id(m.get_base_layer()) for _, m in found if isinstance(m, LoraLayer)}
+    packed = [(name, m) for name, m in named if hasattr(m, "support_avx512bf16_for_cpu")]
+    return found + [(name, m) for name, m in packed if id(m) not in inside]
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
+    return [layer for _, layer in layers_of(model)]
+
+
+@torch.no_grad()
+def merged(layer: nn.Module, role: str | None, dtype: torch.dtype) -> Tensor:
+    """A layer's weight as one dense matrix, 4 bits unpacked and a role's adapter added."""
+    base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
+    weight = dequantize_module_weight(base).detach().to(dtype)
+    if role is not None and isinstance(layer, LoraLayer) and role in layer.lora_A:
+        weight = weight + cast("Any", layer).get_delta_weight(role).to(dtype)
+    return weight
+
+
+def _plain(layers: list[nn.Module], role: str | None) -> bool:
+    """Whether every layer is a linear one whose adapter is simply added."""
+    for layer in layers:
+        base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
+        if not isinstance(base, nn.Linear):
+            return False
+        if isinstance(layer, LoraLayer) and role in getattr(layer, "lora_variant", {}):
+            return False
+    return True
+
+
+def _size(layer: nn.Module) -> int:
+    base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
+    return int(getattr(base, "in_features", 0)) * int(getattr(base, "out_features", 0))
+
+
+@torch.no_grad()
+def _forward(layer: nn.Module, role: str | None, dtype: torch.dtype) -> Callable[..., Tensor]:
+    base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
+    weight = merged(layer, role, dtype)
+    bias = getattr(base, "bias", None)
+
+    def forward(x: Tensor, *_: object, **__: object) -> Tensor:
+        return product(x, weight, bias)
+
+    return forward
+
+
+def free_memory(device: torch.device) -> int:
+    """Free bytes on the device; on a CPU what the system says is available."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            table = dict(line.split(":") for line in file)
+        return int(table["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):
+        return 4 << 30  # no such file on this system: enough for small models

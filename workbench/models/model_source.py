@@ -1,0 +1,209 @@
+"""What a person calls a model: a hub id, a folder, a run, or an embedded default."""
+
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import ModelError
+from workbench.settings import KINDS
+from workbench.world.sample_files import builtin
+
+#: Written into every ``final/`` beside what transformers and peft need.
+CARD = "workbench.json"
+#: Within a policy's ``final/``: the adapter that it started from, where there was one.
+REFERENCE = "reference"
+#: Within a reward model's ``final/``: what its scores are read with.
+STATS = "reward.json"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class RewardStats:
+    """What a reward model's ``reward.json`` holds.
+
+    Attributes:
+        mean, std: of the raw scores; (0, 1) where none were measured. Of an ensemble: 0, and the
+            mean of its members' deviations, the raw score that one point of its mean stands for.
+        training_pairs: how many pairs it has learned from; None where that is not known.
+        sharpness: what a raw margin is multiplied by for sigmoid(margin) to be a probability.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+    training_pairs: int | None = None
+    sharpness: float = 1.0
+
+    @classmethod
+    def read(cls, folder: Path) -> "RewardStats":
+        """Those of a folder; of one without, scores as they are."""
+        told = _read_json(folder / STATS)
+        pairs = told.get("training_pairs")
+        return cls(
+            float(told.get("mean", 0.0)),
+            float(told.get("std", 1.0)),
+            None if pairs is None else int(pairs),
+            float(told.get("sharpness", 1.0)),
+        )
+
+
+def member_folder(index: int) -> str:
+    """An ensemble member's folder within ``final/``."""
+    return f"member-{index}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights of a model are.
+
+    Attributes:
+        base: folder or hub id of the full weights.
+        adapter: folder of a PEFT adapter on that base, or None; of an ensemble its first member.
+        reference: the base as a person would write it, e.g. ``builtin:tiny-chat``.
+        members: folders of an ensemble's adapters; empty for anything else.
+    """
+
+    base: str
+    adapter: Path | None
+    reference: str
+    members: tuple[Path, ...] = ()
+
+    @property
+    def is_reward(self) -> bool:
+        """Whether it is known to score sequences: by its reward.json, task or architecture."""
+        if self.is_measured:
+            return True
+        if self.adapter is not None:
+            if _read_json(self.adapter / CARD).get("kind") == "value":
+                return False  # PPO's value model: a head too, but it judges half an answer
+            return _read_json(self.adapter / "adapter_config.json").get("task_type") == "SEQ_CLS"
+        names = _read_json(Path(self.base) / "config.json").get("architectures") or [""]
+        return str(names[0]).endswith("ForSequenceClassification")
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the mean and deviation of its scores were written beside it."""
+        return (self._folder / STATS).is_file()
+
+    @property
+    def may_score(self) -> bool:
+        """Whether it is a reward model, or on the hub, where only loading tells."""
+        return self.is_reward or (self.adapter is None and not Path(self.base).is_dir())
+
+    @property
+    def _folder(self) -> Path:
+        """Where what was given lies: an ensemble, an adapter, or whole weights."""
+        if self.members:
+            return self.members[0].parent
+        return Path(self.base) if self.adapter is None else self.adapter
+
+    @property
+    def judges(self) -> tuple[Path, ...]:
+        """The adapter folders of a reward model: an ensemble's members, or the one there is."""
+        return self.members or (() if self.adapter is None else (self.adapter,))
+
+    @property
+    def start(self) -> Path | None:
+        """The adapter that a policy started from; None where it started from the base."""
+        folder = None if self.adapter is None else self.adapter / REFERENCE
+        return folder if folder is not None and folder.is_dir() else None
+
+    def check_answers(self) -> None:
+        """Refuse what scores answers and gives none.
+
+        Raises:
+            ModelError: it is a reward model.
+        """
+        if self.is_reward:
+            raise ModelError(
+                "a reward model scores answers and gives none",
+                where=str(self._folder),
+                fix="give a model that answers: a base, or a run of train_sft or train_ppo",
+            )
+
+    def reward_stats(self) -> RewardStats:
+        """What reward.json says; of an ensemble, of its members together."""
+        return RewardStats.read(self._folder)
+
+
+def resolve(model: str) -> Source:
+    """Find the weights that a name stands for; nothing is loaded.
+
+    Raises:
+        ModelError: the name is no embedded default, folder, run or hub id, or the folder holds
+            no model.
+    """
+    if model.startswith("builtin:"):
+        return Source(str(builtin(model.removeprefix("builtin:"))), None, model)
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return _resolve_folder(folder.resolve())
+    if folder.exists():
+        raise ModelError(
+            "a model is a folder, and this is a file",
+            where=str(folder),
+            fix="give the folder that holds config.json",
+        )
+    if _HUB_ID.fullmatch(model) and not model.startswith((".", "/")):
+        return Source(model, None, model)
+    raise ModelError(
+        "there is no such model",
+        where=model,
+        fix="give a folder with config.json, a run, a hub id such as owner/name, "
+        "builtin:tiny-base or builtin:tiny-chat",
+    )
+
+
+def _resolve_folder(folder: Path) -> Source:
+    if (folder / "adapter_config.json").is_file():
+        return _resolve_adapter(folder)
+    if members := _read_json(folder / STATS).get("members"):
+        folders = tuple(folder / member_folder(index) for index in range(int(members)))
+        return replace(_resolve_folder(folders[0]), members=folders)
+    config = _read_json(folder / "config.json")
+    if config.get("kind") in KINDS:
+        return _resolve_run(folder)
+    if "model_type" not in config:
+        raise ModelError(
+            "this folder holds no model",
+            where=str(folder),
+            fix="give a folder with a transformers config.json, a PEFT adapter, or a run",
+        )
+    return Source(str(folder), None, str(folder))
+
+
+def _resolve_run(folder: Path) -> Source:
+    final = folder / "final"
+    if not final.is_dir():
+        raise ModelError(
+            "this run has no final model",
+            where=str(folder),
+            fix="wait for it to finish (run.wait()), or resume it",
+        )
+    return _resolve_folder(final)
+
+
+def _resolve_adapter(folder: Path) -> Source:
+    """An adapter names its base; the card's name survives a move of the project."""
+    recorded = str(_read_json(folder / "adapter_config.json").get("base_model_name_or_path"))
+    reference = str(_read_json(folder / CARD).get("base", recorded))
+    source = resolve(reference)
+    if source.adapter is not None:
+        raise ModelError(
+            "this adapter stands on another adapter",
+            where=f"{folder} (base {reference})",
+            fix="merge the lower adapter into its base first",
+        )
+    return Source(source.base, folder, source.reference)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except json.JSONDecodeError as error:
+        raise ModelError(
+            f"this file is not JSON ({error})", where=str(path), fix="restore it, or save again"
+        ) from None

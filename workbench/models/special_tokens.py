@@ -1,0 +1,85 @@
+"""What a tokenizer must have before anything is encoded, and what stands in where it has not."""
+
+from typing import Any, cast
+
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from workbench.errors import ModelError
+from workbench.models.model_source import Source
+
+DEFAULT_TEMPLATE = (
+    "{% for m in messages %}{{ m['role'].capitalize() }}: {{ m['content'] }}\n\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant: {% endif %}"
+)
+
+
+def settle_tokens(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    source: Source,
+    notices: list[str],
+    *,
+    encoder: bool,
+) -> tuple[int, ...]:
+    """Give the tokenizer what it lacks, saying so; return every token that ends an answer.
+
+    Raises:
+        ModelError: it has tokens that the model has no embedding for, or none that ends an answer.
+    """
+    _check_vocabulary(model, tokenizer, source)
+    generation = getattr(model, "generation_config", None)
+    listed = getattr(generation, "eos_token_id", None)
+    eos: set[int] = {listed} if isinstance(listed, int) else set(listed or ())
+    own = cast("int | None", tokenizer.eos_token_id)
+    if own is not None:
+        eos.add(own)
+    if encoder and not eos and tokenizer.sep_token_id is not None:
+        eos.add(int(cast("Any", tokenizer.sep_token_id)))
+    if not eos:
+        raise ModelError(
+            "the tokenizer has no EOS token, so no answer could end",
+            where=source.base,
+            fix="set tokenizer.eos_token to the token that ends a turn, and save the tokenizer",
+        )
+    if tokenizer.eos_token_id is None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(min(eos))
+    _settle_padding(tokenizer, eos, notices)
+    if not tokenizer.chat_template and not encoder:
+        tokenizer.chat_template = DEFAULT_TEMPLATE
+        notices.append("the tokenizer had no chat template: a plain 'User: / Assistant:' is used")
+    return tuple(sorted(eos))
+
+
+def _check_vocabulary(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Source
+) -> None:
+    """Every token that the tokenizer can give must have an embedding."""
+    embeddings = cast("nn.Embedding", model.get_input_embeddings())
+    size = int(embeddings.weight.shape[0])
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    outside = sorted((i, token) for token, i in vocabulary.items() if i >= size)
+    if outside:
+        raise ModelError(
+            f"the tokenizer has {len(outside)} tokens that the model has no embedding for",
+            where=f"{source.base}: {size} embeddings, first token without one: "
+            f"{outside[0][1]!r} ({outside[0][0]})",
+            fix="give the tokenizer that the model was made with, or call "
+            "model.resize_token_embeddings(len(tokenizer)) and save the model",
+        )
+
+
+def _settle_padding(tokenizer: PreTrainedTokenizerBase, eos: set[int], notices: list[str]) -> None:
+    """A pad token that ends no answer.
+
+    Nothing here reads padding, but transformers finds a classifier's last token by it: were it
+    EOS, the score there would be that of the token before.
+    """
+    pad = cast("int | None", tokenizer.pad_token_id)
+    if pad is not None and pad not in eos:
+        return
+    had = "had no pad token" if pad is None else "padded with the token that ends an answer"
+    special = [cast("Any", tokenizer.unk_token_id), *cast("Any", tokenizer.all_special_ids)]
+    others = [i for i in (*special, *range(len(eos) + 1)) if i is not None and i not in eos]
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(int(others[0]))
+    notices.append(f"the tokenizer {had}: {tokenizer.pad_token} stands in (lengths are kept apart)")

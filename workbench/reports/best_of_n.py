@@ -1,0 +1,166 @@
+"""Best-of-n as a report to read: what choosing among n answers brings, and what it costs."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.analysis.best_of_n import best_of, kl_bound, level
+from workbench.data.arrow_table import frame_of
+from workbench.reports.plotly_figures import Figures
+from workbench.reports.series import Field, Series, picture
+from workbench.reports.svg_charts import Point
+from workbench.widgets.kit.theme import OKABE_ITO
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Floats = npt.NDArray[np.float64]
+
+
+class Measure(NamedTuple):
+    """One way to score an answer: what it is called, its unit, how it is drawn."""
+
+    name: str
+    words: str
+    unit: str
+    colour: str
+    mark: str
+
+
+MEASURES = {
+    "score": Measure("score", "learned score", "points", OKABE_ITO["blue"], "dot"),
+    "heldout": Measure("heldout", "held-out score", "points", OKABE_ITO["orange"], "square"),
+    "gold": Measure("gold", "gold score", "0 to 1", OKABE_ITO["green"], "dot"),
+}
+X_TITLE = "√KL to the reference, √nats"
+
+
+class BestOfN:
+    """What the best of n answers is worth, chosen by the learned score, for each n.
+
+    Attributes:
+        frame: a row for each n: its KL bound [nats], and the mean of each measure with its 95 %
+            interval over prompts (``score``, ``score_low``, ``score_high``, …).
+        answers: a row for each answer that was drawn: prompt, answer, score, heldout, gold.
+        sizes: the values of n.
+        values: by measure ``(P, sizes)``, a row a prompt.
+        prompts, drawn: how many prompts, and how many answers to each.
+        sentence: what it comes to.
+        figures: ``scores`` and, where there is a judge, ``gold``, against the root of the bound.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[str],
+        answers: Sequence[Sequence[dict[str, Any]]],
+        sizes: Sequence[int],
+        *,
+        name: str,
+    ) -> None:
+        self.name, self.sizes = name, list(sizes)
+        self.prompts, self.drawn = len(answers), len(answers[0])
+        first = answers[0][0]
+        names = [measure for measure in MEASURES if measure in first]
+        tables = {n: np.array([[row[n] for row in rows] for rows in answers]) for n in names}
+        self.values = {n: best_of(tables["score"], tables[n], self.sizes) for n in names}
+        self.frame: DataFrame = self._frame()
+        flat = [(p, row) for p, rows in zip(prompts, answers, strict=True) for row in rows]
+        self.answers: DataFrame = frame_of(
+            [(p, row["text"], *(row[n] for n in names)) for p, row in flat],
+            ["prompt", "answer", *names],
+        )
+        self.sentence = self._sentence()
+        self._charts = self._drawn()
+        self.figures = Figures(self._charts, "report.figures")
+
+    def _frame(self) -> "DataFrame":
+        names = ["n", "kl_bound"]
+        rows: list[list[Any]] = [[n, kl_bound(n)] for n in self.sizes]
+        for name, values in self.values.items():
+            names += [name, f"{name}_low", f"{name}_high"]
+            for row, column in zip(rows, values.T, strict=True):
+                row.extend(level(column))
+        return frame_of([tuple(row) for row in rows], names)
+
+    def points(self, name: str) -> list[Point]:
+        """Return a measure against the root of the KL bound."""
+        found = [level(column) for column in self.values[name].T]
+        return [
+            Point(math.sqrt(kl_bound(n)), each.mean, each.low, each.high)
+            for n, each in zip(self.sizes, found, strict=True)
+        ]
+
+    def series(self, name: str) -> Series:
+        """Return a measure as a line with open marks."""
+        measure, points = MEASURES[name], self.points(name)
+        return Series(
+            f"best of n, {measure.words}",
+            measure.colour,
+            "diamond",
+            points,
+            line=[(p.x, p.y) for p in points],
+            said=[f"best of {n}, at most {kl_bound(n):.2f} nats" for n in self.sizes],
+        )
+
+    def _drawn(self) -> dict[str, Field]:
+        scores = [self.series(n) for n in ("score", "heldout") if n in self.values]
+        x = "√(KL's upper bound), √nats"
+        charts = {"scores": Field("Best of n: scores", x, "points", scores)}
+        if "gold" in self.values:
+            charts["gold"] = Field("Best of n: gold score", x, "0 to 1", [self.series("gold")])
+        return charts
+
+    def _sentence(self) -> str:
+        name = next(n for n in ("gold", "heldout", "score") if n in self.values)
+        points = self.points(name)
+        top = max(range(len(points)), key=lambda i: points[i].y)
+        one, most, words = points[0].y, points[top].y, MEASURES[name].words
+        if self.sizes[0] != 1:
+            said = f"The {words} is {most:.3f}"
+        elif top == 0:
+            return f"The {words} is {one:.3f} for one answer of {self.name}; more bring nothing."
+        else:
+            said = f"The {words} is {one:.3f} for one answer of {self.name}, {most:.3f}"
+        return (
+            f"{said} for the best of {self.sizes[top]} by the learned score, which costs at most"
+            f" {kl_bound(self.sizes[top]):.2f} nats."
+        )
+
+    def __repr__(self) -> str:
+        return f"{self.sentence}\n{self.frame.round(3).to_string(index=False)}"
+
+    def _repr_html_(self) -> str:
+        right = "text-align:right;padding:3px 14px 3px 0"
+        names = list(self.values)
+        heads = "".join(
+            f"<th scope='col' style='{right}'>{escape(name)}</th>"
+            for name in ("n", "KL, nats", *(MEASURES[n].words for n in names))
+        )
+        rows = "".join(
+            f"<tr><td style='{right}'>{n}</td><td style='{right}'>≤ {kl_bound(n):.2f}</td>"
+            + "".join(f"<td style='{right}'>{_shown(self.values[m][:, i])}</td>" for m in names)
+            + "</tr>"
+            for i, n in enumerate(self.sizes)
+        )
+        return (
+            f"<div style='font-size:13px;max-width:1060px'><p style='margin:0 0 6px'>"
+            f"<b>{escape(self.sentence)}</b></p><div style='display:flex;flex-wrap:wrap;"
+            f"gap:16px 26px;align-items:flex-start'>{''.join(map(picture, self._charts.values()))}"
+            f"<table style='border-collapse:collapse;font-size:13px'><thead><tr>{heads}</tr>"
+            f"</thead><tbody>{rows}</tbody></table></div>"
+            "<p style='opacity:.75;margin:8px 0 0'>"
+            f"{self.drawn} answers to each of {self.prompts} prompts; each n is the mean over all"
+            " subsets of n of them, with its 95 % interval over prompts. The KL is an upper bound,"
+            " log n − (n − 1) / n. Rows behind it: <code>.frame</code>, <code>.answers</code>;"
+            " drawn large: <code>.figures</code>.</p></div>"
+        )
+
+
+def _shown(values: Floats) -> str:
+    found = level(values)
+    ends = "" if found.low is None else f" <small>± {found.mean - found.low:.3f}</small>"
+    return f"<b>{found.mean:.3f}</b>{ends}"

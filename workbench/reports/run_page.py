@@ -1,0 +1,202 @@
+"""A report as one HTML file that opens offline: curves, settings, samples before and after.
+
+It needs neither a kernel nor torch. Curves are drawn by the installed plotly's JavaScript, which
+is written into the file once; where plotly is not installed they stay the still pictures that
+every report starts from.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import ConfigError
+from workbench.reports.run_facts import facts as facts_of
+from workbench.runs import Run, RunFolder
+from workbench.widgets.kit import theme
+from workbench.widgets.kit.plotly_source import plotly_js
+from workbench.widgets.kit.texts import as_text
+from workbench.widgets.run_panel.picture import still_charts
+from workbench.widgets.run_panel.run_feed import RunFeed
+
+MOST_SAMPLES = 60
+"""Rows of the comparison that are written; the means are over all."""
+
+WORDS = {
+    "gold_sft": ("Gold score before (SFT)", "0 to 1; the judge that training never sees"),
+    "gold_ppo": ("Gold score after (PPO)", "0 to 1"),
+    "score_sft": ("Learned score before (SFT)", "deviations from the reward model's mean"),
+    "score_ppo": ("Learned score after (PPO)", "deviations from the reward model's mean"),
+    "kl": ("KL from the SFT model", "nats, summed over an answer"),
+    "rm_accuracy": ("Reward model: held-out accuracy", "share of pairs"),
+    "rm_ceiling": ("The noiseless judge on the same labels", "share of pairs; the ceiling"),
+    "rm_longer_wins": ("Preferring the longer answer", "share of pairs; a baseline"),
+    "prompts": ("Held-out prompts", "one answer each"),
+    "pairs": ("Held-out pairs", ""),
+    "seconds": ("Time", "s"),
+    "seed": ("Seed", ""),
+}
+MEASURES = {"gold": "gold", "score": "learned score", "kl": "KL"}
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    runs: Sequence[Run | RunFolder | str | os.PathLike[str]] = (),
+    summary: Mapping[str, Any] | None = None,
+    samples: Sequence[Mapping[str, Any]] = (),
+    more: str = "",
+) -> Path:
+    """Write one self-contained HTML file; an older one is replaced at once, never half.
+
+    Args:
+        path: where it goes; its folder is made where it is missing.
+        title: the heading.
+        runs: whose curves and settings are shown, in this order.
+        summary: figures by name.
+        samples: ``{"prompt", "answers": [{"model", "text", "score", "gold", "kl"}, …]}``.
+        more: HTML of our own that comes last.
+
+    Returns:
+        Where it was written.
+
+    Raises:
+        RunError: one of ``runs`` is not a run.
+    """
+    feeds = [_feed(run) for run in runs]
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p class='wb-muted'>Written {datetime.now():%Y-%m-%d %H:%M}; it opens offline.</p>",
+        _summary(summary or {}),
+        *(_run(feed, number) for number, feed in enumerate(feeds)),
+        _samples(samples),
+        more,
+    ]
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    aside.write_text(_page(title, "\n".join(body), feeds), encoding="utf-8", errors="replace")
+    os.replace(aside, target)
+    return target
+
+
+def _feed(run: Run | RunFolder | str | os.PathLike[str]) -> RunFeed:
+    folder = run.folder if isinstance(run, Run) else run
+    feed = RunFeed(folder if isinstance(folder, RunFolder) else RunFolder(folder))
+    feed.refresh()
+    return feed
+
+
+def _page(title: str, body: str, feeds: Sequence[RunFeed]) -> str:
+    """The whole file: style, text with still pictures, and the scripts that bring them to life."""
+    curves = [
+        {"kind": f.kind, "charts": f.charts(), "curves": f.curves(), "changes": f.changes()}
+        for f in feeds
+    ]
+    scripts = []
+    try:
+        scripts.append(f"<script>{plotly_js()}</script>" if feeds else "")
+    except ConfigError:
+        curves = []
+    data = json.dumps(curves).replace("<", "\\u003c")
+    scripts.append(f"<script type='application/json' id='wb-data'>{data}</script>")
+    module = theme.module("reports/run_page.js")
+    scripts.append(f"<script type='module'>{module}</script>")
+    style = theme.style("widgets/run_panel/panel.css", "reports/run_page.css")
+    return (
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(title)}</title><style>{style}</style></head>\n"
+        f"<body><main class='wb wb-report'>{body}</main>\n{''.join(scripts)}</body></html>\n"
+    )
+
+
+def _summary(summary: Mapping[str, Any]) -> str:
+    if not summary:
+        return ""
+    lines = []
+    for name, value in summary.items():
+        words, unit = WORDS.get(name, (name.replace("_", " "), ""))
+        lines.append(
+            f"<tr><th scope='row'>{escape(words)}</th><td class='wb-num'>{_value(value)}</td>"
+            f"<td class='wb-muted'>{escape(unit)}</td></tr>"
+        )
+    return f"<section><h2>In figures</h2><table class='figures'>{''.join(lines)}</table></section>"
+
+
+def _run(feed: RunFeed, number: int) -> str:
+    status = feed.status()
+    header = feed.header()
+    kind = {"ppo": "PPO", "reward": "Reward model", "sft": "SFT"}.get(feed.kind, feed.kind)
+    steps = f"{status['step']} of {status['total'] or '?'} steps"
+    facts = [header["model"], status["state"], steps]
+    if status["seconds"]:
+        facts.append(f"{status['seconds']:.0f} s")
+    failed = f"<pre>{escape(status['error'])}</pre>" if "error" in status else ""
+    events = "".join(
+        f"<li><span class='wb-muted'>step {event['step']}</span> {escape(event['kind'])}: "
+        f"{escape(event['text'])}</li>"
+        for event in feed.events()
+    )
+    events = f"<details><summary>Events</summary><ul>{events}</ul></details>" if events else ""
+    return (
+        f"<section><h2>{escape(kind)}: {escape(header['name'])}</h2>"
+        f"<p class='wb-muted'>{escape(' · '.join(facts))}</p>{failed}"
+        f"<div class='wbp-grid' data-run='{number}'>{still_charts(feed)}</div>"
+        f"{facts_of(feed.folder)}{_settings(feed)}{events}</section>"
+    )
+
+
+def _settings(feed: RunFeed) -> str:
+    settings = feed.config.get("settings") or {}
+    rows = "".join(
+        f"<tr><th scope='row'><code>{escape(str(name))}</code></th><td>{_value(value)}</td></tr>"
+        for name, value in settings.items()
+    )
+    table = f"<table class='figures'>{rows}</table>"
+    return f"<details><summary>Settings ({len(settings)})</summary>{table}</details>"
+
+
+def _samples(samples: Sequence[Mapping[str, Any]]) -> str:
+    if not samples:
+        return ""
+    labels = [str(answer.get("model", "")) for answer in samples[0]["answers"]]
+    shown = [samples[i * len(samples) // MOST_SAMPLES] for i in range(MOST_SAMPLES)]
+    shown = list(samples) if len(samples) <= MOST_SAMPLES else shown
+    some = f"{len(shown)} of {len(samples)} prompts" if len(shown) < len(samples) else "All prompts"
+    heads = "".join(f"<th scope='col'>{escape(label)}</th>" for label in labels)
+    rows = "".join(_sample_row(row) for row in shown)
+    return (
+        f"<section><h2>Answers before and after</h2><p class='wb-muted'>{some}. "
+        "<button type='button' id='wb-diff' hidden aria-pressed='false'>Mark changed words</button>"
+        f"</p><div class='scroll'><table class='answers'><thead><tr><th scope='col'>Prompt</th>"
+        f"{heads}</tr></thead><tbody>{rows}</tbody></table></div></section>"
+    )
+
+
+def _sample_row(row: Mapping[str, Any]) -> str:
+    cells = []
+    for answer in row["answers"]:
+        figures = ", ".join(
+            f"{words} {answer[name]:.2f}"
+            for name, words in MEASURES.items()
+            if isinstance(answer.get(name), int | float)
+        )
+        cells.append(
+            f"<td><div class='wb-text answer'>{escape(as_text(answer.get('text')))}</div>"
+            f"<small class='wb-muted wb-num'>{figures}</small></td>"
+        )
+    prompt = escape(as_text(row.get("prompt")))
+    return f"<tr><td class='wb-muted'><div class='wb-text'>{prompt}</div></td>{''.join(cells)}</tr>"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, str):
+        return escape(value)
+    return escape(json.dumps(value, ensure_ascii=False, default=str))

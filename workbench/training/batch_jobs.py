@@ -1,0 +1,209 @@
+"""Batch work on finished models: sample answers, score them, measure KL and accuracy."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.algos.logprobs import exact_kl
+from workbench.models.base import Base, load_base
+from workbench.models.encoding import Encoded, Encoder, Message, micro_batches
+from workbench.models.fast.dense_weights import dense
+from workbench.models.forward import CHUNK, Batch, collate, response_hidden
+from workbench.models.model_source import Source, resolve
+from workbench.models.roles import Roles
+from workbench.models.sampling import sample_responses
+from workbench.settings import PPOSettings
+from workbench.training.optimiser import make_accelerator
+from workbench.training.reward.scorer import Scorer, as_response
+
+Tell = Callable[[int, int, str], None]
+Prompts = Sequence[Sequence[Message]]
+
+
+def _silent(done: int, total: int, text: str) -> None:
+    """Nobody is told."""
+
+
+def answers(
+    models: Sequence[str],
+    prompts: Prompts,
+    settings: PPOSettings,
+    *,
+    responses: int = 1,
+    with_kl: bool = False,
+    tell: Tell = _silent,
+) -> list[list[list[dict[str, Any]]]]:
+    """Sample answers of several models to the same prompts, with the same random numbers.
+
+    Args:
+        models: names, folders or runs; those on the same base share it.
+        prompts: message lists.
+        settings: temperature, response_length, seed, quantization and device are used.
+        responses: answers to each prompt.
+        with_kl: measure each answer's exact KL from what its model started from.
+        tell: told how far it is.
+
+    Returns:
+        For each model and prompt its answers: ``{"text", "ended", "tokens"}`` and, where asked
+        for, ``"kl"`` summed over the answer's tokens [nats].
+    """
+    make_accelerator(settings)
+    found: dict[int, list[list[dict[str, Any]]]] = {}
+    done, total = 0, len(models) * len(prompts)
+    for sources in _by_base(models).values():
+        base = load_base(next(iter(sources.values())), settings)
+        base.check_answers()
+        roles = Roles(base, settings)
+        for index, source in sources.items():
+            role = None if source.adapter is None else f"model{index}"
+            if role is not None:
+                roles.add(role, trainable=False, source=source.adapter)
+            start = None if source.start is None else f"start{index}"
+            if start is not None and with_kl:
+                roles.add(start, trainable=False, source=source.start)
+            tables, rows = _answers_of(roles, role, prompts, settings, responses)
+            if with_kl:
+                kls = response_kl(roles, role, rows, settings, start=start)
+                for table, kl in zip(tables, kls, strict=True):
+                    table["kl"] = float(kl)
+            found[index] = [tables[i : i + responses] for i in range(0, len(tables), responses)]
+            done += len(prompts)
+            tell(done, total, f"answers of {models[index]}")
+    return [found[index] for index in range(len(models))]
+
+
+def _by_base(models: Sequence[str]) -> dict[str, dict[int, Source]]:
+    """Sources by base, each with its place in the list."""
+    groups: dict[str, dict[int, Source]] = {}
+    for index, model in enumerate(models):
+        source = resolve(model)
+        source.check_answers()
+        groups.setdefault(source.base, {})[index] = source
+    return groups
+
+
+def _answers_of(
+    roles: Roles,
+    role: str | None,
+    prompts: Prompts,
+    settings: PPOSettings,
+    responses: int,
+) -> tuple[list[dict[str, Any]], list[Encoded]]:
+    base = roles.base
+    encoder = Encoder(base, max_length=settings.max_length, template=settings.chat_template_kwargs)
+    encoded = [encoder.prompt(p, room=settings.response_length) for p in prompts]
+    repeated = [ids for ids in encoded for _ in range(responses)]
+    generator = torch.Generator().manual_seed(settings.seed)
+    rows: list[Encoded] = []
+    for start in range(0, len(repeated), settings.batch_size):
+        part = repeated[start : start + settings.batch_size]
+        with dense(roles, role):
+            sampled = sample_responses(
+                base,
+                part,
+                length=settings.response_length,
+                temperature=settings.temperature,
+                generator=generator,
+            )
+        rows += [Encoded(p, r) for p, r in zip(part, sampled, strict=True)]
+    return [_answer(base, encoder, row) for row in rows], rows
+
+
+def _answer(base: Base, encoder: Encoder, row: Encoded) -> dict[str, Any]:
+    return {
+        "text": encoder.decode(row.response),
+        "ended": bool(row.response) and row.response[-1] in base.eos_ids,
+        "tokens": len(row.response),
+    }
+
+
+@torch.no_grad()
+def response_kl(
+    roles: Roles,
+    role: str | None,
+    rows: Sequence[Encoded],
+    settings: PPOSettings,
+    *,
+    start: str | None = None,
+) -> Tensor:
+    """Exact KL(role || start) in nats, summed over each response's tokens.
+
+    At every state the sum runs over the whole vocabulary; the states are those of the rows,
+    which the role sampled. ``start`` None is the base with adapters off. ``(B,)``.
+    """
+    base = roles.base
+    result = torch.zeros(len(rows))
+    if role is None:
+        return result
+    lengths = [len(r.ids) for r in rows]
+    for group in micro_batches(lengths, tokens=settings.micro_batch_tokens):
+        batch = collate([rows[i] for i in group], base)
+        per_token = _token_kl(roles, role, start, batch, settings.temperature)
+        table = torch.zeros(batch.response_mask.shape, device=base.device)
+        table[batch.response_mask] = per_token
+        result[group] = table.sum(1).cpu()
+    return result
+
+
+@torch.no_grad()
+def per_token_kl(
+    roles: Roles, role: str | None, row: Encoded, settings: PPOSettings, *, start: str | None = None
+) -> list[float]:
+    """Exact KL(role || start) at each token of one response [nats], as :func:`response_kl` sums."""
+    if role is None:
+        return [0.0] * len(row.response)
+    batch = collate([row], roles.base)
+    found = _token_kl(roles, role, start, batch, settings.temperature).float().cpu()
+    return [float(value) for value in found]
+
+
+def _token_kl(
+    roles: Roles, role: str, start: str | None, batch: Batch, temperature: float
+) -> Tensor:
+    base = roles.base
+    with roles.acting(role):
+        policy = response_hidden(base, batch)
+    with roles.acting(start):
+        reference = response_hidden(base, batch)
+    parts = [
+        exact_kl(
+            base.logits(policy[start : start + CHUNK]),
+            base.logits(reference[start : start + CHUNK]),
+            temperature=temperature,
+        )
+        for start in range(0, len(policy), CHUNK)
+    ]
+    return torch.cat(parts)
+
+
+def scores(
+    reward: str,
+    prompts: Prompts,
+    responses: Sequence[str],
+    settings: PPOSettings,
+    *,
+    tell: Tell = _silent,
+) -> list[list[float]]:
+    """Normalised scores of answers by each member of a trained reward model.
+
+    Returns:
+        A list for each member of an ensemble, or one; NaN where an answer is too long.
+    """
+    make_accelerator(settings)
+    scorer = _load_scorer(reward, settings)
+    encoder = scorer.encoder(settings)
+    rows = [encoder.pair(p, as_response(r)) for p, r in zip(prompts, responses, strict=True)]
+    kept = [i for i, row in enumerate(rows) if row is not None]
+    result = torch.full((len(scorer.members), len(rows)), float("nan"))
+    if kept:
+        usable = [row for row in rows if row is not None]
+        result[:, kept] = scorer.member_scores(usable, tokens=settings.micro_batch_tokens)
+    tell(len(rows), len(rows), "scores")
+    return [[float(value) for value in own] for own in result]
+
+
+def _load_scorer(reward: str, settings: PPOSettings) -> Scorer:
+    roles = Roles(load_base(resolve(reward), settings), settings)
+    return Scorer.attach(reward, roles, settings)

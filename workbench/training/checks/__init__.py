@@ -1,0 +1,1 @@
+"""Before a long run: memory planned, invariants looked at, PPO held against the exact optimum."""

@@ -1,0 +1,298 @@
+"""What a run will take in memory, told from the model's config alone: nothing is loaded.
+
+Weights are counted on a model without numbers. Activations are those of our own forward and
+backward pass, run once on tensors that have shapes and no memory (torch's fake tensors), so that
+every architecture and every setting is seen as it is.
+"""
+
+import math
+from contextlib import nullcontext
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from workbench.algos.logprobs import chunked_token_logprobs, chunked_token_stats
+from workbench.errors import ModelError, WorkbenchError
+from workbench.models.base import DTYPES, Base, pick_device, pick_dtype
+from workbench.models.fast.attention import AT_ONCE, MOST
+from workbench.models.fast.decoding import PROMPT_TOKENS
+from workbench.models.fast.dense_weights import SHARE, free_memory, layers_of
+from workbench.models.fast.packing import pack, packed_places
+from workbench.models.fast.packing_support import packs
+from workbench.models.forward import CHUNK, hidden_states
+from workbench.models.model_kinds import is_classifier, is_encoder
+from workbench.models.model_source import Source, resolve
+from workbench.models.roles import Roles
+from workbench.settings import PPOSettings, RewardSettings, RunSettings
+from workbench.training.checks.live_bytes import LiveBytes
+
+NF4_BITS = 4.127
+"""Of a weight in 4 bits with double quantisation (Dettmers et al. 2023, section 3)."""
+
+WORK_SPACE = 3 * 32 * 2**20
+"""Bytes that cuBLAS keeps on a Hopper card: for the forward's thread, for the backward's, and for
+the stream where decode steps are recorded. Elsewhere it keeps less.
+"""
+
+Row = dict[str, Any]
+
+
+class Shape(NamedTuple):
+    """The largest micro-batch: so many sequences of so many tokens, the last ones an answer."""
+
+    rows: int
+    length: int
+    answer: int
+
+    @property
+    def tokens(self) -> int:
+        """In the whole micro-batch."""
+        return self.rows * self.length
+
+
+def plan(model: str, settings: RunSettings, *, card: int | None = None) -> dict[str, Any]:
+    """What each part of a run takes, by phase.
+
+    Args:
+        model: what it starts from; only its config is read.
+        settings: of any kind of run.
+        card: bytes of a GPU to plan for, which this machine need not have; None: this machine.
+
+    Returns:
+        Plain values: ``parts`` (rows of ``phase``, ``part``, ``bytes``), ``free``, and facts.
+
+    Raises:
+        ModelError: the config cannot be read, or no language model can be made from it.
+        ConfigError: CUDA was asked for and is absent.
+    """
+    source = resolve(model)
+    if card is None:
+        device = pick_device(settings.device)
+        dtype, room = pick_dtype(settings.dtype, device), free_memory(device)
+    else:
+        device, room = torch.device("cuda"), card
+        dtype = DTYPES.get(settings.dtype, torch.bfloat16)
+    try:
+        return _Plan(source, settings, device, dtype, room).told()
+    except WorkbenchError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
+        raise ModelError(
+            f"no plan can be made: {(str(error).splitlines() or [type(error).__name__])[0]}",
+            where=source.base,
+            fix="check the folder or hub id (and the network), and that it is a causal language "
+            "model",
+        ) from error
+
+
+def micro_batch(settings: RunSettings) -> Shape:
+    """The largest micro-batch that the settings allow."""
+    batch: int = getattr(settings, "batch_size", 1)
+    answer = settings.max_length
+    if isinstance(settings, PPOSettings):
+        batch = math.ceil(batch / settings.mini_batches)
+        answer = min(settings.response_length, settings.max_length - 1)
+    elif isinstance(settings, RewardSettings):
+        batch *= 2  # both answers
+    length = settings.max_length
+    return Shape(max(1, min(batch, settings.micro_batch_tokens // length)), length, answer)
+
+
+class _Plan:
+    """One model and its settings, without weights."""
+
+    def __init__(
+        self,
+        source: Source,
+        settings: RunSettings,
+        device: torch.device,
+        dtype: torch.dtype,
+        free: int,
+    ) -> None:
+        self.source, self.settings, self.device, self.free = source, settings, device, free
+        self.shape = micro_batch(settings)
+        self.ppo = settings if isinstance(settings, PPOSettings) else None
+        self.fake = FakeTensorMode(allow_non_fake_inputs=True)
+        config = cast("Any", AutoConfig).from_pretrained(source.base)
+        if is_encoder(config) or is_classifier(config):
+            raise ModelError(
+                "only language models are planned",
+                where=f"{source.reference} ({config.model_type})",
+                fix="plan the language model; a sequence classifier takes less",
+            )
+        with torch.device("meta"):
+            network = cast("Any", AutoModelForCausalLM).from_config(config, dtype=dtype)
+            network.requires_grad_(False).eval()
+            self.base = Base(
+                network, cast("Any", None), source, torch.device("cpu"), dtype, "none", ()
+            )
+            self.frozen = self._frozen(network)
+            self.roles = Roles(self.base, settings)
+            self.trained, self.fixed = self._add_roles()
+        with self.fake:
+            _make_fake(network)
+        self.config: Any = config.get_text_config()
+
+    def _frozen(self, network: nn.Module) -> dict[str, int]:
+        """Bytes of the base: its linear layers, and the rest."""
+        head = cast("Any", network).get_output_embeddings()
+        linear = [m for m in network.modules() if isinstance(m, nn.Linear) and m is not head]
+        packed = {id(m.weight): m.weight.numel() for m in linear}
+        itemsize = self.base.dtype.itemsize
+        bits = NF4_BITS / 8 if self.settings.quantization == "nf4" else itemsize
+        rest = sum(p.numel() for p in network.parameters() if id(p) not in packed)
+        rest = rest * itemsize + sum(_size(b) for b in network.buffers())
+        self.largest = max(packed.values(), default=0)
+        return {"linear layers": round(sum(packed.values()) * bits), "embeddings, head": rest}
+
+    def _add_roles(self) -> tuple[int, int]:
+        """Weights that are trained, and those of adapters that are not."""
+        settings, ppo = self.settings, self.ppo
+        self.roles.add("policy", trainable=True)  # it stands for all: they are of one size
+        own = self._count("policy")
+        if ppo is None:
+            count = settings.members if isinstance(settings, RewardSettings) else 1
+            head = self.base.width if isinstance(settings, RewardSettings) else 0
+            return count * (own + head), 0
+        heads = self.base.width if ppo.advantage == "gae" else 0
+        values = own if ppo.advantage == "gae" and ppo.value == "adapter" else 0
+        reference = own if self.source.adapter is not None else 0
+        return own + values + heads, own + self.base.width + reference
+
+    def _count(self, role: str) -> int:
+        return sum(p.numel() for p in self.roles.parameters(role))
+
+    def told(self) -> dict[str, Any]:
+        """The plan in plain values."""
+        wide = torch.promote_types(self.base.dtype, torch.float32).itemsize
+        moments = self.trained * 2 * wide
+        held = {
+            **{f"base: {name}": size for name, size in self.frozen.items()},
+            "adapters and heads": (self.trained + self.fixed) * wide,
+            "AdamW's moments": moments,
+        }
+        if self.device.type == "cuda":
+            held["work space of the GPU's libraries"] = WORK_SPACE
+        if self.ppo is not None and self.device.type == "cpu":
+            held["copy of the state, to undo an update"] = self.trained * wide + moments
+        phases = {"optimise": self._optimise(wide)}
+        if self.ppo is not None:
+            phases = {"generate": self._generate(), "score": self._score()} | phases
+        rows: list[Row] = []
+        for phase, own in phases.items():
+            parts = {**held, **own}
+            if phase == "generate" and (copy := self._dense_copy(sum(parts.values()))):
+                parts["dense copy for sampling, where it fits"] = copy
+            rows += [{"phase": phase, "part": k, "bytes": v} for k, v in parts.items() if v]
+        facts = self.shape._asdict() | {"device": self.device.type}
+        facts |= {"dtype": str(self.base.dtype).removeprefix("torch.")}
+        facts |= {"quantization": self.settings.quantization, "model": self.source.reference}
+        return {"parts": rows, "free": self.free, "trained": self.trained, **facts}
+
+    def _optimise(self, wide: int) -> dict[str, int]:
+        parts = {
+            "gradients": self.trained * wide,
+            "activations and logits of a micro-batch": self._traced(train=True),
+        }
+        return parts | self._mask() | self._unpacked()
+
+    def _score(self) -> dict[str, int]:
+        parts = {"activations and logits of a micro-batch": self._traced(train=False)}
+        return parts | self._mask() | self._unpacked()
+
+    def _mask(self) -> dict[str, int]:
+        """What says who sees whom where a micro-batch meets the attention in one call."""
+        tokens = self.shape.tokens
+        once = self.device.type in AT_ONCE and tokens <= MOST and packs(self.base.model) is None
+        return {"mask of a micro-batch": tokens * tokens * self.base.dtype.itemsize} if once else {}
+
+    def _unpacked(self) -> dict[str, int]:
+        """A 4-bit layer is unpacked for its product."""
+        if self.settings.quantization != "nf4":
+            return {}
+        return {"one layer out of its 4 bits": self.largest * self.base.dtype.itemsize}
+
+    def _generate(self) -> dict[str, int]:
+        """Keys and values of all answers, and the last step's logits over the vocabulary."""
+        assert self.ppo is not None
+        config, rows = self.config, self.ppo.batch_size
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        room = self.shape.length
+        cache = 2 * config.num_hidden_layers * heads * size * rows * room
+        logits = rows * config.vocab_size * (self.base.dtype.itemsize + 3 * 4)
+        prompt = max(1, room - self.shape.answer)
+        prompts = Shape(max(1, min(rows, PROMPT_TOKENS // prompt)), prompt, 1)
+        return {
+            "keys and values": cache * self.base.dtype.itemsize,
+            "prompts, or a step's logits": max(logits, self._traced(train=False, shape=prompts)),
+            **self._unpacked(),
+        }
+
+    def _dense_copy(self, held: int) -> int:
+        """What the dense copy for sampling will take (``models/fast/dense_weights.py``)."""
+        found = (m for _, m in layers_of(self.base.model))
+        layers = [getattr(m, "base_layer", m) for m in found]
+        size = sum(cast("Tensor", m.weight).numel() for m in layers) * self.base.dtype.itemsize
+        return size if size <= SHARE * (self.free - held) else 0
+
+    def _traced(self, *, train: bool, shape: Shape | None = None) -> int:
+        """Peak bytes of a micro-batch's pass beyond weights, gradients and moments."""
+        shape = shape or self.shape
+        weights = self.roles.parameters("policy")
+        with self.fake:
+            if train:
+                for weight in weights:
+                    weight.grad = torch.zeros_like(weight)
+            known = [*self.base.model.parameters(), *self.base.model.buffers()]
+            known += [w.grad for w in weights if w.grad is not None]
+            live = LiveBytes(known, counted=False)
+            with live, self.roles.acting("policy"), nullcontext() if train else torch.no_grad():
+                self._pass(shape, train)
+        return live.peak
+
+    def _pass(self, shape: Shape, train: bool) -> None:
+        """Forward, and backward, as a training step takes them."""
+        base = self.base
+        last = range(shape.length - 1, shape.tokens, shape.length)
+        if isinstance(self.settings, RewardSettings):
+            torch.autograd.backward(_hidden(base, shape, [*last]).float().sum())
+            return
+        at = [end - shape.answer + i for end in last for i in range(shape.answer)]
+        states, tokens = _hidden(base, shape, at), torch.zeros(len(at), dtype=torch.long)
+        chunked = chunked_token_logprobs if train else chunked_token_stats
+        found: Any = chunked(states, tokens, base.logits, temperature=1.0, chunk=CHUNK)
+        if train:
+            torch.autograd.backward(found.sum())
+
+
+def _hidden(base: Base, shape: Shape, at: list[int]) -> Tensor:
+    """The trunk's last hidden states at some of all tokens."""
+    if packs(base.model) is not None:
+        ids = torch.zeros(shape.rows, shape.length, dtype=torch.long)
+        return hidden_states(base, ids).flatten(0, 1)[at]
+    one = [0] * shape.length
+    return packed_places(base, pack([[one]] * shape.rows, base.device), at)
+
+
+def _make_fake(network: nn.Module) -> None:
+    """Put a fake tensor on a CPU in the place of each that is on no device."""
+    made: dict[int, Tensor] = {}  # tied weights stay one
+    for module in network.modules():
+        tables = cast("tuple[dict[str, Any], ...]", (module._parameters, module._buffers))  # pyright: ignore[reportPrivateUsage]
+        for table in tables:
+            for name, own in table.items():
+                if own is None:
+                    continue
+                if id(own) not in made:
+                    new = torch.empty(own.shape, dtype=own.dtype)
+                    learned = isinstance(own, nn.Parameter)
+                    made[id(own)] = nn.Parameter(new, own.requires_grad) if learned else new
+                table[name] = made[id(own)]
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

@@ -1,0 +1,254 @@
+"""Before a long run: is what must hold true here, with this model, reward, precision and memory?
+
+One short PPO update of the real trainer is looked at from all sides.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from workbench.events import Place
+from workbench.models.encoding import Encoded, Message
+from workbench.models.forward import lay, response_hidden, response_logprobs, response_stats
+from workbench.settings import PPOSettings
+from workbench.training.checkpoint import load_checkpoint
+from workbench.training.checks.live_bytes import LiveBytes, address, all_tensors
+from workbench.training.checks.memory_plan import micro_batch, plan
+from workbench.training.out_of_memory import give_back, ran_out
+from workbench.training.ppo.ppo import PPOTrainer
+
+EPISODES = 8
+ANSWER = 32
+"""Tokens of the longest answer that is sampled for the checks."""
+RATIO = 1e-3
+EXACT, ROUNDED = 1e-4, 1e-2
+"""Mean |ratio - 1| that another batch may make: in fp32, and in less or in 4 bits."""
+ENDS = 0.01
+MEMORY = 1.15
+"""How much more than planned may be measured, as a factor."""
+
+
+class Check(NamedTuple):
+    """One thing that must hold.
+
+    Attributes:
+        name: what it is.
+        passed: whether it holds.
+        found: what was seen.
+        fix: what to do where it does not hold.
+    """
+
+    name: str
+    passed: bool
+    found: str
+    fix: str
+
+
+def preflight(
+    model: str,
+    reward: Any,
+    prompts: Sequence[list[Message]],
+    settings: PPOSettings,
+    folder: Path,
+) -> list[Check]:
+    """Look at one short update of a run.
+
+    Args:
+        model: the policy.
+        reward: as a run's config has it.
+        prompts: message lists.
+        settings: of the run that is to come.
+        folder: an empty one, for what the update writes.
+
+    Raises:
+        WorkbenchError: what the run itself would raise at its start.
+    """
+    others = {address(tensor) for tensor in all_tensors()}  # not this run's: a notebook's, a test's
+    short = settings.changed(
+        batch_size=EPISODES * settings.samples_per_prompt,
+        mini_batches=1,
+        epochs=1,
+        steps=1,
+        watch_every=0,
+        warmup_steps=0,
+        keep_best=False,
+        patience=0,
+        response_length=min(ANSWER, settings.response_length),
+    )
+    made = PPOTrainer(model, reward, prompts, short, Place(folder), None)
+    rows, messages = made.sample([i % made.drawn_from for i in range(EPISODES)])
+    checks = [_rebatched(made, rows), _ends(made, rows, settings)]
+    before = _frozen(made, rows, messages)
+    metrics = made.train_step().metrics
+    checks = [*_first(metrics), *checks, _isolated(before, _frozen(made, rows, messages))]
+    checks += [_finite(metrics, half=made.optimiser.half), _saved(made)]
+    return checks + _longest(made, model, settings, others)
+
+
+@torch.no_grad()
+def _logprobs(made: PPOTrainer, rows: Sequence[Encoded], role: str | None) -> list[Tensor]:
+    """Of each row its answer's log-probabilities."""
+    batch = lay(rows, made.base)
+    with made.roles.acting(role):
+        found = response_stats(made.base, batch, temperature=made.temperature).logprobs
+    return [row[mask] for row, mask in zip(found, batch.response_mask, strict=True)]
+
+
+def _first(metrics: dict[str, float | None]) -> list[Check]:
+    ratio, kl = metrics["policy/first_ratio"], metrics["objective/kl"]
+    assert ratio is not None
+    assert kl is not None
+    return [
+        Check(
+            "the ratio is 1 before the first step",
+            abs(ratio - 1) <= RATIO,
+            f"{ratio:.6f}",
+            "training and scoring see the same tokens differently: look for dropout, or another "
+            "attention; please report it with the model's name",
+        ),
+        Check(
+            "the KL is 0 before the first step",
+            kl == 0.0,
+            f"{kl:.2e} nats",
+            "policy and reference must be the same weights at the start: give as the model what "
+            "the policy really starts from",
+        ),
+    ]
+
+
+def _rebatched(made: PPOTrainer, rows: Sequence[Encoded]) -> Check:
+    together = _logprobs(made, rows, "policy")
+    alone = [_logprobs(made, [row], "policy")[0] for row in rows]
+    apart = (torch.cat(together).double() - torch.cat(alone).double()).exp().sub(1).abs()
+    wide = made.base.dtype in (torch.float32, torch.float64)
+    limit = EXACT if wide and made.base.quantization == "none" else ROUNDED
+    mean = float(apart.mean())
+    return Check(
+        "an answer's log-probabilities do not depend on its batch",
+        mean <= limit,
+        f"mean |ratio − 1| {mean:.1e}, at most {limit:g}",
+        "use dtype='float32', or set micro_batch_tokens so that one answer is in a batch",
+    )
+
+
+@torch.no_grad()
+def _ends(made: PPOTrainer, rows: Sequence[Encoded], settings: PPOSettings) -> Check:
+    batch = lay(rows, made.base)
+    with made.roles.acting("policy"):
+        logits = made.base.logits(response_hidden(made.base, batch)).float() / made.temperature
+    each = logits.softmax(-1)[:, list(made.base.eos_ids)].sum(-1)
+    chance = -math.expm1(settings.response_length * math.log1p(-min(float(each.mean()), 0.999)))
+    return Check(
+        "an answer can end by itself",
+        chance >= ENDS,
+        f"chance to end within {settings.response_length} tokens: {chance:.0%}",
+        "fine-tune on answers that end (wb.train_sft), check the tokenizer's EOS token, or raise "
+        "response_length",
+    )
+
+
+def _frozen(
+    made: PPOTrainer, rows: Sequence[Encoded], messages: Sequence[list[Message]]
+) -> list[Tensor]:
+    """What must not change: the reference's log-probabilities, the reward's scores."""
+    read = made.reward.read(rows, messages)
+    scores = made.reward.scores(read, tokens=made.settings.micro_batch_tokens).total
+    return [torch.cat(_logprobs(made, rows, made.reference)), scores]
+
+
+def _isolated(before: list[Tensor], after: list[Tensor]) -> Check:
+    names = ("the reference", "the reward")
+    pairs = zip(names, before, after, strict=True)
+    changed = [name for name, was, now in pairs if not torch.equal(was, now)]
+    return Check(
+        "a step changes neither the reference nor the reward",
+        not changed,
+        f"changed: {' and '.join(changed)}" if changed else "equal to the bit",
+        "a reward function must give one text one score; else please report it",
+    )
+
+
+def _finite(metrics: dict[str, float | None], *, half: bool) -> Check:
+    """In float16 a gradient may overflow at first: the loss scale is then halved, as it should."""
+    seen = dict(metrics)
+    if half and metrics["skipped_steps"]:
+        seen.pop("grad_norm")
+    odd = [k for k, v in seen.items() if v is not None and not math.isfinite(v)]
+    return Check(
+        "all numbers are finite in this precision",
+        not odd,
+        f"not finite: {', '.join(odd)}" if odd else f"{len(seen)} metrics",
+        "use dtype='bfloat16' or 'float32', or a lower learning_rate",
+    )
+
+
+def _saved(made: PPOTrainer) -> Check:
+    """A checkpoint's weights, adapters and heads, read back."""
+    made._save()  # pyright: ignore[reportPrivateUsage]  # as a run does
+    found = load_checkpoint(made.place.folder)
+    assert found is not None
+    pairs = zip(found[1]["weights"], made.optimiser.parameters, strict=True)
+    wrong = sum(not torch.equal(saved, own.detach().cpu()) for saved, own in pairs)
+    return Check(
+        "adapters and heads come back from a checkpoint",
+        not wrong,
+        f"{len(made.optimiser.parameters)} tensors, {wrong} differ",
+        "check the disk; then please report it",
+    )
+
+
+def _longest(
+    made: PPOTrainer, model: str, settings: PPOSettings, others: set[int | None]
+) -> list[Check]:
+    """The largest micro-batch goes through, in the memory that was planned."""
+    shape = micro_batch(settings)
+    parts = plan(model, settings)["parts"]
+    held = [p for p in parts if p["phase"] == "optimise" and not p["part"].startswith("copy")]
+    planned = sum(p["bytes"] for p in held)
+    prompt = max(1, shape.length - shape.answer)
+    rows = [  # no two prompts alike: those would share a forward
+        Encoded([number, *[0] * (prompt - 1)], [0] * (shape.length - prompt))
+        for number in range(shape.rows)
+    ]
+    fits, measured = True, 0
+    try:
+        measured = _measured(made, rows, others)
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        fits = False
+    give_back()
+    name = f"the longest micro-batch fits ({shape.rows} × {shape.length} tokens)"
+    advice = "lower micro_batch_tokens or max_length, or set gradient_checkpointing=True"
+    checks = [Check(name, fits, "it does" if fits else "memory ran out", advice)]
+    if fits:
+        found = f"{measured / 1e9:.3f} GB, planned {planned / 1e9:.3f} GB"
+        right = measured <= MEMORY * planned
+        more = "leave more memory free than wb.plan says, and please report it"
+        checks.append(Check("it takes the memory that was planned", right, found, more))
+    return checks
+
+
+def _measured(made: PPOTrainer, rows: list[Encoded], others: set[int | None]) -> int:
+    """Peak bytes while a micro-batch goes forward and backward."""
+    device = made.base.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        _pass(made, rows)
+        return torch.cuda.max_memory_allocated(device)
+    with LiveBytes(t for t in all_tensors() if address(t) not in others) as live:
+        _pass(made, rows)
+    return live.peak
+
+
+def _pass(made: PPOTrainer, rows: list[Encoded]) -> None:
+    batch = lay(rows, made.base)
+    with made.roles.acting("policy"):
+        hidden = response_hidden(made.base, batch)
+        found = response_logprobs(made.base, batch, temperature=made.temperature, hidden=hidden)
+        made.backward(found.mean())
+    made.optimiser.adamw.zero_grad(set_to_none=True)

@@ -1,0 +1,185 @@
+"""Models kept loaded to answer one prompt at a time, token by token, for the playground."""
+
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from workbench.models.base import Base, load_base
+from workbench.models.encoding import Encoded, Encoder
+from workbench.models.fast.dense_weights import dense
+from workbench.models.model_source import Source, resolve
+from workbench.models.roles import Roles
+from workbench.models.sampling import sample_responses
+from workbench.settings import PPOSettings
+from workbench.training.batch_jobs import per_token_kl
+from workbench.training.optimiser import make_accelerator
+from workbench.training.reward.scorer import Scorer
+
+EVERY = 0.08  # seconds between two looks at a text that grows
+
+Tell = Callable[[dict[str, Any]], None]
+Stopped = Callable[[], bool]
+
+
+class Stage:
+    """The models that were asked so far; those on one base share it."""
+
+    def __init__(self) -> None:
+        self._roles: dict[tuple[str, str, str], Roles] = {}
+        self._names: dict[tuple[int, str], str] = {}
+        self._scorers: dict[tuple[str, str, str], Scorer] = {}
+
+    @torch.no_grad()
+    def play(self, values: dict[str, Any], tell: Tell, stopped: Stopped) -> dict[str, Any]:
+        """Answer one prompt with one model; or the best of several answers, by the reward model.
+
+        Args:
+            values: ``model``, ``prompt`` (messages), ``settings`` as in ``PPOSettings``,
+                ``best_of`` and ``reward`` (None: no scores, and the first answer is the best).
+            tell: told ``{"text"}`` as one answer grows, or ``{"done", "of"}`` of several.
+            stopped: whether to end early.
+
+        Returns:
+            ``{"text", "ended", "pieces", "kl", "score", "scores"}``: the tokens' texts, the exact
+            KL at each from what the model started from [nats], the score (None without a reward
+            model), and all candidates' scores.
+        """
+        settings = PPOSettings.from_dict(values["settings"])
+        source = resolve(values["model"])
+        source.check_answers()
+        roles = self._on_base(source, settings)
+        role = self._role(roles, source)
+        encoder = _encoder(roles.base, settings)
+        prompt = encoder.prompt(values["prompt"], room=settings.response_length)
+        count = int(values.get("best_of") or 1)
+        if count > 1:
+            rows = self._several(roles, role, prompt, settings, count)
+            tell({"done": count, "of": count})
+        else:
+            rows = [self._one(roles, role, prompt, settings, tell, stopped)]
+        texts = [encoder.decode(row) for row in rows]
+        scores = self._scores(values, texts, settings)
+        best = max(range(len(rows)), key=lambda i: _known(scores[i]))
+        row = Encoded(prompt, rows[best])
+        start = None if source.start is None else self._extra(roles, source)
+        kl = per_token_kl(roles, role, row, settings, start=start) if rows[best] else []
+        return {
+            "text": texts[best],
+            "ended": bool(row.response) and row.response[-1] in roles.base.eos_ids,
+            "pieces": pieces(encoder, row.response),
+            "kl": kl,
+            "score": scores[best],
+            "scores": scores,
+        }
+
+    def _on_base(self, source: Source, settings: PPOSettings) -> Roles:
+        key = (source.base, settings.quantization, settings.dtype)
+        if key not in self._roles:
+            make_accelerator(settings)
+            self._roles[key] = Roles(load_base(source, settings), settings)
+        return self._roles[key]
+
+    def _role(self, roles: Roles, source: Source) -> str | None:
+        return None if source.adapter is None else self._adapter(roles, str(source.adapter))
+
+    def _extra(self, roles: Roles, source: Source) -> str:
+        return self._adapter(roles, str(source.start))
+
+    def _adapter(self, roles: Roles, folder: str) -> str:
+        """The role of an adapter on this base; put there when it is first asked for."""
+        key = (id(roles), folder)
+        if key not in self._names:
+            name = f"model{len(self._names)}"
+            roles.add(name, trainable=False, source=Path(folder))
+            self._names[key] = name
+        return self._names[key]
+
+    def _one(
+        self,
+        roles: Roles,
+        role: str | None,
+        prompt: list[int],
+        settings: PPOSettings,
+        tell: Tell,
+        stopped: Stopped,
+    ) -> list[int]:
+        encoder, row, shown = _encoder(roles.base, settings), list[int](), 0.0
+        with dense(roles, role):
+            for token in tokens(roles.base, prompt, settings):
+                row.append(token)
+                if time.monotonic() - shown > EVERY:
+                    shown = time.monotonic()
+                    tell({"text": encoder.decode(row)})
+                if stopped():
+                    break
+        return row
+
+    def _several(
+        self, roles: Roles, role: str | None, prompt: list[int], settings: PPOSettings, count: int
+    ) -> list[list[int]]:
+        with dense(roles, role):
+            return sample_responses(
+                roles.base,
+                [prompt] * count,
+                length=settings.response_length,
+                temperature=settings.temperature,
+                generator=torch.Generator().manual_seed(settings.seed),
+            )
+
+    def _scores(
+        self, values: dict[str, Any], texts: list[str], settings: PPOSettings
+    ) -> list[float | None]:
+        if values.get("reward") is None:
+            return [None] * len(texts)
+        key = (str(values["reward"]), settings.quantization, settings.dtype)
+        if key not in self._scorers:
+            roles = Roles(load_base(resolve(key[0]), settings), settings)
+            self._scorers[key] = Scorer.attach(key[0], roles, settings)
+        scorer = self._scorers[key]
+        encoder = scorer.encoder(settings)
+        rows = [
+            encoder.pair(values["prompt"], [{"role": "assistant", "content": text}])
+            for text in texts
+        ]
+        usable = [row for row in rows if row is not None]
+        found = iter(scorer.scores(usable, tokens=settings.micro_batch_tokens) if usable else ())
+        return [None if row is None else float(next(found)) for row in rows]
+
+
+def tokens(base: Base, prompt: list[int], settings: PPOSettings) -> Generator[int, None, None]:
+    """Sample one answer under the acting role, a token at a time, EOS included where it comes."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    cache = DynamicCache(config=base.model.config)
+    ids = torch.tensor([prompt], device=base.device)
+    for _ in range(settings.response_length):
+        hidden = base.trunk(input_ids=ids, past_key_values=cache, use_cache=True)
+        logits = base.logits(hidden.last_hidden_state[:, -1]).float().cpu()
+        chances = torch.softmax(logits / settings.temperature, dim=-1)
+        token = int(torch.multinomial(chances, 1, generator=generator))
+        yield token
+        if token in base.eos_ids:
+            return
+        ids = torch.tensor([[token]], device=base.device)
+
+
+def pieces(encoder: Encoder, row: list[int]) -> list[str]:
+    """What each token adds to the text."""
+    found: list[str] = []
+    before = ""
+    for end in range(1, len(row) + 1):
+        now = encoder.text_of(row[:end])
+        found.append(now[len(before) :] if now.startswith(before) else now)
+        before = now
+    return found
+
+
+def _encoder(base: Base, settings: PPOSettings) -> Encoder:
+    return Encoder(base, max_length=settings.max_length, template=settings.chat_template_kwargs)
+
+
+def _known(score: float | None) -> float:
+    return float("-inf") if score is None else score

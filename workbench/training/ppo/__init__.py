@@ -1,0 +1,1 @@
+"""PPO: rollouts, what is optimised, the update."""

@@ -1,0 +1,159 @@
+"""From measured episodes to what PPO optimises, and to what a person reads."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.algos.advantages import (
+    Estimates,
+    explained_variance,
+    gae,
+    group_normalised,
+    masked_mean,
+    masked_var,
+    rloo,
+    whiten,
+)
+from workbench.algos.kl import KL_ESTIMATORS, kl_k1
+from workbench.algos.rewards import token_rewards
+from workbench.algos.scores import RunningMoments, end_rewards, standardised
+from workbench.models.encoding import Message
+from workbench.settings import PPOSettings
+from workbench.training.ppo.rollout import Episodes
+
+Judge = Callable[[list[Message], str], float]
+
+
+class Shaping:
+    """From scores to what an answer is paid at its end; remembers the scores' running moments."""
+
+    def __init__(self, settings: PPOSettings) -> None:
+        self.settings = settings
+        self.moments = RunningMoments()
+
+    def learn(self, scores: Tensor) -> None:
+        """Take one update's scores into the running moments."""
+        if self.settings.score_normalisation == "running":
+            self.moments = self.moments.updated(scores)
+
+    def paid(self, episodes: Episodes) -> Tensor:
+        """``(B,)`` rewards at the end of these answers, on the device of their tables."""
+        settings, mask = self.settings, episodes.response_mask
+        scores = episodes.scores.to(mask.device)
+        if settings.score_normalisation == "batch":
+            scores = standardised(scores, RunningMoments().updated(scores))
+        elif self.moments.count:
+            scores = standardised(scores, self.moments)
+        return end_rewards(
+            scores,
+            mask.sum(1),
+            episodes.ended.to(mask.device),
+            clip=settings.score_clip,
+            missing_eos_penalty=settings.missing_eos_penalty,
+            length_penalty=settings.length_penalty,
+        )
+
+
+def estimate(episodes: Episodes, settings: PPOSettings, *, kl_coef: float) -> Estimates:
+    """Advantages, not yet whitened, and returns ``(B, T)`` by the settings' estimator."""
+    mask = episodes.response_mask
+    rewards = token_rewards(
+        episodes.rewards_at_end,
+        episodes.rollout_logprobs,
+        episodes.ref_logprobs,
+        mask,
+        kl_coef=kl_coef,
+        estimator=KL_ESTIMATORS[settings.kl_estimator],
+    )
+    if settings.advantage == "gae":
+        return gae(rewards, episodes.values, mask, gamma=settings.gamma, lam=settings.lam)
+    grouped = rewards.sum(1).reshape(-1, settings.samples_per_prompt)
+    alone = settings.advantage == "rloo"
+    relative = rloo(grouped) if alone else group_normalised(grouped, eps=1e-4)
+    everywhere = torch.where(mask, relative.reshape(-1, 1), 0.0)
+    return Estimates(everywhere, torch.zeros_like(everywhere))
+
+
+def whitened(estimates: Estimates, response_mask: Tensor, settings: PPOSettings) -> Estimates:
+    """Advantages as the loss takes them, over all tokens of the update; the returns stay."""
+    if not settings.whiten_advantages:
+        return estimates
+    return estimates._replace(advantages=whiten(estimates.advantages, response_mask))
+
+
+def describe(
+    episodes: Episodes, estimates: Estimates, settings: PPOSettings, *, kl_coef: float
+) -> dict[str, float | None]:
+    """What a practitioner asks of an update, measured before its first step.
+
+    ``estimates`` are those of :func:`estimate`, before whitening.
+    """
+    mask = episodes.response_mask
+    kl = response_kl(episodes)
+    estimator = KL_ESTIMATORS[settings.kl_estimator]
+    per_token = estimator(episodes.rollout_logprobs, episodes.ref_logprobs)
+    charged = episodes.rewards_at_end - kl_coef * (per_token * mask).sum(1)
+    metrics: dict[str, float | None] = {
+        "objective/kl": float(kl.mean()),
+        "objective/entropy": float(masked_mean(episodes.entropy, mask)),
+        "objective/scores": float(episodes.scores.mean()),
+        "objective/scores_std": float(episodes.scores.std(correction=0)),
+        "objective/rlhf_reward": float(charged.mean()),
+        "response/length": float(mask.sum(1).float().mean()),
+        "response/eos_rate": float(episodes.ended.float().mean()),
+        "response/length_max": float(mask.sum(1).max()),
+        "advantages/mean": float(masked_mean(estimates.advantages, mask)),
+        "advantages/std": float(masked_var(estimates.advantages, mask).sqrt()),
+        "kl_coef": kl_coef,
+    }
+    metrics |= {f"reward/{name}": float(part.mean()) for name, part in episodes.parts.items()}
+    if settings.advantage == "gae":
+        foreseen = explained_variance(episodes.values, estimates.returns, mask)
+        metrics["value/explained_variance"] = float(foreseen)
+        metrics["value/mean"] = float(masked_mean(episodes.values, mask))
+        metrics["returns/mean"] = float(masked_mean(estimates.returns, mask))
+    return metrics
+
+
+def response_kl(episodes: Episodes) -> torch.Tensor:
+    """KL(policy || reference) of each response by k1, summed over its tokens: ``(B,)`` nats."""
+    k1 = kl_k1(episodes.rollout_logprobs, episodes.ref_logprobs)
+    return (k1 * episodes.response_mask).sum(1)
+
+
+def sample_rows(
+    messages: Sequence[list[Message]],
+    texts: Sequence[str],
+    tokens: Sequence[list[str]],
+    seen: Episodes,
+    estimates: Estimates | None,
+    judge: Judge | None,
+) -> tuple[dict[str, Any], ...]:
+    """Rows for the sample table: prompt, answer, score, KL and, where there is a judge, gold.
+
+    For each token its text, its KL by k1 [nats] and, where there is a value model (``estimates``),
+    its value and its advantage before whitening [reward].
+    """
+    kl = response_kl(seen)
+    tables = {"token_kl": kl_k1(seen.rollout_logprobs, seen.ref_logprobs)}
+    if estimates is not None:
+        tables |= {"token_value": seen.values, "token_advantage": estimates.advantages}
+    rows: list[dict[str, Any]] = []
+    for index, (prompt, text) in enumerate(zip(messages, texts, strict=True)):
+        row: dict[str, Any] = {
+            "prompt": prompt[-1]["content"],
+            "response": text,
+            "score": float(seen.scores[index]),
+            "kl": float(kl[index]),
+            "ended": bool(seen.ended[index]),
+            "tokens": tokens[index],
+        }
+        for name, table in tables.items():
+            values = table[index, : len(tokens[index])].cpu()
+            row[name] = [float(f"{float(value):.6g}") for value in values]  # more is noise
+        if judge is not None:
+            row["gold"] = judge(prompt, text)
+        rows.append(row)
+    return tuple(rows)

@@ -1,0 +1,1 @@
+"""The reward model: training it, its members, and scoring with it."""

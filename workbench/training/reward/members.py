@@ -1,0 +1,297 @@
+"""A member of a reward ensemble: its adapter and head, what it learns from, how well it does.
+
+A reward model without an ensemble is one member.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from workbench.algos.losses import bradley_terry, centring
+from workbench.algos.margin_scale import sharpness
+from workbench.models.answer_scores import (
+    Comparison as Sequences,
+)
+from workbench.models.answer_scores import (
+    packed_scores,
+    packed_tokens,
+    separate_scores,
+    separate_tokens,
+    token_batches,
+)
+from workbench.models.base import Base
+from workbench.models.encoding import Encoded
+from workbench.models.fast.dense_weights import dense
+from workbench.models.fast.packing_support import packs
+from workbench.models.roles import Roles
+from workbench.models.sampling import sample_responses
+from workbench.settings import RewardSettings
+from workbench.training.batches import batch_indices
+from workbench.training.optimiser import Optimiser
+from workbench.training.process_group import Team
+from workbench.training.reward.encoded_pairs import Comparison, split
+
+ROLE = "reward"
+"""The first member's role; the others' have their number behind it."""
+
+
+class Judged(NamedTuple):
+    """Raw scores ``(J,)`` of both answers of each judgement."""
+
+    chosen: Tensor
+    rejected: Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence["Judged"]) -> "Judged":
+        """Those of several micro-batches as one."""
+        return cls(*(torch.cat(tables) for tables in zip(*parts, strict=True)))
+
+
+class Scoring(NamedTuple):
+    """How comparisons go through the base: their scores, and the tokens that takes."""
+
+    scores: Callable[[Base, nn.Linear | None, Sequence[Sequences]], Tensor]
+    tokens: Callable[[Sequences], int]
+
+
+SURE = 100
+"""Judgements kept aside from which a model's sharpness is told."""
+
+PACKED = Scoring(packed_scores, packed_tokens)
+SEPARATE = Scoring(separate_scores, separate_tokens)
+
+
+def how_scored(base: Base) -> tuple[Scoring, list[str]]:
+    """One sequence a comparison where the model can, else a sequence an answer, and say so."""
+    against = packs(base.model)
+    if against is None:
+        return PACKED, []
+    return SEPARATE, [f"each answer goes through the model by itself: {against}"]
+
+
+def role_of(index: int, first: str = ROLE) -> str:
+    """The role of a member."""
+    return first if index == 0 else f"{first}{index}"
+
+
+class Best(NamedTuple):
+    """The weights that did best on the pairs that were kept aside."""
+
+    step: int
+    figures: dict[str, float]
+    weights: list[Tensor]
+
+
+class Member:
+    """One reward adapter and head on the shared base.
+
+    Member m is the reward model that a run with ``seed + m`` would give: the new weights, the
+    prompts that are kept aside and the order of the others all come from that seed.
+
+    Attributes:
+        role: of its adapter and head.
+        start: the role of the model that it started from; None is the base with adapters off.
+        train, heldout: its comparisons.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        roles: Roles,
+        scoring: Scoring,
+        comparisons: Sequence[Comparison],
+        settings: RewardSettings,
+        source: Path | None,
+        start: str | None = None,
+    ) -> None:
+        self.role, self.roles, self.scoring = role_of(index), roles, scoring
+        self.settings = settings.changed(seed=settings.seed + index)
+        self.start = start
+        roles.add(self.role, trainable=True, source=source, seed=self.settings.seed)
+        if not roles.has_head(self.role):
+            roles.draw_head(self.role, seed=self.settings.seed)
+        self.head = roles.heads.get(self.role)
+        self.train, self.heldout = split(comparisons, self.settings)
+        self.best: Best | None = None
+        self.waited = 0
+        self.team = Team()
+
+    def make_optimiser(self, total_steps: int, team: Team) -> None:
+        """AdamW over its own weights; clipping and skipping are its own too."""
+        self.team = team
+        self.optimiser = Optimiser(
+            {self.role: self.roles.weights(self.role)},
+            self.settings,
+            rates={self.role: self.settings.learning_rate},
+            total_steps=total_steps,
+            half=self.roles.base.dtype == torch.float16,
+            team=team,
+        )
+
+    def batch(self, step: int) -> list[Comparison]:
+        """The comparisons of a step."""
+        size, seed = self.settings.batch_size, self.settings.seed
+        return [self.train[i] for i in batch_indices(step, len(self.train), size, seed=seed)]
+
+    def groups(self, batch: Sequence[Comparison]) -> list[list[Comparison]]:
+        """This process's micro-batches of whole comparisons, similar lengths together."""
+        sizes = [self.scoring.tokens(comparison.sequences) for comparison in batch]
+        mine = self.team.share(range(len(batch)), sizes)
+        groups = token_batches([sizes[i] for i in mine], tokens=self.settings.micro_batch_tokens)
+        return [[batch[mine[i]] for i in group] for group in groups]
+
+    def score(self, group: Sequence[Comparison]) -> Tensor:
+        """Raw score ``(S,)`` of each answer of each comparison."""
+        with self.roles.acting(self.role):
+            return self.scoring.scores(self.roles.base, self.head, [c.sequences for c in group])
+
+    def judge(self, group: Sequence[Comparison]) -> Judged:
+        """Raw scores of both answers of each judgement."""
+        scores = self.score(group)
+        chosen: list[int] = []
+        rejected: list[int] = []
+        first = 0
+        for comparison in group:
+            chosen += [first + judgement.chosen for judgement in comparison.judgements]
+            rejected += [first + judgement.rejected for judgement in comparison.judgements]
+            first += len(comparison.answers)
+        return Judged(scores[chosen], scores[rejected])
+
+    def loss(self, judged: Judged, group: Sequence[Comparison]) -> Tensor:
+        """Loss ``(J,)`` of each judgement, times its weight."""
+        judgements = [judgement for c in group for judgement in c.judgements]
+        loss = bradley_terry(
+            judged.chosen,
+            judged.rejected,
+            margin=judged.chosen.new_tensor([j.margin for j in judgements]),
+            label_smoothing=self.settings.label_smoothing,
+        )
+        if self.settings.centering:
+            loss = loss + self.settings.centering * centring(judged.chosen, judged.rejected)
+        return loss * judged.chosen.new_tensor([j.weight for j in judgements])
+
+    def note(self, step: int, figures: dict[str, float]) -> None:
+        """Remember the weights where the held-out loss is the lowest so far (the first of equals).
+
+        A loss that is not a number is never the lowest.
+        """
+        lowest = self.best.figures["heldout/loss"] if self.best else math.inf
+        if figures["heldout/loss"] < lowest:
+            weights = [w.detach().to("cpu", copy=True) for w in self.optimiser.parameters]
+            self.best, self.waited = Best(step, figures, weights), 0
+        else:
+            self.waited += 1
+
+    def take_best(self) -> None:
+        """Go back to the weights that did best, where that is asked for."""
+        if self.best is None or not self.settings.keep_best:
+            return
+        with torch.no_grad():
+            for weight, kept in zip(self.optimiser.parameters, self.best.weights, strict=True):
+                weight.copy_(kept)
+
+    @property
+    def spent(self) -> bool:
+        """Whether its patience has run out."""
+        return 0 < self.settings.patience <= self.waited
+
+    def memory(self) -> dict[str, Any]:
+        """What it remembers between evaluations, for a checkpoint."""
+        return {"best": None if self.best is None else list(self.best), "waited": self.waited}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        """Take back :meth:`memory`."""
+        self.best = None if memory["best"] is None else Best(*memory["best"])
+        self.waited = int(memory["waited"])
+
+    @torch.no_grad()
+    def _judged_aside(self) -> Judged:
+        parts = self.team.gather([self.judge(group) for group in self.groups(self.heldout)])
+        return Judged.joined(parts)
+
+    def evaluate(self) -> dict[str, float]:
+        """Loss, accuracy and margin on the pairs that were kept aside."""
+        chosen, rejected = self._judged_aside()
+        return {
+            "heldout/loss": float(bradley_terry(chosen, rejected).mean()),
+            "heldout/accuracy": accuracy(chosen - rejected),
+            "heldout/margin": float((chosen - rejected).mean()),
+        }
+
+    @torch.no_grad()
+    def normalisation(self, most: int = 512) -> dict[str, float]:
+        """Mean and deviation of raw scores, so that scores read as 0, 1.
+
+        Over the answers of both kinds to the prompts that were kept aside; or, with
+        ``normalise="samples"``, over answers to them that the model samples from which the reward
+        model started: what the policy will say before it has learned.
+        """
+        some = (self.heldout or self.train)[:most]
+        if self.settings.normalise == "samples":
+            some = sampled(self.roles, self.start, some, seed=self.settings.seed)
+        parts = self.team.gather([self.score(group) for group in self.groups(some)])
+        values = torch.cat(parts).double()
+        deviation = float(values.std(correction=0))
+        return {
+            "mean": float(values.mean()),
+            "std": deviation if deviation > 1e-6 else 1.0,
+            "answers": float(len(values)),
+        }
+
+    def sharpness(self) -> float:
+        """What makes its margins probabilities, by the pairs that were kept aside; 1 if few."""
+        if sum(len(comparison.judgements) for comparison in self.heldout) < SURE:
+            return 1.0
+        chosen, rejected = self._judged_aside()
+        return sharpness(chosen - rejected)
+
+    def pairs(self) -> dict[str, int]:
+        """How many pairs it learned from, and how many were kept aside."""
+        parts = {"training_pairs": self.train, "heldout_pairs": self.heldout}
+        return {name: sum(len(c.judgements) for c in part) for name, part in parts.items()}
+
+
+class Optimisers(Optimiser):
+    """The members' optimisers, as the step loop sees them: weights to save, and a state."""
+
+    def __init__(self, each: Sequence[Optimiser]) -> None:
+        self.each = list(each)
+        self.parameters = [parameter for own in each for parameter in own.parameters]
+
+    def state(self) -> dict[str, Any]:
+        """Each one's state."""
+        return {"each": [own.state() for own in self.each]}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        for own, saved in zip(self.each, state["each"], strict=True):
+            own.load(saved)
+
+
+def sampled(
+    roles: Roles, start: str | None, comparisons: Sequence[Comparison], *, seed: int
+) -> list[Comparison]:
+    """Comparisons whose answers a role (None: the base) has sampled, one to each prompt.
+
+    An answer may be as long as the longest that was judged, its EOS included.
+    """
+    prompts = [comparison.answers[0].prompt for comparison in comparisons]
+    length = max(len(answer.response) for c in comparisons for answer in c.answers)
+    generator = torch.Generator().manual_seed(seed)
+    with dense(roles, start):
+        responses = sample_responses(
+            roles.base, prompts, length=length, temperature=1.0, generator=generator
+        )
+    return [
+        comparison._replace(answers=(Encoded(prompt, response),))
+        for comparison, prompt, response in zip(comparisons, prompts, responses, strict=True)
+    ]
+
+
+def accuracy(gaps: Tensor) -> float:
+    """Share of comparisons whose chosen answer scores higher; an equal score is half right."""
+    return float(((gaps > 0).double() + 0.5 * (gaps == 0).double()).mean())

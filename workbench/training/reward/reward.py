@@ -1,0 +1,239 @@
+"""A reward model by Bradley-Terry: of two answers, the chosen one should score higher.
+
+With several members it is an ensemble: as many adapters and heads on one base, which learn from
+different splits in different orders, and whose disagreement says where not to trust the score.
+"""
+
+import json
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.events import Event, Place
+from workbench.models.model_card import how_to_score, write_card
+from workbench.models.model_source import member_folder
+from workbench.settings import RewardSettings
+from workbench.training.batches import steps_for
+from workbench.training.clock import Clock, peak_memory_gb
+from workbench.training.loop import StepLoop, StepOutcome
+from workbench.training.reward.encoded_pairs import encode_comparisons
+from workbench.training.reward.members import Judged, Member, Optimisers, accuracy, how_scored
+
+Metrics = dict[str, float | None]
+ENOUGH = 2000
+"""Pairs that it takes for a reward model to do better than none."""
+
+
+def steps(
+    model: str, rows: Sequence[dict[str, Any]], settings: RewardSettings, place: Place
+) -> Generator[Event, None, None]:
+    """Train a reward adapter and head on rows as ``encode_comparisons`` takes them.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+        DataError: no row can be used.
+    """
+    return RewardTrainer(model, rows, settings, place).run()
+
+
+class RewardTrainer(StepLoop[RewardSettings]):
+    """One run: its members, where it stands, and its step."""
+
+    def __init__(
+        self, model: str, rows: Sequence[dict[str, Any]], settings: RewardSettings, place: Place
+    ) -> None:
+        super().__init__(model, settings, place)
+        comparisons, notices = encode_comparisons(self.base, rows, settings)
+        scoring, told = how_scored(self.base)
+        self.notices += [*notices, *told]
+        source = self.base.source
+        folders, start = source.judges or (None,), self._start()
+        self.members = [
+            Member(
+                index,
+                self.roles,
+                scoring,
+                comparisons,
+                settings,
+                folders[index % len(folders)],
+                start,
+            )
+            for index in range(settings.members)
+        ]
+        self._warn_if_few()
+        self.total = steps_for(
+            len(self.members[0].train),
+            settings.batch_size,
+            steps=settings.steps,
+            epochs=settings.epochs,
+        )
+        for member in self.members:
+            member.make_optimiser(self.total, self.team)
+        own = [member.optimiser for member in self.members]
+        self.optimiser = own[0] if len(own) == 1 else Optimisers(own)
+
+    def _start(self) -> str | None:
+        """The role in which the model samples that this one starts from, where it shall."""
+        source = self.base.source
+        if self.settings.normalise == "pairs":
+            return None
+        self.base.check_answers()
+        source.check_answers()
+        if source.adapter is None:
+            return None
+        self.roles.add("start", trainable=False, source=source.adapter)
+        return "start"
+
+    def _warn_if_few(self) -> None:
+        pairs = self.members[0].pairs()["training_pairs"]
+        if pairs < ENOUGH:
+            self.notices.append(
+                f"{pairs:,} pairs to learn from: below about {ENOUGH:,} a reward model may serve "
+                "PPO no better than none (Gao et al. 2022); wb.learning_curve says what more bring"
+            )
+
+    def set_live(self, name: str, value: Any) -> None:
+        """The learning rate is the only one."""
+        for member in self.members:
+            member.optimiser.rates[member.role] = float(value)
+
+    def train_step(self) -> StepOutcome:
+        """One optimiser step of each member on its own batch; now and then held-out figures."""
+        clock = Clock()
+        seen = self.attempt(lambda: [self._gradients(member) for member in self.members])
+        for member, metrics in zip(self.members, seen, strict=True):
+            done = member.optimiser.step()
+            metrics["grad_norm"] = done.grad_norm
+            metrics["learning_rate"] = done.learning_rate
+            metrics["skipped_steps"] = float(member.optimiser.skipped)
+        seconds = clock.total()
+        metrics = mean_of(seen)
+        metrics["time/step"] = seconds
+        pairs = sum(len(c.judgements) for m in self.members for c in m.batch(self.step))
+        metrics["pairs_per_second"] = pairs / seconds
+        metrics["memory/peak_gb"] = peak_memory_gb(self.base.device)
+        if self._evaluation_due():
+            metrics |= self._evaluate()
+        return StepOutcome(metrics, notices=self._out_of_patience())
+
+    def _evaluate(self) -> Metrics:
+        """Held-out figures, mean over the members; each remembers when it did best."""
+        judges = [member for member in self.members if member.heldout]
+        self.at_once = 0
+        found = self.attempt(lambda: [member.evaluate() for member in judges])
+        for member, figures in zip(judges, found, strict=True):
+            member.note(self.step + 1, figures)
+        return mean_of(found)
+
+    def _out_of_patience(self) -> tuple[str, ...]:
+        """End the run where no member's held-out loss has become lower for too long."""
+        if self.step + 1 == self.total or not all(member.spent for member in self.members):
+            return ()
+        asked, self.total = self.total, self.step + 1
+        return (
+            f"stopped at step {self.total} of {asked}: the held-out loss was not lower than before "
+            f"in {self.settings.patience} evaluations",
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Weights and optimisers, and the weights that did best so far."""
+        return {**super().state(), "memory": [member.memory() for member in self.members]}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back :meth:`state`."""
+        super().load(state)
+        for member, memory in zip(self.members, state["memory"], strict=True):
+            member.remember(memory)
+        if all(member.spent for member in self.members):
+            self.total = self.step
+
+    def _gradients(self, member: Member) -> Metrics:
+        """Gradients of a member's batch, gathered over its micro-batches; its statistics."""
+        batch = member.batch(self.step)
+        losses, scores = list[Tensor](), list[Judged]()
+        for group in member.groups(batch):
+            self.safe_point(len(group))
+            judged = member.judge(group)
+            loss = member.loss(judged, group).sum() / len(batch)
+            self.backward(loss, member.optimiser)
+            losses.append(loss.detach())
+            scores.append(Judged(judged.chosen.detach(), judged.rejected.detach()))
+        losses, scores = self.team.gather(losses), self.team.gather(scores)
+        return {"loss": float(torch.stack(losses).sum()), **_described(*Judged.joined(scores))}
+
+    def use_micro_batches(self, tokens: int) -> None:
+        """The members' too."""
+        super().use_micro_batches(tokens)
+        for member in self.members:
+            member.settings = member.settings.changed(micro_batch_tokens=tokens)
+
+    def _evaluation_due(self) -> bool:
+        every, step = self.settings.evaluate_every, self.step + 1
+        due = step == self.total or (every > 0 and step % every == 0)
+        return due and any(member.heldout for member in self.members)
+
+    def write_final(self, folder: Path) -> None:
+        """Write adapter and head, and what makes its scores read as mean 0, deviation 1.
+
+        Of several members each has a folder of its own, which loads by itself.
+        """
+        if len(self.members) == 1:
+            self._write_member(self.members[0], folder)
+            return
+        found = [
+            self._write_member(member, folder / member_folder(index))
+            for index, member in enumerate(self.members)
+        ]
+        told: dict[str, float] = {"members": len(found), "mean": 0.0}
+        for name in ("std", "sharpness", "answers", "training_pairs", "heldout_pairs"):
+            told[name] = sum(stats[name] for stats in found) / len(found)
+        (folder / "reward.json").write_text(json.dumps(told, indent=2) + "\n")
+        use = "import workbench as wb\n\nwb.score(folder, prompts, answers, spread=True)"
+        self._write_card(folder, told, use)
+
+    def _write_card(self, folder: Path, stats: dict[str, float], use: str) -> None:
+        data = ("training_pairs", "heldout_pairs")
+        write_card(
+            folder,
+            facts=self.base.facts,
+            settings=self.settings,
+            data={name.replace("_", " "): stats[name] for name in data},
+            figures={n.replace("_", " "): v for n, v in stats.items() if n not in data},
+            use=use,
+        )
+
+    def _write_member(self, member: Member, folder: Path) -> dict[str, float]:
+        member.take_best()
+        stats = {**member.normalisation(), "sharpness": member.sharpness(), **member.pairs()}
+        if member.best is not None and self.settings.keep_best:
+            stats["step"] = member.best.step
+            stats |= {name.replace("/", "_"): v for name, v in member.best.figures.items()}
+        self.roles.save(member.role, folder, task="SEQ_CLS", extra={"kind": "reward"})
+        (folder / "reward.json").write_text(json.dumps(stats, indent=2) + "\n")
+        use = how_to_score(
+            self.base.facts,
+            mean=stats["mean"],
+            std=stats["std"],
+            two_texts=self.base.encoder,
+            skip=self.roles.whole_heads(),
+        )
+        self._write_card(folder, stats, use)
+        return stats
+
+
+def mean_of(rows: Sequence[Mapping[str, float | None]]) -> Metrics:
+    """The mean of each metric over the members."""
+    return {name: sum(row[name] or 0.0 for row in rows) / len(rows) for name in rows[0]}
+
+
+def _described(chosen: Tensor, rejected: Tensor) -> Metrics:
+    gaps = chosen - rejected
+    return {
+        "accuracy": accuracy(gaps),
+        "margin": float(gaps.mean()),
+        "score/chosen": float(chosen.mean()),
+        "score/rejected": float(rejected.mean()),
+    }

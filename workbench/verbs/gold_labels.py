@@ -1,0 +1,43 @@
+"""The sample world's judge in a person's place: labels with slips, for loops without a person."""
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from workbench.verbs.load_data import as_pairs
+from workbench.world.judge import gold_score, slip_chance
+
+if TYPE_CHECKING:
+    from workbench.data.store.labels import LabelStore
+
+
+def gold_labels(pairs: Any, store: "LabelStore", annotator: str = "gold", seed: int = 0) -> int:
+    """Let the sample world's judge label in a person's place, with the slips of the sample data.
+
+    The labels go through a ``LabelSession`` like anybody's: blind, sides drawn, an event each. Of
+    two answers whose gold scores differ by d, the worse one is called better with the chance
+    1 / (1 + exp(d / 0.115)), as in ``pairs_train``.
+
+    Args:
+        pairs: what :func:`load_pairs` reads, with prompts of the sample world.
+        store: where the labels go.
+        annotator: under which name.
+        seed: of the sides and the slips.
+
+    Returns:
+        How many it labelled; what is decided already is left.
+    """
+    from workbench.data.labelling.session import LabelSession
+
+    session = LabelSession(as_pairs(pairs), store, annotator=annotator, seed=seed)
+    lots, done = random.Random(f"{seed} slips"), 0
+    while (shown := session.current()) is not None and shown.decided is None:
+        prompt = [{**message} for message in shown.prompt]
+        left, right = (
+            gold_score(prompt, [{**message} for message in side])  # pyright: ignore[reportArgumentType]
+            for side in (shown.left, shown.right)
+        )
+        slips = lots.random() < slip_chance(abs(left - right))
+        session.choose("left" if (left >= right) != slips else "right", token=shown.token)
+        done += 1
+    session.close()
+    return done

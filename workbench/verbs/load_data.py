@@ -1,0 +1,116 @@
+"""What a person gives: pairs, prompts and examples, from files, frames, lists or by name."""
+
+from itertools import permutations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import DataError
+from workbench.world.sample_files import sample_dir
+
+if TYPE_CHECKING:
+    from workbench.data.messages import Message
+    from workbench.data.pairs import Pair, Pairs
+
+
+def load_pairs(source: Any, format: str = "auto") -> "Pairs":
+    """Read preference pairs from a file, a DataFrame, a list, a dataset or a hub id.
+
+    Raises:
+        DataError: nothing there, nothing usable, or a format that does not exist.
+    """
+    from workbench.data.progress import reading
+    from workbench.data.reading.formats import load_pairs as read
+
+    name = Path(source).name if isinstance(source, str | Path) else type(source).__name__
+    with reading(name) as on_progress:
+        return read(_sample_file(source), format, on_progress)
+
+
+def load_prompts(source: Any) -> "list[list[Message]]":
+    """Read prompts as message lists from a file, a DataFrame or a list of texts.
+
+    Raises:
+        DataError: nothing there, or a row without a prompt.
+    """
+    from workbench.data.reading.examples import load_prompts as read
+
+    return read(_sample_file(source))
+
+
+def load_examples(source: Any) -> list[dict[str, Any]]:
+    """Read texts or instructions: ``{"text"}`` or ``{"prompt", "response"}`` rows.
+
+    Raises:
+        DataError: nothing there, or a row that is neither.
+    """
+    from workbench.data.reading.examples import load_examples as read
+
+    return read(_sample_file(source))
+
+
+def _sample_file(source: Any) -> Any:
+    """``sample:pairs_train`` names a file of the sample data."""
+    if not isinstance(source, str) or not source.startswith("sample:"):
+        return source
+    path = sample_dir() / f"{source.removeprefix('sample:')}.jsonl"
+    if not path.is_file():
+        names = sorted(p.stem for p in sample_dir().glob("*.jsonl"))
+        raise DataError(
+            "there is no sample file of this name",
+            where=source,
+            fix=f"choose one of {', '.join(f'sample:{name}' for name in names)}",
+        )
+    return path
+
+
+def as_pairs(pairs: Any) -> "Pairs":
+    """Pairs as they are; anything else is read."""
+    from workbench.data.pairs import Pairs
+
+    return pairs if isinstance(pairs, Pairs) else load_pairs(pairs)
+
+
+def training_rows(pairs: Any, *, ties: str = "drop") -> list[dict[str, Any]]:
+    """What a reward model learns from, a row a judgement.
+
+    Args:
+        pairs: what :func:`load_pairs` reads.
+        ties: "half" takes a tie for as many preferences one way as the other; "drop" leaves it out.
+
+    Raises:
+        DataError: no pair has a label.
+    """
+    loaded = as_pairs(pairs)
+    rows = [row for pair in loaded for row in _rows_of(pair, ties)]
+    if not rows:
+        raise no_label(loaded)
+    return rows
+
+
+def _rows_of(pair: "Pair", ties: str) -> list[dict[str, Any]]:
+    """A pair's rows for training; of a tie both orders, which together weigh 1."""
+    from workbench.data.comparisons import is_tie
+    from workbench.data.pairs import choice_rows
+
+    if ties != "half" or not is_tie(pair.label, len(pair.responses)):
+        return choice_rows(pair)
+    orders = list(permutations(pair.responses, 2))
+    return [
+        {
+            "prompt": pair.prompt,
+            "chosen": one,
+            "rejected": other,
+            "margin": None,
+            "weight": 1 / len(orders),
+        }
+        for one, other in orders
+    ]
+
+
+def no_label(pairs: "Pairs") -> DataError:
+    """The error for pairs that nobody has labelled."""
+    return DataError(
+        "no pair says which answer is better",
+        where=f"{len(pairs)} pairs",
+        fix="label them with wb.label(pairs, store), then train on store.pairs()",
+    )

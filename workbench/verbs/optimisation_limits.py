@@ -1,0 +1,139 @@
+"""How far to optimise: the optimum where it is known, best-of-n, and a run's score and worth."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from workbench import quick
+from workbench.errors import ConfigError
+from workbench.runs import Run, run_job
+from workbench.settings import PPOSettings
+from workbench.verbs.batch import Progress
+from workbench.verbs.load_data import load_prompts
+from workbench.verbs.model_names import Model, check_reward, model_name, short_names
+from workbench.verbs.train import open_run
+from workbench.world.judge import gold_parts
+
+if TYPE_CHECKING:
+    from workbench.data.messages import Message
+    from workbench.reports.analytic_check import AnalyticCheck
+    from workbench.reports.best_of_n import BestOfN
+    from workbench.reports.overoptimisation import Overoptimisation
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+def best_of_n(
+    model: Model,
+    reward: Model,
+    prompts: Any,
+    n: Sequence[int] = SIZES,
+    *,
+    heldout_reward: Model | None = None,
+    on_progress: Progress | None = None,
+    **settings: Any,
+) -> "BestOfN":
+    """Draw many answers and keep the one with the highest score: the frontier that PPO must beat.
+
+    To each prompt as many answers are drawn as the largest ``n``, once, in a child process. What
+    the best of n is worth is then the mean over all subsets of n of them.
+
+    Args:
+        model: what answers, usually what PPO starts from.
+        reward: the reward model that chooses.
+        prompts: what :func:`load_prompts` reads.
+        n: numbers of answers to choose among.
+        heldout_reward: another reward model, which judges what the first one chose.
+        on_progress: told how far it is.
+        settings: temperature, response_length, seed, batch_size (answers at once) and more, as in
+            ``PPOSettings``.
+
+    Returns:
+        A report: ``frame`` has for each n the upper bound of its KL and the learned score, the
+        held-out score, and the gold score where the prompts are the sample world's.
+
+    Raises:
+        ConfigError: ``n`` holds no numbers from 1 up.
+        DataError: there is no prompt.
+    """
+    from workbench.reports.best_of_n import BestOfN
+
+    sizes = sorted(set(n))
+    if not sizes or not all(isinstance(each, int) and each >= 1 for each in sizes):
+        raise ConfigError(
+            "n must be whole numbers of answers, at least 1",
+            where=f"n = {list(n)}",
+            fix="give for instance [1, 2, 4, 8, 16, 32, 64]",
+        )
+    asked = quick.few(load_prompts(prompts), quick.PROMPTS)
+    rewards = {"score": model_name(reward)}
+    if heldout_reward is not None:
+        rewards["heldout"] = model_name(heldout_reward)
+    for each in rewards.values():
+        check_reward(each)
+    request = {
+        "model": model_name(model),
+        "rewards": rewards,
+        "prompts": asked,
+        "count": sizes[-1],
+        "settings": PPOSettings.from_dict(settings).to_dict(),
+    }
+    found = run_job("best_of_n", request, on_progress=on_progress)["answers"]
+    _add_gold(asked, found)
+    shown = [prompt[-1]["content"] for prompt in asked]
+    return BestOfN(shown, found, sizes, name=short_names([model])[0])
+
+
+def _add_gold(prompts: "list[list[Message]]", found: list[list[dict[str, Any]]]) -> None:
+    """The sample world's true score of each answer; nothing where a prompt is from outside it."""
+    parts = [
+        [gold_parts([{**m} for m in prompt], row["text"]) for row in rows]  # pyright: ignore[reportArgumentType]
+        for prompt, rows in zip(prompts, found, strict=True)
+    ]
+    if any(each[0].kind == "unknown" for each in parts):
+        return
+    for rows, each in zip(found, parts, strict=True):
+        for row, part in zip(rows, each, strict=True):
+            row["gold"] = part.gold
+
+
+def overoptimisation(run: Run | str, best_of_n: "BestOfN | None" = None) -> "Overoptimisation":
+    """A PPO run's learned, held-out and gold score against √KL, and where they turn down.
+
+    It may be asked while the run goes on. To what was measured, Gao et al.'s (2023) curve
+    R0 + d·(α − β·log d) is fitted, d = √KL; a peak is called one where 95 % of resamples have it
+    among what was seen.
+
+    Args:
+        run: a run of :func:`train_ppo`; with ``heldout_reward`` it shows more.
+        best_of_n: what :func:`best_of_n` returned, drawn on the same axes.
+
+    Returns:
+        A report: ``sentence``, ``frames`` (updates, fits) and ``figures`` (scores, gold).
+
+    Raises:
+        ConfigError: it is no PPO run, or it has not done an update.
+    """
+    from workbench.reports.overoptimisation import Overoptimisation
+
+    opened = run if isinstance(run, Run) else open_run(run)
+    return Overoptimisation(opened.metrics(), opened.name, best_of_n)
+
+
+def analytic_check(**settings: Any) -> "AnalyticCheck":
+    """PPO against the best policy that there is, on a model so small that it can be worked out.
+
+    Eight words, answers of at most two, a reward for each of the 57 answers: the optimum is
+    π* ∝ π_ref·exp(r/β). A few seconds in a child process, by the code of every other run.
+
+    Args:
+        settings: changes of what it runs with, by the names of ``PPOSettings``: ``kl_coef`` is β,
+            ``seed`` draws another model and other rewards.
+
+    Returns:
+        A report: ``share`` of what can be gained, ``passed``, the exact and the reported KL, and
+        ``frame``, a row an answer with its probability under reference, optimum and PPO's policy.
+    """
+    from workbench.reports.analytic_check import AnalyticCheck
+
+    PPOSettings.from_dict(settings)
+    return AnalyticCheck(run_job("optimum", {"settings": settings}))

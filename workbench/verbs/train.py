@@ -1,0 +1,287 @@
+"""Runs: start one or attach to it, find it again, wait for it."""
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench import quick
+from workbench.errors import ConfigError
+from workbench.presets import PRESETS, preset_settings, rounded
+from workbench.runs import (
+    Run,
+    RunFolder,
+    Runs,
+    attach_or_create,
+    device_holder,
+    runs_root,
+    several_processes,
+)
+from workbench.runs import open_run as _open_run
+from workbench.runs.devices import busy
+from workbench.settings import PPOSettings, RewardSettings, RunSettings, SFTSettings
+from workbench.verbs.load_data import load_examples, load_prompts, training_rows
+from workbench.verbs.model_names import (
+    Model,
+    check_reward,
+    device_of,
+    model_name,
+    on_embedded_base,
+)
+from workbench.verbs.reward_specs import reward_given
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from workbench.data.store.labels import LabelStore
+
+
+def train_sft(
+    model: Model, data: Any, *, name: str | None = None, fresh: bool = False, **settings: Any
+) -> Run:
+    """Fine-tune on instructions, or on plain texts (next-token pretraining).
+
+    Args:
+        model: a hub id, folder, run, or ``builtin:tiny-base``.
+        data: what :func:`load_examples` reads.
+        name: the run's name; made from what it works on where it is None.
+        fresh: start over where a run of this name exists (the old one is kept aside).
+        settings: see ``SFTSettings``.
+    """
+    checked = SFTSettings.from_dict(settings)
+    return _launch("sft", model, checked, load_examples(data), {}, name, fresh)
+
+
+def train_reward(
+    model: Model, pairs: Any, *, name: str | None = None, fresh: bool = False, **settings: Any
+) -> Run:
+    """Train a reward model on pairs, as a LoRA adapter and a head on a 4-bit base.
+
+    Args:
+        model: what it starts from, usually what the policy starts from.
+        pairs: what :func:`load_pairs` reads.
+        name: as in :func:`train_sft`.
+        fresh: as in :func:`train_sft`.
+        settings: see ``RewardSettings``.
+
+    Raises:
+        DataError: no pair has a label to learn from.
+    """
+    checked = RewardSettings.from_dict(settings)
+    return _launch(
+        "reward", model, checked, training_rows(pairs, ties=checked.ties), {}, name, fresh
+    )
+
+
+def train_ppo(
+    policy: Model,
+    reward: Any,
+    prompts: Any,
+    *,
+    name: str | None = None,
+    fresh: bool = False,
+    judge: str = "auto",
+    preset: str | None = None,
+    reference: Model | None = None,
+    heldout_reward: Model | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a policy against a reward by PPO.
+
+    Args:
+        policy: what it starts from; frozen, it is also the reference.
+        reward: a run of :func:`train_reward`, waited for where it is not finished; a function
+            ``(prompts, responses) -> scores`` of message lists and texts, or its
+            ``"module:name"``; a list of runs, an ensemble (``reward_reduce``); or a weighted mix,
+            ``{source: weight}`` or a list of ``(weight, source)``.
+        prompts: what :func:`load_prompts` reads.
+        name: as in :func:`train_sft`.
+        fresh: as in :func:`train_sft`.
+        judge: ``gold`` logs the sample world's true score beside the learned one, ``none`` does
+            not; ``auto`` does for the embedded models. The policy never sees it.
+        preset: settings for a card and a size of model, by name (:func:`presets`); what is given
+            beside it counts.
+        reference: what KL is charged and measured against, where it is not what the policy starts
+            from: in a later round, the model before the first one.
+        heldout_reward: a second reward model, trained on other pairs: its score is logged, and
+            ``keep_best`` and ``patience`` go by it. The policy never sees it.
+        settings: see ``PPOSettings``.
+    """
+    checked = PPOSettings.from_dict(preset_settings(preset, settings))
+    if judge not in ("auto", "gold", "none"):
+        raise ConfigError(
+            f"judge cannot be {judge!r}", where="train_ppo", fix="choose auto, gold or none"
+        )
+    check_ppo(checked, heldout=heldout_reward is not None)
+    rows = [{"prompt": prompt} for prompt in load_prompts(prompts)]
+    if judge == "auto":
+        judge = "gold" if on_embedded_base(policy) else "none"
+    given = reward_given(reward)
+    inputs = {"reward": given.spec, "judge": judge}
+    if reference is not None:
+        inputs["reference"] = model_name(reference)
+    if heldout_reward is not None:
+        inputs["heldout_reward"] = model_name(heldout_reward)
+        check_reward(inputs["heldout_reward"])
+    return _launch("ppo", policy, checked, rows, inputs, name, fresh, given.files)
+
+
+def check_ppo(settings: PPOSettings, *, heldout: bool) -> None:
+    """Refuse settings that contradict each other, before a process is started for them.
+
+    Args:
+        settings: of the run.
+        heldout: whether a held-out reward model was given.
+
+    Raises:
+        ConfigError: they do.
+    """
+    if settings.advantage != "gae" and settings.samples_per_prompt < 2:
+        raise ConfigError(
+            f"{settings.advantage} compares answers to one prompt, and there is only one",
+            where="samples_per_prompt = 1",
+            fix="set samples_per_prompt to 2 or more, or advantage='gae'",
+        )
+    if settings.batch_size % settings.samples_per_prompt:
+        raise ConfigError(
+            "batch_size is no multiple of samples_per_prompt",
+            where=f"batch_size = {settings.batch_size}, "
+            f"samples_per_prompt = {settings.samples_per_prompt}",
+            fix="make batch_size a multiple of samples_per_prompt",
+        )
+    settings.check_heldout(heldout)
+
+
+def _launch(
+    kind: str,
+    model: Model,
+    settings: RunSettings,
+    rows: list[dict[str, Any]],
+    inputs: dict[str, Any],
+    name: str | None,
+    fresh: bool,
+    files: dict[str, bytes] | None = None,
+) -> Run:
+    """Attach to the run that does this, or create it and start its process."""
+    from workbench.models.model_source import resolve
+    from workbench.training.trackers import check_trackers
+
+    check_trackers(settings.report_to)
+    reference = model_name(model)
+    source = resolve(reference)
+    if kind != "reward":
+        source.check_answers()
+    settings, rows = quick.shortened(settings, rows)
+    device = device_of(settings)
+    config = {"model": reference, "inputs": inputs, "settings": settings.to_dict()}
+    root, called = _place(name)
+    holder = device_holder(device) if fresh else None
+    if holder is not None:  # said before the old run is put aside
+        raise busy(device, holder, RunFolder(root / (called or kind)))
+    attached = attach_or_create(root, kind, called, config, rows, fresh, files)
+    run = _shown(Run(attached.folder))
+    if (
+        attached.created and several_processes.processes() == 1
+    ):  # else those launched train themselves
+        try:
+            run.start(device)
+        except Exception:
+            shutil.rmtree(attached.folder.path)  # it never ran: the name stays free
+            raise
+    return run
+
+
+def _place(name: str | None) -> tuple[Path, str | None]:
+    """A name below the runs' root, or a path of its own (the command line's ``--out``)."""
+    if name is None or not ("/" in name or name.startswith(".")):
+        return runs_root(), name
+    path = Path(name).expanduser().absolute()
+    return path.parent, path.name
+
+
+def open_run(name_or_path: str | Path, *, store: "LabelStore | None" = None) -> Run:
+    """Attach to a run by its name or folder, whether it is live or not.
+
+    Args:
+        name_or_path: as ``wb.runs()`` names it, or its folder.
+        store: where the panel's sample table sends answers to be labelled, by one key.
+
+    Raises:
+        RunError: there is no such run; the nearest names are listed.
+    """
+    run = _shown(_open_run(name_or_path))
+    run.store = store
+    return run
+
+
+def runs() -> Runs:
+    """All runs: in a notebook a table to pick from and compare; ``.frame`` is it for programs.
+
+    What a frame can do, this can: ``runs()["name"]``, ``len(runs())``, ``runs().query(…)``.
+    """
+    if Runs.view_factory is None and find_spec("anywidget") is not None:
+        Runs.view_factory = staticmethod(_runs_view)
+    return Runs()
+
+
+def _runs_view(found: Runs) -> Any:
+    from workbench.widgets.all_runs.runs_view import RunsView
+
+    return RunsView(found)
+
+
+def presets() -> "DataFrame":
+    """Settings by card and size of model: for which they are, what they take, and what each sets.
+
+    ``planned_gb`` is the memory plan of the longest prompts and answers (``wb.plan``), to which
+    CUDA adds something under 1 GB; ``planned_minutes`` is an estimate from bytes and
+    floating-point operations, whose formula and assumptions are told by
+    :func:`workbench.model_shapes.update_seconds`. Both are planned, not measured; ``basis`` says
+    for what. ``wb.verify(model, preset=...)`` measures them on your machine.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for name, preset in PRESETS.items():
+        planned = {"planned_gb": preset.planned.gb, "planned_minutes": rounded(preset.minutes)}
+        about = {"preset": name, "card": preset.card, "model": preset.model}
+        rows.append({**about, **planned, "basis": preset.basis, **preset.settings})
+    defaults = PPOSettings().to_dict()
+    table = pd.DataFrame(rows).set_index("preset")
+    for name in table.columns.intersection(list(defaults)):
+        table[name] = (
+            table[name].where(table[name].notna(), defaults[name]).astype(type(defaults[name]))
+        )
+    return table
+
+
+def finished(run: Run) -> Run:
+    """Wait for a run; one that was left unfinished goes on."""
+    if run.status in ("stopped", "failed", "paused"):
+        run.resume()
+    return run.wait()
+
+
+def _shown(run: Run) -> Run:
+    """In a notebook a run shows its live panel when it ends a cell."""
+    if Run.panel_factory is None:
+        Run.panel_factory = staticmethod(_panel)
+    return run
+
+
+def _panel(run: Run) -> Any:
+    try:
+        from workbench.widgets.run_panel.panel import RunPanel
+    except ModuleNotFoundError:
+        return _Plain(repr(run))
+    return RunPanel(run)
+
+
+class _Plain:
+    """What a run shows where the notebook extra is not installed."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def _ipython_display_(self) -> None:
+        print(f"{self._text}\npip install 'rlhf-workbench[notebook]' shows its panel")  # noqa: T201

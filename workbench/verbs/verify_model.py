@@ -1,0 +1,179 @@
+"""A first look at a model of one's own: plan, preflight and the first updates, as one table."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import ConfigError, RunError
+from workbench.presets import preset_settings
+from workbench.runs import Run, RunFolder, device_holder, several_processes, worker
+from workbench.runs.devices import busy
+from workbench.runs.folder import LIVE
+from workbench.runs.progress import tell
+from workbench.settings import PPOSettings
+from workbench.verbs.load_data import load_prompts
+from workbench.verbs.model_names import Model, device_of, model_name
+from workbench.verbs.plain_prompts import PROMPTS
+from workbench.verbs.plan_memory import plan
+from workbench.verbs.reward_specs import reward_given
+from workbench.verbs.run_preflight import preflight
+from workbench.verbs.train import check_ppo, train_ppo
+from workbench.verbs.verify_table import Asked, Verified
+
+if TYPE_CHECKING:
+    from workbench.data.messages import Message
+
+UPDATES = 20
+TARGET = "workbench.training.fixed_rewards:letter_e"
+TARGET_TOLD = "e's in every twenty letters of an answer (built in: a target to be seen to learn)"
+USUAL = {"steps": UPDATES, "schedule": "constant", "checkpoint_every": 0, "watch_every": UPDATES}
+USUAL |= {"watch_prompts": 1}
+"""The first updates of a longer run: nothing is saved, and the learning rate does not fall yet."""
+
+
+def verify(
+    model: Model,
+    *,
+    reward: Any = None,
+    prompts: Any = None,
+    preset: str | None = None,
+    **settings: Any,
+) -> Verified:
+    """Plan, preflight and 20 PPO updates of a model on this machine, as a table to share.
+
+    Nothing has to be at hand but the model. Where no reward is given the policy is paid for the
+    letter e, and answers plain prompts: a trained model learns that in 20 updates, and anyone can
+    see whether it did. Nothing is kept but the table. What does not fit into memory as planned is
+    not loaded.
+
+    Args:
+        model: a hub id, folder, run or ``builtin:NAME``.
+        reward: what :func:`train_ppo` takes.
+        prompts: what :func:`load_prompts` reads; 32 plain ones where it is None.
+        preset: settings for a card, by name (:func:`presets`).
+        settings: see ``PPOSettings``; ``steps`` is 20 and the learning rate constant unless given.
+
+    Raises:
+        WorkbenchError: the model, a setting, the reward or the prompts cannot be used as given, or
+            a run is live on the device.
+    """
+    usual = USUAL if prompts is None else {**USUAL, "watch_every": 0}  # theirs are not to be shared
+    checked = PPOSettings.from_dict({**preset_settings(preset, {}), **usual, **settings})
+    source = TARGET if reward is None else reward
+    messages = load_prompts(list(PROMPTS) if prompts is None else prompts)
+    asked = Asked(
+        model=_name(model),
+        reward=TARGET_TOLD if reward is None else _reward_name(reward_given(source).spec),
+        prompts=f"{len(messages)} {'plain ones, built in' if prompts is None else 'given'}",
+        changes=_changes(preset, settings),
+    )
+    _check(model, checked)
+    worker.release()  # what is interactive makes room, as for any run: the plan asks what is free
+    seconds: dict[str, float] = {}
+    with _stage(seconds, "plan", "1 of 3: the memory plan"):
+        found = Verified(asked, plan(model, checked), checked, seconds)
+    if not found.plan.fits:
+        return found
+    with _stage(seconds, "preflight", "2 of 3: the preflight"), _faults(found, "preflight"):
+        found.preflight = preflight(model, source, checked, prompts=messages)
+    if found.preflight is not None:
+        told = f"3 of 3: {checked.steps} updates"
+        with _stage(seconds, "updates", told), _faults(found, "updates"):
+            _update(found, model, source, messages)
+    return found
+
+
+def _check(model: Model, settings: PPOSettings) -> None:
+    """Refuse now what would be refused when a minute has passed.
+
+    Raises:
+        ConfigError: settings that contradict each other, or several processes were launched.
+        ModelError: there is no such model, or it gives no answers.
+        RunError: a run is live on the device.
+    """
+    from workbench.models.model_source import resolve
+
+    if several_processes.processes() > 1:
+        raise ConfigError(
+            "a model is verified by one process, and several were launched",
+            where="accelerate launch",
+            fix="run workbench verify by itself; it looks at one device",
+        )
+    check_ppo(settings, heldout=False)
+    resolve(model_name(model)).check_answers()
+    device = device_of(settings)
+    if (holder := device_holder(device)) is not None:
+        raise busy(device, holder, RunFolder("verify"))
+
+
+def _update(found: Verified, model: Model, reward: Any, messages: "list[list[Message]]") -> None:
+    """The first updates of a run, in a folder that is not kept."""
+    with tempfile.TemporaryDirectory(prefix="workbench-", ignore_cleanup_errors=True) as made:
+        name, settings = str(Path(made) / "verify"), found.settings.to_dict()
+        run = train_ppo(model, reward, messages, name=name, judge="none", **settings)
+        try:
+            run.wait()
+        finally:
+            _end(run)
+            found.run, found.rows = run.config, run.folder.metrics()
+            found.samples = run.folder.samples()
+            events = run.folder.events()
+            found.notices = [row["message"] for row in events if row["kind"] == "warning"]
+
+
+def _end(run: Run) -> None:
+    """Where the waiting was interrupted, the run ends with it: its folder goes."""
+    if run.status in LIVE:
+        tell("… or rather: it ends here, since nobody waits for its table")
+        with suppress(RunError):
+            run.stop(wait=True)
+
+
+@contextmanager
+def _stage(seconds: dict[str, float], name: str, told: str) -> Iterator[None]:
+    """Say what goes on, and keep how long it took."""
+    tell(told)
+    begun = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds[name] = time.monotonic() - begun
+
+
+@contextmanager
+def _faults(found: Verified, name: str) -> Iterator[None]:
+    """What ends a process early is a finding, to be shared with the rest."""
+    try:
+        yield
+    except RunError as error:
+        found.stopped, found.log = f"the {name} ended early", str(error)
+
+
+def _name(model: Model) -> str:
+    """A model's name without the folders above it: those are nobody's business."""
+    if isinstance(model, Run):
+        return f"run {model.name}"
+    return Path(model).name if Path(model).is_dir() else str(model)
+
+
+def _reward_name(spec: Any) -> str:
+    """A reward as the config names it, likewise."""
+    if isinstance(spec, str):
+        return Path(spec).name if Path(spec).is_dir() else spec
+    if "ensemble" in spec:
+        return f"an ensemble of {len(spec['ensemble'])}"
+    if "mix" in spec:
+        parts = (f"{part['weight']:g} × {_reward_name(part['source'])}" for part in spec["mix"])
+        return " + ".join(parts)
+    return f"the function {spec['function']['function']}"
+
+
+def _changes(preset: str | None, settings: dict[str, Any]) -> str:
+    told = [] if preset is None else [f"preset {preset}"]
+    told += [f"{name} = {value!r}" for name, value in settings.items()]
+    if "schedule" not in settings:
+        told.append("a constant learning rate")
+    return f"{', '.join(told)}; otherwise PPO's defaults"

@@ -1,0 +1,1 @@
+"""All runs in a table, and several of them beside each other."""

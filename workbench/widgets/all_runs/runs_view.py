@@ -1,0 +1,150 @@
+"""All runs in a table; several of them picked: curves overlaid, settings diffed, answers beside.
+
+The page asks ("ready", then "poll") and is told what changed since, by digests.
+"""
+
+import json
+import threading
+import uuid
+import zlib
+from html import escape
+from typing import Any
+
+import anywidget
+
+from workbench.errors import RunError
+from workbench.runs import RunFolder, Runs
+from workbench.runs.catalogue import summaries
+from workbench.runs.launcher import within_root
+from workbench.widgets.all_runs import overlay
+from workbench.widgets.kit import theme
+from workbench.widgets.kit.kernel_threads import answer_from_any_thread
+from workbench.widgets.kit.plotly_source import packed_plotly
+from workbench.widgets.kit.wire import fault, outgoing
+from workbench.widgets.run_panel.run_feed import RunFeed
+
+MOST = 6  # runs beside each other: as many as there are colours with strokes
+STILL = 30  # newest runs of the still table
+
+
+class RunsView(anywidget.AnyWidget):
+    """A table of runs, read from their folders; ``picked`` are the addresses that are compared.
+
+    Args:
+        runs: what :func:`workbench.runs` gave.
+    """
+
+    _esm = theme.module("widgets/all_runs/runs_view.js")
+    _css = theme.style("widgets/run_panel/panel.css", "widgets/all_runs/runs_view.css")
+
+    def __init__(self, runs: Runs) -> None:
+        self.runs = runs
+        self.picked: list[str] = []
+        self.error: BaseException | None = None
+        self.mark = uuid.uuid4().hex[:8]
+        self._feeds: dict[str, RunFeed] = {}
+        self._lock = threading.RLock()
+        self._answers = {
+            "plotly": lambda _message: {"type": "plotly", "packed": packed_plotly()},
+            "ready": self._on_poll,
+            "poll": self._on_poll,
+            "pick": self._on_pick,
+            "answers": self._on_answers,
+        }
+        super().__init__()
+        self.on_msg(self._on_message)
+        answer_from_any_thread(self)
+
+    def _on_message(self, _widget: Any, message: dict[str, Any], _buffers: list[bytes]) -> None:
+        """Answer one message; a fault is shown on the page, where the person looks."""
+        try:
+            with self._lock:
+                answer = self._answers[message["type"]](message)
+        except Exception as error:
+            self.error = error
+            answer = {"type": "fault", "key": message.get("key"), "fault": fault(error)}
+        self.send({**answer, "to": message.get("view")})
+        answer_from_any_thread(self)
+
+    def _on_poll(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The parts that the page does not have yet."""
+        return self._news(message.get("seen") or {})
+
+    def _on_pick(self, message: dict[str, Any]) -> dict[str, Any]:
+        addresses = [str(address) for address in message["addresses"]]
+        if len(addresses) > MOST:
+            raise RunError(
+                f"{len(addresses)} runs are too many to tell apart",
+                where="the table of runs",
+                fix=f"pick at most {MOST}",
+            )
+        known = {row["path"]: RunFolder(row["path"]) for row in summaries(self.runs.root)}
+        self.picked = [address for address in addresses if address in known]
+        feeds = self._feeds
+        self._feeds = {a: feeds.get(a) or RunFeed(known[a]) for a in self.picked}
+        return self._news(message.get("seen") or {})
+
+    def _on_answers(self, message: dict[str, Any]) -> dict[str, Any]:
+        feeds = list(self._feeds.values())
+        return {"type": "answers", "answers": overlay.answers_beside(feeds, int(message["step"]))}
+
+    def _news(self, seen: dict[str, str]) -> dict[str, Any]:
+        parts = self._parts()
+        digests = {name: f"{zlib.crc32(json.dumps(p).encode()):x}" for name, p in parts.items()}
+        new = {name: part for name, part in parts.items() if seen.get(name) != digests[name]}
+        return {"type": "news", "parts": new, "digests": digests, "still": self.mark}
+
+    def _parts(self) -> dict[str, Any]:
+        """The table; of the picked runs what they have in common, and each one's curves."""
+        feeds = list(self._feeds.values())
+        for feed in feeds:
+            feed.refresh()
+        parts: dict[str, Any] = {"runs": [_row(row) for row in reversed(summaries(self.runs.root))]}
+        parts["picked"] = {
+            "addresses": list(self._feeds),
+            "names": overlay.names_of(feeds),
+            "open": [feed.header()["address"] for feed in feeds],
+            "kinds": [feed.kind for feed in feeds],
+            "charts": overlay.shared_charts(feeds),
+        }
+        parts["settings"] = overlay.settings_beside(feeds)
+        parts["answers"] = overlay.answers_beside(feeds)
+        for number, feed in enumerate(feeds):
+            parts[f"curves {number}"] = overlay.run_curves(feed, number)
+        return parts
+
+    # --- in a notebook ----------------------------------------------------------------------------
+
+    def picture(self) -> str:
+        """The newest runs as a static HTML table."""
+        columns = ("name", "kind", "state", "step", "total", "model", "best", "started")
+        rows = summaries(self.runs.root)[::-1][:STILL]
+        heads = "".join(f"<th style='text-align:left'>{name}</th>" for name in columns)
+        cells = (
+            "".join(f"<td>{escape(_text(row[name]))}</td>" for name in columns) for row in rows
+        )
+        body = "".join(f"<tr>{one}</tr>" for one in cells)
+        return (
+            f"<div class='wb-still' data-panel='{self.mark}'><table><thead><tr>{heads}</tr></thead>"
+            f"<tbody>{body}</tbody></table><p>A still picture; wb.runs() shows it live.</p></div>"
+        )
+
+    def _ipython_display_(self) -> None:
+        """The still table, and the live view, which hides it while it lives."""
+        from IPython.display import HTML, display
+
+        display(HTML(self.picture()))
+        data, metadata = self._repr_mimebundle_() or ({}, {})
+        display({**data, "text/plain": repr(self.runs)}, metadata=metadata, raw=True)
+
+
+def _text(value: Any) -> str:
+    return "–" if value is None else str(value)
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as it travels, with the name that ``wb.open_run`` takes."""
+    told = {name: outgoing(v) if isinstance(v, str) else v for name, v in row.items()}
+    told["model"] = outgoing(within_root(str(row["model"])))
+    told["figures"] = told["figures"].replace("  ", " · ")
+    return {**told, "open": within_root(row["path"])}

@@ -1,0 +1,1 @@
+"""The browser: a table of any number of pairs, searched, filtered, sorted, read."""

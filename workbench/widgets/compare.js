@@ -1,9 +1,0 @@
-// Before and after: answers of several models to one prompt.
-import { Board } from "./board.js";
-
-function render({ model, el }) {
-  const board = new Board(model, el);
-  return () => board.close();
-}
-
-export default { render };

@@ -1,0 +1,1 @@
+"""Models compared: side by side, blind, and in the playground."""

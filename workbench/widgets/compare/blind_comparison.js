@@ -1,0 +1,84 @@
+// Models compared blind: the labeller's desk, and after "reveal" the board with who wrote what.
+import { Board } from "./comparison_view.js";
+import { grouped, h, keycap } from "../kit/dom.js";
+import { LabellerView } from "../labeller/labeller_view.js";
+
+const REVEAL = "v";
+const SURE = 6000; // ms in which a second press reveals although prompts are left
+
+class ComparisonView extends LabellerView {
+  constructor(model, el) {
+    super(model, el);
+    this.model = model;
+    this.el = el;
+    this.take = (message) => message.type === "rows" && !message.to && this.show(message);
+    model.on("msg:custom", this.take);
+  }
+
+  close() {
+    this.detach();
+    this.model.off("msg:custom", this.take);
+    this.board?.close();
+  }
+
+  buildTools() {
+    super.buildTools();
+    const about = { class: "wb-quiet", "data-action": "reveal", onclick: () => this.reveal() };
+    this.tools.append(h("button", about, "Reveal", keycap(REVEAL)));
+  }
+
+  key(key, event) {
+    if (key.toLowerCase() !== REVEAL || !this.desk.keys) return super.key(key, event);
+    return event.repeat || this.reveal();
+  }
+
+  /** Show who wrote what, once all is saved; twice where prompts are left: it ends the judging. */
+  reveal() {
+    this.revealing = true;
+    this.revealNow();
+    this.focus();
+    return true;
+  }
+
+  revealNow() {
+    const { desk } = this;
+    if (!this.revealing || !desk.progress || desk.unsaved || desk.held.length) return;
+    this.revealing = false;
+    const { left } = desk.progress;
+    const sure = performance.now() - this.asked < SURE;
+    this.asked = performance.now();
+    if (!left || sure) return desk.tell({ type: "reveal" });
+    const some = left === 1 ? "1 prompt is" : `${grouped(left)} prompts are`;
+    desk.say(`${some} not judged. Press V again to reveal the models and end the judging.`);
+  }
+
+  draw() {
+    super.draw();
+    if (this.revealing) this.revealNow();
+    const { finished, progress } = this.desk;
+    if (!finished || !this.changed("judged", JSON.stringify(progress))) return;
+    const { done, skipped } = progress;
+    const button = h("button", { class: "wbl-reveal", onclick: () => this.reveal() }, "Reveal who wrote what", keycap(REVEAL));
+    this.end.replaceChildren(
+      h("div", { class: "wbl-tick", "aria-hidden": "true" }, "✓"),
+      h("h3", {}, "Everything is judged"),
+      h("p", { class: "wb-muted" }, `${grouped(done)} judged, ${grouped(skipped)} skipped. Undo still works, until you reveal.`),
+      button,
+    );
+  }
+
+  show(message) {
+    if (this.board) return;
+    this.detach();
+    this.root.remove();
+    this.board = new Board(this.model, this.el, message);
+    this.board.root.focus({ preventScroll: true });
+  }
+}
+
+function render({ model, el }) {
+  const view = new ComparisonView(model, el);
+  return () => view.close();
+}
+
+export default { render };

@@ -1,0 +1,144 @@
+"""Models compared blind: judged by keys as in the labeller, then revealed with what it comes to."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import traitlets
+
+from workbench.analysis.blind_comparison import MEASURES, Contest
+from workbench.data.labelling.session import LabelSession
+from workbench.data.pairs import Label, Pairs
+from workbench.errors import DataError
+from workbench.widgets.compare.compare import CompareView
+from workbench.widgets.compare.comparison_words import told
+from workbench.widgets.kit.theme import module, style
+from workbench.widgets.kit.wire import outgoing
+from workbench.widgets.labeller.labeller import Labeller
+
+if TYPE_CHECKING:
+    from workbench.data.arrow_table import Frame
+    from workbench.data.store.labels import LabelStore
+
+
+class Comparison(Labeller):
+    """Answers of models side by side without their names, until the person says "reveal".
+
+    Blind by construction: while it is judged, only texts travel, in the order drawn for this
+    person. After the reveal no verdict is taken any more, since it would not be blind.
+
+    Args:
+        contest: the rows, and which model wrote what.
+        store: where the verdicts go, as label events like any others.
+        annotator: who judges.
+        seed: of the sides.
+        keys: other keys for some actions, as in the labeller.
+    """
+
+    _esm = module("widgets/compare/blind_comparison.js")
+    _css = style("widgets/labeller/labeller.css", "widgets/compare/compare.css")
+
+    selected = traitlets.Int(0).tag(sync=True)
+
+    def __init__(
+        self,
+        contest: Contest,
+        store: "LabelStore",
+        *,
+        annotator: str = "me",
+        seed: int = 0,
+        keys: Mapping[str, str | Sequence[str]] | None = None,
+    ) -> None:
+        session = LabelSession(contest.pairs, store, annotator=annotator, seed=seed, overlap=None)
+        super().__init__(session, keys)
+        self.contest, self.store = contest, store
+        self.revealed = False
+        self._board_guard = threading.Lock()
+        self._board: CompareView | None = None
+
+    def labels(self) -> dict[str, Label]:
+        """This person's verdicts that stand, by item."""
+        mine, asked = self.session.annotator, set(self.contest.pairs.ids())
+        return {
+            row["item_id"]: {key: row[key] for key in ("kind", "winner", "ranks")}
+            for row in self.store.labels().to_dict("records")
+            if row["annotator"] == mine and row["item_id"] in asked
+        }
+
+    def result(self) -> "Frame":
+        """Wins, ties, losses, win rate with its interval, and sign test, for each judge.
+
+        The person, and the reward model and the gold judge where the answers were scored.
+        """
+        return self.contest.result(self.labels())
+
+    def disagreements(self, by: str = "score") -> Pairs:
+        """What the person and the reward model (``score``) or the judge (``gold``) differ on."""
+        rows = self.contest.disagreements(self.labels(), by)
+        wanted = {self.contest.ids[row] for row in rows}
+        return Pairs.from_items(pair for pair in self.contest.pairs if pair.id in wanted)
+
+    def reveal(self) -> CompareView:
+        """Who wrote what, with the verdicts; ends the judging."""
+        with self._board_guard:
+            self.revealed = True
+            self.session.close()
+            if self._board is None:
+                rows, names = self.contest.rows, self.contest.models
+                sender = {"queue": self.store, "annotator": self.session.annotator}
+                self._board = CompareView(rows, names, **sender)
+            return self._board
+
+    def _answer(self, content: Mapping[str, Any]) -> dict[str, Any] | None:
+        kind = content.get("type")
+        if kind == "reveal" or (kind == "ready" and self.revealed):
+            return self._revealed()
+        if kind == "queue" and self.revealed:
+            return {**self.reveal().queued(content), "to": content.get("view")}
+        return super()._answer(content)
+
+    def _do(self, content: Mapping[str, Any], ident: str) -> bool:
+        if self.revealed:
+            raise DataError(
+                "the models are revealed, and a verdict would not be blind any more",
+                where="wb.compare",
+                fix="run the cell again with another seed for new answers",
+            )
+        return super()._do(content, ident)
+
+    def _revealed(self) -> dict[str, Any]:
+        """What the board shows: everything of the table, the verdicts, and what they come to."""
+        board, labels = self.reveal(), self.labels()
+        against = {m: self.contest.disagreements(labels, m) for m in self.contest.measures}
+        rows = [self._verdict(labels, row) for row in range(len(self.contest.rows))]
+        return {
+            **board.message(),
+            "said": rows,
+            "against": {MEASURES[measure]: found for measure, found in against.items()},
+            "told": [outgoing(line) for line in told(self.contest, labels)],
+        }
+
+    def _verdict(self, labels: Mapping[str, Label], row: int) -> dict[str, Any] | None:
+        """What the person said of a row: which models are best, or none; None: not judged."""
+        ident, places = self.contest.ids[row], self.contest.places[row]
+        if ident is None:
+            return {"kind": "same", "best": []}
+        label = labels.get(ident)
+        if label is None:
+            return None
+        if label["kind"] == "choice":
+            best = int(label["winner"])
+            return {"kind": "choice", "best": [m for m, p in enumerate(places) if p == best]}
+        if label["kind"] == "rank":
+            ranks = [label["ranks"][place] for place in places]
+            return {"kind": "rank", "best": [m for m, r in enumerate(ranks) if r == 1]}
+        return {"kind": str(label["kind"]), "best": []}
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The live view; for places that cannot run one the table, where it is revealed."""
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        if self.revealed:
+            still = self.reveal().still() + self.result().to_html(index=False, float_format="%.3f")
+        else:
+            still = "<p>A blind comparison: it is judged in a live notebook.</p>"
+        return {**data, "text/html": still}, metadata

@@ -1,0 +1,177 @@
+// The playground: one prompt, several models and temperatures, answers as they grow.
+import { guardKeys, h, keycap, newId } from "../kit/dom.js";
+import { arrive, textBlock, visible } from "../kit/safe_text.js";
+
+const SOON = 120; // ms between two looks while something is to come
+const LATE = 3000; // ms between two looks else: another view may have asked
+const FULL = 1.0; // nats at which a token's mark is darkest
+const MOST_BEST = 64;
+const STATES = { waits: "waits", answers: "answering…", stopped: "stopped", failed: "failed", done: "" };
+
+class Playground {
+  constructor(model, el) {
+    this.model = model;
+    this.view = newId();
+    this.state = null;
+    this.marked = true;
+    this.build();
+    el.append(this.root);
+    this.take = (message) => message.type === "state" && message.to === this.view && this.show(message);
+    model.on("msg:custom", this.take);
+    this.tell({ type: "ready" });
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    this.model.off("msg:custom", this.take);
+  }
+
+  tell(message) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.tell({ type: "look" }), this.state?.busy ? SOON : LATE);
+    try {
+      this.model.send({ ...message, view: this.view });
+    } catch {
+      // the kernel is gone; what is here stays readable
+    }
+  }
+
+  // --- building
+
+  build() {
+    const about = { rows: 2, placeholder: "Ask something", "aria-label": "prompt", dir: "auto" };
+    this.prompt = h("textarea", about);
+    this.prompt.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.root.focus();
+      if (event.key !== "Enter" || event.shiftKey) return;
+      event.preventDefault();
+      this.ask(false);
+      this.root.focus({ preventScroll: true });
+    });
+    this.temperatures = h("input", { type: "text", value: "1.0", size: 9, "aria-label": "temperatures", title: "one or more, with commas: 0.3, 1.0" });
+    this.bestOf = h("input", { type: "range", min: 0, max: 6, step: 1, value: 0, "aria-label": "best of n" });
+    this.bestWords = h("output", { class: "wb-num" }, "1");
+    this.bestOf.addEventListener("input", () => (this.bestWords.textContent = `${this.count}`));
+    this.best = h("label", { class: "wbg-field" }, "Best of", this.bestOf, this.bestWords);
+    this.go = h("button", { type: "button", onclick: () => this.ask(false) }, "Answer", keycap("Enter"));
+    this.again = h("button", { type: "button", class: "wb-quiet", onclick: () => this.ask(true) }, "Another draw", keycap("r"));
+    this.halt = h("button", { type: "button", class: "wb-quiet", onclick: () => this.tell({ type: "stop" }) }, "Stop", keycap("s"));
+    this.marks = h("button", { type: "button", class: "wb-quiet", onclick: () => this.toggle() }, "KL by token", keycap("k"));
+    this.queue = h("button", { type: "button", class: "wb-quiet", onclick: () => this.tell({ type: "queue" }) }, "Send to the labeller", keycap("q"));
+    this.said = h("span", { class: "wbg-said", role: "status" });
+    const fields = h("div", { class: "wbg-bar" }, h("label", { class: "wbg-field" }, "Temperature", this.temperatures), this.best, this.go, this.again, this.halt, this.marks, this.queue, this.said);
+    this.columns = h("div", { class: "wbg-columns", "aria-live": "polite" });
+    this.root = h("section", { class: "wb wbg", "aria-label": "Playground" }, h("div", { class: "wbg-prompt" }, this.prompt), fields, this.columns);
+    this.cards = [];
+    guardKeys(this.root, (key) => this.press(key));
+    this.toggle(true);
+  }
+
+  get count() {
+    return Math.min(MOST_BEST, 2 ** Number(this.bestOf.value));
+  }
+
+  press(key) {
+    const acts = { Enter: () => this.ask(false), r: () => this.ask(true), s: () => this.tell({ type: "stop" }), k: () => this.toggle(), q: () => this.tell({ type: "queue" }), "/": () => this.prompt.focus() };
+    const act = acts[key.length === 1 ? key.toLowerCase() : key];
+    const column = /^[1-9]$/.test(key) ? Number(key) - 1 : null;
+    if (column !== null && this.state?.stored && this.state.columns[column]) this.tell({ type: "prefer", column });
+    else if (act) act();
+    else return false;
+    return true;
+  }
+
+  ask(again) {
+    const temperatures = this.temperatures.value.split(",").map((text) => text.trim()).filter(Boolean).map(Number);
+    if (!temperatures.length || temperatures.some(Number.isNaN)) {
+      this.said.textContent = "Give temperatures as numbers: 0.3, 1.0";
+      return;
+    }
+    this.tell({ type: "ask", prompt: this.prompt.value, temperatures, best_of: this.best.hidden ? 1 : this.count, again });
+  }
+
+  toggle(on = !this.marked) {
+    this.marked = on;
+    this.marks.setAttribute("aria-pressed", String(on));
+    this.drawn = [];
+    if (this.state) this.show(this.state);
+  }
+
+  // --- showing
+
+  show(state) {
+    if (this.state && state.serial < this.state.serial) return;
+    const first = !this.state;
+    this.state = state;
+    if (first && state.prompt) this.prompt.value = arrive(state.prompt);
+    this.best.hidden = !state.scored;
+    this.queue.hidden = !state.stored;
+    this.halt.disabled = !state.busy;
+    this.go.disabled = this.again.disabled = state.busy;
+    this.said.textContent = arrive(state.said);
+    while (this.cards.length > state.columns.length) this.cards.pop().remove();
+    state.columns.forEach((column, at) => this.showColumn(column, at));
+    if (!state.columns.length && !this.columns.children.length)
+      this.columns.append(h("p", { class: "wb-muted wbg-empty" }, `${state.models.map(arrive).join(", ")}: write a prompt and press Enter. The first answer waits until the models are loaded.`));
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.tell({ type: "look" }), state.busy ? SOON : LATE);
+  }
+
+  showColumn(column, at) {
+    const told = JSON.stringify(column);
+    if (this.drawn[at] === told && this.cards[at]) return;
+    this.drawn[at] = told;
+    const name = h("span", { class: "wbg-model" }, visible(arrive(column.model)));
+    const how = column.best_of > 1 ? `T ${column.temperature}, best of ${column.best_of}` : `T ${column.temperature}`;
+    const top = h("header", {}, name, h("span", { class: "wb-muted wb-num" }, how), ...figures(column));
+    const prefer = h("button", { type: "button", onclick: () => this.tell({ type: "prefer", column: at }), "aria-pressed": String(Boolean(column.preferred)) }, column.preferred ? "Preferred" : "Prefer this one", keycap(String(at + 1)));
+    prefer.disabled = column.state !== "done" || this.state.busy;
+    const card = h("article", { class: `wbg-card c${at % 5} ${column.state}` }, top, this.body(column), this.state.stored ? h("footer", {}, prefer) : null);
+    if (this.cards[at]) this.cards[at].replaceWith(card);
+    else {
+      this.columns.querySelector(".wbg-empty")?.remove();
+      this.columns.append(card);
+    }
+    this.cards[at] = card;
+  }
+
+  body(column) {
+    if (column.state === "failed") {
+      const { what, where, fix } = column.fault;
+      return h("div", { class: "wb-banner error" }, h("div", {}, h("strong", {}, arrive(what)), h("p", {}, arrive([where, fix].filter(Boolean).join("\n")))));
+    }
+    const done = column.state === "done" && column.pieces;
+    if (!this.marked || !done || !column.kl.some((value) => value > 0)) return textBlock(arrive(column.text || (column.state === "done" ? "(empty)" : "")));
+    const tokens = column.pieces.map((piece, i) => {
+      const share = Math.min(1, column.kl[i] / FULL);
+      const mark = h("span", { class: "wbg-token", title: `${column.kl[i].toFixed(3)} nats` }, visible(arrive(piece), { edges: false }));
+      mark.style.setProperty("--share", share.toFixed(3));
+      return mark;
+    });
+    return h("p", { class: "wb-text" }, ...tokens);
+  }
+}
+
+function figures(column) {
+  if (column.state !== "done") return [h("span", { class: "wb-chip" }, STATES[column.state])];
+  const signed = (value) => value.toFixed(2).replace("-", "−");
+  const chips = [];
+  if (column.score !== null && column.score !== undefined) chips.push(h("span", { class: "wb-chip green wb-num", title: best(column, signed) }, `score ${signed(column.score)}`));
+  const kl = column.kl.reduce((sum, value) => sum + value, 0);
+  chips.push(h("span", { class: "wb-chip wb-num", title: "from what the model started from" }, `KL ${kl.toFixed(2)} nats`));
+  chips.push(h("span", { class: "wb-chip wb-num" }, `${column.pieces?.length ?? 0} tokens`));
+  if (!column.ended) chips.push(h("span", { class: "wb-chip orange" }, "cut off"));
+  return chips;
+}
+
+function best(column, signed) {
+  const known = (column.scores ?? []).filter((value) => value !== null);
+  return known.length > 1 ? `of ${known.length} answers: ${signed(Math.min(...known))} to ${signed(Math.max(...known))}` : "by the reward model";
+}
+
+function render({ model, el }) {
+  const view = new Playground(model, el);
+  return () => view.close();
+}
+
+export default { render };

@@ -1,0 +1,300 @@
+"""The playground: one prompt, several models and temperatures, answers as they grow."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+
+from workbench.data.pairs import Pair
+from workbench.data.store.label_events import Event
+from workbench.errors import ConfigError, DataError
+from workbench.widgets.kit.kernel_threads import answer_from_any_thread
+from workbench.widgets.kit.theme import module, style
+from workbench.widgets.kit.wire import fault, incoming, outgoing
+
+if TYPE_CHECKING:
+    from workbench.data.store.labels import LabelStore
+
+MOST_COLUMNS = 8
+MOST_ANSWERS = 64  # of which the best is chosen
+MOST_PROMPT = 20_000  # characters
+
+Ask = Callable[[Mapping[str, Any], Callable[[dict[str, Any]], None]], dict[str, Any]]
+
+
+class Playground(anywidget.AnyWidget):
+    """Answers of several models to one prompt, side by side, each with its score and its KL.
+
+    The page asks for the state, often while there is something to come; nothing is pushed, so a
+    reload or a second view shows the same. The models answer one after another, in a thread.
+
+    Args:
+        models: their names on screen, and what the worker calls them.
+        ask: asks the worker: a request and who is told of events; returns the answer.
+        stop: ends the answer that is growing.
+        reward: what the worker calls the reward model; None shows no scores.
+        store: where preferences and sent pairs go; None offers neither.
+        annotator: whose they are.
+        settings: of sampling, as plain values; temperature and seed are set here.
+
+    Raises:
+        ConfigError: no model, or too many.
+    """
+
+    _esm = module("widgets/compare/playground.js")
+    _css = style("widgets/compare/playground.css")
+
+    def __init__(
+        self,
+        models: Mapping[str, str],
+        ask: Ask,
+        *,
+        stop: Callable[[], None] = lambda: None,
+        reward: str | None = None,
+        store: "LabelStore | None" = None,
+        annotator: str = "me",
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not 1 <= len(models) <= MOST_COLUMNS:
+            raise ConfigError(
+                f"a playground of {len(models)} models cannot be shown",
+                where="wb.playground",
+                fix=f"give 1 to {MOST_COLUMNS} models",
+            )
+        super().__init__()
+        self.models, self.reward, self.store = dict(models), reward, store
+        self.annotator, self.settings = annotator, dict(settings or {})
+        self.columns: list[dict[str, Any]] = []
+        self.prompt = ""
+        self.seed = int(self.settings.get("seed", 0))
+        self._ask, self._stop = ask, stop
+        self._guard = threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._said = ""
+        self._serial = 0
+        self.on_msg(self._take)
+        answer_from_any_thread(self)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is still to come."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def play(
+        self, prompt: str, temperatures: Sequence[float] = (1.0,), best_of: int = 1
+    ) -> threading.Thread:
+        """Begin to answer a prompt: with each model at each temperature, in a thread.
+
+        Args:
+            prompt: what is asked.
+            temperatures: 0.05 to 5.
+            best_of: answers of which the reward model chooses one.
+
+        Raises:
+            DataError: the prompt is empty, or the last one is still being answered.
+            ConfigError: a temperature or a number of answers that cannot be, or too many columns.
+        """
+        with self._guard:
+            self._check(prompt, temperatures, best_of)
+            self.prompt = prompt
+            self.columns = [
+                {"model": name, "temperature": t, "best_of": best_of, "text": "", "state": "waits"}
+                for name, t in product(self.models, temperatures)
+            ]
+            self._stopping, self._said = False, ""
+            self._serial += 1
+            self._thread = threading.Thread(target=self._answer_all, daemon=True)
+            self._thread.start()
+            return self._thread
+
+    def stop(self) -> None:
+        """End what is being answered; what is there stays."""
+        self._stopping = True
+        self._stop()
+
+    def prefer(self, column: int) -> bool:
+        """Say that a column's answer is the best one: a label in the store.
+
+        Returns:
+            False where this answer was preferred already.
+
+        Raises:
+            DataError: there is no store, or nothing else to prefer it to.
+        """
+        with self._guard:
+            pair, texts = self._pair(), self._texts()
+            store = self._store()
+            winner = texts.index(self.columns[column]["text"])
+            label = {"kind": "choice", "winner": winner, "strength": None}
+            payload = {"label": label, "choice": column, "reason": "playground"}
+            event_id = f"playground-{pair.id}-{winner}-{self.annotator}"
+            new = store.append(Event("label", pair.id, self.annotator, payload, event_id), pair)
+            for index, other in enumerate(self.columns):
+                other["preferred"] = index == column
+            self._say("Saved: this answer is the better one." if new else "Saved already.")
+            return new
+
+    def send_to_labeller(self) -> bool:
+        """Send the answers to the labeller's queue, to be judged blind; False where they wait.
+
+        Raises:
+            DataError: there is no store, or there are no two different answers.
+        """
+        with self._guard:
+            new = self._store().send(self._pair(), self.annotator, "playground")
+            self._say("Sent to the labeller." if new else "It waits there already, or is labelled.")
+            return new
+
+    # --- answering
+
+    def _answer_all(self) -> None:
+        for column in self.columns:
+            if self._stopping:
+                self._put(column, state="stopped")
+                continue
+            self._put(column, state="answers")
+            try:
+                found = self._ask(self._request(column), lambda e, c=column: self._grow(c, e))
+            except Exception as error:  # shown in its place; the other models still answer
+                self._put(column, state="failed", fault=fault(error))
+                continue
+            self._put(column, **found, state="done")
+
+    def _request(self, column: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "model": self.models[column["model"]],
+            "prompt": [{"role": "user", "content": self.prompt}],
+            "settings": {
+                **self.settings,
+                "temperature": column["temperature"],
+                "seed": self.seed,
+            },
+            "best_of": column["best_of"],
+            "reward": self.reward,
+        }
+
+    def _grow(self, column: dict[str, Any], event: Mapping[str, Any]) -> None:
+        if "text" in event:
+            self._put(column, text=event["text"])
+
+    def _put(self, column: dict[str, Any], **values: Any) -> None:
+        with self._guard:
+            column.update(values)
+            self._serial += 1
+
+    # --- the pair that the answers make
+
+    def _texts(self) -> list[str]:
+        done = [c["text"] for c in self.columns if c["state"] == "done" and c["text"]]
+        return list(dict.fromkeys(done))
+
+    def _pair(self) -> Pair:
+        texts = self._texts()
+        if len(texts) < 2:
+            raise DataError(
+                "a preference needs two different answers",
+                where="wb.playground",
+                fix="give two models or temperatures, or ask again for other answers",
+            )
+        models = {
+            f"{c['model']} at {c['temperature']:g}": texts.index(c["text"])
+            for c in self.columns
+            if c["text"] in texts
+        }
+        responses: Any = [[{"role": "assistant", "content": text}] for text in texts]
+        prompt: Any = [{"role": "user", "content": self.prompt}]
+        source = {"dataset": "playground"}
+        return Pair.make(prompt, responses, source=source, meta={"models": models})
+
+    def _store(self) -> "LabelStore":
+        if self.store is None:
+            raise DataError(
+                "there is no label store to put it into",
+                where="wb.playground",
+                fix="give store=wb.LabelStore('labels.sqlite')",
+            )
+        return self.store
+
+    # --- the page
+
+    def _take(self, _: Any, content: Mapping[str, Any], __: Any) -> None:
+        """Answer one message; on whichever thread; never raises."""
+        try:
+            self._do(content)
+        except Exception as error:
+            told = fault(error)
+            self._say(f"{told['what']}. {told['fix']}")
+        self.send(self.state(content.get("view")))
+        answer_from_any_thread(self)
+
+    def _do(self, content: Mapping[str, Any]) -> None:
+        kind = content.get("type")
+        if kind == "ask":
+            self.seed += bool(content.get("again"))
+            prompt = incoming(content.get("prompt"), MOST_PROMPT)
+            temperatures = [float(t) for t in content.get("temperatures") or [1.0]]
+            self.play(prompt, temperatures, int(content.get("best_of") or 1))
+        elif kind == "stop":
+            self.stop()
+        elif kind == "prefer":
+            self.prefer(int(content.get("column", 0)))
+        elif kind == "queue":
+            self.send_to_labeller()
+
+    def _say(self, words: str) -> None:
+        self._said = words
+        self._serial += 1
+
+    def state(self, view: Any = None) -> dict[str, Any]:
+        """What the page shows."""
+        with self._guard:
+            return {
+                "type": "state",
+                "to": view,
+                "serial": self._serial,
+                "busy": self.busy,
+                "prompt": outgoing(self.prompt),
+                "models": [outgoing(name) for name in self.models],
+                "scored": self.reward is not None,
+                "stored": self.store is not None,
+                "said": outgoing(self._said),
+                "columns": [_travelling(column) for column in self.columns],
+            }
+
+    def _check(self, prompt: str, temperatures: Sequence[float], best_of: int) -> None:
+        if not prompt.strip():
+            raise DataError("there is no prompt", where="wb.playground", fix="write one")
+        if self.busy:
+            raise DataError(
+                "the last prompt is still being answered",
+                where="wb.playground",
+                fix="stop it first, or wait",
+            )
+        columns = len(self.models) * len(set(temperatures))
+        if not temperatures or not all(0.05 <= t <= 5.0 for t in temperatures):
+            raise ConfigError(
+                f"temperatures cannot be {list(temperatures)}",
+                where="wb.playground",
+                fix="give one or more, from 0.05 to 5",
+            )
+        if columns > MOST_COLUMNS:
+            raise ConfigError(
+                f"{columns} answers are more than fit side by side",
+                where="wb.playground",
+                fix=f"ask for {MOST_COLUMNS} or fewer: fewer models, or fewer temperatures",
+            )
+        if not 1 <= best_of <= MOST_ANSWERS or (best_of > 1 and self.reward is None):
+            raise ConfigError(
+                f"the best of {best_of} answers cannot be chosen",
+                where="wb.playground",
+                fix=f"ask for 1 to {MOST_ANSWERS}, and give reward= to choose the best",
+            )
+
+
+def _travelling(column: Mapping[str, Any]) -> dict[str, Any]:
+    pieces = [outgoing(piece) for piece in column.get("pieces", ())]
+    told = {"pieces": pieces} if pieces else {}
+    return {**column, **told, "model": outgoing(column["model"]), "text": outgoing(column["text"])}

@@ -1,0 +1,1 @@
+"""The loss explorer: what one comparison costs a reward model."""

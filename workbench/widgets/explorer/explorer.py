@@ -1,0 +1,127 @@
+"""The loss explorer: what one comparison costs a reward model, for any two scores."""
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import anywidget
+import traitlets
+
+from workbench.data.arrow_table import frame_of
+from workbench.errors import DataError
+from workbench.widgets.kit import theme
+from workbench.widgets.kit.kernel_threads import answer_from_any_thread
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+LECTURE_ROWS = ((0.0, 10.0), (5.0, 0.0))
+LIMIT = 1e6
+
+
+class ComparisonLoss(NamedTuple):
+    """One comparison's loss and the steps that lead to it."""
+
+    r1: float
+    """Score of the chosen answer. [points]"""
+    r2: float
+    """Score of the rejected answer. [points]"""
+    difference: float
+    """r1 - r2. [points]"""
+    sigma: float
+    """sigma(r1 - r2): how probable the model thinks the person's choice."""
+    loss: float
+    """-ln sigma(r1 - r2), what training minimises. [nats]"""
+    loss_base10: float
+    """-log10 sigma(r1 - r2), what the lecture prints."""
+
+
+def comparison_loss(r1: float, r2: float) -> ComparisonLoss:
+    """-log sigma(r1 - r2) of one comparison, exact for any size of the difference.
+
+    -ln sigma(d) = ln(1 + exp(-|d|)) + max(-d, 0), which neither overflows nor rounds to 0.
+
+    Args:
+        r1: score of the chosen answer. [points]
+        r2: score of the rejected answer. [points]
+    """
+    d = r1 - r2
+    tail = math.exp(-abs(d))
+    sigma = 1 / (1 + tail) if d >= 0 else tail / (1 + tail)
+    loss = math.log1p(tail) + max(-d, 0.0)
+    return ComparisonLoss(r1, r2, d, sigma, loss, loss / math.log(10))
+
+
+class LossExplorer(anywidget.AnyWidget):
+    """Sliders for two scores; the loss, its curve, and a table of the rows that were kept.
+
+    The sliders' place is ``r1`` and ``r2``; :attr:`current` and :attr:`rows` read everything back.
+    """
+
+    _esm = theme.module("widgets/explorer/explorer.js")
+    _css = theme.style("widgets/explorer/explorer.css")
+
+    r1 = traitlets.Float(0.0).tag(sync=True)
+    r2 = traitlets.Float(10.0).tag(sync=True)
+    kept = traitlets.List(traitlets.Tuple(traitlets.Float(), traitlets.Float())).tag(sync=True)
+
+    def __init__(self) -> None:
+        super().__init__(kept=list(LECTURE_ROWS))
+        self.on_msg(self._on_message)
+        answer_from_any_thread(self)
+
+    @property
+    def current(self) -> ComparisonLoss:
+        """The row under the sliders."""
+        return comparison_loss(self.r1, self.r2)
+
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """The rows of the table, the lecture's two first unless they were removed."""
+        return [comparison_loss(*pair)._asdict() for pair in self.kept]
+
+    @property
+    def frame(self) -> "DataFrame":
+        """The same as a table."""
+        return frame_of([comparison_loss(*pair) for pair in self.kept], ComparisonLoss._fields)
+
+    def add_row(self, r1: float, r2: float) -> None:
+        """Keep one row.
+
+        Raises:
+            DataError: a score is not a finite number.
+        """
+        scores = (float(r1), float(r2))
+        if not all(math.isfinite(score) and abs(score) <= LIMIT for score in scores):
+            raise DataError(
+                "a score is not a finite number",
+                where=f"r1 = {r1}, r2 = {r2}",
+                fix=f"give two numbers from {-LIMIT:g} to {LIMIT:g}",
+            )
+        self.kept = [*self.kept, scores]
+
+    def remove_row(self, index: int) -> None:
+        """Drop the row at ``index``, if there is one."""
+        self.kept = [pair for i, pair in enumerate(self.kept) if i != index]
+
+    def _on_message(self, _widget: Any, message: dict[str, Any], _buffers: list[bytes]) -> None:
+        if message.get("type") == "add":
+            self.add_row(message["r1"], message["r2"])
+        elif message.get("type") == "remove":
+            self.remove_row(int(message["index"]))
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The live widget, and a table for places that cannot run one."""
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        return {**data, "text/html": _static_table(self.rows)}, metadata
+
+
+def _static_table(rows: list[dict[str, float]]) -> str:
+    head = ("r1", "r2", "r1 - r2", "sigma", "-ln sigma", "-log10 sigma")
+    cells = ["".join(f"<td>{value:.6g}</td>" for value in row.values()) for row in rows]
+    return (
+        "<table><thead><tr>"
+        + "".join(f"<th>{name}</th>" for name in head)
+        + "</tr></thead><tbody>"
+        + "".join(f"<tr>{row}</tr>" for row in cells)
+        + "</tbody></table>"
+    )

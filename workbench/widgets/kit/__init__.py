@@ -1,0 +1,1 @@
+"""What every widget shares: style, text, loading code, messages, Plotly."""

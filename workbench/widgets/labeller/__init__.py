@@ -1,0 +1,1 @@
+"""The labeller: two answers side by side, one key a label."""

@@ -1,0 +1,260 @@
+"""The labeller: two answers side by side, one key a label, nothing called saved that is not."""
+
+import sqlite3
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anywidget
+
+from workbench.data.labelling.session import LabelSession, Shown
+from workbench.errors import ConfigError, DataError
+from workbench.widgets.kit.markdown import rendered_messages
+from workbench.widgets.kit.theme import module, style
+from workbench.widgets.kit.wire import fault, incoming, outgoing, outgoing_messages
+
+AHEAD = 8
+"""Items that the page holds: the one shown, and those it can show without waiting."""
+
+KEYS: dict[str, tuple[str, ...]] = {
+    "left": ("1", "ArrowLeft"),
+    "right": ("2", "ArrowRight"),
+    "tie": ("t", "0"),
+    "both_bad": ("b",),
+    "skip": ("s",),
+    "flag": ("f",),
+    "note": ("n",),
+    "undo": ("u",),
+    "redo": ("r",),
+    "edit": ("w",),
+    "jump": ("g",),
+    "diff": ("d",),
+    "render": ("m",),
+    "unfold": ("e",),
+    "help": ("?",),
+    "commit": ("Enter",),
+    "back": ("Backspace",),
+    "equal": ("=",),
+}
+"""Action -> the keys that do it; the first is written on the button.
+
+The digits 1 to 9 besides name answers, where there are more than two, and levels of strength.
+"""
+
+PROGRESS = (
+    *("done", "skipped", "flagged", "left", "total"),
+    *("per_hour", "agreement", "consistency"),
+)
+"""What the page is told of the progress; the gold rate would tell which items were gold."""
+
+
+class Labeller(anywidget.AnyWidget):
+    """One person's desk: shows a :class:`LabelSession` and passes on what is pressed.
+
+    The page asks by custom messages ("ready", "act", "jump", …), each action with an id that the
+    page made; the answer comes after the commit, and the page sends again until it comes. An id
+    that is stored already changes nothing. Only texts in the order drawn for this person travel.
+
+    Args:
+        session: what is labelled, by whom, into which store.
+        keys: other keys for some actions, such as ``{"left": "j", "right": "k"}``.
+        ranking: put more than two answers in order; False only asks for the best one.
+
+    Raises:
+        ConfigError: no such action, or one key for two actions.
+    """
+
+    _esm = module("widgets/labeller/labeller.js")
+    _css = style("widgets/labeller/labeller.css")
+
+    def __init__(
+        self,
+        session: LabelSession,
+        keys: Mapping[str, str | Sequence[str]] | None = None,
+        *,
+        ranking: bool = True,
+    ) -> None:
+        super().__init__()
+        self.session = session
+        self.ranking = ranking
+        self.key_map = _key_map(keys or {})
+        self.error: BaseException | None = None
+        self._guard = threading.Lock()
+        self._window: dict[str, Shown] = {}  # what the page holds, by token
+        self.on_msg(self._take)
+
+    @property
+    def current(self) -> Shown | None:
+        """The item on screen; None when all are decided."""
+        return self.session.current()
+
+    def _take(self, _: Any, content: Mapping[str, Any], __: Any) -> None:
+        """Answer one message. Runs on whichever thread the kernel chose; never raises."""
+        with self._guard:
+            try:
+                answer = self._answer(content)
+            except Exception as error:
+                self.error = error
+                answer = {"type": "fault", "id": content.get("id"), **fault(error)}
+            if answer is not None:
+                self.send(answer)
+
+    def _answer(self, content: Mapping[str, Any]) -> dict[str, Any] | None:
+        kind = content.get("type")
+        if kind == "ready":
+            self._window = {}
+            levels = [outgoing(name) for name in self.session.levels]
+            how = {"keys": self.key_map, "levels": levels, "ranking": self.ranking}
+            return {**self._state(), **how}
+        if kind == "here":  # somebody is looking: what is claimed stays so
+            return self._state()
+        if kind == "jump":
+            self.session.jump(_whole(content.get("position")))
+            return self._state()
+        if kind == "act":
+            ack = self._act(content)
+            try:
+                return {**self._state(), "ack": ack}
+            except Exception as error:  # what was committed is acknowledged all the same
+                self.error = error
+                return {"type": "fault", "ack": ack, **fault(error)}
+        if kind == "whole":
+            shown = self._window.get(str(content.get("token")))
+            return None if shown is None else {"type": "item", **_texts(shown, cut=None)}
+        if kind == "rendered":
+            shown = self._window.get(str(content.get("token")))
+            return None if shown is None else {"type": "rendered", **_rendered(shown)}
+        return None
+
+    # --- actions
+
+    def _act(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Do one action; say whether it is committed, and if not, whether to send it again."""
+        ident = str(content.get("id", ""))
+        try:
+            changed = self._do(content, ident)
+        except Exception as error:
+            self.error = error
+            again = isinstance(error.__cause__ or error, sqlite3.Error | OSError)
+            return {"id": ident, "ok": False, "again": again, **fault(error)}
+        self.error = None
+        return {"id": ident, "ok": True, "changed": changed}
+
+    def _do(self, content: Mapping[str, Any], ident: str) -> bool:
+        if not 8 <= len(ident) <= 80:
+            raise DataError(
+                "an action came without an id of its own",
+                where="Labeller",
+                fix="reload the page",
+            )
+        session, action = self.session, str(content.get("action"))
+        token = str(content.get("token"))
+        if action == "choose":
+            choice, strength = _choice(content.get("choice")), content.get("strength")
+            level = None if strength is None else _whole(strength)
+            return session.choose(choice, level, event_id=ident, token=token)
+        if action == "rank":
+            return session.rank(content.get("places") or [], event_id=ident, token=token)
+        if action == "edit":
+            choice, text = _choice(content.get("choice")), str(content.get("text") or "")
+            return session.edit(choice, text, event_id=ident, token=token)
+        if action == "skip":
+            return session.skip(event_id=ident, token=token)
+        if action == "flag":
+            return session.flag(event_id=ident, token=token)
+        if action == "note":
+            return session.note(incoming(content.get("text")), event_id=ident, token=token)
+        if action == "undo":
+            return session.undo(event_id=ident)
+        if action == "redo":
+            return session.redo(event_id=ident)
+        raise DataError(f"the page asked for {action!r}", where="Labeller", fix="reload the page")
+
+    # --- what the page shows
+
+    def _state(self) -> dict[str, Any]:
+        """Return what to show now: the next items, with the texts that the page has not got."""
+        current = self.session.current()
+        line = [] if current is None else [current, *self.session.upcoming(AHEAD - 1)]
+        fresh = [shown for shown in line if shown.token not in self._window]
+        self._window = {shown.token: shown for shown in line}
+        progress = self.session.progress()
+        return {
+            "type": "state",
+            "annotator": outgoing(self.session.annotator),
+            "progress": {name: progress[name] for name in PROGRESS},
+            "queue": [_marks(shown) for shown in line],
+            "items": [_texts(shown) for shown in fresh],
+        }
+
+
+def _marks(shown: Shown) -> dict[str, Any]:
+    """Return what may change about an item while its texts stay."""
+    return {
+        "token": shown.token,
+        "position": shown.position,
+        "decided": shown.decided,
+        "flagged": shown.flagged,
+        "note": outgoing(shown.note),
+    }
+
+
+def _texts(shown: Shown, **cut: None) -> dict[str, Any]:
+    """Return an item's texts, in the order drawn for this person, and nothing else of it."""
+    return {
+        "token": shown.token,
+        "prompt": outgoing_messages(shown.prompt, **cut),
+        "responses": [outgoing_messages(response, **cut) for response in shown.responses],
+    }
+
+
+def _rendered(shown: Shown) -> dict[str, Any]:
+    """Return an item's texts as harmless HTML, one a message; None for one to show as written."""
+    return {
+        "token": shown.token,
+        "prompt": rendered_messages(shown.prompt),
+        "responses": [rendered_messages(response) for response in shown.responses],
+    }
+
+
+def _whole(value: object) -> int:
+    """Return a whole number that the page sent.
+
+    Raises:
+        DataError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise DataError(
+            f"the page sent {value!r} where a number belongs",
+            where="Labeller",
+            fix="reload the page",
+        )
+    return value
+
+
+def _choice(value: object) -> str | int:
+    return value if isinstance(value, int) else str(value)
+
+
+def _key_map(changes: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
+    unknown = sorted(set(changes) - set(KEYS))
+    if unknown:
+        raise ConfigError(
+            f"there is no action {unknown[0]!r}",
+            where="Labeller(keys=...)",
+            fix=f"use one of: {', '.join(KEYS)}",
+        )
+    out = {
+        action: [given] if isinstance(given, str) else list(given)
+        for action, given in {**KEYS, **changes}.items()
+    }
+    owner: dict[str, str] = {}
+    for action, names in out.items():
+        for name in names:
+            if owner.setdefault(name, action) != action:
+                raise ConfigError(
+                    f"the key {name!r} would mean both {owner[name]!r} and {action!r}",
+                    where="Labeller(keys=...)",
+                    fix="give each action keys of its own",
+                )
+    return out

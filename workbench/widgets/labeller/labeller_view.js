@@ -1,0 +1,246 @@
+// The labeller as it looks: prompt, answers, keys. It shows a desk and passes on what is pressed.
+import { deskOf } from "./outbox.js";
+import { ItemView } from "./item_view.js";
+import { endOf, helpOf, noticeOf } from "./notices.js";
+import { arrive, grouped, guardKeys, h, keycap, visible } from "../kit/safe_text.js";
+import { Verdicts } from "./choice_keys.js";
+import { Writing } from "./text_entry.js";
+
+const MIN_LABELS = 5; // before a speed means anything
+const STAGED = ["commit", "back", "equal"]; // keys that mean nothing but in a ranking or a question
+
+export class LabellerView {
+  constructor(model, el) {
+    this.desk = deskOf(model);
+    this.drawn = {}; // what the last drawing of each part was made from
+    this.writing = new Writing(this.desk, () => this.focus());
+    this.verdicts = new Verdicts(this.desk, (choice) => this.writing.openEdit(choice));
+    this.item = new ItemView(this.desk, {
+      changed: (...part) => this.changed(...part),
+      unfold: () => this.press("unfold"),
+    });
+    this.build();
+    el.append(this.root);
+    this.detach = this.desk.attach(() => this.draw());
+  }
+
+  focus() {
+    this.root.focus({ preventScroll: true });
+  }
+
+  // --- building
+
+  build() {
+    this.banner = h("div", { class: "wb-banner", role: "alert", hidden: true });
+    this.end = h("div", { class: "wbl-end", hidden: true });
+    this.help = h("div", { class: "wbl-help", hidden: true });
+    this.root = h(
+      "div",
+      { class: "wb wbl", role: "group", "aria-label": "Labeller" },
+      this.buildHead(),
+      this.banner,
+      this.item.root,
+      this.end,
+      ...this.writing.boxes.map((box) => box.root),
+      this.verdicts.root,
+      this.buildFoot(),
+      this.help,
+    );
+    guardKeys(this.root, (key, event) => this.key(key, event));
+    this.root.addEventListener("click", (event) => {
+      const reading = String(document.getSelection() ?? "");
+      if (!event.target.closest("textarea") && !reading && !this.writing.isOpen) this.focus();
+    });
+  }
+
+  buildHead() {
+    this.question = h("strong", { class: "wbl-question" });
+    this.who = h("span", { class: "wb-chip" });
+    this.bar = h("i", {});
+    const about = { class: "wbl-track", role: "progressbar", "aria-label": "labels done" };
+    this.track = h("div", { ...about, "aria-valuemin": 0 }, this.bar);
+    this.count = h("span", { class: "wb-num" });
+    this.pace = h("span", { class: "wb-muted wb-num" });
+    const parts = [this.question, this.who, this.track, this.count, this.pace];
+    return h("header", { class: "wbl-head" }, ...parts);
+  }
+
+  buildFoot() {
+    this.status = h("span", { class: "wbl-status wb-num", role: "status" });
+    this.unsaved = h("span", { class: "wb-chip orange wb-num", hidden: true });
+    this.tools = h("div", { class: "wbl-tools" });
+    const hint = h("span", { class: "wbl-hint wb-chip blue" }, "Click here to use the keys");
+    const said = h("div", { class: "wbl-said" }, this.status, this.unsaved, hint);
+    return h("footer", { class: "wbl-foot" }, said, this.tools);
+  }
+
+  /** The buttons carry the keys, which Python may have changed: made when it has said them. */
+  buildTools() {
+    const { keys } = this.desk;
+    const tool = (action, title) => {
+      const about = { class: "wb-quiet", "data-action": action };
+      const inside = [title, keycap(keys[action][0])];
+      return h("button", { ...about, onclick: () => this.press(action) }, ...inside);
+    };
+    this.diffButton = tool("diff", "Differences");
+    this.markdownButton = tool("render", "Markdown");
+    this.editButton = tool("edit", "Edit");
+    this.flagButton = tool("flag", "Flag");
+    this.noteButton = tool("note", "Note");
+    this.helpButton = tool("help", "Keys");
+    this.tools.replaceChildren(
+      tool("skip", "Skip"),
+      this.flagButton,
+      this.noteButton,
+      this.editButton,
+      tool("undo", "Undo"),
+      tool("redo", "Redo"),
+      tool("jump", "Go to"),
+      this.diffButton,
+      this.markdownButton,
+      this.helpButton,
+    );
+    this.item.nameKey(keys.unfold[0]);
+    this.help.replaceChildren(...helpOf(keys));
+  }
+
+  // --- pressing
+
+  /** True when the key was ours. */
+  key(key, event) {
+    if (!this.desk.keys) return false;
+    const wanted = key.length === 1 ? key.toLowerCase() : key;
+    if (key === "Escape" && !this.help.hidden) return this.press("help");
+    const usual = Object.entries(this.desk.keys).find(([, names]) => names.includes(wanted));
+    const action = this.verdicts.meaning(wanted) ?? usual?.[0];
+    if (!action || (STAGED.includes(action) && !this.verdicts.meaning(wanted))) return false;
+    return event.repeat || this.press(action);
+  }
+
+  /** Do one action by its name; true, so that a key counts as used. */
+  press(action) {
+    const { desk } = this;
+    let taken = this.verdicts.press(action);
+    if (taken === undefined) {
+      taken = true;
+      if (action === "diff") this.item.toggleDiff();
+      else if (action === "render") this.item.toggleMarkdown();
+      else if (action === "unfold") this.item.unfold();
+      else if (action === "help") this.help.hidden = !this.help.hidden;
+      else if (action === "note") this.writing.openNote();
+      else if (action === "jump") this.writing.openJump();
+      else if (action === "flag" && desk.shown?.flagged)
+        taken = desk.say("Flagged already; undo takes the flag back.");
+      else taken = this.decide(action);
+    }
+    if (taken) this.flash(action);
+    if (!this.writing.isOpen) this.focus();
+    this.helpButton?.setAttribute("aria-pressed", String(!this.help.hidden));
+    this.draw();
+    return true;
+  }
+
+  /** Skip, flag, undo, redo: what was begun on the item is dropped. */
+  decide(action) {
+    if (action !== "flag") this.verdicts.reset();
+    return this.desk.act(action);
+  }
+
+  flash(action) {
+    const button = this.root.querySelector(`[data-action="${action}"]`);
+    if (!button) return;
+    button.classList.add("hit");
+    setTimeout(() => button.classList.remove("hit"), 160);
+  }
+
+  // --- drawing
+
+  /** Whether a part has to be drawn anew, being made from other things than last time. */
+  changed(part, ...from) {
+    const before = this.drawn[part];
+    this.drawn[part] = from;
+    return !before || from.some((value, i) => value !== before[i]);
+  }
+
+  draw() {
+    const { desk } = this;
+    const { shown, texts, finished, keys } = desk;
+    this.verdicts.follow();
+    const { places, ranks, stage, order, joining, choice } = this.verdicts;
+    if (keys && this.changed("tools", keys)) this.buildTools();
+    const state = JSON.stringify([places, stage, order, joining, choice, desk.levels]);
+    if (keys && this.changed("verdicts", keys, state)) this.verdicts.draw((act) => this.press(act));
+    const many = ranks ? "Which answer is best, and which comes next?" : "Which answer is best?";
+    this.question.textContent = places > 2 ? many : "Which answer is better?";
+    this.drawHead();
+    this.drawNotice();
+    this.drawStatus();
+    this.root.classList.toggle("waiting", !texts && !finished);
+    this.item.root.hidden = finished;
+    this.verdicts.root.hidden = finished || !keys;
+    this.end.hidden = !finished;
+    if (finished && this.changed("end", JSON.stringify(desk.progress)))
+      this.end.replaceChildren(...endOf(desk.progress));
+    for (const tool of this.tools.children)
+      tool.disabled = finished && !["undo", "redo", "jump", "help"].includes(tool.dataset.action);
+    if (shown && texts) this.drawItem(shown, texts);
+    this.writing.follow();
+  }
+
+  drawItem(shown, texts) {
+    this.item.draw(shown, texts, (place) => this.verdicts.rankOf(place));
+    const press = (button, is) => button.setAttribute("aria-pressed", String(is));
+    this.diffButton.disabled = texts.responses.length !== 2;
+    press(this.diffButton, this.item.diff);
+    press(this.markdownButton, this.item.markdown);
+    press(this.editButton, this.verdicts.stage === "edit");
+    press(this.flagButton, shown.flagged);
+    press(this.noteButton, Boolean(shown.note));
+  }
+
+  drawHead() {
+    const { progress, annotator } = this.desk;
+    if (!progress) return;
+    const { done, skipped, left, total, per_hour: pace, agreement, consistency } = progress;
+    const decided = done + skipped;
+    this.who.replaceChildren(visible(arrive(annotator)));
+    this.bar.style.width = `${total ? (100 * decided) / total : 0}%`;
+    this.track.setAttribute("aria-valuemax", total);
+    this.track.setAttribute("aria-valuenow", decided);
+    this.count.textContent = `${grouped(done)} of ${grouped(total)} labelled`;
+    const parts = [
+      `${grouped(left)} left`,
+      skipped && `${grouped(skipped)} skipped`,
+      pace && done >= MIN_LABELS && `${grouped(Math.round(pace))} an hour`,
+      agreement !== null && `${percent(agreement)} agreement`,
+      consistency !== null && `${percent(consistency)} consistent`,
+    ];
+    this.pace.textContent = parts.filter(Boolean).join(" · ");
+  }
+
+  drawNotice() {
+    const { trouble, refused, silent, unsaved } = this.desk;
+    if (!this.changed("notice", trouble, refused, silent, unsaved)) return;
+    const notice = noticeOf(this.desk);
+    this.banner.hidden = !notice;
+    this.banner.className = `wb-banner ${notice?.level ?? ""}`;
+    this.banner.replaceChildren(...(notice?.nodes ?? []));
+  }
+
+  drawStatus() {
+    const { last, unsaved, trouble, silent } = this.desk;
+    const saving = unsaved > 0 && !trouble && !silent;
+    const saved = last?.saved === true && !unsaved;
+    let text = last?.words ?? "";
+    if (last && saved) text = `✓ ${text} · saved`;
+    else if (last && saving && last.saved === false) text = `${text} · saving…`;
+    this.status.textContent = text;
+    this.status.classList.toggle("saved", saved);
+    this.unsaved.hidden = !unsaved || (saving && unsaved < 2);
+    this.unsaved.textContent = `${grouped(unsaved)} unsaved`;
+  }
+}
+
+function percent(share) {
+  return `${Math.round(100 * share)}%`;
+}

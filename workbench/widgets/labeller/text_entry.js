@@ -1,0 +1,91 @@
+// What is typed at the labeller: a note, a better wording of an answer, the number to go to.
+import { Box } from "./text_boxes.js";
+import { arrive, h } from "../kit/safe_text.js";
+
+export class Writing {
+  /** `closed()` comes when a box is shut, by either end. */
+  constructor(desk, closed) {
+    this.desk = desk;
+    this.wanted = null; // {choice, token}: an edit that waits for the whole text
+    const area = (rows, placeholder = "") => h("textarea", { rows, placeholder, dir: "auto" });
+    this.note = new Box({
+      ...{ name: "note", title: "Note", saves: ["Save note", "Enter"], closed },
+      field: area(2, "What should be remembered about this pair?"),
+      save: (text, about) => this.saveNote(text.trim(), about),
+    });
+    this.edit = new Box({
+      ...{ name: "edit", title: "Better answer", saves: ["Save as the best", "Ctrl+Enter"], closed },
+      field: area(8),
+      save: (text, about) => this.saveEdit(text, about),
+    });
+    this.jump = new Box({
+      ...{ name: "jump", title: "Go to number", saves: ["Go", "Enter"], closed },
+      field: h("input", { type: "number", min: 1, step: 1, inputmode: "numeric" }),
+      save: (text) => this.goTo(Number(text)),
+    });
+    this.boxes = [this.note, this.edit, this.jump];
+  }
+
+  get isOpen() {
+    return this.boxes.some((box) => box.isOpen);
+  }
+
+  /** Take in which item is shown: what was begun on another one is shut. */
+  follow() {
+    const { shown, texts } = this.desk;
+    if (shown && texts && this.wanted) this.beginEdit();
+    for (const box of [this.note, this.edit])
+      if (box.isOpen && box.about.token !== shown?.token) box.close();
+  }
+
+  openNote() {
+    const { shown } = this.desk;
+    if (shown) this.note.open(arrive(shown.note), { token: shown.token });
+  }
+
+  saveNote(text, { token }) {
+    const { shown } = this.desk;
+    if (shown?.token === token && text !== arrive(shown.note)) this.desk.act("note", { text });
+  }
+
+  openJump() {
+    const { progress, shown } = this.desk;
+    if (!progress) return;
+    this.jump.field.max = progress.total;
+    this.jump.open(shown ? shown.position + 1 : "", {}, `Go to number, 1 to ${progress.total}`);
+    this.jump.field.select();
+  }
+
+  goTo(number) {
+    const { total } = this.desk.progress;
+    if (Number.isInteger(number) && number >= 1 && number <= total) this.desk.jump(number - 1);
+    else this.desk.say(`There is no number ${number}; give 1 to ${total}.`);
+  }
+
+  /** Open the box for a better wording, once the whole of the answer is here. */
+  openEdit(choice) {
+    const { desk } = this;
+    if (!desk.shown || !desk.texts || desk.held.length) return desk.say("Not yet: wait for the pair.");
+    this.wanted = { choice, token: desk.shown.token };
+    if (desk.isCut) desk.whole();
+    else this.beginEdit();
+  }
+
+  beginEdit() {
+    const { wanted, desk } = this;
+    if (!wanted || wanted.token !== desk.shown?.token || desk.isCut) return;
+    this.wanted = null;
+    const place = { left: 0, right: 1 }[wanted.choice] ?? wanted.choice;
+    const side = desk.texts.responses.length === 2 ? ["left", "right"][place] : `number ${place + 1}`;
+    const text = arrive(desk.texts.responses[place].at(-1).content);
+    this.edit.open(text, { ...wanted, before: text }, `A better answer, made from ${side}`);
+    this.edit.field.setSelectionRange(0, 0);
+  }
+
+  saveEdit(text, { choice, token, before }) {
+    if (this.desk.shown?.token !== token) return;
+    if (text.replaceAll("\r", "") === before.replaceAll("\r", ""))
+      this.desk.say("Not taken: nothing was changed.");
+    else this.desk.act("edit", { choice, text });
+  }
+}

@@ -1,0 +1,1 @@
+"""The run panel: a live view of one run folder."""

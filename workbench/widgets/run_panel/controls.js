@@ -1,0 +1,200 @@
+// What may be asked of a live run: its buttons, and its live settings.
+import { h, keycap } from "../kit/dom.js";
+import { short } from "../kit/plot.js";
+
+const CONFIRM = 4000; // ms in which stop must be pressed again
+const SETTLE = 350; // ms without a further move before a slider's value is sent
+const VERBS = { pause: "Pause", resume: "Resume", stop: "Stop", save: "Save", set: "Set" };
+
+/** Pause or resume, save, stop; `ask(command, values)` sends. */
+export class Buttons {
+  constructor(ask) {
+    this.ask = ask;
+    this.step = "step";
+    this.state = null;
+    this.pause = h("button", { type: "button", class: "wbp-pause", onclick: () => this.toggle() });
+    this.save = h("button", { type: "button", class: "wbp-save", onclick: () => this.ask("save") }, "Save checkpoint", keycap("s"));
+    this.stop = h("button", { type: "button", class: "wbp-stop", onclick: () => this.confirmStop() });
+    this.told = h("span", { class: "wbp-told", "aria-live": "polite" });
+    this.root = h("div", { class: "wbp-buttons", role: "group", "aria-label": "Steer the run" }, this.pause, this.save, this.stop, this.told);
+    this.calm();
+  }
+
+  show(status, commands) {
+    this.state = status.state;
+    this.live = status.live;
+    const paused = status.state === "paused";
+    const dead = status.state === "failed" || status.state === "stopped";
+    const again = status.checkpoint === null ? "Start over" : "Resume from the last checkpoint";
+    this.pause.replaceChildren(paused ? "Resume" : dead ? again : "Pause", keycap("p"));
+    this.pause.disabled = !(status.live || dead);
+    this.save.hidden = this.stop.hidden = !status.live;
+    this.pause.hidden = status.state === "finished";
+    const last = commands.filter((row) => row.command !== "set").at(-1);
+    this.told.textContent = last ? spoken(last, this.step) : "";
+    this.told.classList.toggle("waiting", Boolean(last && !last.answer));
+  }
+
+  toggle() {
+    if (!this.pause.disabled) this.ask(this.live && this.state !== "paused" ? "pause" : "resume");
+  }
+
+  confirmStop() {
+    if (!this.live) return;
+    if (!this.sure) {
+      this.sure = setTimeout(() => this.calm(), CONFIRM);
+      this.stop.replaceChildren("Stop for good? Press again", keycap("x"));
+      this.stop.classList.add("sure");
+      return;
+    }
+    this.calm();
+    this.ask("stop");
+  }
+
+  calm() {
+    clearTimeout(this.sure);
+    this.sure = null;
+    this.stop.replaceChildren("Stop", keycap("x"));
+    this.stop.classList.remove("sure");
+  }
+
+  close() {
+    clearTimeout(this.sure);
+  }
+}
+
+/** "Pause asked …", then "Pause done at step 12". */
+function spoken(command, step) {
+  const verb = VERBS[command.command] ?? command.command;
+  if (!command.answer) return `${verb}: asked, waiting for the run …`;
+  if (command.answer === "done") return `${verb}: done at ${step} ${command.step}`;
+  return `${verb}: ${command.answer}${command.why ? " (" + command.why + ")" : ""}`;
+}
+
+/** Sliders and fields for the settings that may change while it runs. */
+export class LiveSettings {
+  constructor(ask) {
+    this.ask = ask;
+    this.step = "step";
+    this.fields = new Map();
+    this.grid = h("div", { class: "wbp-settings" });
+    this.root = h("div", { class: "wbp-live", role: "group", "aria-label": "Live settings" }, this.grid);
+  }
+
+  show(settings, commands, status) {
+    this.root.hidden = !settings.length || !status.live;
+    for (const setting of settings) {
+      let field = this.fields.get(setting.name);
+      if (!field) {
+        field = new SettingField(setting, (value) => this.ask("set", { [setting.name]: value }), this.step);
+        this.fields.set(setting.name, field);
+        this.grid.append(field.root);
+      }
+      const asked = commands.filter((row) => row.command === "set" && setting.name in row.values).at(-1);
+      field.show(setting, asked);
+    }
+  }
+
+  close() {
+    for (const field of this.fields.values()) field.close();
+  }
+}
+
+class SettingField {
+  constructor(setting, commit, step) {
+    this.commit = commit;
+    this.step = step;
+    this.setting = setting;
+    const label = h("span", { class: "wbp-setting-name", title: setting.help }, setting.name);
+    this.slider = h("input", { type: "range", min: 0, max: 200, step: 1, "aria-label": `${setting.name}, slider` });
+    this.number = h("input", { type: "text", inputmode: "decimal", class: "wb-num", "aria-label": `${setting.name}${setting.unit ? ", " + setting.unit : ""}`, title: setting.help });
+    this.told = h("span", { class: "wbp-told", "aria-live": "polite" });
+    this.why = h("p", { class: "wbp-why", role: "alert", hidden: true });
+    this.root = h("div", { class: "wbp-setting" }, h("div", {}, label, this.told), this.slider, this.number, this.why);
+    this.slider.addEventListener("input", () => this.preview());
+    this.slider.addEventListener("change", () => this.settle());
+    this.number.addEventListener("change", () => this.typed());
+    this.number.addEventListener("keydown", (event) => event.key === "Enter" && this.number.blur());
+    this.scale();
+  }
+
+  /** A ten-fold either side of the start, by ratio: a step of the slider is the same factor. */
+  scale() {
+    const { start, low, high } = this.setting;
+    const middle = start > 0 ? start : 0.1;
+    this.low = Math.max(middle / 10, low ?? 0);
+    this.high = Math.min(middle * 10, high ?? Infinity);
+  }
+
+  toSlider(value) {
+    if (value <= this.low) return 0;
+    return Math.min(200, (200 * Math.log(value / this.low)) / Math.log(this.high / this.low));
+  }
+
+  fromSlider() {
+    const value = this.low * (this.high / this.low) ** (this.slider.value / 200);
+    return Number(value.toPrecision(2));
+  }
+
+  preview() {
+    this.moving = true;
+    this.number.value = this.fromSlider();
+  }
+
+  settle() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.send(this.fromSlider()), SETTLE);
+  }
+
+  typed() {
+    const value = Number(this.number.value.replace(",", "."));
+    if (this.number.value.trim() === "" || !Number.isFinite(value)) {
+      this.refuse("give a number");
+      return;
+    }
+    this.slider.value = this.toSlider(value);
+    this.send(value);
+  }
+
+  send(value) {
+    this.moving = false;
+    this.sent = value;
+    if (value !== this.setting.value || this.waiting) this.commit(value);
+  }
+
+  show(setting, asked) {
+    this.setting = setting;
+    this.waiting = Boolean(asked && !asked.answer);
+    const value = this.waiting ? asked.values[setting.name] : setting.value;
+    if (!this.moving && document.activeElement !== this.number) this.number.value = Number(Number(value).toPrecision(6));
+    if (!this.moving) this.slider.value = this.toSlider(value);
+    if (!this.refused || asked?.id !== this.before) this.tell(asked);
+  }
+
+  tell(asked) {
+    this.refused = false;
+    this.why.hidden = true;
+    this.before = asked?.id;
+    this.told.textContent = asked ? this.words(asked) : this.setting.unit;
+    this.told.className = `wbp-told ${asked ? (this.waiting ? "waiting" : asked.answer) : "unit"}`;
+  }
+
+  words(asked) {
+    const value = short(asked.values[this.setting.name]);
+    if (!asked.answer) return `asked ${value} …`;
+    if (asked.answer === "done") return `done at ${this.step} ${asked.step}`;
+    return `${asked.answer}${asked.why ? ": " + asked.why : ""}`;
+  }
+
+  /** It cannot be set so; stays until the next one is asked. */
+  refuse(why) {
+    this.moving = false;
+    this.refused = true;
+    this.why.textContent = why;
+    this.why.hidden = false;
+  }
+
+  close() {
+    clearTimeout(this.timer);
+  }
+}

@@ -1,0 +1,325 @@
+// The run panel: hears about a run folder from Python, draws it, and sends what a person asks.
+import { cutOff, guardKeys, h, newId } from "../kit/dom.js";
+import { arrive } from "../kit/safe_text.js";
+import { brief, nextMessage, pagePlotly, takePlotly } from "../kit/plot.js";
+import { Buttons, LiveSettings } from "./controls.js";
+import { Curves } from "./curves.js";
+import { SampleTable } from "./samples.js";
+import { Alarms } from "./alarms.js";
+
+const POLL = 1000; // ms between questions while the run is live
+const REST = 5000; // ms between questions once it has ended
+const SILENCE = 12_000; // ms without a word before the panel says that it stands still
+const MOST = 2000; // rows added before the curves are asked for again, thinned
+const KINDS = { ppo: "PPO", reward: "Reward model", sft: "SFT" };
+const STATES = {
+  starting: ["○ starting", "blue"],
+  running: ["● running", "green"],
+  paused: ["Ⅱ paused", "orange"],
+  stopped: ["■ stopped", ""],
+  finished: ["✓ finished", "green"],
+  failed: ["✕ failed", "red"],
+};
+/** Seconds in words: "3 min 20 s". */
+function duration(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+class Panel {
+  constructor(model, el) {
+    this.model = model;
+    this.view = newId();
+    this.epoch = -1;
+    this.rows = 0;
+    this.added = 0;
+    this.parts = {};
+    this.digests = {};
+    this.serials = {};
+    this.heard = Date.now();
+    this.gone = new AbortController();
+    this.build();
+    el.append(this.root);
+    this.onMessage = (message) => this.take(message);
+    model.on("msg:custom", this.onMessage);
+    this.onShown = () => !document.hidden && ((this.heard = Date.now()), this.poll());
+    document.addEventListener("visibilitychange", this.onShown);
+    this.clock = setInterval(() => this.tick(), POLL);
+    this.loadPlotly();
+    this.ready();
+  }
+
+  close() {
+    this.closed = true;
+    this.gone.abort();
+    clearInterval(this.clock);
+    this.plots.close();
+    document.removeEventListener("visibilitychange", this.onShown);
+    this.model.off("msg:custom", this.onMessage);
+    this.buttons.close();
+    this.settings.close();
+  }
+
+  // --- asking and hearing ---------------------------------------------------------------------
+
+  send(message) {
+    this.model.send({ ...message, view: this.view });
+  }
+
+  ready() {
+    this.waiting = this.askedAll = Date.now();
+    this.send({ type: "ready", plotly: this.lacksPlotly ?? false });
+    this.lacksPlotly = false;
+  }
+
+  /** Ask for everything again, ever more seldom: a blocked kernel answers all questions at last. */
+  readyAgain(now) {
+    if (now - this.askedAll < (this.patience ??= REST)) return;
+    this.patience *= 2;
+    this.ready();
+  }
+
+  poll() {
+    if (this.epoch < 0) return;
+    this.waiting = Date.now();
+    this.send({ type: "poll", epoch: this.epoch, rows: this.rows, seen: this.digests });
+  }
+
+  tick() {
+    const now = Date.now();
+    const gone = cutOff(this.root);
+    this.still.media = this.epoch < 0 && now - this.heard >= REST ? "not all" : ""; // nobody answers: the picture shows
+    this.standstill.hidden = document.hidden || !(gone || now - this.heard >= SILENCE);
+    if (document.hidden || gone) return;
+    const patience = this.parts.status?.live === false ? REST : POLL;
+    if (this.epoch < 0) return this.readyAgain(now);
+    if (this.waiting && now - this.waiting < 2 * REST) return;
+    if (now - (this.polled ?? 0) < patience - POLL / 2) return;
+    this.polled = now;
+    this.poll();
+  }
+
+  take(message) {
+    const mine = message.to === this.view;
+    if (message.type === "plotly") return;
+    this.heard = Date.now();
+    this.standstill.hidden = true;
+    if (mine) this.waiting = null;
+    if (message.type === "all" && (mine || (!message.to && this.epoch < 0))) this.takeAll(message);
+    if (message.type === "new") this.takeNew(message);
+    if (message.type === "samples" && mine) this.samples.take(message.samples, { newest: false });
+    if (message.type === "labelled" && mine) this.samples.labelled(message);
+    if (message.type === "fault" && (mine || !message.to)) this.takeFault(message);
+  }
+
+  takeAll(message) {
+    this.epoch = message.epoch;
+    this.rows = message.rows;
+    this.added = 0;
+    this.header(message.header);
+    this.plots.begin(message.curves);
+    this.takeParts(message);
+  }
+
+  takeNew(message) {
+    if (this.epoch < 0) return;
+    if (message.epoch !== undefined && message.epoch !== this.epoch) return this.ready();
+    this.takeParts(message);
+    const { metrics } = message;
+    if (!metrics) return;
+    if (metrics.from > this.rows) return this.poll(); // rows were missed: ask for them
+    const first = this.rows - metrics.from;
+    const count = Math.max(0, metrics.steps.length - first);
+    if (!count) return;
+    this.rows += count;
+    this.added += count;
+    if (this.added > MOST) this.ready();
+    else this.plots.extend(metrics, first);
+  }
+
+  /** Parts that are newer than what is shown; answers may cross on their way. */
+  takeParts({ parts, digests, serial }) {
+    for (const [name, part] of Object.entries(parts)) {
+      if ((this.serials[name] ?? -1) > serial) continue;
+      this.serials[name] = serial;
+      this.digests[name] = digests[name];
+      this.parts[name] = part;
+    }
+    this.show(new Set(Object.keys(parts)));
+  }
+
+  takeFault({ fault, key }) {
+    const text = [fault.what, fault.where, fault.fix].filter(Boolean).join(" · ");
+    const field = key && this.settings.fields.get(key);
+    if (field) return field.refuse([fault.what, fault.fix].filter(Boolean).join(": "));
+    this.complaint.firstChild.textContent = text;
+    this.complaint.hidden = false;
+  }
+
+  ask(command, values = {}) {
+    this.complaint.hidden = true;
+    this.send({ type: "ask", command, values, key: Object.keys(values)[0] ?? command });
+  }
+
+  async loadPlotly() {
+    const fetchPacked = async () => {
+      const answer = nextMessage(this.model, (m) => m.type === "plotly" || (m.type === "fault" && m.key === "plotly"), this.gone.signal);
+      // with the first question in one message: no blocked kernel comes between the two
+      if (this.askedAll) this.send({ type: "plotly", key: "plotly" });
+      else this.lacksPlotly = true;
+      const message = await answer;
+      if (message.type === "fault") throw new Error(`${message.fault.what}. ${message.fault.fix}`);
+      return message.packed;
+    };
+    try {
+      this.plots.start(await pagePlotly(fetchPacked));
+    } catch (error) {
+      if (!this.closed) this.takeFault({ fault: { what: `The curves cannot be drawn: ${error.message}` } });
+    }
+  }
+
+  // --- the page -------------------------------------------------------------------------------
+
+  build() {
+    this.name = h("span", { class: "wbp-name" }, "…");
+    this.kind = h("span", { class: "wb-chip blue" });
+    this.base = h("span", { class: "wb-muted wbp-model" });
+    this.state = h("span", { class: "wb-chip wbp-state", role: "status" });
+    this.done = h("div", { class: "wbp-done" });
+    this.bar = h("div", { class: "wbp-progress", role: "progressbar", "aria-label": "progress" }, this.done);
+    this.how = h("span", { class: "wbp-how wb-num" });
+    this.phases = h("div", { class: "wbp-phases wb-muted wb-num", hidden: true });
+    const top = h("header", { class: "wbp-head" }, h("div", { class: "wbp-title" }, this.name, this.kind, this.base), h("div", { class: "wbp-where" }, this.state, this.bar, this.how), this.phases);
+
+    this.standstill = h("div", { class: "wb-banner warn", role: "alert", hidden: true }, h("p"));
+    this.complaint = h("div", { class: "wb-banner error", role: "alert", hidden: true }, h("p"), h("button", { type: "button", class: "wb-link", onclick: () => (this.complaint.hidden = true) }, "Dismiss"));
+    this.failure = h("div", { class: "wb-banner error wbp-failure", role: "alert", hidden: true });
+
+    this.buttons = new Buttons((command) => this.ask(command));
+    this.settings = new LiveSettings((command, values) => this.ask(command, values));
+    this.steer = h("div", { class: "wbp-steer", hidden: true }, this.buttons.root, this.settings.root);
+
+    this.alarms = new Alarms();
+    this.plots = new Curves();
+    this.samples = new SampleTable((index) => this.send({ type: "samples", index }), "step", (index, row, first) => this.send({ type: "label", key: "label", index, row, first }));
+    this.events = h("ol", { class: "wbp-events" });
+    this.news = h("section", { class: "wbp-news", "aria-label": "Events", hidden: true }, h("div", { class: "wbp-bar" }, h("span", { class: "wb-label" }, "Warnings and events")), this.events);
+    const still = `.wb-still[data-panel="${this.model.get("still")}"]`;
+    this.still = h("style", {}, `${still}, .jp-OutputArea-child:has(${still}) { display: none; }`); // while this view lives
+    this.root = h("section", { class: "wb wbp", "aria-label": "Run panel" }, this.still, top, this.standstill, this.complaint, this.failure, this.steer, this.alarms.root, this.plots.root, this.samples.root, this.news);
+    guardKeys(this.root, (key) => this.press(key));
+  }
+
+  press(key) {
+    const acts = {
+      p: () => this.buttons.toggle(),
+      s: () => this.parts.status?.live && this.ask("save"),
+      x: () => this.buttons.confirmStop(),
+      l: () => this.plots.toggleLog(),
+      m: () => this.plots.toggleMore(),
+      d: () => this.samples.toggleDiff(),
+      r: () => this.samples.toggleStart(),
+      t: () => this.samples.nextHeat(),
+      n: () => this.samples.goNewest(),
+      q: () => this.samples.toLabeller(),
+      arrowup: () => this.samples.markRow(-1),
+      arrowdown: () => this.samples.markRow(1),
+      arrowleft: () => this.samples.go(this.samples.at() - 1),
+      arrowright: () => this.samples.go(this.samples.at() + 1),
+    };
+    const act = acts[key.toLowerCase()];
+    act?.();
+    return Boolean(act);
+  }
+
+  header({ name, kind, model, address }) {
+    this.name.textContent = name;
+    this.address = address;
+    this.kind.textContent = KINDS[kind] ?? kind;
+    this.base.textContent = arrive(model);
+    this.step = kind === "ppo" ? "update" : "step";
+    for (const part of [this.samples, this.buttons, this.settings, this.alarms]) part.step = this.step;
+    this.plots.name(this.step);
+    this.root.setAttribute("aria-label", `Run panel of ${name}`);
+    this.standstill.firstChild.textContent =
+      `No answer from the kernel: it is busy, was restarted or is gone, and this view stands still. ` +
+      `The run goes on by itself; wb.open_run("${address}") shows it again.`;
+  }
+
+  /** Draw the parts in `fresh` (names) anew. */
+  show(fresh) {
+    const { status, settings, commands, events, alarms, changes, charts, samples } = this.parts;
+    if (fresh.has("status")) this.showStatus(status);
+    if (fresh.has("status") || fresh.has("commands")) this.buttons.show(status, commands);
+    if (fresh.has("status") || fresh.has("commands") || fresh.has("settings")) this.settings.show(settings, commands, status);
+    if (fresh.has("events")) this.showEvents(events);
+    if (fresh.has("alarms") || fresh.has("status")) this.alarms.show(alarms, status.live);
+    if (fresh.has("alarms")) this.plots.showAlarms(alarms);
+    if (fresh.has("charts")) this.plots.showCharts(charts);
+    if (fresh.has("changes")) this.plots.showChanges(changes);
+    if (fresh.has("samples")) this.samples.take(samples, { newest: true });
+  }
+
+  showStatus(status) {
+    const [words, colour] = STATES[status.state] ?? [status.state, ""];
+    this.state.textContent = words;
+    this.state.className = `wb-chip wbp-state ${colour}`;
+    const { step, total, left, seconds } = status;
+    const share = total ? Math.min(1, step / total) : 0;
+    this.done.style.width = `${100 * share}%`;
+    this.bar.setAttribute("aria-valuenow", Math.round(100 * share));
+    const facts = total || step ? [`${this.step} ${step.toLocaleString("en")}${total ? " of " + total.toLocaleString("en") : ""}`] : [];
+    if (status.live && left !== null) facts.push(status.state === "paused" ? `${duration(left)} to go` : `about ${duration(left)} left`);
+    if (!status.live && seconds) facts.push(`took ${duration(seconds)}`);
+    if (status.silent) facts.push(`no sign of life for ${duration(status.silent)}`);
+    this.how.textContent = facts.join(" · ");
+    this.showPhases(status.phases ?? {}, status.memory);
+    this.steer.hidden = status.state === "finished";
+    this.showFailure(status);
+    this.plots.waiting.textContent = status.live ? "The model is being loaded; the first point comes with the first step." : "This run ended before its first step.";
+  }
+
+  /** Where the time and the memory go: "1.9 s an update: generate 0.9, optimise 0.8 · 1.4 GB at most". */
+  showPhases({ step, ...parts }, memory) {
+    const counts = ([, seconds]) => seconds >= 0.01 * (step ?? 0); // the others say nothing
+    const facts = Object.entries(parts).filter(counts).map(([name, seconds]) => `${name} ${brief(seconds)}`);
+    const words = step ? `${brief(step)} s ${this.step === "update" ? "an" : "a"} ${this.step}${facts.length ? ": " + facts.join(", ") : ""}` : "";
+    this.phases.textContent = [words, memory ? `${brief(memory)} GB of memory at most` : ""].filter(Boolean).join(" · ");
+    this.phases.hidden = !this.phases.textContent;
+  }
+
+  showFailure(status) {
+    this.failure.hidden = status.state !== "failed";
+    if (this.failure.hidden) return;
+    const from = status.checkpoint === null ? "there is no checkpoint, so it starts over" : `it goes on from the checkpoint at ${this.step} ${status.checkpoint}`;
+    const resume = h("p", {}, "Mend the cause, then press Resume, or ", h("code", {}, `wb.open_run("${this.address}").resume()`), `: ${from}.`);
+    const log = h("pre", { class: "wbp-log", tabindex: 0, "aria-label": "end of log.txt" }, arrive(status.log.join("\n")) || "(log.txt is empty)");
+    const words = h("div", {}, h("p", {}, h("strong", {}, `The run failed at ${this.step} ${status.step}. `), arrive(status.error)), resume, h("details", {}, h("summary", {}, "The end of log.txt"), log));
+    words.querySelector("details").open = this.logOpen ?? true;
+    words.querySelector("details").addEventListener("toggle", (event) => (this.logOpen = event.target.open));
+    this.failure.replaceChildren(words);
+  }
+
+  showEvents(events) {
+    const colours = { warning: "orange", alarm: "red", refused: "orange", dropped: "orange", finished: "green" };
+    this.news.hidden = !events.length;
+    const rows = events.toReversed().map((event) =>
+      h("li", {}, h("span", { class: "wb-num wb-muted wbp-at" }, `${this.step} ${event.step}`), h("span", { class: `wb-chip ${colours[event.kind] ?? ""}` }, event.kind), h("span", { class: "wbp-event" }, arrive(event.text))),
+    );
+    this.events.replaceChildren(...rows);
+  }
+}
+
+/** Takes Plotly where it comes unasked, before there is a view. */
+function initialize({ model }) {
+  model.on("msg:custom", ({ type, packed }) => type === "plotly" && takePlotly(packed));
+}
+
+function render({ model, el }) {
+  const panel = new Panel(model, el);
+  return () => panel.close();
+}
+
+export default { initialize, render };

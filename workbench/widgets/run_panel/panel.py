@@ -1,0 +1,188 @@
+"""The run panel: a live view of one run folder, and what a person asks of the run through it.
+
+The page asks ("ready", with Plotly where it has none, then "poll" every second) and a thread
+tells unasked (``telling.py``). Either way alone is enough, and both together show nothing twice
+(``answers.py``).
+
+A page takes longer to read Plotly than a kernel takes to read a run of 20,000 steps. So a kernel's
+first panel sends it unasked, then shows the view, and only then reads the folder.
+"""
+
+import uuid
+from os import PathLike
+from typing import Any, ClassVar
+
+import anywidget
+import traitlets
+
+from workbench.data.pairs import Pair
+from workbench.errors import ConfigError
+from workbench.runs import Run, RunFolder
+from workbench.widgets.kit import theme
+from workbench.widgets.kit.kernel_threads import answer_from_any_thread
+from workbench.widgets.kit.plotly_source import packed_plotly
+from workbench.widgets.kit.wire import fault
+from workbench.widgets.run_panel.panel_messages import Answers
+from workbench.widgets.run_panel.picture import run_picture
+from workbench.widgets.run_panel.push import Telling
+from workbench.widgets.run_panel.run_feed import RunFeed
+
+
+class RunPanel(anywidget.AnyWidget):
+    """One panel for SFT, reward and PPO runs, drawn from the run folder alone.
+
+    Args:
+        run: a run, its folder, or the folder's path.
+    """
+
+    _esm = theme.module("widgets/run_panel/panel.js")
+    _css = theme.style("widgets/run_panel/panel.css")
+    _brought: ClassVar[bool] = False  # whether this kernel has sent Plotly to a page
+    still = traitlets.Unicode().tag(sync=True)  # mark of the still picture, which a view hides
+
+    def __init__(self, run: "Run | RunFolder | str | PathLike[str]") -> None:
+        folder = run if isinstance(run, Run | RunFolder) else RunFolder(run)
+        self.run = folder if isinstance(folder, Run) else Run(folder)
+        self.feed = RunFeed(self.run.folder)
+        self.error: BaseException | None = None
+        self._known = Answers(self.feed)
+        self._telling = Telling(self._known, self._say, self._renew_pictures)
+        self._pictures: list[Any] = []
+        self._answers = {
+            "plotly": self._on_plotly,
+            "ready": lambda _message: self._known.whole(),
+            "poll": self._on_poll,
+            "samples": self._on_samples,
+            "ask": self._on_ask,
+            "label": self._on_label,
+        }
+        super().__init__(still=uuid.uuid4().hex[:8])
+        self.on_msg(self._on_message)
+        answer_from_any_thread(self)
+
+    # --- what the page asks -----------------------------------------------------------------------
+
+    def _on_message(self, _widget: Any, message: dict[str, Any], _buffers: list[bytes]) -> None:
+        """Answer one message; a fault is shown on the page, where the person looks."""
+        self._telling.heard()
+        if message.get("plotly"):  # it unpacks that while the folder is read
+            self._answer({**message, "type": "plotly", "key": "plotly"})
+        self._answer(message)
+        self._telling.start()
+
+    def _answer(self, message: dict[str, Any]) -> None:
+        try:
+            answer = self._answers[message["type"]](message)
+        except Exception as error:
+            self.error = error
+            answer = {"type": "fault", "key": message.get("key"), "fault": fault(error)}
+        self._say({**answer, "to": message.get("view")})
+
+    def _on_plotly(self, _message: dict[str, Any]) -> dict[str, Any]:
+        packed, RunPanel._brought = packed_plotly(), True
+        return {"type": "plotly", "packed": packed}
+
+    def _on_poll(self, message: dict[str, Any]) -> dict[str, Any]:
+        """What the page does not have yet; at the least a sign of life."""
+        place = int(message["epoch"]), int(message["rows"])
+        return self._known.news(*place, message.get("seen") or {}) or {"type": "alive"}
+
+    def _on_samples(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "samples", "samples": self.feed.samples(int(message["index"]))}
+
+    def _on_ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Hand a command to the run; its answer comes through the folder."""
+        asks = {
+            "set": lambda: self.run.set(**(message.get("values") or {})),
+            "pause": self.run.pause,
+            "resume": self.run.resume,
+            "stop": self.run.stop,
+            "save": self.run.save,
+        }
+        asks[message["command"]]()
+        epoch, rows = self._known.place()
+        return self._known.news(epoch, rows, {}) or {"type": "alive"}
+
+    def _on_label(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Send a row's answer and an earlier one to the labeller's queue."""
+        store, index, row = self.run.store, int(message["index"]), int(message["row"])
+        if store is None:
+            address = self.feed.header()["address"]
+            raise ConfigError(
+                "this panel knows no label store to send the answers to",
+                where=f"run {self.run.name}",
+                fix=f"wb.open_run({address!r}, store=wb.LabelStore('labels.sqlite'))",
+            )
+        found = self.feed.two_answers(index, row, "first" if message["first"] else "last")
+        if found is None:
+            raise ConfigError(
+                "there is no other answer to compare this one with",
+                where=f"row {row + 1} of the sample table",
+                fix="take a row whose words have changed, or compare it with the start",
+            )
+        prompt, *answers = found
+        asked: Any = (
+            prompt if isinstance(prompt, list) else [{"role": "user", "content": str(prompt)}]
+        )
+        said: Any = [[{"role": "assistant", "content": answer}] for answer in answers]
+        step = self.feed.samples(index)["step"]
+        pair = Pair.make(asked, said, source={"run": self.run.name, "step": step})
+        sent = store.send(pair, seen_in=f"{self.run.name}, step {step}")
+        return {"type": "labelled", "row": row, "index": index, "sent": sent}
+
+    def _say(self, content: dict[str, Any]) -> None:
+        self.send(content)
+        answer_from_any_thread(self)
+
+    def close(self) -> None:
+        """Stop watching the folder; the run goes on."""
+        self._telling.close()
+        super().close()
+
+    # --- in a notebook ----------------------------------------------------------------------------
+
+    def picture(self) -> str:
+        """The run as it is now, as static HTML."""
+        self.feed.refresh()
+        return run_picture(self.feed)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The live view, and the still picture for places that have no kernel."""
+        data, metadata = self._view(**kwargs)
+        data["text/html"] = self.picture()
+        self._telling.start()
+        return data, metadata
+
+    def _view(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        return {**data, "text/plain": f"RunPanel of {self.run!r}"}, metadata
+
+    def _ipython_display_(self) -> None:
+        """Show the still picture, and after it the live view, which hides it while it lives.
+
+        Two outputs, because JupyterLab shows an error instead of the picture where one output
+        holds both and the kernel is gone. The picture's place is filled once the view is out, and
+        again when the run ends.
+        """
+        from IPython.display import HTML, display
+
+        self._pictures.append(display(HTML(self._marked("")), display_id=True))
+        if not RunPanel._brought:
+            self._answer({"type": "plotly", "key": "plotly"})
+        data, metadata = self._view()
+        display(data, metadata=metadata, raw=True)
+        answer_from_any_thread(self)
+        self._renew_pictures()
+        self._telling.start()
+
+    def _marked(self, picture: str) -> str:
+        return f"<div class='wb-still' data-panel='{self.still}'>{picture}</div>"
+
+    def _renew_pictures(self) -> None:
+        if not self._pictures:
+            return
+        from IPython.display import HTML
+
+        for handle in self._pictures:
+            if handle is not None:
+                handle.update(HTML(self._marked(self.picture())))

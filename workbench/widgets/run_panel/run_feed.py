@@ -1,0 +1,356 @@
+"""What a view needs of one run folder: read once, then only what is new. No widgets, no page."""
+
+import math
+import threading
+import time
+from array import array
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench.json_lines import stretches
+from workbench.runs import RunFolder
+from workbench.runs.alarms import alarms
+from workbench.runs.folder import CONTROL, EVENTS, LIVE, METRICS, SAMPLES
+from workbench.runs.launcher import within_root
+from workbench.settings import KINDS
+from workbench.widgets.kit.wire import outgoing
+from workbench.widgets.run_panel.curves import POINTS, charts_for, downsample
+from workbench.widgets.run_panel.watched_prompts import Watched
+
+FILES = (METRICS, SAMPLES, EVENTS, CONTROL)
+RECENT = 30  # steps that the time left is estimated from
+NOTED = ("warning", "alarm", "saved", "finished", "refused", "dropped")
+LISTED = 200  # newest events that travel
+SILENT = 20.0  # seconds without a heartbeat that are worth a word
+
+
+class RunFeed:
+    """A run folder as numbered rows.
+
+    Metric rows are numbered from 0. :attr:`epoch` grows when a resumed run has cut its files, or
+    a reading of them was interrupted: the numbers start again then, and a page that holds rows of
+    an earlier epoch asks for all.
+    Every method may be called from any thread.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.config = folder.config()
+        self.kind = str(self.config["kind"])
+        self.epoch = 0
+        self._lock = threading.RLock()
+        self._rung: tuple[tuple[int, int, int], list[dict[str, Any]]] = ((-1, 0, 0), [])
+        self._begin()
+
+    def _begin(self) -> None:
+        self._metrics, self._samples = (self.folder.follow(name) for name in (METRICS, SAMPLES))
+        self._others = {name: self.folder.follow(name) for name in (EVENTS, CONTROL)}
+        self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in self._others}
+        self._watched = Watched()
+        self._columns: dict[str, array[float]] = {}
+        self._count = 0
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Read what was written since the last call."""
+        with self._lock:
+            try:
+                self._read_on()
+            except BaseException:  # the cell was interrupted: its lines are read, and nowhere yet
+                self.epoch += 1
+                self._begin()
+                raise
+
+    def _read_on(self) -> None:
+        lines, reset = self._metrics.read_lines()
+        if reset:
+            self.epoch += 1
+            self._columns, self._count = {}, 0
+        for rows in stretches(lines):
+            self._append(rows)
+        lines, reset = self._samples.read_lines()
+        if reset:
+            self._watched.clear()
+        self._watched.take(lines)
+        for name, follower in self._others.items():
+            rows, reset = follower.read()
+            if reset:
+                self._rows[name] = []
+            self._rows[name].extend(rows)
+
+    def stamp(self) -> tuple[int, ...]:
+        """Changes when something was written: cheap enough to ask ten times a second."""
+        return tuple(_size(self.folder.path / name) for name in FILES)
+
+    def _append(self, rows: list[dict[str, Any]]) -> None:
+        alike = dict.fromkeys(map(tuple, rows))  # nearly all rows have the same names
+        for name in dict.fromkeys(chain.from_iterable(alike)):
+            if name not in self._columns:
+                self._columns[name] = array("d", [math.nan]) * self._count
+        for name, column in self._columns.items():
+            column.frombytes(_numbers([row.get(name) for row in rows]).tobytes())
+        self._count += len(rows)
+
+    @property
+    def count(self) -> int:
+        """How many metric rows have been read."""
+        return self._count
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics seen so far that hold at least one number."""
+        with self._lock:
+            return [name for name, column in self._columns.items() if not _empty(column)]
+
+    def column(self, name: str) -> list[float]:
+        """One metric, a value a row; NaN where a row has none."""
+        with self._lock:
+            return list(self._columns.get(name, ()))
+
+    # --- what a page is told ---------------------------------------------------------------------
+
+    def header(self) -> dict[str, Any]:
+        """What never changes; ``address`` is what ``wb.open_run`` finds the run by."""
+        return {
+            "name": self.folder.name,
+            "kind": self.kind,
+            "model": outgoing(within_root(str(self.config.get("model", "")))),
+            "address": within_root(self.folder.path),
+        }
+
+    def status(self) -> dict[str, Any]:
+        """State, step, time left [s], and what a failed run says of itself."""
+        status = self.folder.status()
+        live = status["state"] in LIVE
+        step = max(int(status["step"] or 0), self._last_step())  # status.json may lag by a second
+        found = {
+            "state": status["state"],
+            "live": live,
+            "step": step,
+            "total": status["total_steps"],
+            "left": self._time_left(step, status["total_steps"]) if live else None,
+            "seconds": None if live else self._time_taken(),
+            "silent": _silence(status["heartbeat"]) if live else 0,
+            "phases": self._phases(),
+            "memory": self._newest("memory/peak_gb", 1),
+        }
+        if status["state"] == "failed":
+            checkpoints = self.folder.checkpoints()
+            found["error"] = outgoing(str(status["error"] or "no reason was written"))
+            found["log"] = [outgoing(line[:400]) for line in self.folder.log_tail(12)]
+            found["checkpoint"] = checkpoints[-1].step if checkpoints else None
+        return found
+
+    def _last_step(self) -> int:
+        with self._lock:
+            steps = self._columns.get("step")
+            return int(steps[-1]) if steps else 0
+
+    def _newest(self, name: str, count: int = 10) -> float | None:
+        """Mean of a metric's newest figures; None where it has none."""
+        with self._lock:
+            told = np.array(self._columns.get(name, array("d"))[-count:])
+        told = told[np.isfinite(told)]
+        return float(f"{told.mean():.3g}") if len(told) else None
+
+    def _phases(self) -> dict[str, float]:
+        """Seconds that a step takes of late, by phase, the whole step (``step``) among them."""
+        with self._lock:
+            names = [name for name in self._columns if name.startswith("time/")]
+        found = {name.removeprefix("time/"): self._newest(name) for name in names}
+        return {name: seconds for name, seconds in found.items() if seconds is not None}
+
+    def _time_left(self, step: int, total: int | None) -> float | None:
+        """Median duration of the last steps times the steps to go; a pause hardly moves it."""
+        with self._lock:
+            gaps = _gaps(self._columns.get("time", array("d"))[-RECENT - 1 :])
+        if not len(gaps) or not total:
+            return None
+        return float(np.median(gaps)) * max(0, total - step)
+
+    def _time_taken(self) -> float | None:
+        """How long the steps took, without pauses and without the time that it lay dead."""
+        with self._lock:
+            gaps = _gaps(self._columns.get("time", array("d")))
+        if not len(gaps):
+            return None
+        usual = float(np.median(gaps))
+        return float(np.minimum(gaps, 20 * usual).sum()) + usual
+
+    def charts(self) -> list[dict[str, Any]]:
+        """The charts of this run, for the metrics seen so far."""
+        return [chart.as_dict() for chart in charts_for(self.kind, self.metrics)]
+
+    def curves(self, limit: int = POINTS) -> dict[str, dict[str, list[float]]]:
+        """Every metric as ``{"x": steps, "y": values}``, gaps left out, thinned to ``limit``."""
+        with self._lock:
+            steps = self._columns.get("step", array("d"))
+            return {
+                name: _thinned(steps, column, limit)
+                for name, column in self._columns.items()
+                if name not in ("step", "time") and not _empty(column)
+            }
+
+    def rows_from(self, start: int) -> dict[str, Any]:
+        """Metric rows from number ``start`` on, by column; None where a row has no value."""
+        with self._lock:
+            names = [n for n in self._columns if n not in ("step", "time")]
+            cut = {name: [_figure(v) for v in self._columns[name][start:]] for name in names}
+            return {
+                "from": start,
+                "steps": [int(v) for v in self._columns.get("step", array("d"))[start:]],
+                "columns": {n: v for n, v in cut.items() if any(x is not None for x in v)},
+            }
+
+    def sample_steps(self) -> list[int]:
+        """The steps at which the watched prompts were answered."""
+        with self._lock:
+            return list(self._watched.steps)
+
+    def samples(self, index: int = -1) -> dict[str, Any]:
+        """The sample table at one of :meth:`sample_steps`: :meth:`Watched.table`."""
+        with self._lock:
+            return self._watched.table(index)
+
+    def two_answers(self, index: int, row: int, field: str) -> tuple[Any, str, str] | None:
+        """What a row of the sample table would ask a labeller: :meth:`Watched.two_answers`."""
+        with self._lock:
+            return self._watched.two_answers(index, row, field)
+
+    def events(self) -> list[dict[str, Any]]:
+        """Warnings, alarms and what else is worth reading, oldest first."""
+        with self._lock:
+            rows = [row for row in self._rows[EVENTS] if row.get("kind") in NOTED]
+        return [
+            {"step": row.get("step"), "kind": row["kind"], "text": outgoing(_event_text(row))}
+            for row in rows[-LISTED:]
+        ]
+
+    def alarms(self) -> list[dict[str, Any]]:
+        """What rings, and after it what rang before (``workbench.runs.alarms``)."""
+        with self._lock:
+            known = self.epoch, self._count, len(self._watched.steps)
+            if self._rung[0] != known:
+                rung = alarms(self.kind, self._columns, self._watched.repeats)
+                self._rung = known, [alarm.as_dict() for alarm in rung[:LISTED]]
+            return self._rung[1]
+
+    def changes(self) -> list[dict[str, Any]]:
+        """Settings that were changed while the run went on: ``{"step", "name", "value"}``."""
+        found: dict[tuple[int, str], Any] = {}
+        with self._lock:
+            for row in self._rows[EVENTS]:
+                values = _changed_values(row)
+                found |= {(int(row["step"]), name): value for name, value in values.items()}
+        return [{"step": s, "name": n, "value": v} for (s, n), v in sorted(found.items())]
+
+    def commands(self) -> list[dict[str, Any]]:
+        """What was asked, and what became of it: answer None while it waits."""
+        with self._lock:
+            answers = {row["id"]: row for row in self._rows[EVENTS] if "id" in row}
+            asked = [row for row in self._rows[CONTROL] if "id" in row]
+        found = []
+        for row in asked[-20:]:
+            answer = answers.get(row["id"])
+            found.append(
+                {
+                    "id": row["id"],
+                    "command": str(row.get("command")),
+                    "values": row.get("values") or {},
+                    "answer": answer and answer["kind"],
+                    "step": answer and answer.get("step"),
+                    "why": answer and outgoing(str(answer.get("message") or "")),
+                }
+            )
+        return found
+
+    def settings(self) -> list[dict[str, Any]]:
+        """The settings that may change while it runs: value now, bounds, unit, help."""
+        made = KINDS.get(self.kind)
+        if made is None:
+            return []
+        now = {change["name"]: change["value"] for change in self.changes()}
+        found: list[dict[str, Any]] = []
+        for row in made.table():
+            start, value = self._start(row), now.get(row["name"])
+            if not row["live"] or not isinstance(start, float):
+                continue  # a slider holds a number
+            kept = {key: row[key] for key in ("name", "unit", "low", "high", "help")}
+            usable = isinstance(value, int | float)
+            found.append({**kept, "start": start, "value": value if usable else start})
+        return found
+
+    def _start(self, row: dict[str, Any]) -> Any:
+        """What a setting was at first; what the process made of it where it says auto."""
+        start = self.config.get("settings", {}).get(row["name"], row["default"])
+        if start != "auto":
+            return start
+        if "resolved" not in self.config:
+            self.config = self.folder.config()
+        return self.config.get("resolved", {}).get(row["name"])
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _silence(heartbeat: float | None) -> int:
+    """Seconds without a heartbeat, in tens; 0 while it beats as it should."""
+    seconds = time.time() - (heartbeat or 0.0)
+    return int(seconds // 10 * 10) if seconds > SILENT else 0
+
+
+def _gaps(times: "array[float]") -> np.ndarray:
+    """Seconds between one row and the next; a clock that was set back counts as 0."""
+    return np.maximum(np.diff(np.array(times)), 0.0)
+
+
+def _numbers(values: list[Any]) -> np.ndarray:
+    """Values as float64; what is no number (None, a text) becomes NaN."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.array([v if isinstance(v, int | float) else math.nan for v in values], float)
+
+
+def _empty(column: "array[float]") -> bool:
+    return all(math.isnan(value) for value in column)
+
+
+def _figure(value: float) -> float | None:
+    """Six figures are more than a screen shows, and half the bytes."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _thinned(steps: "array[float]", column: "array[float]", limit: int) -> dict[str, list[float]]:
+    x, y = np.array(steps), np.array(column)
+    kept = np.isfinite(y)
+    x, y = x[kept], y[kept]
+    shown = downsample(y, limit)
+    return {"x": x[shown].astype(int).tolist(), "y": [float(f"{v:.6g}") for v in y[shown]]}
+
+
+def _changed_values(row: dict[str, Any]) -> dict[str, Any]:
+    if row.get("kind") == "changed":
+        return row.get("data") or {}
+    if row.get("kind") == "done" and row.get("command") == "set":
+        return row.get("values") or {}
+    return {}
+
+
+def _event_text(row: dict[str, Any]) -> str:
+    if row["kind"] == "saved":
+        return f"checkpoint written: {str(row.get('path', '')).rpartition('/')[2]}"
+    if row["kind"] == "finished":
+        how = "stopped as asked" if row.get("stopped") else "finished"
+        return f"{how}; final/ is written"
+    if row["kind"] in ("refused", "dropped"):
+        return f"{row.get('command')} was {row['kind']}: {row.get('message', '')}"
+    return str(row.get("message", ""))

@@ -1,0 +1,152 @@
+"""The answers to the watched prompts over time: the sample table's rows. No widgets, no page."""
+
+import math
+import re
+from typing import Any
+
+from workbench.json_lines import parse
+from workbench.runs.alarms import repetition
+from workbench.widgets.kit.texts import as_text
+from workbench.widgets.kit.wire import outgoing
+
+LONGEST = 4_000  # characters of a prompt or an answer in the sample table
+MOST_TOKENS = 1_200  # of an answer whose figures travel
+ALARMED = 200  # newest watched steps whose answers are looked at for repetition, on opening
+_STEP = re.compile(rb'\{"step": ?(\d+)[,}]')  # as the writer, and json.dumps, write it
+TOKEN_FIGURES = {"kl": "token_kl", "value": "token_value", "advantage": "token_advantage"}
+
+
+class Watched:
+    """Rows of samples.jsonl by the step at which they were sampled.
+
+    What the policy started from is in a row's ``reference`` where the trainer wrote it; else the
+    first answer to the same prompt stands for it.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.repeats: dict[int, float] = {}
+        self._lines: dict[int, list[bytes]] = {}
+
+    def clear(self) -> None:
+        """Forget all: the file was cut."""
+        self.__init__()
+
+    def take(self, lines: list[bytes]) -> None:
+        """Lines that were written since the last time; a long run's are parsed when asked for."""
+        fresh: dict[int, None] = {}
+        for line in lines:
+            found = _STEP.match(line)
+            step = int(found[1]) if found else _step(line)
+            if step is None:
+                continue
+            if step not in self._lines:
+                self.steps.append(step)
+                self._lines[step] = []
+            self._lines[step].append(line)
+            fresh[step] = None
+        for step in list(fresh)[-ALARMED:]:
+            answers = [as_text(row.get("response")) for row in self._rows(step)]
+            self.repeats[step] = repetition(answers)
+
+    def _rows(self, step: int | None) -> list[dict[str, Any]]:
+        return [] if step is None else parse(self._lines.get(step, []))
+
+    def table(self, index: int = -1) -> dict[str, Any]:
+        """The table of one of :attr:`steps`, beside the answers before it and at the start.
+
+        Args:
+            index: which; the nearest where there is no such one, and -1 is the newest.
+
+        Returns:
+            ``{"index", "count", "step", "before", "start", "steps", "rows"}``; each row has
+            ``prompt``, ``response``, ``score``, ``kl``, ``gold``, as ``last`` the row of the same
+            prompt at step ``before``, as ``first`` the one that ``start`` says, each or None, and
+            ``tokens`` with their figures where the trainer wrote them.
+        """
+        if not self.steps:
+            return {
+                **dict.fromkeys(("step", "before", "start")),
+                "index": -1,
+                "count": 0,
+                "rows": [],
+            }
+        at = len(self.steps) - 1 if index < 0 else min(index, len(self.steps) - 1)
+        step, before = self.steps[at], self.steps[at - 1] if at else None
+        last, first = self._by_prompt(before), self._by_prompt(self.steps[0] if at else None)
+        now, rows = self._rows(step), list[dict[str, Any]]()
+        for row in now:
+            told = {**_sample(row), "last": _same(last, row), "first": _same(first, row)}
+            if row.get("reference") is not None:
+                told["first"] = _sample({"response": row["reference"]})
+            rows.append({**told, "tokens": _tokens(row)})
+        told_start = any(row.get("reference") is not None for row in now)
+        start = "reference" if told_start or self.steps[0] == 0 else self.steps[0]
+        found = {"index": at, "count": len(self.steps), "step": step, "before": before}
+        return {**found, "start": start if told_start or at else None, "rows": rows}
+
+    def two_answers(self, index: int, row: int, field: str) -> tuple[Any, str, str] | None:
+        """A row's prompt as it was written, its answer, and the earlier one (``last``, ``first``).
+
+        None where there is no earlier one, or it is the same.
+        """
+        told = self.table(index)["rows"][row]
+        now = self._rows(self.steps[index])[row]
+        step = self.steps[index - 1] if field == "last" else self.steps[0]
+        response = as_text(now.get("response"))
+        if field == "first" and now.get("reference") is not None:
+            other = as_text(now["reference"])
+        elif told[field] is None:
+            return None
+        else:
+            prompt, rows = as_text(now.get("prompt")), self._rows(self.steps[index])
+            nth = [as_text(one.get("prompt")) for one in rows[:row]].count(prompt)
+            same = [one for one in self._rows(step) if as_text(one.get("prompt")) == prompt]
+            other = as_text(same[nth].get("response"))
+        return None if other == response else (now.get("prompt"), response, other)
+
+    def _by_prompt(self, step: int | None) -> dict[str, list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in self._rows(step):
+            found.setdefault(as_text(row.get("prompt")), []).append(row)
+        return found
+
+
+def _step(line: bytes) -> int | None:
+    """The step of a line that does not begin with it; None where the line is damaged."""
+    rows = parse([line])
+    return int(rows[0]["step"]) if rows and "step" in rows[0] else None
+
+
+def _same(earlier: dict[str, list[dict[str, Any]]], row: dict[str, Any]) -> dict[str, Any] | None:
+    """The earlier row of the same prompt; one that is watched twice is matched in order."""
+    same = earlier.get(as_text(row.get("prompt")))
+    return _sample(same.pop(0)) if same else None
+
+
+def _sample(row: dict[str, Any]) -> dict[str, Any]:
+    texts = {name: outgoing(as_text(row.get(name))[:LONGEST]) for name in ("prompt", "response")}
+    numbers = {name: row.get(name) for name in ("score", "kl", "gold")}
+    return {**texts, **numbers}
+
+
+def _tokens(row: dict[str, Any]) -> dict[str, Any] | None:
+    """Token texts and, by name, a figure for each; None where the trainer wrote none."""
+    texts = row.get("tokens")
+    if not isinstance(texts, list) or not texts:
+        return None
+    figures = {
+        name: [_brief(value) for value in row[field][:MOST_TOKENS]]
+        for name, field in TOKEN_FIGURES.items()
+        if isinstance(row.get(field), list) and len(row[field]) == len(texts)
+    }
+    if not figures:
+        return None
+    return {"texts": [outgoing(str(text)) for text in texts[:MOST_TOKENS]], **figures}
+
+
+def _brief(value: Any) -> float | None:
+    """Three figures, as a screen shows them."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(f"{value:.3g}")
