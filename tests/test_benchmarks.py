@@ -1,7 +1,9 @@
 """The benchmarks' own arithmetic: what they write, and what they call a failure."""
 
+import importlib
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -20,6 +22,39 @@ def bench():
         yield module
     finally:
         sys.path.remove(str(FOLDER))
+
+
+TABLES = {  # the script: its key in results.json (soak's figures stand at the top), its place
+    "soak": (None, "measured"),
+    "ppo_seeds": ("ppo_seeds", "ppo_seeds"),
+    "rounds": ("rounds", "rounds"),
+    "reward_peer": ("reward_peer", "reward-peer"),
+    "ppo_peer": ("ppo_peer", "ppo"),
+    "ppo_gold": ("ppo_gold", "ppo_gold"),
+    "gpu": ("gpu", "gpu"),
+    "labelling": ("labelling", "labelling"),
+    "run_kills": ("run_kills", "run_kills"),
+    "data": ("data", "data"),
+    "panel": ("panel", "panel"),
+    "overhead": ("overhead", "overhead"),
+}
+
+
+@pytest.mark.usefixtures("bench")
+@pytest.mark.parametrize("script", TABLES)
+def test_the_page_has_each_table_as_its_script_makes_it(script):
+    page = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
+    results = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
+    key, place = TABLES[script]
+    made = importlib.import_module(script).table(results if key is None else results[key])
+    assert importlib.import_module("record").with_table(page, place, made) == page
+
+
+def test_the_page_has_no_table_but_these():
+    page = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"<!-- ([\w-]+):begin -->", page)) == sorted(
+        place for _, place in TABLES.values()
+    )
 
 
 def test_figures_stand_beside_those_of_other_benchmarks(bench, tmp_path):
@@ -58,14 +93,14 @@ def test_words_of_every_script_are_searched(bench):
 def test_labelling_keeps_both_of_its_parts(bench, tmp_path):
     from labelling import keep
 
-    results, readme = tmp_path / "results.json", tmp_path / "README.md"
-    readme.write_text("before\n<!-- labelling:begin -->\nOLD\n<!-- labelling:end -->\nafter\n")
+    results, page = tmp_path / "results.json", tmp_path / "RESULTS.md"
+    page.write_text("before\n<!-- labelling:begin -->\nOLD\n<!-- labelling:end -->\nafter\n")
     kills = {"kills": 200, "acknowledged": 4658, "lost": 0, "doubled": 0, "unclean": 0}
-    keep("kills", kills, results, readme)
+    keep("kills", kills, results, page)
     painted = {"items": 150_000, "labels": 200, "shown_95_ms": 23.4, "acknowledged_95_ms": 69.0}
     painted |= {"burst": 50, "burst_events": 50}
-    keep("painted", painted, results, readme)
-    told = readme.read_text()
+    keep("painted", painted, results, page)
+    told = page.read_text()
     assert "| 23.4 ms | < 100 ms |" in told and "of 4,658 | 0 | 0 |" in told
     assert told.count("commit") == 2 and "events, in order | 50 | 50 |" in told
     assert told.startswith("before\n") and told.endswith("after\n") and "OLD" not in told

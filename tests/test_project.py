@@ -113,7 +113,7 @@ def test_the_wheel_carries_code_scripts_styles_and_sample_data_but_not_what_make
 # ------------------------------------------------------------------ documents and commands
 
 
-DOCUMENTS = ["README.md", "workbench/README.md", "CHANGELOG.md"]
+DOCUMENTS = ["README.md", "workbench/README.md", "CHANGELOG.md", "tests/benchmarks/RESULTS.md"]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
 
 

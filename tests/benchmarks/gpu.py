@@ -2,11 +2,11 @@
 
 ``python tests/benchmarks/gpu.py`` needs a CUDA card and nothing from a hub. It makes models of the
 shapes of Qwen2.5's 0.5B and 7B (as Llamas: without the biases of queries, keys and values), trains
-a reward model and takes two PPO updates on each, and writes results.json and the README's table
-with the card's name. TRL does the same beside it, in environments that are made where there is a
-network, or that are given: ``--reward-peer PYTHON`` (TRL 1.16), ``--ppo-peer PYTHON`` (TRL 1.12,
-both with bitsandbytes). ``--shape tiny`` runs on whatever there is (a CPU, too), to see that
-everything is in place, and writes nothing.
+a reward model and takes two PPO updates on each, and writes results.json and its table in
+RESULTS.md with the card's name. TRL does the same beside it, in environments that are made where
+there is a network, or that are given: ``--reward-peer PYTHON`` (TRL 1.16), ``--ppo-peer PYTHON``
+(TRL 1.12, both with bitsandbytes). ``--shape tiny`` runs on whatever there is (a CPU, too), to see
+that everything is in place, and writes nothing.
 """
 
 import argparse
@@ -187,7 +187,7 @@ def share_of_bandwidth(shape: str, figures: dict, card: str) -> float | None:
 
 
 def table(figures: dict) -> str:
-    """The README's table; what was not measured says so."""
+    """The table in RESULTS.md; what was not measured says so."""
     shapes = figures["shapes"]
     heads = [head for shape in shapes for head in (f"{shape}", f"{shape}, TRL")]
     lines = [f"| one {figures['card']}, NF4, random weights | {' | '.join(heads)} |"]

@@ -1,7 +1,7 @@
 """What labelling promises, measured: how soon the next pair is seen, and what a killing loses.
 
 The figures come from ``labels_kills.py`` and from ``tests/browser/test_labelling_speed.py``; both
-put them here, beside one another, and the README's table is made from what is there.
+put them here, beside one another, and the table in RESULTS.md is made from what is there.
 ``python tests/benchmarks/labelling.py`` measures the keys and prints all that is known.
 """
 
@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from record import README, RESULTS, ROOT, machine, record, tell
+from record import PAGE, RESULTS, ROOT, machine, record, tell
 
 PARTS = (("painted", "Keys (`make bench`)"), ("kills", "Kills (`make soak`)"))
 SOONEST = 100  # [ms] what 95 of 100 keys may take until the next pair is on screen
@@ -47,12 +47,12 @@ def _origin(what: str, about: dict) -> str:
     )
 
 
-def keep(name: str, found: dict, results: Path = RESULTS, readme: Path = README) -> None:
-    """Put one part's figures beside the other's, and the table into the README."""
+def keep(name: str, found: dict, results: Path = RESULTS, page: Path = PAGE) -> None:
+    """Put one part's figures beside the other's, and the table into RESULTS.md."""
     known = json.loads(results.read_text()).get("labelling", {}) if results.exists() else {}
     figures = {**known, name: {**found, "about": machine()}}
     record({"labelling": figures}, results)
-    tell("labelling", table(figures), readme)
+    tell("labelling", table(figures), page)
 
 
 def main() -> int:

@@ -1,8 +1,9 @@
 """What a run panel costs and how soon it shows a step, in JupyterLab and Chromium: ``make bench``.
 
-``python tests/benchmarks/panel.py`` prints a table and writes results.json and the README's table;
-``--quick`` takes fewer steps and one pair of trainings, and writes nothing. Where the trainer's
-cost is measured, it has one core to itself; JupyterLab, its kernel and the browser have the others.
+``python tests/benchmarks/panel.py`` prints a table and writes it into RESULTS.md, its figures into
+results.json; ``--quick`` takes fewer steps and one pair of trainings, and writes nothing. Where the
+trainer's cost is measured, it has one core to itself; JupyterLab, its kernel and the browser have
+the others.
 """
 
 import argparse

@@ -1,10 +1,10 @@
 """PPO beside TRL's by what it is for: the true score after as many episodes, same reward and β.
 
 ``python tests/benchmarks/ppo_gold.py`` trains reward models on the sample data, our policies, and
-the peer's at three learning rates (on the first seed; the best of them on the others), and
-measures all on 200 held-out prompts (about an hour); it writes results.json and the README's
-table. ``--rewards FOLDER …`` takes reward models that were trained before, one a seed; ``--keep``
-the peer's rows of the first seed as results.json has them.
+the peer's at three learning rates (on the first seed; the best of them on the others), and measures
+all on 200 held-out prompts (about an hour); it writes results.json and its table in RESULTS.md.
+``--rewards FOLDER …`` takes reward models that were trained before, one a seed; ``--keep`` the
+peer's rows of the first seed as results.json has them.
 """
 
 import argparse

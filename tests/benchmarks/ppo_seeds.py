@@ -2,7 +2,7 @@
 
 ``python tests/benchmarks/ppo_seeds.py`` trains four reward models and a policy for each of eight
 seeds, three more policies at other prices of a nat, and draws best-of-64, all measured on 200
-held-out prompts (about an hour); it writes results.json and the README's table.
+held-out prompts (about an hour); it writes results.json and its table in RESULTS.md.
 ``--rewards FOLDER …`` takes reward models that were trained before, in turn; ``--out FOLDER``
 keeps the runs, and goes on with what is there; ``--table`` only writes the table from results.json.
 """
@@ -97,7 +97,7 @@ def failures(results: dict) -> list[str]:
 
 
 def table(results: dict) -> str:
-    """The README's table."""
+    """The table in RESULTS.md."""
     seeds, frontier = results["seeds"], results["best_of_n"]
     gold, kls = [row["gold"] for row in seeds], [row["kl"] for row in seeds]
     sunk = sum(row["of_maximum"] < COLLAPSED or row["kl"] > TOO_FAR for row in seeds)

@@ -1,4 +1,7 @@
-"""Figures in results.json: every benchmark has its own key, and none writes over another's."""
+"""Figures in results.json, their tables in RESULTS.md.
+
+Every benchmark has a key and a place of its own, and none writes over another's.
+"""
 
 import fcntl
 import json
@@ -10,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results.json")
-README = ROOT / "README.md"
+PAGE = Path(__file__).with_name("RESULTS.md")
 
 
 def machine() -> dict:
@@ -40,13 +43,13 @@ def record(figures: dict, results: Path = RESULTS) -> None:
         aside.replace(results)
 
 
-def with_table(readme: str, name: str, table: str) -> str:
-    """The README with one of its measured tables made anew."""
+def with_table(text: str, name: str, table: str) -> str:
+    """The page's text with one of its tables made anew."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    before, rest = readme.split(begin)
+    before, rest = text.split(begin)
     return f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
 
 
-def tell(name: str, table: str, readme: Path = README) -> None:
-    """Put a table into the README, in its own place."""
-    readme.write_text(with_table(readme.read_text(), name, table))
+def tell(name: str, table: str, page: Path = PAGE) -> None:
+    """Put a table into the page of results, in its own place."""
+    page.write_text(with_table(page.read_text(encoding="utf-8"), name, table), encoding="utf-8")

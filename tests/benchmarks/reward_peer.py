@@ -60,7 +60,7 @@ def compared(ours: list[dict], peer: list[dict]) -> dict:
 
 
 def table(figures: dict) -> str:
-    """The README's table."""
+    """The table in RESULTS.md."""
     peer = PEER.upper().replace("==", " ")
     lines = [
         f"| reward model beside {peer} | pairs a CPU-second | TRL's | ratio (asked) "

@@ -1,8 +1,8 @@
 """What a second round is worth: new labels against the same extra updates without them.
 
 ``python tests/benchmarks/rounds.py`` runs three seeds (about a quarter of an hour) and writes
-results.json and the README's table; ``--seeds 0`` runs one and only prints; ``--found LOG …`` takes
-what such runs have printed.
+results.json and its table in RESULTS.md; ``--seeds 0`` runs one and only prints; ``--found LOG …``
+takes what such runs have printed.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def failures(figures: dict) -> list[str]:
 
 
 def table(figures: dict) -> str:
-    """The README's table."""
+    """The table in RESULTS.md."""
     rows = [(f"seed {run['seed']}", run) for run in figures["seeds"]]
     if len(rows) > 1:
         rows.append(("**mean**", means(figures["seeds"])))

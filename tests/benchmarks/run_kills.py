@@ -26,7 +26,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from record import README, RESULTS, machine, record, tell
+from record import PAGE, RESULTS, machine, record, tell
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -228,11 +228,11 @@ def table(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def keep(found: dict[str, Any], results: Path = RESULTS, readme: Path = README) -> None:
-    """Put the figures beside those of other benchmarks, and the table into the README."""
+def keep(found: dict[str, Any], results: Path = RESULTS, page: Path = PAGE) -> None:
+    """Put the figures beside those of other benchmarks, and the table into RESULTS.md."""
     figures = {**found, "about": machine()}
     record({"run_kills": figures}, results)
-    tell("run_kills", table(figures), readme)
+    tell("run_kills", table(figures), page)
 
 
 def main() -> int:

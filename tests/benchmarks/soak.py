@@ -1,7 +1,7 @@
 """What is too long for every day: the loop for three seeds, and its control.
 
-``python tests/benchmarks/soak.py`` runs it all (about half an hour) and writes results.json and
-the README's table; ``--runs FOLDER …`` takes demos that were run before (``--control FOLDER``: a
+``python tests/benchmarks/soak.py`` runs it all (about half an hour) and writes results.json and its
+table in RESULTS.md; ``--runs FOLDER …`` takes demos that were run before (``--control FOLDER``: a
 control, too); ``--table`` only writes the table from results.json.
 """
 
@@ -56,7 +56,7 @@ def failures(results: dict) -> list[str]:
 
 
 def table(results: dict) -> str:
-    """The README's table."""
+    """The table in RESULTS.md."""
     lines = [
         "| the whole loop on `builtin:tiny-chat` | true score before | after PPO | KL, nats "
         "| reward model agrees with held-out labels | a labeller without slips "
