@@ -4,7 +4,9 @@
 #   make lab     JupyterLab on notebooks/
 #   make test    every test that an ordinary machine can run
 #   make bench   a million pairs, labelling in JupyterLab, a run panel, PPO beside TRL's (about an hour; makes the peer's environment)
+#   make quick   the unit tests alone, in a few minutes
 #   make check   style, types, import arrows, notebooks without outputs, sample data as its script makes it
+#   make api     the reference of every name, from the docstrings, in build/api
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +16,7 @@ OTHER_KERNEL := 6.31.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test test-kernels soak bench bench-gpu demo lab screenshots
+.PHONY: help setup fmt check api quick test test-kernels soak bench bench-gpu demo lab screenshots
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -47,9 +49,16 @@ check: $(VENV)/.ready-dev
 	$(if $(NOTEBOOKS),$(PY) -m nbstripout --verify $(NOTEBOOKS))
 	$(PY) sample_data/build.py --check
 
-# Two at a time, but for what drives a browser: that has both cores to itself.
-test: $(VENV)/.ready-dev
+# The reference: one page a module, offline. What begins with an underscore stays out.
+api: $(VENV)/.ready-dev
+	$(PY) -m pdoc --docformat google --output-directory build/api workbench
+	@echo "open build/api/index.html"
+
+quick: $(VENV)/.ready-dev
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not browser and not notebook" $(ARGS)
+
+# Two at a time, but for what drives a browser: that has both cores to itself.
+test: quick
 	$(PY) .ci/chromium.py --install
 	$(PY) -m pytest -n 2 -m "not slow and notebook and not browser" $(ARGS)
 	$(PY) -m pytest -m "not slow and browser" $(ARGS)

@@ -85,6 +85,6 @@ def test_the_table_says_that_its_figures_are_planned_and_what_for():
     )
 
 
-def test_the_readme_has_these_figures():
-    readme = Path(__file__).parents[1] / "README.md"
-    assert planned_table() in readme.read_text(encoding="utf-8")
+def test_the_examples_have_these_figures():
+    page = Path(__file__).parents[1] / "notebooks" / "README.md"
+    assert planned_table() in page.read_text(encoding="utf-8")

@@ -113,7 +113,17 @@ def test_the_wheel_carries_code_scripts_styles_and_sample_data_but_not_what_make
 # ------------------------------------------------------------------ documents and commands
 
 
-DOCUMENTS = ["README.md", "workbench/README.md", "CHANGELOG.md", "tests/benchmarks/RESULTS.md"]
+DOCUMENTS = [
+    "README.md",
+    "CHANGELOG.md",
+    "notebooks/README.md",
+    "tests/benchmarks/RESULTS.md",
+    "workbench/README.md",
+    "workbench/DECISIONS.md",
+    "workbench/METRICS.md",
+    ".github/CONTRIBUTING.md",
+    ".github/SECURITY.md",
+]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
 
 
@@ -143,7 +153,21 @@ def test_what_git_ignores_is_the_runs_folder_of_the_project_and_not_the_room():
     assert said.stdout.split() == ["runs/demo"]
 
 
-def test_the_readme_says_what_the_written_formats_hold():
+def test_the_examples_say_what_the_written_formats_hold():
     from workbench.data.writing.row_layouts import holds_table
 
-    assert holds_table() in (ROOT / "README.md").read_text()
+    assert holds_table() in (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short_and_its_figures_are_measured_ones():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    block = text.split("<!-- figures:begin -->")[1].split("<!-- figures:end -->")[0]
+    _, _, *rows = block.strip().splitlines()
+    results = (ROOT / "tests" / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    tables = re.findall(r"<!-- ([\w-]+):begin -->(.*?)<!-- \1:end -->", results, re.S)
+    measured = [set(re.findall(r"\d[\d,]*(?:\.\d+)?", table)) for _, table in tables]
+    figures = [set(re.findall(r"\*\*(.+?)\*\*", row)) for row in rows]
+    assert len(figures) == 4 and all(figures)
+    for row in figures:
+        assert any(row <= table for table in measured), f"no table of RESULTS.md has all of {row}"

@@ -11,7 +11,7 @@ class Progress:
     """One step is done.
 
     Attributes:
-        metrics: by name, as listed in ``workbench/README.md``; None where it has no value.
+        metrics: by name, as listed in ``workbench/METRICS.md``; None where it has no value.
         samples: rows for the sample table.
     """
 

@@ -155,7 +155,7 @@ def preset_settings(name: str | None, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def planned_table() -> str:
-    """What each preset is planned to take, as the README shows it."""
+    """What each preset is planned to take, as notebooks/README.md shows it."""
     lines = ["| preset | planned GB | planned minutes | updates | for |", "|---|---|---|---|---|"]
     for name, preset in PRESETS.items():
         steps = PPOSettings.from_dict(preset.settings).steps

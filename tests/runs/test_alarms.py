@@ -118,8 +118,8 @@ def test_a_run_says_its_alarms_as_a_table(tmp_path):
     assert list(run.alarms()["name"]) == ["repetition", "ratio"]
 
 
-def test_the_architecture_page_has_the_table_of_alarms():
-    page = (Path(__file__).parents[2] / "workbench" / "README.md").read_text()
+def test_the_page_of_metrics_has_the_table_of_alarms():
+    page = (Path(__file__).parents[2] / "workbench" / "METRICS.md").read_text(encoding="utf-8")
     for row in alarm_table():
         assert f"| {row['alarm']} | {row['rings when']} | {row['what to do']} |" in page
     assert len(alarm_table()) == len(RULES) == 9

@@ -2,7 +2,7 @@
 
 They are read from the run folder's rows, so any run has them, live or long over. Each rule looks
 at means over a few steps, so that one noisy step rings nothing. :data:`RULES` is the one source:
-the panel's words, the table in ``workbench/README.md`` and the tests come from it.
+the panel's words, the table in ``workbench/METRICS.md`` and the tests come from it.
 """
 
 from collections.abc import Callable, Mapping, Sequence

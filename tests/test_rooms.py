@@ -1,0 +1,43 @@
+"""The table of rooms in ``workbench/README.md`` is the folders on disk, and no room is crowded."""
+
+import re
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "workbench"
+CROWDED = 22
+
+
+def folders() -> list[Path]:
+    """Every folder of the package that holds code."""
+    return [
+        path
+        for path in sorted(PACKAGE.rglob("*"))
+        if path.is_dir() and path.name != "__pycache__" and any(path.glob("*.[pj]*"))
+    ]
+
+
+def named() -> list[str]:
+    """What the first column of the table names."""
+    page = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    section = page.split("\n## Rooms\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
+
+
+def test_every_room_and_every_file_at_the_root_is_in_the_table_once():
+    rooms = [f"{path.relative_to(PACKAGE).as_posix()}/" for path in folders()]
+    files = [path.name for path in PACKAGE.glob("*.py")]
+    assert sorted(named()) == sorted(rooms + files)
+
+
+def test_no_room_has_more_files_beside_each_other_than_can_be_looked_over():
+    for room in [PACKAGE, *folders()]:
+        files = [path for path in room.iterdir() if path.is_file()]
+        assert len(files) <= CROWDED, f"{room.relative_to(PACKAGE.parent)}: {len(files)} files"
+
+
+def test_files_that_the_page_names_are_there():
+    page = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"`((?:\w+/)+\w+\.(?:py|js))", page))
+    assert len(names) > 20
+    assert sorted(name for name in names if not (PACKAGE / name).exists()) == []
