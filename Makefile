@@ -49,9 +49,8 @@ check: $(VENV)/.ready-dev
 	$(if $(NOTEBOOKS),$(PY) -m nbstripout --verify $(NOTEBOOKS))
 	$(PY) sample_data/build.py --check
 
-# The reference: one page a module, offline. What begins with an underscore stays out.
 api: $(VENV)/.ready-dev
-	$(PY) -m pdoc --docformat google --output-directory build/api workbench
+	$(PY) .ci/api.py build/api
 	@echo "open build/api/index.html"
 
 quick: $(VENV)/.ready-dev

@@ -56,6 +56,7 @@ WORDINGS = {
     "isc license (iscl)": "ISC",
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
     "psfl": "PSF-2.0",
+    "public domain": "MIT-0",  # as near as a trove classifier comes to it; pdoc states both
     "python software foundation license": "PSF-2.0",
     "nvidia proprietary software": "LicenseRef-NVIDIA-Proprietary",
     "other/proprietary license": "LicenseRef-NVIDIA-Proprietary",  # refused of all but NVIDIA's

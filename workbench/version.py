@@ -1,3 +1,3 @@
 """The version: what exports and archives name, and what pip installs."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
