@@ -207,7 +207,7 @@ def test_ppo_by_the_true_score_shows_both_sides(bench):
     assert "| TRL, fast | 0.600 | 0.400, 0.600, 0.800 | 1.00 | 0.20 | 10 |" in told
     assert failures(figures) == []  # one seed of the peer's is no mean of three
     rows[0]["gold"] = 0.4
-    assert failures(figures) == ["true score 0.567, the peer's best 0.600"]
+    assert failures(figures) == ["gold score 0.567, the peer's best 0.600"]
 
 
 def test_the_peer_goes_on_at_the_rate_that_was_best_on_the_first_seed(bench):

@@ -103,6 +103,7 @@ def test_the_wheel_carries_code_scripts_styles_and_sample_data_but_not_what_make
     for source in (ROOT / "workbench").rglob("*"):
         if source.suffix in {".py", ".js", ".css", ".html"}:
             assert source.relative_to(ROOT).as_posix() in names
+    assert "workbench/py.typed" in names
     sample = {name.removeprefix("workbench/_sample_data/") for name in names if "_sample" in name}
     assert {"texts.jsonl", "manifest.json", "tiny-chat/model.safetensors"} <= sample
     assert not [name for name in sample if name.endswith(".py")]

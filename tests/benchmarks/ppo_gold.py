@@ -1,4 +1,4 @@
-"""PPO beside TRL's by what it is for: the true score after as many episodes, same reward and β.
+"""PPO beside TRL's by what it is for: the gold score after as many episodes, same reward and β.
 
 ``python tests/benchmarks/ppo_gold.py`` trains reward models on the sample data, our policies, and
 the peer's at three learning rates (on the first seed; the best of them on the others), and measures
@@ -105,7 +105,7 @@ def failures(figures: dict) -> list[str]:
         max(found[name]["gold"] for name in whole if name.startswith("TRL") is peer)
         for peer in (False, True)
     )
-    return [] if ours >= theirs else [f"true score {ours:.3f}, the peer's best {theirs:.3f}"]
+    return [] if ours >= theirs else [f"gold score {ours:.3f}, the peer's best {theirs:.3f}"]
 
 
 def _golds(figures: dict, name: str) -> str:
@@ -116,7 +116,7 @@ def table(figures: dict) -> str:
     """The figures in Markdown."""
     lines = [
         f"| PPO after {figures['episodes']:,} episodes, β = {figures['kl_coef']:g} "
-        "| true score | by seed | KL, nats | learned score | seconds |",
+        "| gold score | by seed | KL, nats | reward score | seconds |",
         "|---|---|---|---|---|---|",
     ]
     for name, row in means(figures).items():

@@ -1,4 +1,4 @@
-"""The peer's side of the comparison by the true score: TRL's PPOTrainer on the sample data.
+"""The peer's side of the comparison by the gold score: TRL's PPOTrainer on the sample data.
 
 ``python ppo_gold_trl.py FOLDER RATE OUT`` takes ``FOLDER/policy``, ``FOLDER/reward`` and
 ``FOLDER/asked.json`` (settings, encoded prompts), writes the policy's adapter to OUT and prints

@@ -111,15 +111,15 @@ def table(results: dict) -> str:
         f"| PPO, {len(seeds)} seeds, {seeds[0]['steps']} updates, {PROMPTS} held-out prompts "
         "| measured | promised |",
         "|---|---|---|",
-        f"| true score, mean (lowest to highest); before: {seeds[0]['gold_sft']:.3f} | "
+        f"| gold score, mean (lowest to highest); before: {seeds[0]['gold_sft']:.3f} | "
         f"{sum(gold) / len(gold):.3f} ({min(gold):.3f} to {max(gold):.3f}) | ≥ {GOLD:.2f} |",
         f"| KL, mean (highest), nats | {sum(kls) / len(kls):.2f} ({max(kls):.2f}) | ≤ {NEAR:g} |",
         f"| collapsed; lowest end of its own maximum | {sunk} of {len(seeds)}; {lowest:.2f} | "
         f"0; ≥ {COLLAPSED:g} |",
-        f"| of best-of-n's gain in true score at its KL bound, {len(of_best)} policies between "
+        f"| of best-of-n's gain in gold score at its KL bound, {len(of_best)} policies between "
         f"{FRONTIER[0]:g} and {FRONTIER[1]:g} nats, lowest | "
         f"{min(of_best, default=float('nan')):.0%} | ≥ {SHARE:.0%} |",
-        f"| true score by β ({betas}); best of {top['n']:.0f} at ≤ {top['kl_bound']:.2f} | "
+        f"| gold score by β ({betas}); best of {top['n']:.0f} at ≤ {top['kl_bound']:.2f} | "
         f"{top['gold']:.3f} | |",
         f"| seconds of training, median | {seconds[len(seconds) // 2]:.0f} | |",
     ]
@@ -127,9 +127,9 @@ def table(results: dict) -> str:
     rewards = results["rewards"]
     lines += [
         "",
-        f"{rewards} reward model{'s' if rewards > 1 else ''}, the learned reward only. Machine: "
-        f"{about['machine']}, Python {about['python']}; commit {about['commit']}, "
-        f"{about['date']}. Written by `tests/benchmarks/ppo_seeds.py`.",
+        f"{rewards} reward model{'s' if rewards > 1 else ''}, the policy is paid by the reward "
+        f"score alone. Machine: {about['machine']}, Python {about['python']}; commit "
+        f"{about['commit']}, {about['date']}. Written by `tests/benchmarks/ppo_seeds.py`.",
     ]
     return "\n".join(lines)
 

@@ -81,7 +81,7 @@ def table(figures: dict) -> str:
     if len(rows) > 1:
         rows.append(("**mean**", means(figures["seeds"])))
     lines = [
-        "| true score on held-out prompts | SFT | round one | control: as many updates, no new "
+        "| gold score on held-out prompts | SFT | round one | control: as many updates, no new "
         "labels | round two | KL to SFT, nats | new labels that the first reward model had right |",
         "|---|---|---|---|---|---|---|",
     ]

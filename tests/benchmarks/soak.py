@@ -58,7 +58,7 @@ def failures(results: dict) -> list[str]:
 def table(results: dict) -> str:
     """The table in RESULTS.md."""
     lines = [
-        "| the whole loop on `builtin:tiny-chat` | true score before | after PPO | KL, nats "
+        "| the whole loop on `builtin:tiny-chat` | gold score before | after PPO | KL, nats "
         "| reward model agrees with held-out labels | a labeller without slips "
         "| its calibration error (95 % interval) | seconds |",
         "|---|---|---|---|---|---|---|---|",
