@@ -148,6 +148,24 @@ def test_the_design_s_targets_exist():
     assert {"setup", "fmt", "check", "test", "soak", "demo", "lab", "screenshots"} <= TARGETS
 
 
+def test_the_workflow_runs_what_ci_runs_on_the_oldest_python():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    (job,) = workflow["jobs"].values()
+    assert job["timeout-minutes"] == 90
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    (python,) = [step["with"]["python-version"] for step in job["steps"] if "with" in step]
+    assert python == "3.11"
+
+
+def test_who_reports_a_model_is_asked_for_the_table_of_verify():
+    forms = {path.stem: path for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml")}
+    asked = {name: yaml.safe_load(path.read_text(encoding="utf-8")) for name, path in forms.items()}
+    assert set(asked) == {"bug", "config", "model"}
+    table = next(part for part in asked["model"]["body"] if part.get("id") == "table")
+    assert "workbench verify" in table["attributes"]["label"]
+    assert table["validations"]["required"] is True
+
+
 def test_what_git_ignores_is_the_runs_folder_of_the_project_and_not_the_room():
     ask = ["git", "check-ignore", "--no-index", "runs/demo", "workbench/runs/run.py"]
     said = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True)
@@ -172,3 +190,20 @@ def test_the_readme_is_short_and_its_figures_are_measured_ones():
     assert len(figures) == 4 and all(figures)
     for row in figures:
         assert any(row <= table for table in measured), f"no table of RESULTS.md has all of {row}"
+
+
+# ------------------------------------------------------------------ metrics
+
+
+GROUPS = "objective|policy|value|response|heldout|score|returns|advantages|memory"
+
+
+def test_every_metric_that_training_writes_has_its_formula_and_none_is_only_on_paper():
+    page = (ROOT / "workbench" / "METRICS.md").read_text(encoding="utf-8").split("## Alarms")[0]
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| ")]
+    told = {name for row in rows for name in re.findall(rf"`((?:{GROUPS})/\w+)`", row)}
+    code = [
+        path.read_text(encoding="utf-8") for path in (ROOT / "workbench/training").rglob("*.py")
+    ]
+    written = {name for text in code for name in re.findall(rf'"((?:{GROUPS})/\w+)"', text)}
+    assert told == written
