@@ -178,6 +178,17 @@ def test_the_examples_say_what_the_written_formats_hold():
     assert holds_table() in (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_examples_name_every_format_that_is_read():
+    from workbench.data.reading.readers import FORMATS
+
+    text = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    listed = text.split("formats that are read, by name: ")[1].split(". Besides")[0]
+    names = sorted({fmt.name for fmt in FORMATS if not fmt.asks})
+    assert re.findall(r"`([^`]+)`", listed) == names
+    assert f"The {len(names)} formats" in text
+    assert f"any of {len(names)} formats" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_readme_is_short_and_its_figures_are_measured_ones():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 150
