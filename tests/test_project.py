@@ -134,8 +134,17 @@ def test_links_inside_the_project_lead_somewhere(name):
     text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.S)
     links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
     for link in links:
-        if not re.match(r"[a-z]+:", link) and not link.startswith("#"):
-            assert (document.parent / link.split("#")[0]).exists(), f"{name}: {link}"
+        if not re.match(r"[a-z]+:", link):
+            path, _, place = link.partition("#")
+            target = document.parent / path if path else document
+            assert target.exists(), f"{name}: {link}"
+            assert not place or place in headings(target), f"{name}: {link}"
+
+
+def headings(document):
+    """The places in a page that a link can name, as GitHub makes them."""
+    lines = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in lines}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
