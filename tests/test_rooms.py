@@ -1,4 +1,4 @@
-"""The table of rooms in ``workbench/README.md`` is the folders on disk, and pages name real files."""
+"""The table of rooms in ``workbench/README.md`` is the folders on disk; pages name real files."""
 
 import re
 from pathlib import Path
@@ -32,8 +32,9 @@ def test_every_room_and_every_file_at_the_root_is_in_the_table_once():
 
 
 @pytest.mark.parametrize("page", ["README.md", "DECISIONS.md", "METRICS.md"])
-def test_files_that_a_page_names_are_there(page):
+def test_files_that_a_page_names_are_there_and_hold_what_it_says(page):
     text = (PACKAGE / page).read_text(encoding="utf-8")
-    names = set(re.findall(r"`((?:\w+/)+\w+\.(?:py|js))", text))
-    places = (PACKAGE, PACKAGE.parent)
-    assert [name for name in names if not any((place / name).exists() for place in places)] == []
+    for name, held in set(re.findall(r"`((?:\w+/)+\w+\.(?:py|js))(?::(\w+))?", text)):
+        places = [root / name for root in (PACKAGE, PACKAGE.parent) if (root / name).exists()]
+        assert places, f"{page} names {name}"
+        assert held in places[0].read_text(encoding="utf-8"), f"{page} names {held} in {name}"
