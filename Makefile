@@ -4,7 +4,7 @@
 #   make lab     JupyterLab on notebooks/
 #   make test    every test that an ordinary machine can run
 #   make bench   a million pairs, labelling in JupyterLab, a run panel, PPO beside TRL's (about an hour; makes the peer's environment)
-#   make quick   the unit tests alone, in a few minutes
+#   make quick   the unit tests alone
 #   make check   style, types, import arrows, notebooks without outputs, sample data as its script makes it
 #   make api     the reference of every name, from the docstrings, in build/api
 
