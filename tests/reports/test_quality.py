@@ -10,7 +10,9 @@ from workbench.data.pairs import Pair, Pairs
 from workbench.data.store.label_events import Event
 from workbench.data.store.labels import LabelStore
 from workbench.errors import ConfigError
-from workbench.reports.quality import RATES, Quality, draw, picture, rate_lines
+from workbench.reports.plotly_figures import figure
+from workbench.reports.quality import Quality, rate_chart
+from workbench.reports.svg_charts import Rate, RateChart, picture
 
 
 def item(n, winner=1):
@@ -77,8 +79,9 @@ def test_without_labels_there_is_no_figure_to_name():
 
 
 def test_two_lines_of_one_name_are_two_lines():
-    lines = [("everyone", 0.5, None, None), ("everyone", 0.75, 0.5, 1.0)]
-    assert list(draw(RATES["sides"], lines).data[0].y) == ["1. everyone", "2. everyone"]
+    rows = [Rate("everyone", 0.5, None, None), Rate("everyone", 0.75, 0.5, 1.0)]
+    drawn = figure(RateChart("Takes the left side", "", rows, 0.5), "here")
+    assert list(drawn.data[0].y) == ["1. everyone", "2. everyone"]
 
 
 def test_without_plotly_the_report_is_there_and_the_figures_say_what_to_install(
@@ -91,7 +94,8 @@ def test_without_plotly_the_report_is_there_and_the_figures_say_what_to_install(
 
 
 def test_a_picture_shows_rate_interval_and_guide():
-    drawn = picture("Takes the left side", [("ada", 0.5, 0.25, 0.75), ("bob", 1.0, None, None)])
+    rows = [Rate("ada", 0.5, 0.25, 0.75), Rate("bob", 1.0, None, None)]
+    drawn = picture(RateChart("Takes the left side", "", rows, 0.5, ".0%", least=0.0))
     x = [float(n) for n in re.findall(r"cx='([\d.]+)'", drawn)]
     guide, low = (float(n) for n in re.findall(r"line x1='([\d.]+)'", drawn))
     high = float(re.findall(r"x2='([\d.]+)'", drawn)[1])
@@ -103,7 +107,7 @@ def test_a_picture_shows_rate_interval_and_guide():
 def test_what_is_undefined_is_not_drawn(report):
     frame = report.frames["agreement"].copy()
     frame["value"] = [None, 0.5, float("nan"), 0.25]
-    assert [line[1] for line in rate_lines(frame, "agreement")] == [0.5, 0.25]
+    assert [row.value for row in rate_chart(frame, "agreement").rows] == [0.5, 0.25]
 
 
 def test_a_store_alone_is_its_own_data(tmp_path):

@@ -5,8 +5,7 @@ import re
 import pytest
 
 from workbench.reports.plotly_figures import figure
-from workbench.reports.series import Field, Series, picture, ticks
-from workbench.reports.svg_charts import Point
+from workbench.reports.svg_charts import Point, Series, SeriesChart, picture, ticks
 
 RUN = Series(
     "<b>run</b>",
@@ -15,12 +14,12 @@ RUN = Series(
     [Point(0, 0.5, None, None), Point(2, 0.9, None, None)],
     line=[(0, 0.5), (1, 0.8), (2, 0.9)],
     dashed=True,
-    said=["update 1", "update 2"],
+    labels=["update 1", "update 2"],
 )
 BEST = Series(
-    "best", "#009E73", "diamond", [Point(1, 0.8, 0.7, 0.9)], line=[(1, 0.8)], said=["best of 4"]
+    "best", "#009E73", "diamond", [Point(1, 0.8, 0.7, 0.9)], line=[(1, 0.8)], labels=["best of 4"]
 )
-FIELD = Field("Gold", "√KL", "0 to 1", [RUN, BEST], [(1.5, "peak <2>")])
+FIELD = SeriesChart("Gold", "√KL", "0 to 1", [RUN, BEST], [(1.5, "peak <2>")])
 
 
 @pytest.mark.parametrize("mark", ["dot", "square", "diamond", "ring"])
@@ -61,7 +60,7 @@ def test_the_figure_holds_the_same_numbers():
 
 def test_one_point_alone_is_drawn_too():
     alone = Series("one", "#0072B2", "ring", [Point(0, 0.0, None, None)])
-    assert "<circle" in picture(Field("t", "x", "y", [alone]))
+    assert "<circle" in picture(SeriesChart("t", "x", "y", [alone]))
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,21 @@ import sys
 import pytest
 
 from workbench.errors import ConfigError
-from workbench.reports.plotly_figures import Figures, figure
-from workbench.reports.svg_charts import Column, Columns, Dot, Dots, Plot, Point, picture
-
-DOTS = Dots(
-    "<b>Dots</b>", "under", [Dot("<i>a</i>", 0.5, 0.4, 0.6), Dot("b" * 30, 1.0, None, None)], 0.5
+from workbench.reports.plotly_figures import PlotlyFigures, figure
+from workbench.reports.svg_charts import (
+    FitChart,
+    Histogram,
+    MarginBar,
+    Point,
+    Rate,
+    RateChart,
+    picture,
 )
-PLOT = Plot(
+
+DOTS = RateChart(
+    "<b>Dots</b>", "under", [Rate("<i>a</i>", 0.5, 0.4, 0.6), Rate("b" * 30, 1.0, None, None)], 0.5
+)
+PLOT = FitChart(
     "Plot",
     "x",
     "y",
@@ -21,8 +29,10 @@ PLOT = Plot(
     "line",
     log_x=True,
 )
-CURVE = Plot("Curve", "x", "y", [Point(0.75, 0.7, 0.6, 0.8)], [(0.5, 0.5), (1.0, 1.0)], "line")
-COLUMNS = Columns("Columns", "x", [Column(-2, -1, 0, 3), Column(-1, 0, 0, 1), Column(0, 1, 6, 0)])
+CURVE = FitChart("Curve", "x", "y", [Point(0.75, 0.7, 0.6, 0.8)], [(0.5, 0.5), (1.0, 1.0)], "line")
+COLUMNS = Histogram(
+    "Columns", "x", [MarginBar(-2, -1, 0, 3), MarginBar(-1, 0, 0, 1), MarginBar(0, 1, 6, 0)]
+)
 ALL = [DOTS, PLOT, CURVE, COLUMNS]
 
 
@@ -46,7 +56,7 @@ def test_a_picture_can_be_read_aloud():
 
 def test_places_are_to_scale():
     """On a log axis 100, 200 and 400 stand at equal distances; a bar of 3 is half one of 6."""
-    three = Plot(
+    three = FitChart(
         "p", "x", "y", [Point(x, 0.5, None, None) for x in (100, 200, 400)], [], "none", True
     )
     a, b, c = (float(x) for x in re.findall(r"<circle cx='([\d.]+)'", picture(three)))
@@ -67,7 +77,7 @@ def test_figures_hold_the_same_numbers():
 
 
 def test_figures_are_drawn_once_and_listed():
-    figures = Figures({"plot": PLOT, "dots": DOTS}, "report.figures")
+    figures = PlotlyFigures({"plot": PLOT, "dots": DOTS}, "report.figures")
     assert list(figures) == ["plot", "dots"] and len(figures) == 2 and "plot" in figures
     assert figures["plot"] is figures["plot"] and "other" not in figures
     with pytest.raises(ConfigError, match="there is no figure 'other'") as caught:

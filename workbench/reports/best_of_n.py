@@ -2,26 +2,23 @@
 
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from workbench.analysis.best_of_n import best_of, kl_bound, level
+from workbench.analysis.scored_items import Floats
 from workbench.data.arrow_table import frame_of
-from workbench.reports.plotly_figures import Figures
-from workbench.reports.series import Field, Series, picture
-from workbench.reports.svg_charts import Point
+from workbench.html_table import Html, table
+from workbench.reports.report import COMPACT, RIGHT, Report
+from workbench.reports.svg_charts import Point, Series, SeriesChart
 from workbench.widgets.kit.theme import OKABE_ITO
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Floats = npt.NDArray[np.float64]
 
-
-class Measure(NamedTuple):
+class ScoreKind(NamedTuple):
     """One way to score an answer: what it is called, its unit, how it is drawn."""
 
     name: str
@@ -31,15 +28,15 @@ class Measure(NamedTuple):
     mark: str
 
 
-MEASURES = {
-    "score": Measure("score", "learned score", "points", OKABE_ITO["blue"], "dot"),
-    "heldout": Measure("heldout", "held-out score", "points", OKABE_ITO["orange"], "square"),
-    "gold": Measure("gold", "gold score", "0 to 1", OKABE_ITO["green"], "dot"),
+SCORE_KINDS = {
+    "score": ScoreKind("score", "learned score", "points", OKABE_ITO["blue"], "dot"),
+    "heldout": ScoreKind("heldout", "held-out score", "points", OKABE_ITO["orange"], "square"),
+    "gold": ScoreKind("gold", "gold score", "0 to 1", OKABE_ITO["green"], "dot"),
 }
 X_TITLE = "√KL to the reference, √nats"
 
 
-class BestOfN:
+class BestOfN(Report):
     """What the best of n answers is worth, chosen by the learned score, for each n.
 
     Attributes:
@@ -64,7 +61,7 @@ class BestOfN:
         self.name, self.sizes = name, list(sizes)
         self.prompts, self.drawn = len(answers), len(answers[0])
         first = answers[0][0]
-        names = [measure for measure in MEASURES if measure in first]
+        names = [kind for kind in SCORE_KINDS if kind in first]
         tables = {n: np.array([[row[n] for row in rows] for rows in answers]) for n in names}
         self.values = {n: best_of(tables["score"], tables[n], self.sizes) for n in names}
         self.frame: DataFrame = self._frame()
@@ -73,9 +70,7 @@ class BestOfN:
             [(p, row["text"], *(row[n] for n in names)) for p, row in flat],
             ["prompt", "answer", *names],
         )
-        self.sentence = self._sentence()
-        self._charts = self._drawn()
-        self.figures = Figures(self._charts, "report.figures")
+        super().__init__(self._sentence(), self._drawn())
 
     def _frame(self) -> "DataFrame":
         names = ["n", "kl_bound"]
@@ -88,79 +83,70 @@ class BestOfN:
 
     def points(self, name: str) -> list[Point]:
         """Return a measure against the root of the KL bound."""
-        found = [level(column) for column in self.values[name].T]
         return [
-            Point(math.sqrt(kl_bound(n)), each.mean, each.low, each.high)
-            for n, each in zip(self.sizes, found, strict=True)
+            Point(math.sqrt(kl_bound(n)), *level(values))
+            for n, values in zip(self.sizes, self.values[name].T, strict=True)
         ]
 
     def series(self, name: str) -> Series:
         """Return a measure as a line with open marks."""
-        measure, points = MEASURES[name], self.points(name)
+        kind, points = SCORE_KINDS[name], self.points(name)
         return Series(
-            f"best of n, {measure.words}",
-            measure.colour,
+            f"best of n, {kind.words}",
+            kind.colour,
             "diamond",
             points,
             line=[(p.x, p.y) for p in points],
-            said=[f"best of {n}, at most {kl_bound(n):.2f} nats" for n in self.sizes],
+            labels=[f"best of {n}, at most {kl_bound(n):.2f} nats" for n in self.sizes],
         )
 
-    def _drawn(self) -> dict[str, Field]:
+    def _drawn(self) -> dict[str, SeriesChart]:
         scores = [self.series(n) for n in ("score", "heldout") if n in self.values]
         x = "√(KL's upper bound), √nats"
-        charts = {"scores": Field("Best of n: scores", x, "points", scores)}
+        charts = {"scores": SeriesChart("Best of n: scores", x, "points", scores)}
         if "gold" in self.values:
-            charts["gold"] = Field("Best of n: gold score", x, "0 to 1", [self.series("gold")])
+            charts["gold"] = SeriesChart(
+                "Best of n: gold score", x, "0 to 1", [self.series("gold")]
+            )
         return charts
 
     def _sentence(self) -> str:
         name = next(n for n in ("gold", "heldout", "score") if n in self.values)
         points = self.points(name)
         top = max(range(len(points)), key=lambda i: points[i].y)
-        one, most, words = points[0].y, points[top].y, MEASURES[name].words
+        one, most, words = points[0].y, points[top].y, SCORE_KINDS[name].words
         if self.sizes[0] != 1:
-            said = f"The {words} is {most:.3f}"
+            start = f"The {words} is {most:.3f}"
         elif top == 0:
             return f"The {words} is {one:.3f} for one answer of {self.name}; more bring nothing."
         else:
-            said = f"The {words} is {one:.3f} for one answer of {self.name}, {most:.3f}"
+            start = f"The {words} is {one:.3f} for one answer of {self.name}, {most:.3f}"
         return (
-            f"{said} for the best of {self.sizes[top]} by the learned score, which costs at most"
+            f"{start} for the best of {self.sizes[top]} by the learned score, which costs at most"
             f" {kl_bound(self.sizes[top]):.2f} nats."
         )
 
     def __repr__(self) -> str:
         return f"{self.sentence}\n{self.frame.round(3).to_string(index=False)}"
 
-    def _repr_html_(self) -> str:
-        right = "text-align:right;padding:3px 14px 3px 0"
-        names = list(self.values)
-        heads = "".join(
-            f"<th scope='col' style='{right}'>{escape(name)}</th>"
-            for name in ("n", "KL, nats", *(MEASURES[n].words for n in names))
-        )
-        rows = "".join(
-            f"<tr><td style='{right}'>{n}</td><td style='{right}'>≤ {kl_bound(n):.2f}</td>"
-            + "".join(f"<td style='{right}'>{_shown(self.values[m][:, i])}</td>" for m in names)
-            + "</tr>"
+    def _table(self) -> Html:
+        rows = [
+            [str(n), f"≤ {kl_bound(n):.2f}", *(_mean(v[:, i]) for v in self.values.values())]
             for i, n in enumerate(self.sizes)
-        )
-        return (
-            f"<div style='font-size:13px;max-width:1060px'><p style='margin:0 0 6px'>"
-            f"<b>{escape(self.sentence)}</b></p><div style='display:flex;flex-wrap:wrap;"
-            f"gap:16px 26px;align-items:flex-start'>{''.join(map(picture, self._charts.values()))}"
-            f"<table style='border-collapse:collapse;font-size:13px'><thead><tr>{heads}</tr>"
-            f"</thead><tbody>{rows}</tbody></table></div>"
-            "<p style='opacity:.75;margin:8px 0 0'>"
+        ]
+        heads = ["n", "KL, nats", *(SCORE_KINDS[name].words for name in self.values)]
+        return table(rows, RIGHT, heads=heads, attributes=COMPACT)
+
+    def _note(self) -> Html:
+        return Html(
             f"{self.drawn} answers to each of {self.prompts} prompts; each n is the mean over all"
             " subsets of n of them, with its 95 % interval over prompts. The KL is an upper bound,"
             " log n − (n − 1) / n. Rows behind it: <code>.frame</code>, <code>.answers</code>;"
-            " drawn large: <code>.figures</code>.</p></div>"
+            " drawn large: <code>.figures</code>."
         )
 
 
-def _shown(values: Floats) -> str:
-    found = level(values)
-    ends = "" if found.low is None else f" <small>± {found.mean - found.low:.3f}</small>"
-    return f"<b>{found.mean:.3f}</b>{ends}"
+def _mean(values: Floats) -> Html:
+    mean, low, _ = level(values)
+    ends = "" if low is None else f" <small>± {mean - low:.3f}</small>"
+    return Html(f"<b>{mean:.3f}</b>{ends}")

@@ -1,12 +1,12 @@
 """A learning curve as a report to read: what more labels are worth."""
 
-from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from workbench.analysis.learning_curve import MORE, Curve, sentence, warning
 from workbench.data.arrow_table import frame_of
-from workbench.reports.plotly_figures import Figures
-from workbench.reports.svg_charts import Chart, Plot, Point, picture
+from workbench.html_table import Html, table
+from workbench.reports.report import COMPACT, RIGHT, Report
+from workbench.reports.svg_charts import FitChart, Point
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -29,7 +29,7 @@ class Size(NamedTuple):
     run: str
 
 
-class LearningCurve:
+class LearningCurve(Report):
     """Reward models trained on nested shares of the labels, all measured on the same items.
 
     Attributes:
@@ -59,16 +59,15 @@ class LearningCurve:
             for size, report, run in zip(labels, reports, runs, strict=True)
         ]
         self.frame: DataFrame = frame_of([*self._sizes], Size._fields)
-        self.sentence = sentence(curve, int(reports[-1]["items"]))
         self.warning = warning(labels[-1])
-        self._chart = self._drawn(labels)
-        self.figures = Figures({"accuracy": self._chart}, "curve.figures")
+        verdict = sentence(curve, int(reports[-1]["items"]))
+        super().__init__(verdict, {"accuracy": self._drawn(labels)}, name="curve")
 
-    def _drawn(self, labels: list[int]) -> Chart:
+    def _drawn(self, labels: list[int]) -> FitChart:
         points = [Point(row.labels, row.accuracy, row.low, row.high) for row in self._sizes]
         ends = labels[0], labels[-1] + MORE
         way = [ends[0] * (ends[1] / ends[0]) ** (n / STEPS) for n in range(STEPS + 1)]
-        return Plot(
+        return FitChart(
             title="Held-out accuracy by number of labels",
             x_title="labels trained on",
             y_title="accuracy",
@@ -85,27 +84,23 @@ class LearningCurve:
         ]
         return "\n".join([self.sentence, *rows, *([self.warning] if self.warning else [])])
 
-    def _repr_html_(self) -> str:
-        right = "text-align:right;padding:3px 14px 3px 0"
-        heads = "".join(
-            f"<th scope='col' style='{right}'>{name}</th>"
-            for name in ("labels", "accuracy", "95 % interval", "ECE", "run")
-        )
-        rows = "".join(
-            f"<tr><td style='{right}'>{row.labels:,}</td><td style='{right}'><b>{row.accuracy:.1%}"
-            f"</b></td><td style='{right}'>{row.low:.1%} to {row.high:.1%}</td>"
-            f"<td style='{right}'>{row.ece:.3f}</td><td style='{right}'>{escape(row.run)}</td></tr>"
+    def _table(self) -> Html:
+        rows = [
+            [
+                f"{row.labels:,}",
+                Html(f"<b>{row.accuracy:.1%}</b>"),
+                f"{row.low:.1%} to {row.high:.1%}",
+                f"{row.ece:.3f}",
+                row.run,
+            ]
             for row in self._sizes
-        )
-        warned = f"<p style='margin:8px 0 0'>● {escape(self.warning)}</p>" if self.warning else ""
-        return (
-            f"<div style='font-size:13px;max-width:1060px'><p style='margin:0 0 6px'>"
-            f"<b>{escape(self.sentence)}</b></p><div style='display:flex;flex-wrap:wrap;"
-            f"gap:16px 26px;align-items:flex-start'>{picture(self._chart)}"
-            f"<table style='border-collapse:collapse;font-size:13px'><thead><tr>{heads}</tr>"
-            f"</thead><tbody>{rows}</tbody></table></div>{warned}"
-            "<p style='opacity:.75;margin:8px 0 0'>"
+        ]
+        heads = ("labels", "accuracy", "95 % interval", "ECE", "run")
+        return table(rows, RIGHT, heads=heads, attributes=COMPACT)
+
+    def _note(self) -> Html:
+        return Html(
             f"One run a size, all measured on the same {int(self.reports[-1]['items']):,} held-out"
             " items; the interval of the gain is over these items, not over other runs. Each"
-            " size's report: <code>.reports</code>.</p></div>"
+            " size's report: <code>.reports</code>."
         )

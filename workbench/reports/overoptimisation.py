@@ -2,25 +2,23 @@
 
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from workbench.analysis.best_of_n import kl_bound
 from workbench.analysis.overoptimisation import Peak, of_best_of_n, of_run
+from workbench.analysis.scored_items import Floats
 from workbench.data.arrow_table import frame_of
 from workbench.errors import ConfigError
-from workbench.reports.best_of_n import MEASURES, X_TITLE, BestOfN
-from workbench.reports.plotly_figures import Figures
-from workbench.reports.series import Field, Series, picture
-from workbench.reports.svg_charts import Point
+from workbench.html_table import Html
+from workbench.reports.best_of_n import SCORE_KINDS, X_TITLE, BestOfN
+from workbench.reports.report import Report
+from workbench.reports.svg_charts import Point, Series, SeriesChart
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Floats = npt.NDArray[np.float64]
 METRICS = {"score": "objective/scores", "heldout": "heldout/scores", "gold": "objective/gold"}
 STEPS = 60  # corners of a fitted line
 LAST = 5  # updates that "in the end" is the mean of
@@ -42,7 +40,7 @@ class Fitted(NamedTuple):
     found: bool
 
 
-class Overoptimisation:
+class Overoptimisation(Report):
     """What a run's policy was paid, and what its answers were worth, against the root of its KL.
 
     Attributes:
@@ -58,7 +56,7 @@ class Overoptimisation:
         table = _columns(metrics, name)
         self._kl = table["kl"]
         self._d = np.sqrt(np.clip(table["kl"], 0.0, None))  # k1 is below 0 by chance at first
-        self._values = {n: table[n] for n in MEASURES if n in table}
+        self._values = {n: table[n] for n in SCORE_KINDS if n in table}
         self.fits = {n: of_run(self._d, values) for n, values in self._values.items()}
         self.judged = next((n for n in ("gold", "heldout") if n in self._values), None)
         names = ["step", "kl", *self._values]
@@ -67,9 +65,7 @@ class Overoptimisation:
             "updates": frame_of(rows, names).astype({"step": int}),
             "fits": frame_of([*self._fit_rows()], Fitted._fields),
         }
-        self.sentence = self._sentence()
-        self._charts = self._drawn()
-        self.figures = Figures(self._charts, "view.figures")
+        super().__init__(self._sentence(), self._drawn(), name="view")
 
     def _fit_rows(self) -> list[Fitted]:
         rows = [_row(self.name, n, fit) for n, fit in self.fits.items() if fit is not None]
@@ -87,7 +83,7 @@ class Overoptimisation:
                 "Only the learned score was logged, and it cannot tell whether it is being fooled:"
                 " give train_ppo a heldout_reward."
             )
-        values, words = self._values[self.judged], MEASURES[self.judged].words
+        values, words = self._values[self.judged], SCORE_KINDS[self.judged].words
         fit = self.fits[self.judged]
         kl, last = float(self._kl[-LAST:].mean()), float(values[-LAST:].mean())
         now = f"In the end, at {max(kl, 0.0):.1f} nats, it is {last:.2f}."
@@ -102,7 +98,7 @@ class Overoptimisation:
             f" {fit.high**2:.1f}), at about {fit.curve.at(peak):.2f}. {now}"
         )
 
-    def _against(self) -> str:
+    def _remark(self) -> str:
         """The run beside best-of-n, where both reached the same KL."""
         if self.best_of_n is None or self.judged not in self.best_of_n.values:
             return ""
@@ -120,20 +116,20 @@ class Overoptimisation:
 
     # --- drawn ---------------------------------------------------------------------------------
 
-    def _drawn(self) -> dict[str, Field]:
+    def _drawn(self) -> dict[str, SeriesChart]:
         scores = self._field("Scores", "points", ("score", "heldout"))
         if "gold" not in self._values:
             return {"scores": scores}
         return {"scores": scores, "gold": self._field("Gold score", "0 to 1", ("gold",))}
 
-    def _field(self, title: str, unit: str, names: Sequence[str]) -> Field:
+    def _field(self, title: str, unit: str, names: Sequence[str]) -> SeriesChart:
         shown = [n for n in names if n in self._values]
         series = [self._series(n) for n in shown]
         best = self.best_of_n
         if best is not None:
             series += [best.series(n) for n in shown if n in best.values]
         guides = [self._guide(n) for n in shown if n == self.judged]
-        return Field(title, X_TITLE, unit, series, [g for g in guides if g is not None])
+        return SeriesChart(title, X_TITLE, unit, series, [g for g in guides if g is not None])
 
     def _guide(self, name: str) -> tuple[float, str] | None:
         fit = self.fits[name]
@@ -141,7 +137,7 @@ class Overoptimisation:
         return None if peak is None else (peak, f"peak, {peak**2:.1f} nats")
 
     def _series(self, name: str) -> Series:
-        measure, fit = MEASURES[name], self.fits[name]
+        measure, fit = SCORE_KINDS[name], self.fits[name]
         steps, xs, ys = (
             self.frames["updates"]["step"],
             self._d.tolist(),
@@ -154,28 +150,24 @@ class Overoptimisation:
             [Point(x, y, None, None) for x, y in zip(xs, ys, strict=True)],
             line=() if fit is None else _line(fit),
             dashed=True,
-            said=[f"update {s}, {kl:.2f} nats" for s, kl in zip(steps, self._kl, strict=True)],
+            labels=[f"update {s}, {kl:.2f} nats" for s, kl in zip(steps, self._kl, strict=True)],
         )
 
     def __repr__(self) -> str:
         fits = self.frames["fits"].round(3).to_string(index=False)
-        return "\n".join([self.name, self.sentence, *filter(None, [self._against()]), fits])
+        return "\n".join(filter(None, [self.name, self.sentence, self._remark(), fits]))
 
-    def _repr_html_(self) -> str:
-        against = f" {escape(self._against())}" if self._against() else ""
+    def _note(self) -> Html:
         best = (
             "Diamonds: best of n, at an upper bound of its KL."
             if self.best_of_n is not None
             else "With <code>best_of_n=wb.best_of_n(…)</code> its frontier stands beside the run."
         )
-        return (
-            f"<div style='font-size:13px;max-width:1060px'><p style='margin:0 0 6px'><b>"
-            f"{escape(self.sentence)}</b>{against}</p><div style='display:flex;flex-wrap:wrap;"
-            f"gap:16px 26px;align-items:flex-start'>{''.join(map(picture, self._charts.values()))}"
-            "</div><p style='opacity:.75;margin:8px 0 0'>A mark an update, from the answers that it"
+        return Html(
+            "A mark an update, from the answers that it"
             " learned from. Dashed: R0 + d·(α − β·log d) with d = √KL, by least squares; the"
             f" interval comes from drawing blocks of updates again. {best} Rows behind it:"
-            " <code>.frames</code> (updates, fits); drawn large: <code>.figures</code>.</p></div>"
+            " <code>.frames</code> (updates, fits); drawn large: <code>.figures</code>."
         )
 
 

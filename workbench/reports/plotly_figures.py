@@ -1,20 +1,33 @@
-"""The charts of ``charts.py`` and ``series.py`` as Plotly figures, each drawn when asked for."""
+"""The charts of ``svg_charts.py`` as Plotly figures, each drawn when it is first asked for."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError
-from workbench.reports.series import Field, draw
-from workbench.reports.svg_charts import BAND, MARK, WRONG, Chart, Columns, Dot, Dots, Plot, Point
+from workbench.reports.svg_charts import (
+    BAND,
+    MARK,
+    WRONG,
+    FitChart,
+    Histogram,
+    Point,
+    Rate,
+    RateChart,
+    SeriesChart,
+    StillChart,
+)
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 GREY = "#888888"  # of words and lines in a figure: it can be read on white and on black
+SYMBOLS = {"dot": "circle", "square": "square", "diamond": "diamond-open", "ring": "circle-open"}
+MARKER = {"color": MARK, "size": 9, "line": {"color": GREY, "width": 1}}
+GUIDE = {"color": GREY, "dash": "dash", "width": 1}
 
 
-class Figures(Mapping[str, Any]):
+class PlotlyFigures(Mapping[str, Any]):
     """Plotly figures by name, each drawn when it is first asked for.
 
     Args:
@@ -22,7 +35,7 @@ class Figures(Mapping[str, Any]):
         where: whose figures they are, for the message where there is none of a name.
     """
 
-    def __init__(self, charts: Mapping[str, Chart | Field], where: str) -> None:
+    def __init__(self, charts: Mapping[str, StillChart], where: str) -> None:
         self._charts, self._where = dict(charts), where
         self._drawn: dict[str, Figure] = {}
 
@@ -31,7 +44,7 @@ class Figures(Mapping[str, Any]):
             raise ConfigError(
                 f"there is no figure {name!r}",
                 where=self._where,
-                fix=f"there are: {', '.join(self)}",
+                fix=f"there are: {', '.join(self) or 'none'}",
             )
         if name not in self._drawn:
             self._drawn[name] = figure(self._charts[name], self._where)
@@ -47,7 +60,7 @@ class Figures(Mapping[str, Any]):
         return len(self._charts)
 
 
-def figure(chart: Chart | Field, where: str) -> "Figure":
+def figure(chart: StillChart, where: str) -> "Figure":
     """Return a chart as a Plotly figure, readable on a light and on a dark page.
 
     Args:
@@ -67,7 +80,7 @@ def figure(chart: Chart | Field, where: str) -> "Figure":
         ) from error
     axis = {"color": GREY, "gridcolor": "rgba(136,136,136,.25)", "zeroline": False}
     layout = {
-        "title": {"text": escape(chart.title), "font": {"size": 14}},
+        "title": {"text": escape(chart.title), "font": {"size": 14}},  # Plotly reads tags
         "height": 380,
         "margin": {"l": 10, "r": 20, "t": 50, "b": 40},
         "font": {"color": GREY, "size": 12},
@@ -78,49 +91,51 @@ def figure(chart: Chart | Field, where: str) -> "Figure":
         "yaxis": {**axis, "automargin": True},
     }
     drawn = go.Figure(layout=layout)
-    if isinstance(chart, Dots):
-        _draw_dots(drawn, chart)
-    elif isinstance(chart, Plot):
-        _draw_plot(drawn, chart)
-    elif isinstance(chart, Field):
-        draw(drawn, chart)
+    if isinstance(chart, RateChart):
+        _draw_rates(drawn, chart)
+    elif isinstance(chart, FitChart):
+        _draw_fit(drawn, chart)
+    elif isinstance(chart, SeriesChart):
+        _draw_series(drawn, chart)
     else:
-        _draw_columns(drawn, chart)
+        _draw_histogram(drawn, chart)
     return drawn
 
 
-def _marker() -> dict[str, object]:
-    return {"color": MARK, "size": 9, "line": {"color": GREY, "width": 1}}
+def _bars(values: Iterable[Rate | Point], **more: Any) -> dict[str, Any]:
+    """The intervals of values, as far as they reach beyond them."""
+    ends = [(value, low, high) for _, value, low, high in values]
+    above = [0.0 if high is None else high - value for value, _, high in ends]
+    below = [0.0 if low is None else value - low for value, low, _ in ends]
+    return {"type": "data", "array": above, "arrayminus": below, **more}
 
 
-def _bars(values: Sequence[Dot | Point], of: Sequence[float]) -> dict[str, object]:
-    above = [0.0 if v.high is None else v.high - y for v, y in zip(values, of, strict=True)]
-    below = [0.0 if v.low is None else y - v.low for v, y in zip(values, of, strict=True)]
-    return {"type": "data", "array": above, "arrayminus": below, "color": BAND}
-
-
-def _draw_dots(drawn: Any, chart: Dots) -> None:
-    values = [row.value for row in chart.rows]
+def _draw_rates(drawn: Any, chart: RateChart) -> None:
+    names = [escape(row.name) for row in chart.rows]
+    if len(set(names)) < len(names):  # Plotly would draw lines of one name on top of each other
+        names = [f"{place}. {name}" for place, name in enumerate(names, start=1)]
+    shares = chart.form.endswith("%")
     drawn.add_scatter(
-        x=values,
-        y=[f"{n}. {row.name}" for n, row in enumerate(chart.rows, 1)],  # apart from each other
+        x=[row.value for row in chart.rows],
+        y=names,
         mode="markers",
-        marker=_marker(),
-        error_x=_bars(chart.rows, values),
-        hovertemplate="%{y}: <b>%{x:.1%}</b><extra></extra>",
+        marker=MARKER,
+        error_x=_bars(chart.rows, color=BAND),
+        hovertemplate=f"%{{y}}: <b>%{{x:{'.1%' if shares else '.3~g'}}}</b><extra></extra>",
     )
-    drawn.add_vline(x=chart.guide, line={"color": GREY, "dash": "dash", "width": 1})
+    drawn.add_vline(x=chart.guide, line=GUIDE)
     drawn.update_layout(height=110 + 26 * len(chart.rows))
-    drawn.update_xaxes(tickformat=".0%").update_yaxes(autorange="reversed")
+    drawn.update_xaxes(tickformat=".0%" if shares else chart.form)
+    drawn.update_yaxes(autorange="reversed", type="category")  # a name may look like a number
 
 
-def _draw_plot(drawn: Any, chart: Plot) -> None:
-    values = [point.y for point in chart.points]
+def _draw_fit(drawn: Any, chart: FitChart) -> None:
+    hover = "%{x}: <b>%{y:.1%}</b><extra></extra>"
     drawn.add_scatter(
         x=[x for x, _ in chart.line],
         y=[y for _, y in chart.line],
         mode="lines",
-        line={"color": GREY, "dash": "dash", "width": 1.5},
+        line={**GUIDE, "width": 1.5},
         name=chart.line_name,
         hoverinfo="skip",
     )
@@ -131,16 +146,16 @@ def _draw_plot(drawn: Any, chart: Plot) -> None:
             mode="markers",
             marker={"color": WRONG, "size": 9, "symbol": "circle-open"},
             name=chart.ring_name,
-            hovertemplate="%{x}: <b>%{y:.1%}</b><extra></extra>",
+            hovertemplate=hover,
         )
     drawn.add_scatter(
         x=[point.x for point in chart.points],
-        y=values,
+        y=[point.y for point in chart.points],
         mode="markers",
-        marker=_marker(),
-        error_y=_bars(chart.points, values),
+        marker=MARKER,
+        error_y=_bars(chart.points, color=BAND),
         name="measured",
-        hovertemplate="%{x}: <b>%{y:.1%}</b><extra></extra>",
+        hovertemplate=hover,
     )
     drawn.update_xaxes(title=chart.x_title, type="log" if chart.log_x else "linear")
     drawn.update_yaxes(title=chart.y_title, tickformat=".0%")
@@ -149,12 +164,43 @@ def _draw_plot(drawn: Any, chart: Plot) -> None:
         drawn.update_xaxes(tickformat=".0%")
 
 
-def _draw_columns(drawn: Any, chart: Columns) -> None:
-    middles = [(column.start + column.end) / 2 for column in chart.columns]
-    widths = [column.end - column.start for column in chart.columns]
+def _draw_histogram(drawn: Any, chart: Histogram) -> None:
+    middles = [(bar.start + bar.end) / 2 for bar in chart.bars]
+    widths = [bar.end - bar.start for bar in chart.bars]
     for name, colour in (("wrong", WRONG), ("right", MARK)):
-        counts = [getattr(column, name) for column in chart.columns]
+        counts = [getattr(bar, name) for bar in chart.bars]
         drawn.add_bar(x=middles, y=counts, width=widths, name=name, marker={"color": colour})
-    drawn.add_vline(x=0, line={"color": GREY, "dash": "dash", "width": 1})
+    drawn.add_vline(x=0, line=GUIDE)
     drawn.update_layout(barmode="stack", showlegend=True, legend={"orientation": "h", "y": 1.08})
     drawn.update_xaxes(title=chart.x_title).update_yaxes(title="comparisons")
+
+
+def _draw_series(drawn: Any, chart: SeriesChart) -> None:
+    for series in chart.series:
+        points, colour, dashed = series.points, series.colour, series.dashed
+        if series.line:
+            drawn.add_scatter(
+                x=[x for x, _ in series.line],
+                y=[y for _, y in series.line],
+                mode="lines",
+                line={"color": colour, "width": 1.6, "dash": "dash" if dashed else "solid"},
+                name=f"{series.name}, fitted" if dashed else series.name,
+                showlegend=dashed,
+                hoverinfo="skip",
+            )
+        known = any(p.low is not None and p.high is not None for p in points)
+        drawn.add_scatter(
+            x=[p.x for p in points],
+            y=[p.y for p in points],
+            mode="markers",
+            marker={"color": colour, "size": 8, "symbol": SYMBOLS[series.mark]},
+            error_y=_bars(points, color=colour, thickness=1) if known else None,
+            name=series.name,
+            text=[*series.labels] or [f"√KL {p.x:.2f}" for p in points],
+            hovertemplate="%{text}: <b>%{y:.3f}</b><extra></extra>",
+        )
+    for x, words in chart.guides:
+        line = {**GUIDE, "dash": "dot"}
+        drawn.add_vline(x=x, line=line, annotation_text=escape(words))
+    drawn.update_xaxes(title=chart.x_title).update_yaxes(title=chart.y_title)
+    drawn.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.22})

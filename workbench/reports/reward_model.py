@@ -1,32 +1,35 @@
 """How good a reward model is, as a report to read: sentences, small pictures, Plotly figures."""
 
 from collections.abc import Callable, Iterator
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from workbench.analysis.appraisal import Appraisal
-from workbench.analysis.appraisal_summary import COLUMNS, LOOK, NONE, OK, Line, lines_of, title_of
+from workbench.analysis.appraisal_summary import COLUMNS, lines_of, title_of
 from workbench.analysis.relabel import relabelled
 from workbench.data.arrow_table import frame_of
 from workbench.data.pairs import Pairs
-from workbench.reports.plotly_figures import Figures
-from workbench.reports.svg_charts import Chart, Column, Columns, Dot, Dots, Plot, Point, picture
-from workbench.widgets.kit.theme import OKABE_ITO
+from workbench.html_table import Html, as_html, table
+from workbench.reports.report import COMPACT, MARKS, PROSE, SHORT, Report, known, state_cell
+from workbench.reports.svg_charts import (
+    FitChart,
+    Histogram,
+    MarginBar,
+    Point,
+    Rate,
+    RateChart,
+    StillChart,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from workbench.data.store.labels import LabelStore
 
-MARKS = {
-    OK: ("✓", "fine", OKABE_ITO["green"]),
-    LOOK: ("●", "look", OKABE_ITO["vermillion"]),
-    NONE: ("", "", "currentColor"),
-}
-SHORT = {"low": "accuracy_low", "high": "accuracy_high"}
+ALIASES = {"low": "accuracy_low", "high": "accuracy_high"}
+VALUE = SHORT.replace("left", "right", 1)
 
 
-class RewardReport(dict[str, float]):
+class RewardReport(Report, dict[str, float]):
     """What was found out about a reward model.
 
     As a mapping it holds the figures: ``report["accuracy"]``, its 95 % interval ``low`` to
@@ -43,22 +46,47 @@ class RewardReport(dict[str, float]):
             ``wb.label(report.worst, store)`` shows them without label, margin or side.
     """
 
-    def __init__(self, found: Appraisal, *, name: str, trained_on: int | None = None) -> None:
-        numbers = {**found.figures, **{key: float(n) for key, n in found.counts.items()}}
-        super().__init__(numbers | {short: numbers[long] for short, long in SHORT.items()})
+    table_first = True
+
+    def __init__(self, appraisal: Appraisal, *, name: str, trained_on: int | None = None) -> None:
+        numbers = {**appraisal.figures, **{key: float(n) for key, n in appraisal.counts.items()}}
+        dict.__init__(self, numbers | {alias: numbers[long] for alias, long in ALIASES.items()})
         self.name = name
-        self.title = f"{name} {title_of(found)}"
-        self._lines = lines_of(found, trained_on)
+        self.title = f"{name} {title_of(appraisal)}"
+        self._lines = lines_of(appraisal, trained_on)
         self.summary: DataFrame = frame_of([*self._lines], COLUMNS)
-        self.frames: dict[str, DataFrame] = found.frames
-        self.worst, self._items = found.worst, found.items
-        self._charts = charts(found)
-        self.figures = Figures(self._charts, "report.figures")
+        self.frames: dict[str, DataFrame] = appraisal.frames
+        self.worst, self._items = appraisal.worst, appraisal.items
+        Report.__init__(self, self.title, charts(appraisal))
 
     def __repr__(self) -> str:
-        return terminal(self.title, self._lines)
+        text = [self.title]
+        width = max(len(line.figure) for line in self._lines)
+        for line in self._lines:
+            mark = MARKS[line.state][0] or " "
+            ends = f" ({line.interval})" if line.interval else ""
+            text += [
+                f"  {mark} {line.figure:<{width}}  {line.value}{ends}",
+                f"      {line.meaning}",
+            ]
+        return "\n".join(text)
 
-    def _repr_html_(self) -> str:
+    def _table(self) -> Html:
+        rows = [
+            (
+                state_cell(line.state),
+                line.figure,
+                Html(f"<b>{as_html(line.value)}</b>"),
+                line.interval,
+                line.meaning,
+            )
+            for line in self._lines
+        ]
+        heads = ("", "figure", "value", "95 % interval", "what it means")
+        cells = (SHORT, SHORT, VALUE, SHORT, PROSE)
+        return table(rows, cells, heads=heads, row_head=1, attributes=COMPACT)
+
+    def _note(self) -> Html:
         worst = (
             f"The {len(self.worst)} worst disagreements are <code>.worst</code>:"
             " <code>wb.label(report.worst, store)</code> asks for them again, blind;"
@@ -66,11 +94,10 @@ class RewardReport(dict[str, float]):
             if len(self.worst)
             else "It disagrees with no label."
         )
-        note = (
+        return Html(
             f"{worst} Rows behind it: <code>.frames</code> ({', '.join(self.frames)}); drawn"
             f" large: <code>.figures</code> ({', '.join(self.figures)})."
         )
-        return page(self.title, self._lines, [*self._charts.values()], note)
 
     def relabelled(self, store: "LabelStore") -> Pairs:
         """Return what was compared, with the store's labels in place of those they had.
@@ -91,95 +118,53 @@ class RewardReport(dict[str, float]):
         return {"title": self.title, "figures": dict(self), "summary": summary, "frames": frames}
 
 
-def terminal(title: str, lines: list[Line]) -> str:
-    """Return the lines as text."""
-    said = [title]
-    width = max(len(line.figure) for line in lines)
-    for line in lines:
-        ends = f" ({line.interval})" if line.interval else ""
-        said.append(f"  {MARKS[line.state][0] or ' '} {line.figure:<{width}}  {line.value}{ends}")
-        said.append(f"      {line.meaning}")
-    return "\n".join(said)
-
-
-def page(title: str, lines: list[Line], drawn: list[Chart], note: str) -> str:
-    """Return the lines and pictures as HTML that needs no script; ``note`` is HTML already."""
-    cell = "text-align:left;vertical-align:top;padding:4px 12px 4px 0;white-space:normal"
-    tight = f"{cell};white-space:nowrap"
-    rows = ""
-    for line in lines:
-        mark, word, colour = MARKS[line.state]
-        rows += (
-            f"<tr><td style='{tight}'><span aria-hidden='true' style='color:{colour}'>{mark}</span>"
-            f" {word}</td><th scope='row' style='{tight}'>{escape(line.figure)}</th>"
-            f"<td style='{tight};text-align:right'><b>{escape(line.value)}</b></td>"
-            f"<td style='{tight}'>{escape(line.interval)}</td>"
-            f"<td style='{cell};opacity:.85'>{escape(line.meaning)}</td></tr>"
-        )
-    heads = "".join(
-        f"<th scope='col' style='{cell}'>{name}</th>"
-        for name in ("", "figure", "value", "95 % interval", "what it means")
-    )
-    return (
-        f"<div style='font-size:13px;max-width:1060px'><p style='margin:0 0 6px'>"
-        f"<b>{escape(title)}</b></p><table style='border-collapse:collapse;font-size:13px'>"
-        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-        f"<div style='display:flex;flex-wrap:wrap;gap:16px 22px;margin-top:12px'>"
-        f"{''.join(map(picture, drawn))}</div>"
-        f"<p style='opacity:.75;margin:8px 0 0'>{note}</p></div>"
-    )
-
-
 # --- what is drawn -------------------------------------------------------------------------------
 
 
-def charts(found: Appraisal) -> dict[str, Chart]:
+def charts(appraisal: Appraisal) -> dict[str, StillChart]:
     """Return the charts that have something to show, by name."""
-    drawn: dict[str, Chart] = {"calibration": _calibration(found), "margins": _margins(found)}
-    middle = found.figures["accuracy"]
+    drawn: dict[str, StillChart] = {
+        "calibration": _calibration(appraisal),
+        "margins": _margins(appraisal),
+    }
+    middle = appraisal.figures["accuracy"]
     all_of_it = "dashed: all comparisons"
-    dots: list[tuple[str, str, str, Callable[[Any], str], float]] = [
+    rates: list[tuple[str, str, str, Callable[[Any], str], float]] = [
         ("length", "Accuracy by length gap", _GAP, _gap, middle),
         ("sources", "Accuracy by source", all_of_it, lambda row: row.group, middle),
         ("annotators", "Accuracy by annotator", all_of_it, lambda row: row.group, middle),
         ("subsets", "Accuracy by subset", "dashed: one half", lambda row: row.subset, 0.5),
     ]
-    for name, title, under, naming, guide in dots:
-        if len(found.frames[name]) >= (2 if under == all_of_it else 1):
+    for name, title, under, naming, guide in rates:
+        if len(appraisal.frames[name]) >= (2 if under == all_of_it else 1):
             rows = [
-                Dot(naming(row), row.accuracy, _known(row.low), _known(row.high))
-                for row in _rows(found, name)
+                Rate(naming(row), row.accuracy, known(row.low), known(row.high))
+                for row in _rows(appraisal, name)
             ]
-            drawn[name] = Dots(title, under, rows, guide)
+            drawn[name] = RateChart(title, under, rows, guide)
     return drawn
 
 
 _GAP = "characters that the chosen answer is longer; dashed: all"
 
 
-def _rows(found: Appraisal, name: str) -> Iterator[Any]:
-    return iter(found.frames[name].itertuples(index=False))
-
-
-def _known(value: Any) -> float | None:
-    return None if value is None or value != value else float(value)
+def _rows(appraisal: Appraisal, name: str) -> Iterator[Any]:
+    return iter(appraisal.frames[name].itertuples(index=False))
 
 
 def _gap(row: Any) -> str:
-    if row.gap_from == row.gap_to:
-        return f"{row.gap_from:+,}"
-    return f"{row.gap_from:+,} to {row.gap_to:+,}"
+    return " to ".join(dict.fromkeys([f"{row.gap_from:+,}", f"{row.gap_to:+,}"]))
 
 
-def _calibration(found: Appraisal) -> Plot:
+def _calibration(appraisal: Appraisal) -> FitChart:
     points, before = (
         [
-            Point(row.confidence, row.accuracy, _known(row.low), _known(row.high))
-            for row in _rows(found, name)
+            Point(row.confidence, row.accuracy, known(row.low), known(row.high))
+            for row in _rows(appraisal, name)
         ]
         for name in ("calibration", "uncalibrated")
     )
-    return Plot(
+    return FitChart(
         title="Calibration",
         x_title="how sure the model is",
         y_title="how often it is right",
@@ -187,13 +172,13 @@ def _calibration(found: Appraisal) -> Plot:
         line=[(0.5, 0.5), (1.0, 1.0)],
         line_name="perfect calibration",
         rings=before,
-        ring_name=f"without sharpness ({found.figures['sharpness']:.2f})",
+        ring_name=f"without sharpness ({appraisal.figures['sharpness']:.2f})",
     )
 
 
-def _margins(found: Appraisal) -> Columns:
-    columns = [
-        Column(row.margin_from, row.margin_to, row.right, row.wrong)
-        for row in _rows(found, "margins")
+def _margins(appraisal: Appraisal) -> Histogram:
+    bars = [
+        MarginBar(row.margin_from, row.margin_to, row.right, row.wrong)
+        for row in _rows(appraisal, "margins")
     ]
-    return Columns("Margins", "score(chosen) − score(rejected), raw", columns)
+    return Histogram("Margins", "score(chosen) − score(rejected), raw", bars)

@@ -1,25 +1,30 @@
-"""Three kinds of small chart, and each as inline SVG: no script, no kernel.
+"""Four kinds of chart, and each as inline SVG: no script, no kernel.
 
-A picture stays in a saved notebook and follows the page's text colour. Marks differ by place as
-well as by colour. The same charts as Plotly figures: ``chart_figures.py``.
+A picture stays in a saved notebook and follows the page's text colour. Marks differ by place or
+shape as well as by colour. The same charts as Plotly figures: ``plotly_figures.py``.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
 from workbench.widgets.kit.theme import OKABE_ITO
 
-WIDTH, HEIGHT, ROW = 330, 210, 19  # [px] of a picture; of a line of dots
-NAMES = 128  # [px] for the names beside dots
-LEFT, RIGHT, TOP, BOTTOM = 54, 14, 8, 34  # [px] around the plotting area
-MOST = 24  # lines of dots in a picture; the figure and the frame have more
+WIDTH, ROW = 330, 19  # [px] of a picture of rates; of a line of it
+NAMES = 128  # [px] for the names beside rates
+MOST_RATES = 40  # in a picture; the figure and the frame have more
 MARK, BAND, WRONG = OKABE_ITO["blue"], OKABE_ITO["sky"], OKABE_ITO["vermillion"]
+DASHED = "stroke='currentColor' stroke-opacity='.45' stroke-dasharray='4 3'"
+AXIS = "stroke='currentColor' stroke-opacity='.3'"
+GRID = "stroke='currentColor' stroke-opacity='.1'"
+INTERVAL = f"stroke='{BAND}' stroke-width='3' stroke-opacity='.75'"
+
+Scale = Callable[[float], float]  # from a value to its place in the picture [px]
 
 
-class Dot(NamedTuple):
-    """A named share with its interval."""
+class Rate(NamedTuple):
+    """A named share, or another figure that is 1 at most, with its interval."""
 
     name: str
     value: float
@@ -27,13 +32,22 @@ class Dot(NamedTuple):
     high: float | None
 
 
-class Dots(NamedTuple):
-    """Shares below each other; the dashed line stands at ``guide``, as ``under`` says."""
+class RateChart(NamedTuple):
+    """Rates below each other.
+
+    Attributes:
+        under: what stands below them; may be empty.
+        guide: where the dashed line stands.
+        form: how a rate is written.
+        least: where the axis starts, if no rate is lower.
+    """
 
     title: str
     under: str
-    rows: Sequence[Dot]
+    rows: Sequence[Rate]
     guide: float
+    form: str = ".1%"
+    least: float = 1.0
 
 
 class Point(NamedTuple):
@@ -45,7 +59,7 @@ class Point(NamedTuple):
     high: float | None
 
 
-class Plot(NamedTuple):
+class FitChart(NamedTuple):
     """Points with intervals beside a line that they are compared with; rings: what was before."""
 
     title: str
@@ -59,7 +73,7 @@ class Plot(NamedTuple):
     ring_name: str = ""
 
 
-class Column(NamedTuple):
+class MarginBar(NamedTuple):
     """A bar of a histogram: how many of each kind lie between two ends."""
 
     start: float
@@ -68,32 +82,108 @@ class Column(NamedTuple):
     wrong: int
 
 
-class Columns(NamedTuple):
-    """A histogram whose left half is wrong and whose right half is right."""
+class Histogram(NamedTuple):
+    """Counts of margins: what lies left of 0 is wrong, what lies right of it is right."""
 
     title: str
     x_title: str
-    columns: Sequence[Column]
+    bars: Sequence[MarginBar]
 
 
-Chart = Dots | Plot | Columns
+class Series(NamedTuple):
+    """Marks at points, and a line that may go elsewhere.
+
+    Attributes:
+        mark: dot, square, diamond or ring.
+        points: where the marks stand.
+        line: corners of the line; empty for none.
+        dashed: a line that was fitted, not measured.
+        labels: what each point is called when it is pointed at; empty for its place.
+    """
+
+    name: str
+    colour: str
+    mark: str
+    points: Sequence[Point]
+    line: Sequence[tuple[float, float]] = ()
+    dashed: bool = False
+    labels: Sequence[str] = ()
 
 
-def picture(chart: Chart) -> str:
+class SeriesChart(NamedTuple):
+    """Several series over one another; a dashed line stands at each guide, with its words."""
+
+    title: str
+    x_title: str
+    y_title: str
+    series: Sequence[Series]
+    guides: Sequence[tuple[float, str]] = ()
+
+
+StillChart = RateChart | FitChart | Histogram | SeriesChart
+
+
+class _Area(NamedTuple):
+    """A picture's size, and where in it values are drawn, in pixels."""
+
+    width: int
+    height: int
+    left: int
+    right: int
+    top: int
+    bottom: int
+
+
+_SMALL = _Area(WIDTH, 210, 54, WIDTH - 14, 8, 210 - 34)
+_LARGE = _Area(430, 270, 52, 430 - 14, 10, 270 - 38)
+
+
+class _Drawing(NamedTuple):
+    """What is drawn, its size, what a screen reader says of it, and what the marks mean."""
+
+    elements: Iterable[str]
+    width: int
+    height: int
+    words: str
+    legend: str = ""
+
+
+def picture(chart: StillChart) -> str:
     """Return a chart as a figure element with an inline SVG."""
-    if isinstance(chart, Dots):
-        drawn, height, told = _dots(chart)
-    elif isinstance(chart, Plot):
-        drawn, height, told = _plot(chart)
+    if isinstance(chart, RateChart):
+        drawing = _rates(chart)
+    elif isinstance(chart, FitChart):
+        drawing = _fit(chart)
+    elif isinstance(chart, Histogram):
+        drawing = _histogram(chart)
     else:
-        drawn, height, told = _columns(chart)
+        drawing = _overlaid(chart)
+    width, height = drawing.width, drawing.height
     return (
-        f"<figure style='margin:0;width:{WIDTH}px;max-width:100%'>"
-        f"<figcaption style='margin-bottom:4px'>"
-        f"<b>{escape(chart.title)}</b></figcaption><svg width='{WIDTH}' height='{height}'"
-        f" viewBox='0 0 {WIDTH} {height}' role='img' style='max-width:100%'"
-        f" aria-label='{escape(chart.title)}: {escape(told)}'>{drawn}</svg></figure>"
+        f"<figure style='margin:0;width:{width}px;max-width:100%'>"
+        f"<figcaption style='margin-bottom:4px'><b>{escape(chart.title)}</b>{drawing.legend}"
+        f"</figcaption><svg width='{width}' height='{height}' viewBox='0 0 {width} {height}'"
+        f" role='img' style='max-width:100%' aria-label='{escape(chart.title)}:"
+        f" {escape(drawing.words)}'>{''.join(drawing.elements)}</svg></figure>"
     )
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Return round numbers from ``low`` to ``high``, at most one more than ``most``."""
+    span = (high - low) or 1.0
+    rough = span / most
+    size = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * k for k in (1, 2, 5, 10) if size * k >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(step * i, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+# --- elements ------------------------------------------------------------------------------------
+
+
+def _scale(low: float, high: float, start: float, end: float) -> Scale:
+    span = (high - low) or 1.0
+    return lambda value: start + (value - low) / span * (end - start)
 
 
 def _text(x: float, y: float, words: str, anchor: str = "middle", more: str = "") -> str:
@@ -108,130 +198,201 @@ def _stroke(x: Sequence[float], y: Sequence[float], more: str) -> str:
     return f"<line {ends} {more}/>"
 
 
-DASHED = "stroke='currentColor' stroke-opacity='.45' stroke-dasharray='4 3'"
-AXIS = "stroke='currentColor' stroke-opacity='.3'"
-INTERVAL = f"stroke='{BAND}' stroke-width='3' stroke-opacity='.75'"
+def _way(corners: Sequence[tuple[float, float]], more: str) -> str:
+    way = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+    return f"<polyline points='{way}' fill='none' {more}/>"
 
 
-def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
-    span = (high - low) or 1.0
-    return lambda value: start + (value - low) / span * (end - start)
+def _titled(x: float, y: float, words: str, more: str) -> str:
+    return f"<circle cx='{x:.1f}' cy='{y:.1f}' {more}><title>{escape(words)}</title></circle>"
 
 
-def _dots(chart: Dots) -> tuple[str, int, str]:
-    rows = chart.rows[:MOST]
-    least = min(row.value if row.low is None else row.low for row in rows)
-    low = min(math.floor(least * 10) / 10, math.floor(chart.guide * 10) / 10)
+_FULL = f"r='4' fill='{MARK}' stroke='currentColor' stroke-opacity='.6'"
+_RING = f"r='3.5' fill='none' stroke='{WRONG}' stroke-width='1.5'"
+
+
+def _ink(part: str, colour: str) -> str:
+    """A colour drawn towards the page's text: lighter on dark pages, darker on light ones."""
+    return f"{part}='{colour}' style='{part}:color-mix(in srgb, {colour} 72%, currentColor)'"
+
+
+def _mark(series: Series, x: float, y: float) -> str:
+    full = f"{_ink('fill', series.colour)} fill-opacity='.85'"
+    empty = f"fill='none' {_ink('stroke', series.colour)} stroke-width='1.6'"
+    if series.mark == "square":
+        return f"<rect x='{x - 3:.1f}' y='{y - 3:.1f}' width='6' height='6' {full}/>"
+    if series.mark == "diamond":
+        corners = ((x, y - 5), (x + 5, y), (x, y + 5), (x - 5, y))
+        way = " ".join(f"{a:.1f},{b:.1f}" for a, b in corners)
+        return f"<polygon points='{way}' {empty}/>"
+    return f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3.2' {full if series.mark == 'dot' else empty}/>"
+
+
+def _axes(area: _Area, x_title: str, y_title: str) -> list[str]:
+    """Both axes and their titles."""
+    middle = (area.top + area.bottom) / 2
+    turned = f" transform='rotate(-90 10 {middle:.0f})'"
+    return [
+        _stroke([area.left, area.left], [area.top, area.bottom], AXIS),
+        _stroke([area.left, area.right], [area.bottom, area.bottom], AXIS),
+        _text((area.left + area.right) / 2, area.height - 4, x_title),
+        _text(10, middle, y_title, "middle", turned),
+    ]
+
+
+# --- the four kinds ------------------------------------------------------------------------------
+
+
+def _rates(chart: RateChart) -> _Drawing:
+    rows = chart.rows[:MOST_RATES]
+    lows = [row.value if row.low is None else row.low for row in rows]
+    low = min(chart.least, *(math.floor(value * 10) / 10 for value in (*lows, chart.guide)))
     at = _scale(low, 1.0, NAMES + 8, WIDTH - 52)
     bottom = ROW * len(rows)
     drawn = [_stroke([at(chart.guide)] * 2, [0, bottom], DASHED)]
     for place, row in enumerate(rows):
-        y = ROW * (place + 0.5)
+        y, value = ROW * (place + 0.5), f"{row.value:{chart.form}}"
         if row.low is not None and row.high is not None:
             drawn.append(_stroke([at(row.low), at(row.high)], [y, y], INTERVAL))
         short = row.name if len(row.name) <= 20 else f"{row.name[:18]}…"
-        drawn.append(_circle(at(row.value), y, f"{row.name}: {row.value:.1%}"))
+        drawn.append(_titled(at(row.value), y, f"{row.name}: {value}", _FULL))
         drawn.append(_text(NAMES, y + 4, short, "end"))
-        drawn.append(_text(WIDTH, y + 4, f"{row.value:.1%}", "end"))
+        drawn.append(_text(WIDTH, y + 4, value, "end"))
+    form = ".0%" if chart.form.endswith("%") else chart.form
     for value in (low, 1.0):
-        drawn.append(_text(at(value), bottom + 13, f"{value:.0%}", "middle", " opacity='.7'"))
-    told = "; ".join(f"{row.name} {row.value:.1%}" for row in rows)
-    drawn.append(_text(WIDTH / 2, bottom + 30, chart.under))
-    return "".join(drawn), bottom + 36, told
+        drawn.append(_text(at(value), bottom + 13, f"{value:{form}}", "middle", " opacity='.7'"))
+    if chart.under:
+        drawn.append(_text(WIDTH / 2, bottom + 30, chart.under))
+    words = "; ".join(f"{row.name} {row.value:{chart.form}}" for row in rows)
+    return _Drawing(drawn, WIDTH, bottom + (36 if chart.under else 19), words)
 
 
-def _circle(x: float, y: float, told: str) -> str:
-    return (
-        f"<circle cx='{x:.1f}' cy='{y:.1f}' r='4' fill='{MARK}' stroke='currentColor'"
-        f" stroke-opacity='.6'><title>{escape(told)}</title></circle>"
-    )
-
-
-def _ring(x: float, y: float, told: str) -> str:
-    return (
-        f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3.5' fill='none' stroke='{WRONG}'"
-        f" stroke-width='1.5'><title>{escape(told)}</title></circle>"
-    )
-
-
-def _plot(chart: Plot) -> tuple[str, int, str]:
+def _fit(chart: FitChart) -> _Drawing:
     def along(x: float) -> float:
         return math.log2(x) if chart.log_x else x
 
-    points = chart.points
+    area, points = _SMALL, chart.points
     alone = [(p.x, p.y) for p in chart.rings] + [*chart.line]
     xs = [along(x) for x in [*(p.x for p in points), *(x for x, _ in alone)]]
-    tops = [p.y if p.high is None else p.high for p in points]
-    lows = [p.y if p.low is None else p.low for p in points]
-    ys = [*tops, *lows, *(y for _, y in alone)]
+    ys = [y for p in points for y in (p.y, p.low, p.high) if y is not None]
+    ys += [y for _, y in alone]
     steps = 10 if max(ys) - min(ys) > 0.2 else 50
     y_low = math.floor(min(ys) * steps) / steps
     y_high = min(1.0, math.ceil(max(ys) * steps) / steps)
-    to_x = _scale(min(xs), max(xs), LEFT + 6, WIDTH - RIGHT - 6)
-    to_y = _scale(y_low, y_high, HEIGHT - BOTTOM, TOP)
-    ticks = sorted({p.x for p in points}) if chart.log_x else [0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
-    drawn = [_frame(y_low, y_high, to_y, chart.y_title)]
-    for tick in ticks:
-        words = f"{tick:,.0f}" if chart.log_x else f"{tick:.0%}"
-        drawn.append(_text(to_x(along(tick)), HEIGHT - BOTTOM + 14, words))
-    drawn.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, chart.x_title))
-    way = " ".join(f"{to_x(along(x)):.1f},{to_y(y):.1f}" for x, y in chart.line)
-    drawn.append(f"<polyline points='{way}' fill='none' {DASHED}/>")
+    scale = _scale(min(xs), max(xs), area.left + 6, area.right - 6)
+    to_y = _scale(y_low, y_high, area.bottom, area.top)
+
+    def to_x(x: float) -> float:
+        return scale(along(x))
+
+    places = sorted({p.x for p in points}) if chart.log_x else [0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    drawn = _axes(area, chart.x_title, chart.y_title)
+    for y in (y_low, (y_low + y_high) / 2, y_high):
+        drawn.append(_text(area.left - 5, to_y(y) + 4, f"{y * 100:.3g}%", "end"))
+    for x in places:
+        words = f"{x:,.0f}" if chart.log_x else f"{x:.0%}"
+        drawn.append(_text(to_x(x), area.bottom + 14, words))
+    drawn.append(_way([(to_x(x), to_y(y)) for x, y in chart.line], DASHED))
     for ring in chart.rings:
-        told = f"{chart.ring_name}, {_short(ring.x)}: {ring.y:.1%}"
-        drawn.append(_ring(to_x(along(ring.x)), to_y(ring.y), told))
+        words = f"{chart.ring_name}, {_short(ring.x)}: {ring.y:.1%}"
+        drawn.append(_titled(to_x(ring.x), to_y(ring.y), words, _RING))
     for point in points:
-        x = to_x(along(point.x))
+        x = to_x(point.x)
         if point.low is not None and point.high is not None:
             drawn.append(_stroke([x, x], [to_y(point.low), to_y(point.high)], INTERVAL))
-        drawn.append(_circle(x, to_y(point.y), f"{_short(point.x)}: {point.y:.1%}"))
-    told = "; ".join(f"{_short(p.x)}: {p.y:.1%}" for p in points)
-    rings = f"; the rings are {chart.ring_name}" if chart.rings else ""
-    return "".join(drawn), HEIGHT, f"{told}; the dashed line is {chart.line_name}{rings}"
+        drawn.append(_titled(x, to_y(point.y), f"{_short(point.x)}: {point.y:.1%}", _FULL))
+    words = "; ".join(f"{_short(p.x)}: {p.y:.1%}" for p in points)
+    words += f"; the dashed line is {chart.line_name}"
+    words += f"; the rings are {chart.ring_name}" if chart.rings else ""
+    return _Drawing(drawn, area.width, area.height, words)
 
 
 def _short(x: float) -> str:
     return f"{x:,.0f}" if x > 1 else f"{x:.1%}"
 
 
-def _frame(low: float, high: float, to_y: Callable[[float], float], title: str) -> str:
-    drawn = [
-        _stroke([LEFT, LEFT], [TOP, HEIGHT - BOTTOM], AXIS),
-        _stroke([LEFT, WIDTH - RIGHT], [HEIGHT - BOTTOM] * 2, AXIS),
-    ]
-    for value in (low, (low + high) / 2, high):
-        drawn.append(_text(LEFT - 5, to_y(value) + 4, f"{value * 100:.3g}%", "end"))
-    middle = (TOP + HEIGHT - BOTTOM) / 2
-    turned = f" transform='rotate(-90 10 {middle:.0f})'"
-    return "".join(drawn) + _text(10, middle, title, "middle", turned)
-
-
-def _columns(chart: Columns) -> tuple[str, int, str]:
-    columns = chart.columns
-    most = max(column.right + column.wrong for column in columns)
-    to_x = _scale(columns[0].start, columns[-1].end, LEFT, WIDTH - RIGHT)
-    to_y = _scale(0, most, HEIGHT - BOTTOM, TOP + 12)
+def _histogram(chart: Histogram) -> _Drawing:
+    area, bars = _SMALL, chart.bars
+    most = max(bar.right + bar.wrong for bar in bars)
+    to_x = _scale(bars[0].start, bars[-1].end, area.left, area.right)
+    to_y = _scale(0, most, area.bottom, area.top + 12)
     drawn: list[str] = []
-    for column in columns:
-        count = column.right + column.wrong
-        x, y = to_x(column.start), to_y(count)
-        colour, word = (WRONG, "wrong") if column.wrong else (MARK, "right")
-        ends = f"{column.start:+.2f} to {column.end:+.2f}"
+    for bar in bars:
+        count = bar.right + bar.wrong
+        x, y = to_x(bar.start), to_y(count)
+        colour, word = (WRONG, "wrong") if bar.wrong else (MARK, "right")
         drawn.append(
-            f"<rect x='{x + 0.5:.1f}' y='{y:.1f}' width='{to_x(column.end) - x - 1:.1f}'"
-            f" height='{HEIGHT - BOTTOM - y:.1f}' fill='{colour}' fill-opacity='.85'>"
-            f"<title>{ends}: {count:,} {word}</title></rect>"
+            f"<rect x='{x + 0.5:.1f}' y='{y:.1f}' width='{to_x(bar.end) - x - 1:.1f}'"
+            f" height='{area.bottom - y:.1f}' fill='{colour}' fill-opacity='.85'>"
+            f"<title>{bar.start:+.2f} to {bar.end:+.2f}: {count:,} {word}</title></rect>"
         )
-    wrong = sum(column.wrong for column in columns)
-    right = sum(column.right for column in columns)
+    wrong, right = (sum(getattr(bar, kind) for bar in bars) for kind in ("wrong", "right"))
     zero = to_x(0.0)
-    drawn.append(_stroke([LEFT, WIDTH - RIGHT], [HEIGHT - BOTTOM] * 2, AXIS))
-    drawn.append(_stroke([zero, zero], [TOP, HEIGHT - BOTTOM], DASHED))
-    drawn.append(_text(zero - 5, TOP + 8, f"wrong {wrong:,}", "end"))
-    drawn.append(_text(zero + 5, TOP + 8, f"right {right:,}", "start"))
-    for value in (columns[0].start, 0.0, columns[-1].end):
+    drawn.append(_stroke([area.left, area.right], [area.bottom] * 2, AXIS))
+    drawn.append(_stroke([zero, zero], [area.top, area.bottom], DASHED))
+    drawn.append(_text(zero - 5, area.top + 8, f"wrong {wrong:,}", "end"))
+    drawn.append(_text(zero + 5, area.top + 8, f"right {right:,}", "start"))
+    for value in (bars[0].start, 0.0, bars[-1].end):
         anchor = "middle" if value == 0 else "start" if value < 0 else "end"
         words = "0" if value == 0 else f"{value:+.1f}"
-        drawn.append(_text(to_x(value), HEIGHT - BOTTOM + 14, words, anchor))
-    drawn.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, chart.x_title))
-    return "".join(drawn), HEIGHT, f"{wrong:,} wrong, {right:,} right"
+        drawn.append(_text(to_x(value), area.bottom + 14, words, anchor))
+    drawn.append(_text((area.left + area.right) / 2, area.height - 4, chart.x_title))
+    return _Drawing(drawn, area.width, area.height, f"{wrong:,} wrong, {right:,} right")
+
+
+def _overlaid(chart: SeriesChart) -> _Drawing:
+    area = _LARGE
+    points = [point for series in chart.series for point in series.points]
+    corners = [corner for series in chart.series for corner in series.line]
+    xs = [p.x for p in points] + [x for x, _ in corners]
+    ys = [y for p in points for y in (p.y, p.low, p.high) if y is not None]
+    ys += [y for _, y in corners]
+    pad = (max(ys) - min(ys)) * 0.04 or 0.5
+    x_ends = min(0.0, *xs), max(xs) + (max(xs) * 0.03 or 1.0)
+    y_ends = min(ys) - pad, max(ys) + pad
+    to_x = _scale(*x_ends, area.left, area.right)
+    to_y = _scale(*y_ends, area.bottom, area.top)
+    drawn = _axes(area, chart.x_title, chart.y_title)
+    drawn += [_text(to_x(x), area.bottom + 14, _number(x)) for x in ticks(*x_ends)]
+    for y in ticks(*y_ends):
+        drawn.append(_text(area.left - 5, to_y(y) + 4, _number(y), "end"))
+        drawn.append(_stroke([area.left, area.right], [to_y(y)] * 2, GRID))
+    for value, words in chart.guides:
+        x = to_x(value)
+        anchor, at = ("end", x - 4) if x > (area.left + area.width) / 2 else ("start", x + 4)
+        drawn.append(_stroke([x, x], [area.top, area.bottom], DASHED))
+        drawn.append(_text(at, area.bottom - 6, words, anchor))
+    for series in chart.series:
+        drawn += _series(series, to_x, to_y)
+    legend = " ".join(
+        f"<span style='white-space:nowrap;margin-right:8px'><svg width='12' height='12'"
+        f" style='vertical-align:-1px'>{_mark(series, 6, 6)}</svg> {escape(series.name)}</span>"
+        for series in chart.series
+    )
+    words = "; ".join(_ends(series) for series in chart.series if series.points)
+    return _Drawing(drawn, area.width, area.height, words, f"<br>{legend}")
+
+
+def _number(value: float) -> str:
+    return f"{value:g}".replace("-", "−")
+
+
+def _series(series: Series, to_x: Scale, to_y: Scale) -> list[str]:
+    drawn: list[str] = []
+    stroke = _ink("stroke", series.colour)
+    if series.line:
+        dash = " stroke-dasharray='5 3'" if series.dashed else ""
+        corners = [(to_x(x), to_y(y)) for x, y in series.line]
+        drawn.append(_way(corners, f"{stroke} stroke-width='1.8'{dash}"))
+    for point in series.points:
+        x = to_x(point.x)
+        if point.low is not None and point.high is not None:
+            ends = [to_y(point.low), to_y(point.high)]
+            drawn.append(_stroke([x, x], ends, f"{stroke} stroke-opacity='.6'"))
+        drawn.append(_mark(series, x, to_y(point.y)))
+    return drawn
+
+
+def _ends(series: Series) -> str:
+    first, last = series.points[0], series.points[-1]
+    return f"{series.name} from {first.y:.3g} at {first.x:.2g} to {last.y:.3g} at {last.x:.2g}"

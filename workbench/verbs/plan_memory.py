@@ -1,10 +1,11 @@
 """What a run will take, told before anything is loaded."""
 
-import html
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError
+from workbench.html_table import Html, table
 from workbench.presets import preset_settings
+from workbench.reports.report import COMPACT, LEFT, RIGHT, Report
 from workbench.runs import run_job
 from workbench.settings import PPOSettings, RunSettings
 from workbench.verbs.model_names import Model, model_name
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 GB = 1e9
 
 
-class MemoryPlan:
+class MemoryPlan(Report):
     """What each part of a run takes in memory, by phase; in a notebook a table.
 
     Attributes:
@@ -24,6 +25,7 @@ class MemoryPlan:
 
     def __init__(self, told: dict[str, Any], settings: RunSettings) -> None:
         self.told, self.settings = told, settings
+        super().__init__(self.verdict)
 
     @property
     def frame(self) -> "DataFrame":
@@ -111,16 +113,21 @@ class MemoryPlan:
             f"{told['quantization']}; micro-batch {told['rows']} × {told['length']} tokens"
         )
 
-    def _table(self) -> "DataFrame":
-        table = self.frame.rename_axis(None)
-        return table.map(lambda size: f"{size:.3g}" if size else "")
+    def _cells(self) -> "DataFrame":
+        return self.frame.rename_axis(None).map(lambda size: f"{size:.3g}" if size else "")
 
     def __repr__(self) -> str:
-        return f"{self._title}\n{self._table().to_string()}\n{self.verdict}"
+        return f"{self._title}\n{self._cells().to_string()}\n{self.verdict}"
 
-    def _repr_html_(self) -> str:
-        title, verdict = html.escape(self._title), html.escape(self.verdict)
-        return f"<p>{title} (GB)</p>{self._table().to_html()}<p><b>{verdict}</b></p>"
+    def _table(self) -> Html:
+        cells = self._cells()
+        rows: list[list[str]] = cells.reset_index().to_numpy().tolist()
+        styles = (LEFT, *[RIGHT] * len(cells.columns))
+        heads = ("GB", *map(str, cells.columns))
+        return table(rows, styles, heads=heads, row_head=0, attributes=COMPACT)
+
+    def _note(self) -> str:
+        return self._title
 
 
 def plan(

@@ -1,11 +1,12 @@
 """What must hold before a long run, looked at on the model and machine it will have."""
 
-import html
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.html_table import Html, table
 from workbench.presets import preset_settings
+from workbench.reports.report import COMPACT, LEFT, Report, state_cell
 from workbench.runs import run_job
 from workbench.settings import PPOSettings
 from workbench.verbs.load_data import load_prompts
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class Preflight:
+class Preflight(Report):
     """What was checked, and what to do where it does not hold; in a notebook a table.
 
     Attributes:
@@ -26,6 +27,7 @@ class Preflight:
 
     def __init__(self, checks: list[dict[str, Any]]) -> None:
         self.checks = checks
+        super().__init__(self.verdict)
 
     @property
     def passed(self) -> bool:
@@ -55,15 +57,14 @@ class Preflight:
                 lines.append(f"      to do: {check['fix']}")
         return "\n".join([*lines, self.verdict])
 
-    def _repr_html_(self) -> str:
-        rows: list[str] = []
-        for check in self.checks:
-            mark = "✓" if check["passed"] else "✗"
-            colour = "#1a7f37" if check["passed"] else "#cf222e"
-            cells = [check["name"], check["found"], "" if check["passed"] else check["fix"]]
-            told = "".join(f"<td style='text-align:left'>{html.escape(c)}</td>" for c in cells)
-            rows.append(f"<tr><td style='color:{colour}'><b>{mark}</b></td>{told}</tr>")
-        return f"<table>{''.join(rows)}</table><p><b>{html.escape(self.verdict)}</b></p>"
+    def _table(self) -> Html:
+        rows = [
+            (state_cell("ok"), check["name"], check["found"], "")
+            if check["passed"]
+            else (state_cell("failed"), check["name"], check["found"], check["fix"])
+            for check in self.checks
+        ]
+        return table(rows, LEFT, attributes=COMPACT)
 
 
 def preflight(
@@ -90,16 +91,15 @@ def preflight(
     """
     base = settings.to_dict() if settings is not None else {}
     checked = PPOSettings.from_dict(preset_settings(preset, {**base, **changes}))
-    given = reward_given(reward)
-    asked = list(PROMPTS) if prompts is None else prompts
-    with tempfile.TemporaryDirectory(prefix="workbench-preflight-") as made:
-        for name, content in given.files.items():
-            (Path(made) / name).write_bytes(content)
+    payment = reward_given(reward)
+    with tempfile.TemporaryDirectory(prefix="workbench-preflight-") as folder:
+        for name, content in payment.files.items():
+            (Path(folder) / name).write_bytes(content)
         request = {
             "model": model_name(model),
-            "reward": given.spec,
-            "prompts": list(load_prompts(asked)),
+            "reward": payment.spec,
+            "prompts": list(load_prompts(PROMPTS if prompts is None else prompts)),
             "settings": checked.to_dict(),
-            "folder": made,
+            "folder": folder,
         }
         return Preflight(run_job("preflight", request)["checks"])
