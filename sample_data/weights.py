@@ -94,9 +94,9 @@ def _empty_model(folder: Path, texts: list[str]) -> None:
 
 
 def _train(model: Path, rows: list[dict[str, Any]], out: Path, settings: dict[str, Any]) -> None:
+    from workbench.events import Place, Progress
     from workbench.settings import SFTSettings
     from workbench.training import sft
-    from workbench.training.events import Place, Progress
 
     full = SFTSettings(
         seed=SEED,

@@ -10,7 +10,7 @@ class Html(str):
     __slots__ = ()
 
 
-def as_html(text: str) -> str:
+def escaped(text: str) -> str:
     """Return text as HTML."""
     return text if isinstance(text, Html) else escape(text)
 
@@ -39,7 +39,7 @@ def table(
         for column, (text, style) in enumerate(zip(texts, styles, strict=True)):
             head = scope == "col" or column == row_head
             parts = [f"th scope='{scope}'" if head else "td", *filter(None, [style])]
-            drawn += f"<{' '.join(parts)}>{as_html(text)}</{'th' if head else 'td'}>"
+            drawn += f"<{' '.join(parts)}>{escaped(text)}</{'th' if head else 'td'}>"
         return f"<tr>{drawn}</tr>"
 
     body = "".join(line(texts, "row") for texts in rows)

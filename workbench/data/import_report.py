@@ -1,11 +1,13 @@
 """What became of every row of an import."""
 
 import html
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from workbench.data.quarantine import Aside
+from workbench.html_table import Html, table
 
 
 def _counts() -> dict[str, int]:
@@ -101,16 +103,14 @@ class Report:
         return "\n".join([head, *lines]) + ("\n\n" + "\n\n".join(shown) if shown else "")
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<tr><td style='text-align:right'>{rows:,}</td>"
-            f"<td style='text-align:left'>{html.escape(name)}</td></tr>"
-            for name, rows in self._lines()
+        counts = table(
+            ((f"{rows:,}", name) for name, rows in self._lines()),
+            ("style='text-align:right'", "style='text-align:left'"),
         )
-        shown = "".join(map(row_html, self.examples))
         head = html.escape(f"{self.items:,} items from {self.source or 'memory'}")
         return (
             f"<p><b>{head}</b> (format: {html.escape(self.format)})</p>"
-            f"<table>{cells}</table><table>{shown}</table>"
+            f"{counts}{texts_table(self.examples)}"
         )
 
     def _lines(self) -> list[tuple[str, int]]:
@@ -120,14 +120,16 @@ class Report:
         return rows + [(f"left out of them: {why}", n) for why, n in sorted(self.left_out.items())]
 
 
-def row_html(texts: dict[str, str], limit: int = 160) -> str:
-    """Return texts by name as a row of a table: nothing in them is HTML, each cut at the limit."""
+def texts_table(rows: Iterable[Mapping[str, str]], limit: int = 160) -> str:
+    """Return texts by name as a table: nothing in them is HTML, each cut at the limit."""
     cells = (
-        f"<td dir='auto' style='text-align:left;vertical-align:top'>"
-        f"<b>{html.escape(name)}</b><br>{html.escape(_short(text, limit))}</td>"
-        for name, text in texts.items()
+        [
+            Html(f"<b>{html.escape(name)}</b><br>{html.escape(_short(text, limit))}")
+            for name, text in texts.items()
+        ]
+        for texts in rows
     )
-    return f"<tr>{''.join(cells)}</tr>"
+    return table(cells, "dir='auto' style='text-align:left;vertical-align:top'")
 
 
 def _short(text: str, limit: int = 160) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from workbench.html_table import Html, as_html
+from workbench.html_table import Html, escaped
 from workbench.reports.plotly_figures import PlotlyFigures
 from workbench.reports.svg_charts import StillChart, picture
 from workbench.widgets.kit.theme import OKABE_ITO
@@ -70,7 +70,7 @@ class Report:
         pictures = "".join(map(picture, self._charts.values()))
         above, beside = (self._table(), "") if self.table_first else ("", self._table())
         layout = "margin-top:12px" if above else "align-items:flex-start"
-        remark, note = self._remark(), as_html(self._note())
+        remark, note = self._remark(), escaped(self._note())
         noted = f"<p style='opacity:.75;margin:8px 0 0'>{note}</p>" if note else ""
         warned = f"<p style='margin:8px 0 0'>● {escape(self.warning)}</p>" if self.warning else ""
         return (

@@ -8,7 +8,7 @@ from workbench.analysis.appraisal_summary import COLUMNS, lines_of, title_of
 from workbench.analysis.relabel import relabelled
 from workbench.data.arrow_table import frame_of
 from workbench.data.pairs import Pairs
-from workbench.html_table import Html, as_html, table
+from workbench.html_table import Html, escaped, table
 from workbench.reports.report import COMPACT, MARKS, PROSE, SHORT, Report, known, state_cell
 from workbench.reports.svg_charts import (
     FitChart,
@@ -76,7 +76,7 @@ class RewardReport(Report, dict[str, float]):
             (
                 state_cell(line.state),
                 line.figure,
-                Html(f"<b>{as_html(line.value)}</b>"),
+                Html(f"<b>{escaped(line.value)}</b>"),
                 line.interval,
                 line.meaning,
             )

@@ -6,6 +6,7 @@ from html import escape
 from itertools import islice
 from typing import Any
 
+from workbench.html_table import Html, table
 from workbench.json_lines import read_json
 from workbench.runs import RunFolder
 from workbench.runs.evaluations import EVALUATION
@@ -14,22 +15,22 @@ from workbench.widgets.kit.texts import as_text
 EXAMPLES = 3
 MOST_LETTERS = 600  # of one text of an example
 
-Rows = list[dict[str, Any]]
+FIGURES = "class='figures'"  # attributes of a table of facts
 
 
-def facts(folder: RunFolder) -> str:
+def run_facts(folder: RunFolder) -> str:
     """Data, evaluations and machine of a run, each folded away under what it is."""
     config = folder.config()
     parts = (_data(folder, config), _evaluations(folder), _machine(config))
     return "".join(part for part in parts if part)
 
 
-def told_answers(folder: RunFolder) -> Rows:
+def first_and_last_answers(folder: RunFolder) -> list[dict[str, Any]]:
     """What a policy answered to the same prompts at first and at last, as rows to compare."""
     return answers_between(folder, folder)
 
 
-def answers_between(before: RunFolder, after: RunFolder) -> Rows:
+def answers_between(before: RunFolder, after: RunFolder) -> list[dict[str, Any]]:
     """The first answers of one run beside the last of another, on the prompts that both have.
 
     Args:
@@ -75,30 +76,32 @@ def _data(folder: RunFolder, config: Mapping[str, Any]) -> str:
 
 
 def _example(row: Mapping[str, Any]) -> str:
-    cells = "".join(
-        f"<tr><th scope='row'>{escape(name)}</th>"
-        f"<td><div class='wb-text'>{escape(as_text(value)[:MOST_LETTERS])}</div></td></tr>"
+    cells = [
+        (name, _text_cell(value))
         for name, value in row.items()
         if value not in (None, "") and isinstance(value, str | list)
-    )
-    return f"<table class='figures'>{cells}</table><br>"
+    ]
+    return f"{table(cells, row_head=0, attributes=FIGURES)}<br>"
+
+
+def _text_cell(value: Any) -> Html:
+    return Html(f"<div class='wb-text'>{escape(as_text(value)[:MOST_LETTERS])}</div>")
 
 
 def _evaluations(folder: RunFolder) -> str:
-    kept = read_json(folder.path / EVALUATION) or {}
-    found: list[str] = []
-    for values in kept.values():
-        rows = "".join(
-            f"<tr><th scope='row'>{escape(str(name).replace('_', ' '))}</th>"
-            f"<td class='wb-num'>{_figure(value)}</td></tr>"
-            for name, value in values.items()
+    evaluations: dict[str, Any] = read_json(folder.path / EVALUATION) or {}
+    tables: list[str] = []
+    for figures in evaluations.values():
+        rows = [
+            (str(name).replace("_", " "), _figure(value))
+            for name, value in figures.items()
             if isinstance(value, int | float)
-        )
-        found.append(f"<table class='figures'>{rows}</table>")
-    if not found:
+        ]
+        tables.append(table(rows, ("", "class='wb-num'"), row_head=0, attributes=FIGURES))
+    if not tables:
         return ""
-    title = f"Evaluation ({len(found)} sets of data)" if len(found) > 1 else "Evaluation"
-    return f"<details open><summary>{title}</summary>{'<br>'.join(found)}</details>"
+    title = f"Evaluation ({len(tables)} sets of data)" if len(tables) > 1 else "Evaluation"
+    return f"<details open><summary>{title}</summary>{'<br>'.join(tables)}</details>"
 
 
 def _machine(config: Mapping[str, Any]) -> str:
@@ -108,8 +111,8 @@ def _machine(config: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {v}" for name, v in (hardware.get("versions") or {}).items())
     device = hardware.get("gpu") or f"{hardware.get('cpu_cores')} CPU cores"
     created = str(config.get("created", ""))
-    told = [created, device, f"Python {hardware.get('python')}", versions]
-    line = " · ".join(part for part in told if part)
+    parts = [created, device, f"Python {hardware.get('python')}", versions]
+    line = " · ".join(part for part in parts if part)
     return f"<details><summary>Where and when</summary><p>{escape(line)}</p></details>"
 
 
@@ -122,19 +125,15 @@ def labelled(pairs: Sequence[Any], most: int = 12) -> str:
     shown = [pair for pair in pairs if (pair.label or {}).get("kind") == "choice"][:most]
     if not shown:
         return ""
-    rows: list[str] = []
+    rows: list[list[Html]] = []
     for pair in shown:
         won = pair.label["winner"]
         other = next(i for i in range(len(pair.responses)) if i != won)
         texts = (pair.prompt, pair.responses[won], pair.responses[other])
-        cells = "".join(
-            f"<td><div class='wb-text'>{escape(as_text(text)[:MOST_LETTERS])}</div></td>"
-            for text in texts
-        )
-        rows.append(f"<tr>{cells}</tr>")
-    heads = "".join(f"<th scope='col'>{t}</th>" for t in ("Prompt", "Preferred", "Not preferred"))
+        rows.append([_text_cell(text) for text in texts])
+    heads = ("Prompt", "Preferred", "Not preferred")
+    answers = table(rows, heads=heads, attributes="class='answers labels'")
     return (
         f"<section><h2>What was labelled</h2><p class='wb-muted'>{len(shown)} of the pairs that "
-        f"were drawn from the policy.</p><div class='scroll'><table class='answers labels'><thead>"
-        f"<tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
+        f"were drawn from the policy.</p><div class='scroll'>{answers}</div></section>"
     )

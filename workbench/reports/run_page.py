@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError
-from workbench.reports.run_facts import facts as facts_of
+from workbench.html_table import Html, table
+from workbench.reports.run_facts import FIGURES, run_facts
 from workbench.runs import Run, RunFolder
 from workbench.widgets.kit import theme
 from workbench.widgets.kit.plotly_source import plotly_js
@@ -25,7 +26,7 @@ from workbench.widgets.run_panel.run_feed import RunFeed
 MOST_SAMPLES = 60
 """Rows of the comparison that are written; the means are over all."""
 
-WORDS = {
+FIGURE_WORDS = {
     "gold_sft": ("Gold score before (SFT)", "0 to 1; the judge that training never sees"),
     "gold_ppo": ("Gold score after (PPO)", "0 to 1"),
     "score_sft": ("Learned score before (SFT)", "deviations from the reward model's mean"),
@@ -39,7 +40,7 @@ WORDS = {
     "seconds": ("Time", "s"),
     "seed": ("Seed", ""),
 }
-MEASURES = {"gold": "gold", "score": "learned score", "kl": "KL"}
+ANSWER_SCORES = {"gold": "gold", "score": "learned score", "kl": "KL"}
 
 
 def write_report(
@@ -118,14 +119,14 @@ def _page(title: str, body: str, feeds: Sequence[RunFeed]) -> str:
 def _summary(summary: Mapping[str, Any]) -> str:
     if not summary:
         return ""
-    lines = []
+    rows: list[tuple[str, str, str]] = []
     for name, value in summary.items():
-        words, unit = WORDS.get(name, (name.replace("_", " "), ""))
-        lines.append(
-            f"<tr><th scope='row'>{escape(words)}</th><td class='wb-num'>{_value(value)}</td>"
-            f"<td class='wb-muted'>{escape(unit)}</td></tr>"
-        )
-    return f"<section><h2>In figures</h2><table class='figures'>{''.join(lines)}</table></section>"
+        words, unit = FIGURE_WORDS.get(name, (name.replace("_", " "), ""))
+        rows.append((words, _value(value), unit))
+    figures = table(
+        rows, ("", "class='wb-num'", "class='wb-muted'"), row_head=0, attributes=FIGURES
+    )
+    return f"<section><h2>In figures</h2>{figures}</section>"
 
 
 def _run(feed: RunFeed, number: int) -> str:
@@ -147,18 +148,16 @@ def _run(feed: RunFeed, number: int) -> str:
         f"<section><h2>{escape(kind)}: {escape(header['name'])}</h2>"
         f"<p class='wb-muted'>{escape(' · '.join(facts))}</p>{failed}"
         f"<div class='wbp-grid' data-run='{number}'>{still_charts(feed)}</div>"
-        f"{facts_of(feed.folder)}{_settings(feed)}{events}</section>"
+        f"{run_facts(feed.folder)}{_settings(feed)}{events}</section>"
     )
 
 
 def _settings(feed: RunFeed) -> str:
     settings = feed.config.get("settings") or {}
-    rows = "".join(
-        f"<tr><th scope='row'><code>{escape(str(name))}</code></th><td>{_value(value)}</td></tr>"
-        for name, value in settings.items()
-    )
-    table = f"<table class='figures'>{rows}</table>"
-    return f"<details><summary>Settings ({len(settings)})</summary>{table}</details>"
+    names = [Html(f"<code>{escape(str(name))}</code>") for name in settings]
+    rows = zip(names, map(_value, settings.values()), strict=True)
+    figures = table(rows, row_head=0, attributes=FIGURES)
+    return f"<details><summary>Settings ({len(settings)})</summary>{figures}</details>"
 
 
 def _samples(samples: Sequence[Mapping[str, Any]]) -> str:
@@ -168,35 +167,33 @@ def _samples(samples: Sequence[Mapping[str, Any]]) -> str:
     shown = [samples[i * len(samples) // MOST_SAMPLES] for i in range(MOST_SAMPLES)]
     shown = list(samples) if len(samples) <= MOST_SAMPLES else shown
     some = f"{len(shown)} of {len(samples)} prompts" if len(shown) < len(samples) else "All prompts"
-    heads = "".join(f"<th scope='col'>{escape(label)}</th>" for label in labels)
-    rows = "".join(_sample_row(row) for row in shown)
+    answers = table(
+        map(_sample_row, shown),
+        ("class='wb-muted'", *[""] * len(labels)),
+        heads=["Prompt", *labels],
+        attributes="class='answers'",
+    )
     return (
         f"<section><h2>Answers before and after</h2><p class='wb-muted'>{some}. "
         "<button type='button' id='wb-diff' hidden aria-pressed='false'>Mark changed words</button>"
-        f"</p><div class='scroll'><table class='answers'><thead><tr><th scope='col'>Prompt</th>"
-        f"{heads}</tr></thead><tbody>{rows}</tbody></table></div></section>"
+        f"</p><div class='scroll'>{answers}</div></section>"
     )
 
 
-def _sample_row(row: Mapping[str, Any]) -> str:
-    cells = []
+def _sample_row(row: Mapping[str, Any]) -> list[str]:
+    cells: list[str] = [Html(f"<div class='wb-text'>{escape(as_text(row.get('prompt')))}</div>")]
     for answer in row["answers"]:
         figures = ", ".join(
             f"{words} {answer[name]:.2f}"
-            for name, words in MEASURES.items()
+            for name, words in ANSWER_SCORES.items()
             if isinstance(answer.get(name), int | float)
         )
-        cells.append(
-            f"<td><div class='wb-text answer'>{escape(as_text(answer.get('text')))}</div>"
-            f"<small class='wb-muted wb-num'>{figures}</small></td>"
-        )
-    prompt = escape(as_text(row.get("prompt")))
-    return f"<tr><td class='wb-muted'><div class='wb-text'>{prompt}</div></td>{''.join(cells)}</tr>"
+        text = f"<div class='wb-text answer'>{escape(as_text(answer.get('text')))}</div>"
+        cells.append(Html(f"{text}<small class='wb-muted wb-num'>{figures}</small>"))
+    return cells
 
 
 def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, str):
-        return escape(value)
-    return escape(json.dumps(value, ensure_ascii=False, default=str))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from workbench.html_table import Html, table
+
 WORDS = {
     "round": "round",
     "pairs": "pairs drawn",
@@ -25,45 +27,40 @@ _TURNS = {  # figures of both policies: words, unit, digits
     "kl": ("KL to the first model", "nats", ".2f"),
 }
 _SHARES = ("old_agrees", "heldout_accuracy")
-_CELL = "text-align:left;padding:3px 18px 3px 0"
-_NUMBER = "text-align:right;padding:3px 18px 3px 0;font-variant-numeric:tabular-nums"
+_CELLS = (
+    "style='text-align:left;padding:3px 18px 3px 0;font-weight:400'",
+    *["style='text-align:right;padding:3px 18px 3px 0;font-variant-numeric:tabular-nums'"] * 2,
+)
+_TABLE = "style='border-collapse:collapse;font-size:13px;margin:0 0 10px'"
 
 
 def as_html(title: str, figures: Mapping[str, Any]) -> str:
     """A round's figures: what was drawn and learned, then the policy before and now."""
     both = {name for turn in _TURNS for name in (turn, f"{turn}_before")}
-    single = [(name, value) for name, value in figures.items() if name not in {"round", *both}]
-    facts = "".join(_row(WORDS.get(name, name), [_told(name, value)]) for name, value in single)
-    turns = "".join(
-        _row(
-            f"{words} [{unit}]", [_number(figures.get(at), form) for at in (f"{name}_before", name)]
+    facts = [
+        (WORDS.get(name, name), _bold(f"{value:.0%}" if name in _SHARES else f"{value:,}"))
+        for name, value in figures.items()
+        if name not in {"round", *both}
+    ]
+    turns = [
+        (
+            f"{words} [{unit}]",
+            *(_number(figures.get(key), form) for key in (f"{name}_before", name)),
         )
         for name, (words, unit, form) in _TURNS.items()
         if {name, f"{name}_before"} & set(figures)
-    )
-    heads = "".join(
-        f"<th scope='col' style='{_NUMBER}'>{name}</th>" for name in ("policy before", "policy now")
-    )
-    table = "border-collapse:collapse;font-size:13px;margin:0 0 10px"
-    compared = (
-        f"<table style='{table}'><thead><tr><th style='{_CELL}'>mean of the last ten updates</th>"
-        f"{heads}</tr></thead><tbody>{turns}</tbody></table>"
-    )
+    ]
+    heads = ("mean of the last ten updates", "policy before", "policy now")
+    compared = table(turns, _CELLS, heads=heads, row_head=0, attributes=_TABLE) if turns else ""
     return (
         f"<div style='font-size:13px'><p style='margin:0 0 6px'><b>{escape(title)}</b></p>"
-        f"<table style='{table}'><tbody>{facts}</tbody></table>{compared if turns else ''}</div>"
+        f"{table(facts, _CELLS[:2], row_head=0, attributes=_TABLE)}{compared}</div>"
     )
 
 
-def _row(words: str, cells: list[str]) -> str:
-    told = "".join(f"<td style='{_NUMBER}'><b>{escape(cell)}</b></td>" for cell in cells)
-    head = f"<th scope='row' style='{_CELL};font-weight:400'>{escape(words)}</th>"
-    return f"<tr>{head}{told}</tr>"
+def _bold(text: str) -> Html:
+    return Html(f"<b>{escape(text)}</b>")
 
 
-def _told(name: str, value: Any) -> str:
-    return f"{value:.0%}" if name in _SHARES else f"{value:,}"
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form).replace("-", "−")
+def _number(value: float | None, form: str) -> Html:
+    return _bold("–" if value is None else format(value, form).replace("-", "−"))

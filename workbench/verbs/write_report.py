@@ -27,7 +27,7 @@ def report(run: "Run | Round | str", path: str | Path | None = None) -> Path:
     """
     if isinstance(run, Round):
         return _of_round(run, path)
-    from workbench.reports.run_facts import told_answers
+    from workbench.reports.run_facts import first_and_last_answers
     from workbench.reports.run_page import write_report
 
     opened = run if isinstance(run, Run) else open_run(run)
@@ -42,7 +42,7 @@ def report(run: "Run | Round | str", path: str | Path | None = None) -> Path:
         title=opened.name,
         runs=[opened.folder],
         summary=summary,
-        samples=told_answers(opened.folder),
+        samples=first_and_last_answers(opened.folder),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.data.import_report import row_html
+from workbench.data.import_report import texts_table
 from workbench.data.messages import Message, plain_text
 from workbench.data.store.label_values import Places, in_words, ranked
 from workbench.errors import ConfigError, DataError
@@ -47,7 +47,7 @@ class Shown:
         names = SIDES if len(self.responses) == 2 else numbered
         texts = {"prompt": plain_text(self.prompt)}
         texts |= dict(zip(names, map(plain_text, self.responses), strict=True))
-        return f"<table>{row_html(texts, LONGEST)}</table>"
+        return texts_table([texts], LONGEST)
 
 
 def drawn(*parts: object) -> int:

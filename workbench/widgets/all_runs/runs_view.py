@@ -7,12 +7,12 @@ import json
 import threading
 import uuid
 import zlib
-from html import escape
 from typing import Any
 
 import anywidget
 
 from workbench.errors import RunError
+from workbench.html_table import table
 from workbench.runs import RunFolder, Runs
 from workbench.runs.catalogue import summaries
 from workbench.runs.launcher import within_root
@@ -119,14 +119,11 @@ class RunsView(anywidget.AnyWidget):
         """The newest runs as a static HTML table."""
         columns = ("name", "kind", "state", "step", "total", "model", "best", "started")
         rows = summaries(self.runs.root)[::-1][:STILL]
-        heads = "".join(f"<th style='text-align:left'>{name}</th>" for name in columns)
-        cells = (
-            "".join(f"<td>{escape(_text(row[name]))}</td>" for name in columns) for row in rows
-        )
-        body = "".join(f"<tr>{one}</tr>" for one in cells)
+        cells = ([_text(row[name]) for name in columns] for row in rows)
+        still = table(cells, "style='text-align:left'", heads=columns)
         return (
-            f"<div class='wb-still' data-panel='{self.mark}'><table><thead><tr>{heads}</tr></thead>"
-            f"<tbody>{body}</tbody></table><p>A still picture; wb.runs() shows it live.</p></div>"
+            f"<div class='wb-still' data-panel='{self.mark}'>{still}"
+            "<p>A still picture; wb.runs() shows it live.</p></div>"
         )
 
     def _ipython_display_(self) -> None:

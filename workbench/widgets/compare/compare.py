@@ -1,7 +1,6 @@
 """Answers of two or more models to the same prompts, beside each other."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import traitlets
 
 from workbench.analysis.blind_comparison import item_of
 from workbench.errors import ConfigError, DataError
+from workbench.html_table import table
 from workbench.widgets.kit import theme
 from workbench.widgets.kit.kernel_threads import answer_from_any_thread
 from workbench.widgets.kit.texts import as_text
@@ -164,7 +164,6 @@ class CompareView(anywidget.AnyWidget):
 
     def still(self) -> str:
         """The table as HTML, without a live view."""
-        head = "".join(f"<th>{escape(label)}</th>" for label in ("prompt", *self.labels))
         means = [
             ", ".join(f"{name} {row[name]:.3f}" for name in self.measures) for row in self.summary()
         ]
@@ -172,11 +171,8 @@ class CompareView(anywidget.AnyWidget):
             [row["prompt"][:500], *(answer["text"][:500] for answer in row["answers"])]
             for row in self.rows[:STILL]
         ]
-        cell = "<td style='text-align:left;vertical-align:top;white-space:pre-wrap'>{}</td>"
-        body = "".join(
-            f"<tr>{''.join(cell.format(escape(text)) for text in line)}</tr>" for line in lines
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        cells = "style='text-align:left;vertical-align:top;white-space:pre-wrap'"
+        return table(lines, cells, heads=("prompt", *self.labels))
 
 
 def _checked(row: Mapping[str, Any], index: int, labels: list[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import traitlets
 
 from workbench.data.arrow_table import frame_of
 from workbench.errors import DataError
+from workbench.html_table import table
 from workbench.widgets.kit import theme
 from workbench.widgets.kit.kernel_threads import answer_from_any_thread
 
@@ -117,11 +118,4 @@ class LossExplorer(anywidget.AnyWidget):
 
 def _static_table(rows: list[dict[str, float]]) -> str:
     head = ("r1", "r2", "r1 - r2", "sigma", "-ln sigma", "-log10 sigma")
-    cells = ["".join(f"<td>{value:.6g}</td>" for value in row.values()) for row in rows]
-    return (
-        "<table><thead><tr>"
-        + "".join(f"<th>{name}</th>" for name in head)
-        + "</tr></thead><tbody>"
-        + "".join(f"<tr>{row}</tr>" for row in cells)
-        + "</tbody></table>"
-    )
+    return table(([f"{value:.6g}" for value in row.values()] for row in rows), heads=head)

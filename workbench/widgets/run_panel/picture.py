@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from workbench.html_table import table
 from workbench.widgets.kit.theme import OKABE_ITO
 from workbench.widgets.run_panel.curves import Line, charts_for
 from workbench.widgets.run_panel.run_feed import RunFeed
@@ -102,20 +103,16 @@ def _answers(samples: dict[str, Any]) -> str:
         return ""
     shown = samples["rows"][:SAMPLES]
     names = [n for n in ("score", "gold", "kl") if any(row[n] is not None for row in shown)]
-    left = "style='text-align:left;vertical-align:top;white-space:pre-wrap;max-width:420px'"
-    heads = [f"<th {left}>{name}</th>" for name in ("prompt", "answer")]
-    heads += [f"<th>{name}</th>" for name in names]
-    rows = "".join(
-        f"<tr><td {left}>{escape(row['prompt'][:LONGEST])}</td>"
-        f"<td {left}>{escape(row['response'][:LONGEST])}</td>"
-        + "".join(f"<td>{_number(row[name])}</td>" for name in names)
-        + "</tr>"
+    texts = ["style='text-align:left;vertical-align:top;white-space:pre-wrap;max-width:420px'"] * 2
+    rows = (
+        [
+            *(row[text][:LONGEST] for text in ("prompt", "response")),
+            *(_number(row[name]) for name in names),
+        ]
         for row in shown
     )
-    return (
-        f"<table><caption style='text-align:left'>Answers at step {samples['step']}</caption>"
-        f"<thead><tr>{''.join(heads)}</tr></thead><tbody>{rows}</tbody></table>"
-    )
+    answers = table(rows, [*texts, *[""] * len(names)], heads=("prompt", "answer", *names))
+    return f"<p style='margin:6px 0 2px'>Answers at step {samples['step']}</p>{answers}"
 
 
 def _number(value: Any) -> str:
