@@ -5,7 +5,7 @@ import pytest
 
 from workbench.analysis.appraisal import appraise
 from workbench.analysis.relabel import relabelled
-from workbench.analysis.scored_items import Sheet
+from workbench.analysis.scored_items import ScoredItems
 from workbench.data.labelling.session import LabelSession
 from workbench.data.pairs import Pairs
 from workbench.data.store.labels import LabelStore
@@ -24,7 +24,7 @@ NAN = math.nan
 
 def test_accuracy_beside_the_longer_and_the_judge():
     """Margins 1, -1, 0, 1 and lengths longer, shorter, equal, longer: 2.5 of 4 each."""
-    found = appraise(Sheet(FOUR), [2, 1, 1, 2, 3, 3, 1, 0], gold=[1, 0, 1, 0, 1, 0, 1, 0])
+    found = appraise(ScoredItems(FOUR), [2, 1, 1, 2, 3, 3, 1, 0], gold=[1, 0, 1, 0, 1, 0, 1, 0])
     figures = found.figures
     assert figures["accuracy"] == figures["longer_wins"] == 0.625
     assert (figures["ceiling"], figures["under_ceiling"], figures["over_longer"]) == (1, 0.375, 0)
@@ -35,12 +35,12 @@ def test_accuracy_beside_the_longer_and_the_judge():
 
 
 def test_without_a_judge_there_is_no_ceiling():
-    figures = appraise(Sheet(FOUR), [1, 0] * 4).figures
+    figures = appraise(ScoredItems(FOUR), [1, 0] * 4).figures
     assert math.isnan(figures["ceiling"]) and math.isnan(figures["under_ceiling_low"])
 
 
 def test_scores_are_multiplied_back_to_raw_units():
-    found = appraise(Sheet(FOUR[:1]), [math.log(3) / 4, 0.0], std=4.0)
+    found = appraise(ScoredItems(FOUR[:1]), [math.log(3) / 4, 0.0], std=4.0)
     assert found.figures["confidence"] == pytest.approx(0.75)
     (row,) = found.frames["pairs"].to_dict("records")
     assert row["margin"] == pytest.approx(math.log(3)) and row["probability"] == pytest.approx(0.75)
@@ -50,7 +50,7 @@ def test_scores_are_multiplied_back_to_raw_units():
 def test_sharpness_changes_how_sure_a_model_is_and_no_decision():
     """Margins ln 3 and -ln 3 are 3/4 sure; without the half, 2 ln 3 is 9/10 sure."""
     gap = 2 * math.log(3)
-    found = appraise(Sheet(FOUR[:2]), [gap, 0.0, 0.0, gap], sharpness=0.5)
+    found = appraise(ScoredItems(FOUR[:2]), [gap, 0.0, 0.0, gap], sharpness=0.5)
     figures, before = found.figures, found.frames["uncalibrated"].to_dict("records")
     assert (figures["accuracy"], figures["sharpness"]) == (0.5, 0.5)
     assert figures["confidence"] == pytest.approx(0.75)
@@ -58,7 +58,7 @@ def test_sharpness_changes_how_sure_a_model_is_and_no_decision():
     # a bin for each of the two: |1 - 0.75| and |0 - 0.75|, and the same with 0.9
     assert figures["ece"] == pytest.approx((0.25 + 0.75) / 2)
     assert figures["ece_uncalibrated"] == pytest.approx((0.1 + 0.9) / 2)
-    plain = appraise(Sheet(FOUR[:2]), [gap, 0.0, 0.0, gap])
+    plain = appraise(ScoredItems(FOUR[:2]), [gap, 0.0, 0.0, gap])
     assert len(plain.frames["uncalibrated"]) == 0 and plain.figures["sharpness"] == 1.0
     assert plain.figures["ece"] == plain.figures["ece_uncalibrated"]
 
@@ -66,16 +66,16 @@ def test_sharpness_changes_how_sure_a_model_is_and_no_decision():
 def test_an_item_of_many_answers_counts_once():
     """Six comparisons of four answers, all wrong, beside one item that is right: 1 of 2."""
     many = item("m", ["a", "b", "c", "d"], ranks(1, 2, 3, 4))
-    found = appraise(Sheet([many, FOUR[0]]), [0, 1, 2, 3, 1, 0])
+    found = appraise(ScoredItems([many, FOUR[0]]), [0, 1, 2, 3, 1, 0])
     assert found.figures["accuracy"] == 0.5 and found.counts["pairs"] == 7
-    alone = appraise(Sheet([FOUR[0], FOUR[1]]), [1, 0, 0, 1])
+    alone = appraise(ScoredItems([FOUR[0], FOUR[1]]), [1, 0, 0, 1])
     assert found.figures["accuracy_low"] == alone.figures["accuracy_low"]  # of two items, not seven
     assert found.best_of.accuracy == 0.0 and found.best_of.measure == "best of 4"
 
 
 def test_answers_that_are_too_long_lose_their_comparisons_alone():
     many = item("m", ["a", "b", "c"], ranks(1, 2, 3))
-    found = appraise(Sheet([many, *FOUR[:2]]), [3, 2, NAN, NAN, 0, 1, 0])
+    found = appraise(ScoredItems([many, *FOUR[:2]]), [3, 2, NAN, NAN, 0, 1, 0])
     assert found.counts["pairs"] == 2 and found.counts["too_long"] == 3
     assert found.figures["accuracy"] == 1.0 and found.best_of is None
     assert found.frames["correlation"]["answers"].tolist() == [5, 5]
@@ -83,14 +83,14 @@ def test_answers_that_are_too_long_lose_their_comparisons_alone():
 
 def test_nothing_that_fits_is_an_error():
     with pytest.raises(DataError, match="no pair fits") as caught:
-        appraise(Sheet(FOUR[:1]), [1.0, NAN])
+        appraise(ScoredItems(FOUR[:1]), [1.0, NAN])
     assert "max_length" in caught.value.fix
 
 
 def test_no_bar_is_both_right_and_wrong():
     rng = np.random.default_rng(1)
     items = [item(f"p{n}", ["a", "b"]) for n in range(300)]
-    found = appraise(Sheet(items), rng.normal(0, 1, 600).tolist())
+    found = appraise(ScoredItems(items), rng.normal(0, 1, 600).tolist())
     bars = found.frames["margins"]
     assert bars["right"].sum() + bars["wrong"].sum() == 300
     assert ((bars["right"] == 0) | (bars["wrong"] == 0)).all() and len(bars) <= 31
@@ -105,7 +105,7 @@ def test_groups_by_source_annotator_and_subset():
         )
         for n in range(4)
     ]
-    found = appraise(Sheet(items), [1, 0, 1, 0, 0, 1, 0, 1])
+    found = appraise(ScoredItems(items), [1, 0, 1, 0, 0, 1, 0, 1])
     rows = found.frames["annotators"].to_dict("records")
     assert [(row["group"], row["accuracy"]) for row in rows] == [
         ("ada", pytest.approx(2 / 3)),
@@ -125,25 +125,25 @@ def wrong_ones(count):
 
 def test_the_worst_are_the_surest_disagreements_and_keep_their_ids():
     items, scores = wrong_ones(60)
-    found = appraise(Sheet(items), scores)
+    found = appraise(ScoredItems(items), scores)
     assert len(found.worst) == 50
     assert found.worst.ids() == [pair.id for pair in items[59:9:-1]]
     assert found.worst[0].meta["disagreement"] == {"margin": -60.0, "chosen": 0, "rejected": 1}
     assert found.worst[0].label == items[59].label
-    few = appraise(Sheet(items[-2:]), [1, 0, 0, 0])
+    few = appraise(ScoredItems(items[-2:]), [1, 0, 0, 0])
     assert len(few.worst) == 0
 
 
 def test_an_item_of_many_answers_is_among_the_worst_once():
     many = item("m", ["a", "b", "c"], ranks(3, 2, 1))
-    found = appraise(Sheet([many]), [5, 1, 0])
+    found = appraise(ScoredItems([many]), [5, 1, 0])
     assert found.worst.ids() == [many.id]
     assert found.worst[0].meta["disagreement"] == {"margin": -5.0, "chosen": 2, "rejected": 0}
 
 
 def test_the_worst_open_blind_and_their_new_labels_find_them(tmp_path):
     items, scores = wrong_ones(3)
-    found = appraise(Sheet(items), scores)
+    found = appraise(ScoredItems(items), scores)
     with LabelStore(tmp_path / "s.sqlite") as store:
         session = LabelSession(found.worst, store, annotator="ada")
         shown = session.current()

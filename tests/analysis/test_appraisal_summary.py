@@ -2,7 +2,7 @@ import pytest
 
 from workbench.analysis.appraisal import Appraisal, appraise
 from workbench.analysis.appraisal_summary import LOOK, OK, lines_of, points, title_of
-from workbench.analysis.scored_items import Sheet
+from workbench.analysis.scored_items import ScoredItems
 
 from ..data.made_items import item, ranks
 
@@ -26,7 +26,7 @@ COUNTS = {"pairs": 2000, "items": 2000, "ties": 0, "unlabelled": 0, "too_long": 
 
 
 def lines(trained_on=None, counts=COUNTS, **changed):
-    found = appraise(Sheet([item("p", ["a", "b"])]), [1, 0])
+    found = appraise(ScoredItems([item("p", ["a", "b"])]), [1, 0])
     made = Appraisal({**GOOD, **changed}, counts, found.frames, found.worst, [], found.best_of)
     return {line.figure: line for line in lines_of(made, trained_on)}
 
@@ -106,7 +106,7 @@ def test_what_cannot_be_known_is_said():
 
 
 def test_many_answers_have_a_line_of_their_own():
-    found = appraise(Sheet([item("m", ["a", "b", "c"], ranks(1, 2, 3))]), [2, 1, 0])
+    found = appraise(ScoredItems([item("m", ["a", "b", "c"], ranks(1, 2, 3))]), [2, 1, 0])
     line = next(line for line in lines_of(found) if line.figure == "best of 3")
     assert line.value == "100.0%" and "chance is 33%" in line.meaning
     assert title_of(found).startswith("agrees with 100.0% of 3 comparisons")

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from workbench.analysis.blind_comparison import Contest, duel, sign_test
+from workbench.analysis.blind_comparison import BlindComparison, duel, sign_test
 from workbench.errors import DataError
 
 
@@ -38,14 +38,14 @@ def test_a_tie_is_half_a_win():
 
 
 def test_verdicts_are_by_item_and_equal_texts_are_ties_unasked():
-    contest = Contest(
+    contest = BlindComparison(
         [row("a", "x", "y"), row("b", "same", "same"), row("c", "y", "x")], ["m", "n"]
     )
     assert len(contest.pairs) == 2 and contest.same == 1
     first, _, third = contest.ids
     labels = {first: choice(1), third: {"kind": "both_bad"}}
-    assert [contest.said(labels, r, 0, 1) for r in range(3)] == [1, 0, 0]
-    assert [contest.said({}, r, 0, 1) for r in range(3)] == [None, 0, None]
+    assert [contest.preferred(labels, r, 0, 1) for r in range(3)] == [1, 0, 0]
+    assert [contest.preferred({}, r, 0, 1) for r in range(3)] == [None, 0, None]
     assert contest.judged({}) == [1]
     (found,) = contest.result(labels).to_dict("records")
     assert (found["model"], found["against"], found["by"]) == ("n", "m", "you")
@@ -54,18 +54,19 @@ def test_verdicts_are_by_item_and_equal_texts_are_ties_unasked():
 
 
 def test_a_ranking_of_three_gives_every_duel():
-    contest = Contest([row("a", "x", "y", "z"), row("b", "x", "x", "z")], ["k", "m", "n"])
+    contest = BlindComparison([row("a", "x", "y", "z"), row("b", "x", "x", "z")], ["k", "m", "n"])
     three, two = contest.ids
     assert contest.places == [[0, 1, 2], [0, 0, 1]]
     labels = {three: {"kind": "rank", "ranks": [2, 1, 2]}, two: choice(1)}
     said = {
-        (i, j): [contest.said(labels, r, i, j) for r in (0, 1)] for i, j in ((0, 1), (0, 2), (1, 2))
+        (i, j): [contest.preferred(labels, r, i, j) for r in (0, 1)]
+        for i, j in ((0, 1), (0, 2), (1, 2))
     }
     assert said == {(0, 1): [1, 0], (0, 2): [0, 1], (1, 2): [-1, 1]}
 
 
 def test_the_other_judges_are_asked_about_the_same_rows_and_may_be_against_the_person():
-    contest = Contest(
+    contest = BlindComparison(
         [
             row("a", "x", "y", score=[0.0, 1.0], gold=[0.9, 0.1]),
             row("b", "x", "y", score=[1.0, 0.0], gold=[0.2, 0.4]),
@@ -83,7 +84,7 @@ def test_the_other_judges_are_asked_about_the_same_rows_and_may_be_against_the_p
 
 
 def test_a_measure_that_one_answer_lacks_is_none():
-    contest = Contest([row("a", "x", "y", score=[0.0, math.nan])], ["m", "n"])
+    contest = BlindComparison([row("a", "x", "y", score=[0.0, math.nan])], ["m", "n"])
     assert contest.measures == []
     assert contest.measured("score", 0, 0, 1) is None
 
@@ -99,4 +100,4 @@ def test_a_measure_that_one_answer_lacks_is_none():
 )
 def test_what_cannot_be_compared_is_refused(rows, models, told):
     with pytest.raises(DataError, match=told):
-        Contest(rows, models)
+        BlindComparison(rows, models)

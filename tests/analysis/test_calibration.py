@@ -16,7 +16,7 @@ from workbench.analysis.calibration import (
     loss,
     rightness,
 )
-from workbench.analysis.scored_items import Rows
+from workbench.analysis.scored_items import ItemRows
 
 LN3 = math.log(3)
 
@@ -89,7 +89,7 @@ def test_the_interval_begins_at_zero_where_chance_explains_the_error():
     rng = np.random.default_rng(0)
     margins = rng.normal(0, 1.5, 1000)
     margins = np.abs(margins) * np.where(rng.random(1000) < confidence(margins), 1, -1)
-    weight, rows = np.ones(1000), Rows(np.arange(1000))
+    weight, rows = np.ones(1000), ItemRows(np.arange(1000))
     found = ece_interval(margins, weight, rows, ece_by_chance(margins, weight))
     assert found.low == 0.0 and 0.0 < (found.high or 0.0) < 0.06
     sharp = ece_interval(margins * 3, weight, rows, ece_by_chance(margins * 3, weight))
@@ -99,5 +99,5 @@ def test_the_interval_begins_at_zero_where_chance_explains_the_error():
 
 def test_one_item_has_no_interval():
     margins, weight = arrays(LN3)
-    found = ece_interval(margins, weight, Rows(np.array([0])), ece_by_chance(margins, weight))
+    found = ece_interval(margins, weight, ItemRows(np.array([0])), ece_by_chance(margins, weight))
     assert found.value == pytest.approx(0.25) and found.low is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from workbench.analysis.duplicates import Leaks, Repeats, problems_of
+from workbench.analysis.duplicates import LeakFinder, RepeatFinder, problems_of
 from workbench.data.pairs import Pair
 
 LONG = "tell me how a reward model is trained on pairs of answers that people have compared"
@@ -16,7 +16,7 @@ def item(prompt, *answers):
 
 
 def test_exact_order_free_and_near_repeats():
-    repeats = Repeats()
+    repeats = RepeatFinder()
     items = [
         item("p", "a", "b"),
         item("q", "a", "b"),
@@ -38,7 +38,7 @@ def test_exact_order_free_and_near_repeats():
 
 
 def test_leaks_are_same_prompts_and_near_ones():
-    leaks = Leaks()
+    leaks = LeakFinder()
     for pair in [
         item("x", "a", "b"),
         item("p", "a", "b"),
@@ -64,7 +64,7 @@ def test_leaks_are_same_prompts_and_near_ones():
 
 
 def test_nothing_held_is_no_leak():
-    leaks = Leaks()
+    leaks = LeakFinder()
     leaks.look_up(item("p", "a", "b"))
     leaks.look_up(item("p", "c", "d"))
     assert list(leaks.found()) == []

@@ -12,7 +12,7 @@ from workbench.analysis.groups import (
     spearman,
     subset_of,
 )
-from workbench.analysis.scored_items import Rows
+from workbench.analysis.scored_items import ItemRows
 
 from ..data.made_items import item
 
@@ -30,8 +30,8 @@ def test_correlations_are_resampled_by_items():
     rng = np.random.default_rng(0)
     lengths = np.repeat(rng.normal(0, 1, 200), 2)  # both answers of an item alike
     scores = lengths + rng.normal(0, 1, 400)
-    by_item, *_ = correlations(scores, lengths, Rows(np.repeat(np.arange(200), 2)))
-    by_row, *_ = correlations(scores, lengths, Rows(np.arange(400)))
+    by_item, *_ = correlations(scores, lengths, ItemRows(np.repeat(np.arange(200), 2)))
+    by_row, *_ = correlations(scores, lengths, ItemRows(np.arange(400)))
     assert by_item.measure == "Pearson" and by_item.value == by_row.value
     assert by_item.low < by_item.value < by_item.high
     assert by_item.high - by_item.low != by_row.high - by_row.low

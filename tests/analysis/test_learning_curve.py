@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from workbench.analysis.learning_curve import (
-    Curve,
+    LabelsLine,
     default_sizes,
-    fit,
+    few_labels,
+    fit_line,
     nested,
     rightness_by_item,
-    sentence,
-    warning,
+    worth_in_words,
 )
 from workbench.data.arrow_table import frame_of
 from workbench.data.pairs import Pairs
@@ -76,7 +76,7 @@ def test_default_sizes_are_halvings_that_are_large_enough():
 def test_the_fitted_line_by_hand():
     """Right on 1, 2 and 3 of 4 items at 100, 200 and 400 labels: by each doubling 1/4 more."""
     right = np.array([[1, 1, 1], [0, 1, 1], [0, 0, 1], [0, 0, 0]], dtype=float)
-    curve = fit([100, 200, 400], right)
+    curve = fit_line([100, 200, 400], right)
     assert curve.doubling == pytest.approx(0.25)
     assert [curve.at(n) for n in (100, 200, 400)] == pytest.approx([0.25, 0.5, 0.75])
     assert curve.gain == pytest.approx(0.25 * math.log2(900 / 400))
@@ -85,7 +85,7 @@ def test_the_fitted_line_by_hand():
 
 def test_what_more_labels_are_worth_in_words():
     def said(gain, low, high):
-        return sentence(Curve(0.5, 0.05, gain, low, high), 2000)
+        return worth_in_words(LabelsLine(0.5, 0.05, gain, low, high), 2000)
 
     assert said(0.02, 0.01, 0.03) == "500 more labels: about +2 points (+1.0 to +3.0)."
     assert said(0.002, -0.01, 0.014) == (
@@ -96,7 +96,7 @@ def test_what_more_labels_are_worth_in_words():
 
 
 def test_few_labels_are_warned_of():
-    assert "1,999 labels are few" in warning(1999) and warning(2000) == ""
+    assert "1,999 labels are few" in few_labels(1999) and few_labels(2000) == ""
 
 
 def test_items_that_one_model_did_not_score_are_left_out():

@@ -6,7 +6,7 @@ import pytest
 
 from workbench.analysis.intervals import Share, share
 from workbench.analysis.people import people_of
-from workbench.analysis.quality import COLUMNS, examine, leans
+from workbench.analysis.quality import CHECK_COLUMNS, examine, leans
 from workbench.data.pairs import Pair, Pairs
 from workbench.data.store.label_events import Event
 from workbench.data.store.labels import LabelStore
@@ -38,7 +38,7 @@ def item(prompt, *answers, winner=None):
 
 def found(findings):
     frame = findings.summary
-    assert tuple(frame.columns) == COLUMNS and tuple(frame["check"]) == NAMES
+    assert tuple(frame.columns) == CHECK_COLUMNS and tuple(frame["check"]) == NAMES
     return {row[0]: row[1:] for row in frame.itertuples(index=False)}
 
 

@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from workbench.analysis.rewardbench import best_of, scored_items, sections, subsets, ties_score
-from workbench.analysis.scored_items import Sheet
+from workbench.analysis.rewardbench import best_of_many, scored_items, sections, subsets, ties_score
+from workbench.analysis.scored_items import ScoredItems
 from workbench.data.reading.formats import load_pairs
 
 
 def scored(rows, scores):
     """Items of a benchmark's own file, with scores in the order of their answers."""
-    return scored_items(Sheet(load_pairs(rows)), np.array(scores, dtype=float))
+    return scored_items(ScoredItems(load_pairs(rows)), np.array(scores, dtype=float))
 
 
 def first(subset, n):
@@ -71,14 +71,14 @@ def test_one_of_four_must_beat_all_three():
         ("mean", pytest.approx((1.75 / 4 + 1) / 2)),
     ]
     assert (found[-1].subsets, found[-1].of) == (2, 6)
-    assert best_of(items).items == 5 and best_of(items).accuracy == 2.75 / 5
+    assert best_of_many(items).items == 5 and best_of_many(items).accuracy == 2.75 / 5
 
 
 def test_an_item_with_an_answer_too_long_to_score_is_left_out():
     rows = [second("Focus", 0), second("Focus", 1)]
     items = scored(rows, [2, 1, 0, math.nan, 2, 1, 0, 0])
-    assert len(items) == 1 and best_of(items).items == 1
-    assert best_of(scored([first("x", 0)], [1, 0])) is None
+    assert len(items) == 1 and best_of_many(items).items == 1
+    assert best_of_many(scored([first("x", 0)], [1, 0])) is None
 
 
 def test_the_ties_score_by_hand():

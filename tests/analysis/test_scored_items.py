@@ -1,13 +1,13 @@
 import numpy as np
 
-from workbench.analysis.scored_items import Rows, Sheet
+from workbench.analysis.scored_items import ItemRows, ScoredItems
 from workbench.data.pairs import Pair, Pairs
 
 from ..data.made_items import item, ranks, turn
 
 
 def test_every_answer_stands_once_and_an_items_comparisons_weigh_one():
-    sheet = Sheet([item("p", ["a", "bb"], 1), item("q", ["x", "y", "z"], ranks(1, 2, 3))])
+    sheet = ScoredItems([item("p", ["a", "bb"], 1), item("q", ["x", "y", "z"], ranks(1, 2, 3))])
     assert [(a.item, a.place, a.text) for a in sheet.answers] == [
         *((0, 0, "a"), (0, 1, "bb")),
         *((1, 0, "x"), (1, 1, "y"), (1, 2, "z")),
@@ -25,7 +25,7 @@ def test_ties_and_items_without_a_label_are_counted_and_not_scored():
         item("r", ["a", "b"], None),
         item("s", ["a", "b", "c"], ranks(1, None, 2)),
     ]
-    sheet = Sheet(Pairs.from_items(made))
+    sheet = ScoredItems(Pairs.from_items(made))
     assert (sheet.ties, sheet.unlabelled, len(sheet.items)) == (2, 1, 1)
     assert [answer.text for answer in sheet.answers] == ["a", "c"]  # nobody ranked b
 
@@ -34,19 +34,19 @@ def test_turns_before_the_last_go_to_the_prompt_and_count_for_the_length():
     said = [*turn("assistant", "ab"), *turn("user", "more"), *turn("assistant", "cde")]
     label = {"kind": "choice", "winner": 0}
     pair = Pair.make(turn("user", "p"), [said, turn("assistant", "z")], label=label)
-    first, second = Sheet([pair]).answers
+    first, second = ScoredItems([pair]).answers
     assert first.prompt == [*turn("user", "p"), *said[:2]] and first.text == "cde"
     assert (first.length, second.length) == (5, 1)
 
 
 def test_the_digest_names_the_data_and_not_its_order():
     one, other = item("p", ["a", "b"]), item("q", ["a", "b"])
-    assert Sheet([one, other]).digest == Sheet([other, one]).digest
-    assert Sheet([one]).digest != Sheet([item("p", ["a", "b"], 1)]).digest
+    assert ScoredItems([one, other]).digest == ScoredItems([other, one]).digest
+    assert ScoredItems([one]).digest != ScoredItems([item("p", ["a", "b"], 1)]).digest
 
 
 def test_a_drawn_item_brings_all_its_rows():
-    rows = Rows(np.array([0, 0, 3, 4, 4, 4]))
+    rows = ItemRows(np.array([0, 0, 3, 4, 4, 4]))
     assert rows.items.tolist() == [0, 1, 2]
     assert rows.of(np.array([2, 0, 2])).tolist() == [3, 4, 5, 0, 1, 3, 4, 5]
     assert rows.of(np.array([], dtype=int)).tolist() == []

@@ -3,7 +3,7 @@
 from playwright.sync_api import expect
 
 SETUP = """
-from workbench.analysis.blind_comparison import Contest
+from workbench.analysis.blind_comparison import BlindComparison
 from workbench.data.store.labels import LabelStore
 from workbench.widgets.compare.blind_comparison import Comparison
 def answer(model, text, gold):
@@ -15,7 +15,7 @@ store = LabelStore("blind.sqlite")
 """
 SLOW = 60_000  # ms; a busy machine may take a second a label
 DESK = """
-desk = Comparison(Contest(rows, ["before", "after"]), store, annotator="ada", seed=1)
+desk = Comparison(BlindComparison(rows, ["before", "after"]), store, annotator="ada", seed=1)
 desk
 """
 

@@ -4,8 +4,8 @@ import re
 import pytest
 
 from workbench.analysis.appraisal import appraise
-from workbench.analysis.learning_curve import fit, rightness_by_item
-from workbench.analysis.scored_items import Sheet
+from workbench.analysis.learning_curve import fit_line, rightness_by_item
+from workbench.analysis.scored_items import ScoredItems
 from workbench.data.labelling.session import LabelSession
 from workbench.data.pairs import Pair
 from workbench.data.store.labels import LabelStore
@@ -26,7 +26,7 @@ def made(count=40, wrong=5, sharpness=1.0):
         answers = [turn("assistant", "x" * (n % 7 + 1)), turn("assistant", "yyyy")]
         items.append(Pair.make(turn("user", f"p{n}"), answers, label=label, meta={"subset": "<u>"}))
         scores += [0.1 * (n + 1) * (-1 if n < wrong else 1), 0.0]
-    found = appraise(Sheet(items), scores, sharpness=sharpness)
+    found = appraise(ScoredItems(items), scores, sharpness=sharpness)
     return RewardReport(found, name="<b>rm</b>", trained_on=100)
 
 
@@ -110,7 +110,7 @@ def curve():
     reports = [made(wrong=wrong) for wrong in (20, 10, 0)]
     right = rightness_by_item([report.frames["pairs"] for report in reports])
     runs = [Named(f"<b>{n}</b>") for n in (1, 2, 3)]
-    return LearningCurve([100, 200, 400], reports, runs, fit([100, 200, 400], right))
+    return LearningCurve([100, 200, 400], reports, runs, fit_line([100, 200, 400], right))
 
 
 def test_a_learning_curve_says_what_labels_are_worth(curve):

@@ -10,7 +10,7 @@ from workbench.reports.plotly_figures import PlotlyFigures, figure
 from workbench.reports.svg_charts import (
     FitChart,
     Histogram,
-    MarginBar,
+    HistogramBar,
     Point,
     Rate,
     RateChart,
@@ -31,7 +31,9 @@ PLOT = FitChart(
 )
 CURVE = FitChart("Curve", "x", "y", [Point(0.75, 0.7, 0.6, 0.8)], [(0.5, 0.5), (1.0, 1.0)], "line")
 COLUMNS = Histogram(
-    "Columns", "x", [MarginBar(-2, -1, 0, 3), MarginBar(-1, 0, 0, 1), MarginBar(0, 1, 6, 0)]
+    "Columns",
+    "x",
+    [HistogramBar(-2, -1, 0, 3), HistogramBar(-1, 0, 0, 1), HistogramBar(0, 1, 6, 0)],
 )
 ALL = [DOTS, PLOT, CURVE, COLUMNS]
 

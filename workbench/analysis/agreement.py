@@ -16,13 +16,12 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from workbench.analysis.intervals import Estimate, by_items
+from workbench.analysis.intervals import Estimate, Integers, by_items
 from workbench.data.store.label_events import Event
 from workbench.data.store.label_values import best_of
 
-Counts = npt.NDArray[np.int64]  # (items, answers): how many people gave each answer
+Counts = Integers  # (items, answers): how many people gave each answer
 Ratings = Mapping[str, Mapping[str, str]]  # item -> annotator -> answer
 
 
@@ -46,22 +45,22 @@ def agreement(ratings: Ratings) -> list[Measure]:
     Args:
         ratings: what each person answered on each item; people may have left items out.
     """
-    shared = {item: given for item, given in ratings.items() if len(given) > 1}
-    values = sorted({value for given in shared.values() for value in given.values()})
+    shared = {item: answers for item, answers in ratings.items() if len(answers) > 1}
+    values = sorted({value for answers in shared.values() for value in answers.values()})
     counts = _counts(shared.values(), values)
-    people = sorted({who for given in shared.values() for who in given})
+    people = sorted({who for answers in shared.values() for who in answers})
     whom = f"{len(people)} people" if people else "nobody"
-    found = [
+    measures = [
         _measure("percent", whom, by_items(percent, counts)),
         _measure("Krippendorff's alpha", whom, by_items(krippendorff_alpha, counts)),
         _fleiss_measure(shared, values),
     ]
     for one, other in combinations(people, 2):
-        both = [given for given in shared.values() if one in given and other in given]
+        both = [answers for answers in shared.values() if one in answers and other in answers]
         if both:
             codes = np.array([[values.index(g[one]), values.index(g[other])] for g in both])
-            found.append(_measure("Cohen's kappa", f"{one}, {other}", by_items(cohen, codes)))
-    return found
+            measures.append(_measure("Cohen's kappa", f"{one}, {other}", by_items(cohen, codes)))
+    return measures
 
 
 def ratings_of(standing: Iterable[Event], sizes: Mapping[str, int]) -> dict[str, dict[str, str]]:
@@ -75,7 +74,7 @@ def ratings_of(standing: Iterable[Event], sizes: Mapping[str, int]) -> dict[str,
         standing: the events that hold.
         sizes: how many responses each item has.
     """
-    found: dict[str, dict[str, str]] = {}
+    ratings: dict[str, dict[str, str]] = {}
     for event in standing:
         if not event.counts:
             continue
@@ -85,8 +84,8 @@ def ratings_of(standing: Iterable[Event], sizes: Mapping[str, int]) -> dict[str,
         if best is not None:
             turn = hashlib.blake2b(event.item_id.encode("utf-8", "surrogatepass")).digest()[0]
             answer = chr(ord("A") + (best + turn) % max(sizes[event.item_id], best + 1))
-        found.setdefault(event.item_id, {})[event.annotator] = answer
-    return found
+        ratings.setdefault(event.item_id, {})[event.annotator] = answer
+    return ratings
 
 
 def percent(counts: Counts) -> float | None:
@@ -125,7 +124,7 @@ def fleiss(counts: Counts) -> float | None:
     return float(_raters().fleiss_kappa(counts, method="fleiss"))
 
 
-def cohen(codes: npt.NDArray[np.int64]) -> float | None:
+def cohen(codes: Integers) -> float | None:
     """Return Cohen's kappa of two people; None where both only ever gave one and the same answer.
 
     Args:
@@ -145,9 +144,9 @@ def _raters() -> Any:
 
 def _fleiss_measure(shared: Ratings, values: list[str]) -> Measure:
     """Fleiss' kappa is for items with as many labels each: take the number that most have."""
-    sizes = Counter(len(given) for given in shared.values())
+    sizes = Counter(len(answers) for answers in shared.values())
     size = max(sizes, key=lambda n: (sizes[n], n)) if sizes else 0
-    same = [given for given in shared.values() if len(given) == size]
+    same = [answers for answers in shared.values() if len(answers) == size]
     estimate = by_items(fleiss, _counts(same, values))
     if len(same) < len(shared):
         left = f"of the items with {size} labels each"
@@ -155,12 +154,12 @@ def _fleiss_measure(shared: Ratings, values: list[str]) -> Measure:
     return _measure("Fleiss' kappa", f"{size} labels an item" if size else "nobody", estimate)
 
 
-def _measure(name: str, whom: str, found: Estimate) -> Measure:
-    return Measure(name, whom, found.value, found.low, found.high, found.items, found.note)
+def _measure(name: str, whom: str, of: Estimate) -> Measure:
+    return Measure(name, whom, *of)
 
 
-def _counts(given: Iterable[Mapping[str, str]], values: list[str]) -> Counts:
-    rows = [Counter(answers.values()) for answers in given]
+def _counts(ratings: Iterable[Mapping[str, str]], values: list[str]) -> Counts:
+    rows = [Counter(answers.values()) for answers in ratings]
     return np.array([[row[value] for value in values] for row in rows], dtype=np.int64).reshape(
         len(rows), len(values)
     )

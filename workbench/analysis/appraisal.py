@@ -13,9 +13,9 @@ import numpy as np
 from workbench.analysis import calibration, groups, rewardbench
 from workbench.analysis.calibration import Bin, confidence, rightness
 from workbench.analysis.groups import Correlation, Gap, Group
-from workbench.analysis.intervals import Estimate, Share, by_items, share
+from workbench.analysis.intervals import Estimate, Floats, Share, by_items, share
 from workbench.analysis.rewardbench import Section, Subset
-from workbench.analysis.scored_items import Floats, Rows, Sheet
+from workbench.analysis.scored_items import ItemRows, ScoredItems
 from workbench.data.arrow_table import frame_of
 from workbench.data.pairs import Pair, Pairs
 from workbench.errors import DataError
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 WORST = 50  # disagreements that are kept as items to look at
 BARS = 30  # of the histogram of margins, at most
 
+NAN = float("nan")
+Figure = Share | Estimate | Correlation | float | None
+
 PAIR_COLUMNS = (
     *("item", "row", "chosen", "rejected", "score_chosen", "score_rejected", "margin"),
     *("probability", "length_chosen", "length_rejected", "source", "annotator", "subset"),
 )
 
 
-class Bar(NamedTuple):
+class MarginBin(NamedTuple):
     """The comparisons whose margin lies between two ends, in raw score."""
 
     margin_from: float
@@ -63,7 +66,7 @@ class Appraisal:
 
 
 def appraise(
-    sheet: Sheet,
+    sheet: ScoredItems,
     scores: Sequence[float],
     *,
     std: float = 1.0,
@@ -90,7 +93,7 @@ class _Bench:
     """The comparisons that have both scores, as arrays ``(C,)``."""
 
     def __init__(
-        self, sheet: Sheet, raw: Floats, sharpness: float, gold: Sequence[float] | None
+        self, sheet: ScoredItems, raw: Floats, sharpness: float, gold: Sequence[float] | None
     ) -> None:
         self.sheet, self.raw, self.sharpness = sheet, raw, sharpness
         kept = ~np.isnan(raw[sheet.chosen] - raw[sheet.rejected])
@@ -105,7 +108,7 @@ class _Bench:
         self.item = sheet.item[kept]
         lost = np.bincount(self.item, minlength=len(sheet.items))
         self.weight = 1 / lost[self.item]  # an item counts once, also where some answers are lost
-        self.rows = Rows(self.item)
+        self.rows = ItemRows(self.item)
         self.margins = raw[self.chosen] - raw[self.rejected]
         self.blunt = self.margins / sharpness  # as they are without it
         self.right = rightness(self.margins)
@@ -116,17 +119,21 @@ class _Bench:
     def _gaps_of(self, values: Sequence[float] | None) -> Floats | None:
         if values is None:
             return None
-        found = np.array(values, dtype=np.float64)
-        return found[self.chosen] - found[self.rejected]
+        scores = np.array(values, dtype=np.float64)
+        return scores[self.chosen] - scores[self.rejected]
 
     def appraisal(self) -> Appraisal:
         items = rewardbench.scored_items(self.sheet, self.raw)
         correlated, subsets = self._correlations(), rewardbench.subsets(items)
+        estimates = self._estimates(correlated)
         frames = {
-            "figures": frame_of([], ("figure", "value", "low", "high")),
+            "figures": frame_of(
+                [(name, *_ends(value)) for name, value in estimates.items()],
+                ("figure", "value", "low", "high"),
+            ),
             "calibration": frame_of([*calibration.curve(self.margins, self.weight)], Bin._fields),
             "uncalibrated": frame_of([*self._uncalibrated()], Bin._fields),
-            "margins": frame_of([*self._bars()], Bar._fields),
+            "margins": frame_of([*self._bars()], MarginBin._fields),
             "length": frame_of(
                 [*groups.gap_rows(self.gaps, self.margins, self.weight)], Gap._fields
             ),
@@ -137,14 +144,11 @@ class _Bench:
             "sections": frame_of([*rewardbench.sections(subsets)], Section._fields),
             "pairs": self._pairs(),
         }
-        figures = self._figures(correlated)
-        names = [name for name in figures if not name.endswith(("_low", "_high"))]
-        nan = float("nan")
-        table = [
-            (name, figures[name], figures.get(f"{name}_low", nan), figures.get(f"{name}_high", nan))
-            for name in names
-        ]
-        frames["figures"] = frame_of(table, ("figure", "value", "low", "high"))
+        figures: dict[str, float] = {}
+        for name, value in estimates.items():
+            figures[name], low, high = _ends(value)
+            if not isinstance(value, int | float):
+                figures |= {f"{name}_low": low, f"{name}_high": high}
         counts = {
             "pairs": len(self.margins),
             "items": len(self.rows.items),
@@ -152,52 +156,37 @@ class _Bench:
             "unlabelled": self.sheet.unlabelled,
             "too_long": self.too_long,
         }
-        best = rewardbench.best_of(items)
+        best = rewardbench.best_of_many(items)
         return Appraisal(figures, counts, frames, self._worst(), self.sheet.items, best)
 
-    def _figures(self, correlated: Sequence[Correlation]) -> dict[str, float]:
-        sure = confidence(self.margins)
-        found: dict[str, float] = {}
-        self._put(found, "accuracy", self._share(self.margins))
-        self._put(found, "longer_wins", self._share(self.gaps))
-        self._put(found, "over_longer", self._mean(self.right - rightness(self.gaps)))
-        ceiling = None if self.gold is None else self._share(self.gold)
-        self._put(found, "ceiling", ceiling)
-        under = None if self.gold is None else self._mean(rightness(self.gold) - self.right)
-        self._put(found, "under_ceiling", under)
-        chance = calibration.ece_by_chance(self.margins, self.weight)
-        found["ece_by_chance"] = chance.mean
-        error = calibration.ece_interval(self.margins, self.weight, self.rows, chance)
-        self._put(found, "ece", error)
-        found["sharpness"] = self.sharpness
-        found["ece_uncalibrated"] = calibration.ece(confidence(self.blunt), self.right, self.weight)
-        self._put(found, "confidence", self._mean(sure))
-        self._put(found, "overconfidence", self._mean(sure - self.right))
-        self._put(found, "brier", self._mean(calibration.brier(self.margins)))
-        self._put(found, "loss", self._mean(calibration.loss(self.margins)))
-        self._put(found, "margin", self._mean(self.margins))
-        for row in correlated:
-            self._put(found, row.measure.lower(), row)
-        unequal = self.gaps != 0
+    def _estimates(self, correlated: Sequence[Correlation]) -> dict[str, Figure]:
+        """The figures in their order; a plain number has no interval."""
+        sure, gold, unequal = confidence(self.margins), self.gold, self.gaps != 0
         likes = self.margins[unequal] * np.sign(self.gaps[unequal])
-        self._put(found, "prefers_longer", _weighed(likes, self.weight[unequal]))
-        labels = _weighed(self.gaps[unequal], self.weight[unequal])
-        self._put(found, "labels_prefer_longer", labels)
-        return found
+        chance = calibration.ece_by_chance(self.margins, self.weight)
+        return {
+            "accuracy": self._share(self.margins),
+            "longer_wins": self._share(self.gaps),
+            "over_longer": self._mean(self.right - rightness(self.gaps)),
+            "ceiling": None if gold is None else self._share(gold),
+            "under_ceiling": None if gold is None else self._mean(rightness(gold) - self.right),
+            "ece_by_chance": chance.mean,
+            "ece": calibration.ece_interval(self.margins, self.weight, self.rows, chance),
+            "sharpness": float(self.sharpness),
+            "ece_uncalibrated": calibration.ece(confidence(self.blunt), self.right, self.weight),
+            "confidence": self._mean(sure),
+            "overconfidence": self._mean(sure - self.right),
+            "brier": self._mean(calibration.brier(self.margins)),
+            "loss": self._mean(calibration.loss(self.margins)),
+            "margin": self._mean(self.margins),
+            **{row.measure.lower(): row for row in correlated},
+            "prefers_longer": _weighed(likes, self.weight[unequal]),
+            "labels_prefer_longer": _weighed(self.gaps[unequal], self.weight[unequal]),
+        }
 
     def _uncalibrated(self) -> list[Bin]:
         """The calibration curve as it is without the sharpness, where there is one."""
         return [] if self.sharpness == 1.0 else calibration.curve(self.blunt, self.weight)
-
-    def _put(
-        self,
-        found: dict[str, float],
-        name: str,
-        value: Share | Estimate | Correlation | None,
-    ) -> None:
-        known = (None, None, None) if value is None else (value.value, value.low, value.high)
-        for end, number in zip(("", "_low", "_high"), known, strict=True):
-            found[name + end] = float("nan") if number is None else float(number)
 
     def _share(self, gaps: Floats) -> Share:
         return _weighed(gaps, self.weight)
@@ -210,9 +199,9 @@ class _Bench:
     def _correlations(self) -> list[Correlation]:
         known = np.flatnonzero(~np.isnan(self.raw))
         owner = self.sheet.owner[known]
-        return groups.correlations(self.raw[known], self.sheet.lengths[known], Rows(owner))
+        return groups.correlations(self.raw[known], self.sheet.lengths[known], ItemRows(owner))
 
-    def _bars(self) -> list[Bar]:
+    def _bars(self) -> list[MarginBin]:
         """The histogram of margins; 0 is an end, so that no bar is both right and wrong."""
         most = float(np.abs(self.margins).max()) or 1.0
         rough = np.histogram_bin_edges(self.margins, bins="auto")
@@ -222,7 +211,7 @@ class _Bench:
         wrong, _ = np.histogram(self.margins[self.margins < 0], edges)
         right, _ = np.histogram(self.margins[self.margins >= 0], edges)
         ends = zip(edges[:-1], edges[1:], right, wrong, strict=True)
-        return [Bar(float(a), float(b), int(r), int(w)) for a, b, r, w in ends]
+        return [MarginBin(float(a), float(b), int(r), int(w)) for a, b, r, w in ends]
 
     def _groups(self, name_of: Any) -> "Frame":
         names = [name_of(pair) for pair in self.sheet.items]
@@ -246,26 +235,35 @@ class _Bench:
 
     def _worst(self) -> Pairs:
         """An item once, by its worst comparison; its id stays, so that a new label finds it."""
-        seen: set[int] = set()
-        found: list[Pair] = []
+        items: set[int] = set()
+        pairs: list[Pair] = []
         for n in np.argsort(self.margins, kind="stable"):
             item = int(self.item[n])
-            if self.margins[n] >= 0 or len(found) == WORST:
+            if self.margins[n] >= 0 or len(pairs) == WORST:
                 break
-            if item not in seen:
-                seen.add(item)
-                found.append(self._disagreement(int(n)))
-        return Pairs.from_items(found)
+            if item not in items:
+                items.add(item)
+                pairs.append(self._disagreement(int(n)))
+        return Pairs.from_items(pairs)
 
     def _disagreement(self, n: int) -> Pair:
         pair, answers = self.sheet.items[int(self.item[n])], self.sheet.answers
-        told = {
+        disagreement = {
             "margin": round(float(self.margins[n]), 6),
             "chosen": answers[int(self.chosen[n])].place,
             "rejected": answers[int(self.rejected[n])].place,
         }
-        meta = {**pair.meta, "disagreement": told}
+        meta = {**pair.meta, "disagreement": disagreement}
         return Pair(pair.id, pair.prompt, pair.responses, pair.label, pair.source, meta)
+
+
+def _ends(figure: Figure) -> tuple[float, float, float]:
+    """A figure, its low end and its high end; NaN for what is not known."""
+    if isinstance(figure, int | float):
+        return figure, NAN, NAN
+    ends = (None, None, None) if figure is None else (figure.value, figure.low, figure.high)
+    value, low, high = (NAN if end is None else float(end) for end in ends)
+    return value, low, high
 
 
 def _weighed(gaps: Floats, weight: Floats) -> Share:

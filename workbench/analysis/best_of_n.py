@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from workbench.analysis.intervals import Floats
 
 
 class Level(NamedTuple):
@@ -36,11 +35,11 @@ def chances(count: int, n: int) -> Floats:
     Returns:
         ``(count,)``, lowest score first; adds up to 1.
     """
-    found = np.zeros(count)
-    found[-1] = n / count
+    weights = np.zeros(count)
+    weights[-1] = n / count
     for place in range(count, n, -1):  # C(i-2, n-1) / C(i-1, n-1) = (i-n) / (i-1)
-        found[place - 2] = found[place - 1] * (place - n) / (place - 1)
-    return found
+        weights[place - 2] = weights[place - 1] * (place - n) / (place - 1)
+    return weights
 
 
 def best_of(scores: Floats, measured: Floats, sizes: Sequence[int]) -> Floats:

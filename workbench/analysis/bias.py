@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from workbench.analysis.groups import deciles
 from workbench.analysis.intervals import Share, share
 from workbench.data.comparisons import comparisons
 from workbench.data.pairs import Pair
-
-DECILES = 10
 
 _BULLET = re.compile(r"^[ \t]*(?:[-*•]|\d+[.)])[ \t]", re.MULTILINE)
 _HEADER = re.compile(r"^#{1,6} ", re.MULTILINE)
@@ -73,14 +72,14 @@ class Bias:
 
     def add(self, pair: Pair) -> None:
         """Take the next item."""
-        met = comparisons(pair.label, len(pair.responses))
-        if not met:
+        compared = comparisons(pair.label, len(pair.responses))
+        if not compared:
             return
         texts = [_said(response) for response in pair.responses]
         marks = [_marks(text) for text in texts]
-        for winner, loser in met:
+        for winner, loser in compared:
             self._gaps.append(len(texts[winner]) - len(texts[loser]))
-            self._weights.append(1 / len(met))
+            self._weights.append(1 / len(compared))
             self._marks.append(marks[winner] << len(FEATURES) | marks[loser])
 
     @property
@@ -102,14 +101,9 @@ class Bias:
         gaps, weights = self._arrays()
         unequal = gaps != 0
         gaps, weights = gaps[unequal], weights[unequal]
-        if not len(gaps):
-            return []
         sizes = np.abs(gaps)
-        edges: Any = np.quantile(sizes, np.arange(1, DECILES) / DECILES, method="inverted_cdf")
-        places: Any = np.searchsorted(edges, sizes, side="left")
         rows: list[Decile] = []
-        for number, place in enumerate(sorted(set(places.tolist())), start=1):
-            inside = places == place
+        for number, inside in enumerate(deciles(sizes), start=1):
             won = _weighed(weights[inside], gaps[inside] > 0)
             ends = int(sizes[inside].min()), int(sizes[inside].max())
             rows.append(Decile(number, *ends, *_counted(won)))
@@ -138,12 +132,12 @@ class Bias:
 
 def _marks(text: str) -> int:
     """Return a text's features as bits, the first the lowest."""
-    found, bit = 0, 1
+    marks, bit = 0, 1
     for test in FEATURES.values():
         if test(text):
-            found |= bit
+            marks |= bit
         bit <<= 1
-    return found
+    return marks
 
 
 def _said(response: list[Any]) -> str:

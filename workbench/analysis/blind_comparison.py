@@ -20,7 +20,7 @@ SAME = 1e-6
 """Two scores nearer than this prefer neither."""
 
 YOU = "you"
-MEASURES = {"score": "reward model", "gold": "gold judge"}
+JUDGES = {"score": "reward model", "gold": "gold judge"}
 RESULT_COLUMNS = (
     *("model", "against", "by", "prompts", "wins", "ties", "losses"),
     *("win_rate", "low", "high", "p", "against_you", "of"),
@@ -41,7 +41,7 @@ class Duel(NamedTuple):
     p: float
 
 
-class Contest:
+class BlindComparison:
     """Rows to judge, and what verdicts make of them.
 
     Args:
@@ -83,11 +83,11 @@ class Contest:
     def measures(self) -> list[str]:
         """Which of score and gold every answer has."""
         answers = [answer for row in self.rows for answer in row["answers"]]
-        return [
-            m for m in MEASURES if all(_number(answer.get(m)) is not None for answer in answers)
-        ]
+        return [m for m in JUDGES if all(_number(answer.get(m)) is not None for answer in answers)]
 
-    def said(self, labels: Mapping[str, Label], row: int, first: int, second: int) -> int | None:
+    def preferred(
+        self, labels: Mapping[str, Label], row: int, first: int, second: int
+    ) -> int | None:
         """What a person's label says of two models on a row.
 
         Returns:
@@ -97,7 +97,7 @@ class Contest:
         if places[first] == places[second]:
             return 0
         label = None if ident is None else labels.get(ident)
-        return None if label is None else _preferred(label, places[first], places[second])
+        return None if label is None else _by_label(label, places[first], places[second])
 
     def measured(self, measure: str, row: int, first: int, second: int) -> int | None:
         """What the reward model (score) or the gold judge (gold) says of two models on a row."""
@@ -113,15 +113,15 @@ class Contest:
 
     def disagreements(self, labels: Mapping[str, Label], measure: str) -> list[int]:
         """Rows on which the person prefers one of two models and the measure the other."""
-        found = [
+        return [
             row
             for row in self.judged(labels)
             if any(
-                (self.said(labels, row, *two) or 0) * (self.measured(measure, row, *two) or 0) < 0
+                (self.preferred(labels, row, *two) or 0) * (self.measured(measure, row, *two) or 0)
+                < 0
                 for two in combinations(range(len(self.models)), 2)
             )
         ]
-        return found
 
     def result(self, labels: Mapping[str, Label]) -> "Frame":
         """A row for each two models and each judge, on the rows that the person has judged.
@@ -134,16 +134,16 @@ class Contest:
         rows: list[tuple[Any, ...]] = []
         for first, second in combinations(range(len(self.models)), 2):
             kept = self.judged(labels)
-            person = [self.said(labels, row, first, second) for row in kept]
+            person = [self.preferred(labels, row, first, second) for row in kept]
             judges = {YOU: person} | {
                 words: [self.measured(measure, row, first, second) for row in kept]
-                for measure, words in MEASURES.items()
+                for measure, words in JUDGES.items()
                 if measure in self.measures
             }
             for by, verdicts in judges.items():
-                met = [(p, v) for p, v in zip(person, verdicts, strict=True) if p and v]
-                against = sum(p != v for p, v in met)
-                counts = (None, None) if by == YOU else (against, len(met))
+                both = [(p, v) for p, v in zip(person, verdicts, strict=True) if p and v]
+                against = sum(p != v for p, v in both)
+                counts = (None, None) if by == YOU else (against, len(both))
                 rows.append(
                     (self.models[second], self.models[first], by, *_cells(verdicts), *counts)
                 )
@@ -165,13 +165,13 @@ def sign_test(wins: int, losses: int) -> float:
 
 
 def _cells(verdicts: Sequence[int | None]) -> tuple[Any, ...]:
-    found = duel(verdicts)
-    rate = found.rate
-    of = found.wins + found.ties + found.losses
-    return of, found.wins, found.ties, found.losses, rate.value, rate.low, rate.high, found.p
+    counts = duel(verdicts)
+    rate = counts.rate
+    of = counts.wins + counts.ties + counts.losses
+    return of, counts.wins, counts.ties, counts.losses, rate.value, rate.low, rate.high, counts.p
 
 
-def _preferred(label: Label, first: int, second: int) -> int:
+def _by_label(label: Label, first: int, second: int) -> int:
     """What a label says of two responses: 1 the second, -1 the first, 0 neither."""
     if label["kind"] == "rank":
         one, two = label["ranks"][first], label["ranks"][second]

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from workbench.analysis.intervals import LEVEL, Estimate, by_items, share
-from workbench.analysis.scored_items import Floats, Rows, Whole
+from workbench.analysis.intervals import LEVEL, Estimate, Floats, Integers, by_items, share
+from workbench.analysis.scored_items import ItemRows
 
 BINS = 10
 SIMULATED = 200  # sets of labels drawn from the model's own probabilities
@@ -40,14 +40,14 @@ def rightness(margins: Floats) -> Floats:
     return (margins > 0) + 0.5 * (margins == 0)
 
 
-def equal_mass(sure: Floats, weight: Floats, bins: int = BINS) -> Whole:
+def equal_mass(sure: Floats, weight: Floats, bins: int = BINS) -> Integers:
     """Return the bin ``(C,)`` of each comparison: by confidence, the same weight in each bin."""
     order = np.argsort(sure, kind="stable")
     middle = np.cumsum(weight[order]) - weight[order] / 2
     places = np.minimum((middle / weight.sum() * bins).astype(np.int64), bins - 1)
-    found = np.empty(len(sure), dtype=np.int64)
-    found[order] = places
-    return found
+    bin_of = np.empty(len(sure), dtype=np.int64)
+    bin_of[order] = places
+    return bin_of
 
 
 def ece(sure: Floats, right: Floats, weight: Floats) -> float:
@@ -66,10 +66,10 @@ def curve(margins: Floats, weight: Floats) -> list[Bin]:
         inside = place == each
         mass = weight[inside]
         total = float(mass.sum())
-        found = share(float(mass @ right[inside]), total)
+        accuracy, low, high, _ = share(float(mass @ right[inside]), total)
         mean = float(mass @ sure[inside]) / total
         ends = float(sure[inside].min()), float(sure[inside].max())
-        rows.append(Bin(number, *ends, total, mean, found.value or 0.0, found.low, found.high))
+        rows.append(Bin(number, *ends, total, mean, accuracy or 0.0, low, high))
     return rows
 
 
@@ -91,7 +91,7 @@ def ece_by_chance(margins: Floats, weight: Floats, seed: int = 0) -> Chance:
 
 
 def ece_interval(
-    margins: Floats, weight: Floats, rows: Rows, chance: Chance, seed: int = 0
+    margins: Floats, weight: Floats, rows: ItemRows, chance: Chance, seed: int = 0
 ) -> Estimate:
     """Return the ECE and its 95 % interval, by drawing items again with replacement.
 
@@ -101,16 +101,16 @@ def ece_interval(
     """
     sure, right = confidence(margins), rightness(margins)
 
-    def figure(items: Whole) -> float:
+    def figure(items: Integers) -> float:
         drawn = rows.of(items)
         return ece(sure[drawn], right[drawn], weight[drawn])
 
-    found = by_items(figure, rows.items, seed)
-    if found.value is None or found.low is None or found.high is None:
-        return found
-    low, high = 2 * found.value - found.high, 2 * found.value - found.low
-    least = 0.0 if found.value <= chance.most else max(0.0, low)
-    return found._replace(low=least, high=max(0.0, high))
+    estimate = by_items(figure, rows.items, seed)
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return estimate
+    low, high = 2 * estimate.value - estimate.high, 2 * estimate.value - estimate.low
+    least = 0.0 if estimate.value <= chance.most else max(0.0, low)
+    return estimate._replace(low=least, high=max(0.0, high))
 
 
 def brier(margins: Floats) -> Floats:

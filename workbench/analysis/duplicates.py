@@ -39,7 +39,7 @@ class Problem(NamedTuple):
     id: str
 
 
-class Repeats:
+class RepeatFinder:
     """Takes items one by one, then tells which of them repeat an earlier one."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Repeats:
             yield Repeat("near", one, self._ids[one], other, self._ids[other], likeness)
 
 
-class Leaks:
+class LeakFinder:
     """Takes the items of one set, ``held``, then of another; tells which prompts are in both.
 
     Two prompts are the same where case and blanks are all that differs.
@@ -123,14 +123,14 @@ def problems_of(pair: Pair, row: int) -> Iterator[Problem]:
     """Yield what is wrong with an item's texts."""
     if not any(turn["content"].strip() for turn in pair.prompt):
         yield Problem("empty prompt", row, pair.id)
-    said = [_words(response).strip().casefold() for response in pair.responses]
-    if not all(said):
+    texts = [_words(response).strip().casefold() for response in pair.responses]
+    if not all(texts):
         yield Problem("empty answer", row, pair.id)
-    elif len({text[:1] for text in said}) == len(said):
+    elif len({text[:1] for text in texts}) == len(texts):
         return  # by far the most differ in their first letter
-    elif len({turn_key(response) for response in pair.responses}) < len(said):
+    elif len({turn_key(response) for response in pair.responses}) < len(texts):
         yield Problem("identical answers", row, pair.id)
-    elif len({" ".join(text.split()) for text in said}) < len(said):
+    elif len({" ".join(text.split()) for text in texts}) < len(texts):
         yield Problem("answers that differ in case or blanks alone", row, pair.id)
 
 

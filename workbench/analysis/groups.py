@@ -1,13 +1,14 @@
 """Where a reward model is right: by how much longer an answer is, by source, by who labelled."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from workbench.analysis.calibration import rightness
-from workbench.analysis.intervals import Estimate, by_items, share
-from workbench.analysis.scored_items import Floats, Rows, Whole
+from workbench.analysis.intervals import Estimate, Floats, Integers, by_items, share
+from workbench.analysis.scored_items import ItemRows
 from workbench.data.pairs import Pair
 
 DECILES = 10
@@ -53,10 +54,19 @@ def group_rows(
         if name is not None:
             inside = np.array([each == name for each in names])
             mass = weight[inside]
-            found = share(float(mass @ right[inside]), float(mass.sum()))
+            accuracy = share(float(mass @ right[inside]), float(mass.sum()))
             mean = float(np.average(sure[inside], weights=mass))
-            rows.append(Group(name, int(inside.sum()), *found[:3], mean))
+            rows.append(Group(name, int(inside.sum()), *accuracy[:3], mean))
     return sorted(rows, key=lambda row: -row.comparisons)
+
+
+def deciles(values: npt.NDArray[Any]) -> Iterator[npt.NDArray[np.bool_]]:
+    """Yield which values lie in each tenth of them, lowest first; equal values stay together."""
+    if len(values):
+        edges = np.quantile(values, np.arange(1, DECILES) / DECILES, method="inverted_cdf")
+        place = np.searchsorted(edges, values, side="left")
+        for each in np.unique(place):
+            yield place == each
 
 
 def gap_rows(gaps: Floats, margins: Floats, weight: Floats) -> list[Gap]:
@@ -64,18 +74,13 @@ def gap_rows(gaps: Floats, margins: Floats, weight: Floats) -> list[Gap]:
 
     A model that leans to long answers is right on the last rows and wrong on the first ones.
     """
-    if not len(gaps):
-        return []
     right = rightness(margins)
-    edges = np.quantile(gaps, np.arange(1, DECILES) / DECILES, method="inverted_cdf")
-    place = np.searchsorted(edges, gaps, side="left")
     rows: list[Gap] = []
-    for number, each in enumerate(np.unique(place), start=1):
-        inside = place == each
+    for number, inside in enumerate(deciles(gaps), start=1):
         mass = weight[inside]
-        found = share(float(mass @ right[inside]), float(mass.sum()))
+        accuracy = share(float(mass @ right[inside]), float(mass.sum()))
         ends = int(gaps[inside].min()), int(gaps[inside].max())
-        rows.append(Gap(number, *ends, int(inside.sum()), *found[:3]))
+        rows.append(Gap(number, *ends, int(inside.sum()), *accuracy[:3]))
     return rows
 
 
@@ -109,7 +114,9 @@ class Correlation(NamedTuple):
     answers: int
 
 
-def correlations(scores: Floats, lengths: Floats, rows: Rows, seed: int = 0) -> list[Correlation]:
+def correlations(
+    scores: Floats, lengths: Floats, rows: ItemRows, seed: int = 0
+) -> list[Correlation]:
     """Return Pearson's and Spearman's correlation of score and length over all answers.
 
     Args:
@@ -118,28 +125,18 @@ def correlations(scores: Floats, lengths: Floats, rows: Rows, seed: int = 0) -> 
         rows: the items that the answers belong to.
         seed: of the draws.
     """
-    measures = {"Pearson": pearson, "Spearman": spearman}
-    found = {
-        name: _resampled(figure, scores, lengths, rows, seed) for name, figure in measures.items()
-    }
+
+    def estimate(correlation: Callable[[Floats, Floats], float | None]) -> Estimate:
+        def resampled(items: Integers) -> float | None:
+            places = rows.of(items)
+            return correlation(scores[places], lengths[places])
+
+        return by_items(resampled, rows.items, seed)
+
     return [
-        Correlation(name, each.value, each.low, each.high, len(scores))
-        for name, each in found.items()
+        Correlation(name, *estimate(correlation)[:3], len(scores))
+        for name, correlation in (("Pearson", pearson), ("Spearman", spearman))
     ]
-
-
-def _resampled(
-    figure: Callable[[Floats, Floats], float | None],
-    scores: Floats,
-    lengths: Floats,
-    rows: Rows,
-    seed: int,
-) -> Estimate:
-    def drawn(items: Whole) -> float | None:
-        places = rows.of(items)
-        return figure(scores[places], lengths[places])
-
-    return by_items(drawn, rows.items, seed)
 
 
 def pearson(a: Floats, b: Floats) -> float | None:

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
 LEVEL = 0.95
 RESAMPLES = 1_000
 _WORK = 5_000_000  # items drawn in all resamples together; fewer resamples where items are many
@@ -62,11 +65,11 @@ def by_items(
     draws = max(_FEWEST, min(RESAMPLES, _WORK // items))
     rng = np.random.default_rng(seed)
     drawn = [figure(rows[rng.integers(0, items, items)]) for _ in range(draws)]
-    found = [each for each in drawn if each is not None]
-    if items < 2 or len(found) < draws / 2:
+    values = [each for each in drawn if each is not None]
+    if items < 2 or len(values) < draws / 2:
         return Estimate(value, None, None, items, "too few items for an interval")
     edges = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
-    low, high = (float(edge) for edge in np.percentile(found, edges))
-    missing = draws - len(found)
+    low, high = (float(edge) for edge in np.percentile(values, edges))
+    missing = draws - len(values)
     note = f"undefined in {missing} of {draws} resamples" if missing else ""
     return Estimate(value, low, high, items, note)

@@ -9,8 +9,7 @@ import numpy as np
 
 from workbench.analysis.appraisal_summary import ENOUGH_PAIRS, points
 from workbench.analysis.calibration import rightness
-from workbench.analysis.intervals import by_items
-from workbench.analysis.scored_items import Floats, Whole
+from workbench.analysis.intervals import Floats, Integers, by_items
 from workbench.data import arrow_table
 from workbench.data.comparisons import NO_PREFERENCE
 from workbench.data.jsontext import loads
@@ -32,7 +31,7 @@ class Shares(NamedTuple):
     heldout: Pairs
 
 
-class Curve(NamedTuple):
+class LabelsLine(NamedTuple):
     """A line through accuracy against the logarithm of the number of labels.
 
     Attributes:
@@ -116,16 +115,16 @@ def _drawn(name: str) -> str:
 
 def _first(names: Sequence[str], labelled: Sequence[int]) -> set[str]:
     """Return the prompts that are held out: whole ones, until they are enough."""
-    wanted, found, count = min(HELD_MOST, int(HELD * len(labelled))), set[str](), 0
+    wanted, prompts, count = min(HELD_MOST, int(HELD * len(labelled))), set[str](), 0
     sizes: dict[str, int] = {}
     for n in labelled:
         sizes[names[n]] = sizes.get(names[n], 0) + 1
     for name in sorted(sizes, key=lambda name: _drawn(f"held out|{name}")):
         if count >= wanted:
             break
-        found.add(name)
+        prompts.add(name)
         count += sizes[name]
-    return found
+    return prompts
 
 
 def rightness_by_item(frames: "Sequence[arrow_table.Frame]") -> Floats:
@@ -144,7 +143,7 @@ def rightness_by_item(frames: "Sequence[arrow_table.Frame]") -> Floats:
     return np.array([[model[n] for model in of_models] for n in common], dtype=np.float64)
 
 
-def fit(labels: Sequence[int], right: Floats, seed: int = 0) -> Curve:
+def fit_line(labels: Sequence[int], right: Floats, seed: int = 0) -> LabelsLine:
     """Fit ``accuracy = start + doubling * log2(labels)`` by least squares.
 
     Args:
@@ -159,14 +158,14 @@ def fit(labels: Sequence[int], right: Floats, seed: int = 0) -> Curve:
     doubling = float(slope @ right.mean(axis=0))
     start = float(right.mean() - doubling * x.mean())
 
-    def gain(items: Whole) -> float:
+    def gain(items: Integers) -> float:
         return float(slope @ right[items].mean(axis=0)) * more
 
-    found = by_items(gain, np.arange(len(right)), seed)
-    return Curve(start, doubling, doubling * more, found.low, found.high)
+    interval = by_items(gain, np.arange(len(right)), seed)
+    return LabelsLine(start, doubling, doubling * more, interval.low, interval.high)
 
 
-def sentence(curve: Curve, heldout: int) -> str:
+def worth_in_words(curve: LabelsLine, heldout: int) -> str:
     """Return what more labels are worth in one sentence.
 
     Args:
@@ -193,7 +192,7 @@ def _signed(gain: float) -> str:
     return f"{'+' if gain >= 0 else '−'}{points(gain)}"
 
 
-def warning(labels: int) -> str:
+def few_labels(labels: int) -> str:
     """Return a warning where there are few labels, else nothing."""
     if labels >= ENOUGH_PAIRS:
         return ""

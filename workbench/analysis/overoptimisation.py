@@ -12,10 +12,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Whole = npt.NDArray[np.int64]
+from workbench.analysis.intervals import Floats
 
 RL, BEST_OF_N = "d·(α − β·log d)", "d·(α − β·d)"
 DRAWS = 400  # resamples behind an interval
@@ -24,7 +22,7 @@ FEWEST = 8  # points to fit three numbers to
 SURE = 0.95  # of the resamples must have their peak among what was seen
 
 
-class Curve(NamedTuple):
+class FittedCurve(NamedTuple):
     """A fitted curve; with beta at or below 0 it only rises."""
 
     form: str
@@ -44,8 +42,8 @@ class Curve(NamedTuple):
         """Return √KL at the top; None where the curve has none."""
         if self.beta <= 0:
             return None
-        found = self._top()
-        return found if np.isfinite(found) and found > 0 else None
+        top = self._top()
+        return top if np.isfinite(top) and top > 0 else None
 
     def _top(self) -> float:
         with np.errstate(over="ignore"):
@@ -64,7 +62,7 @@ class Peak(NamedTuple):
         within: share of resamples with a peak at or below ``seen``.
     """
 
-    curve: Curve
+    curve: FittedCurve
     seen: float
     low: float | None
     high: float | None
@@ -77,7 +75,7 @@ class Peak(NamedTuple):
         return self.within >= SURE and peak is not None and peak <= self.seen
 
 
-def fit(d: Floats, values: Floats, form: str) -> Curve:
+def fit_curve(d: Floats, values: Floats, form: str) -> FittedCurve:
     """Fit a form to points by least squares.
 
     Args:
@@ -88,10 +86,10 @@ def fit(d: Floats, values: Floats, form: str) -> Curve:
     bend = np.log(np.where(d > 0, d, 1.0)) if form == RL else d
     columns = np.stack([np.ones_like(d), d, -d * bend], axis=1)
     start, alpha, beta = np.linalg.lstsq(columns, values, rcond=None)[0]
-    return Curve(form, float(start), float(alpha), float(beta))
+    return FittedCurve(form, float(start), float(alpha), float(beta))
 
 
-def of_run(d: Floats, values: Floats, seed: int = 0) -> Peak | None:
+def peak_of_run(d: Floats, values: Floats, seed: int = 0) -> Peak | None:
     """Fit a run's updates; the interval comes from drawing blocks of neighbouring updates again.
 
     Args:
@@ -107,15 +105,15 @@ def of_run(d: Floats, values: Floats, seed: int = 0) -> Peak | None:
         return None
     rng = np.random.default_rng(seed)
 
-    def again() -> Curve:
+    def again() -> FittedCurve:
         begins = rng.integers(0, count, -(-count // BLOCK))
         drawn = (begins[:, None] + np.arange(BLOCK)).reshape(-1)[:count] % count
-        return fit(d[drawn], values[drawn], RL)
+        return fit_curve(d[drawn], values[drawn], RL)
 
-    return _peak(fit(d, values, RL), again, float(d.max()))
+    return _peak(fit_curve(d, values, RL), again, float(d.max()))
 
 
-def of_best_of_n(d: Floats, values: Floats, seed: int = 0) -> Peak:
+def peak_of_best_of_n(d: Floats, values: Floats, seed: int = 0) -> Peak:
     """Fit best-of-n; the interval comes from drawing prompts again.
 
     Args:
@@ -125,14 +123,14 @@ def of_best_of_n(d: Floats, values: Floats, seed: int = 0) -> Peak:
     """
     rng, prompts = np.random.default_rng(seed), len(values)
 
-    def again() -> Curve:
+    def again() -> FittedCurve:
         drawn = rng.integers(0, prompts, prompts)
-        return fit(d, values[drawn].mean(axis=0), BEST_OF_N)
+        return fit_curve(d, values[drawn].mean(axis=0), BEST_OF_N)
 
-    return _peak(fit(d, values.mean(axis=0), BEST_OF_N), again, float(d.max()))
+    return _peak(fit_curve(d, values.mean(axis=0), BEST_OF_N), again, float(d.max()))
 
 
-def _peak(curve: Curve, again: Callable[[], Curve], seen: float) -> Peak:
+def _peak(curve: FittedCurve, again: Callable[[], FittedCurve], seen: float) -> Peak:
     tops = [again().peak for _ in range(DRAWS)]
     inside = [top for top in tops if top is not None and top <= seen]
     within = len(inside) / DRAWS

@@ -63,15 +63,15 @@ def people_of(store: "LabelStore") -> People:
 
 
 def _sides(standing: Iterable[Event]) -> list[Side]:
-    taken: dict[str, list[int]] = {EVERYONE: [0, 0]}
+    counts: dict[str, list[int]] = {EVERYONE: [0, 0]}
     for event in standing:
         side = event.payload.get("choice")
         if side in ("left", "right"):
             for who in (EVERYONE, event.annotator):
-                taken.setdefault(who, [0, 0])[side == "right"] += 1
+                counts.setdefault(who, [0, 0])[side == "right"] += 1
     return [
         Side(who, left, right, *share(left, left + right)[:3])
-        for who, (left, right) in taken.items()
+        for who, (left, right) in counts.items()
     ]
 
 
@@ -79,9 +79,9 @@ def _steadiness(store: "LabelStore", tests: Iterable[str]) -> list[Steadiness]:
     columns = {"repeat": ("repeats", "consistent"), "gold": ("gold", "gold_passed")}
     rows: list[Steadiness] = []
     for test in tests:
-        asked, passes = columns[test]
+        tried, passes = columns[test]
         counted = [
-            (str(row["annotator"]), int(row[asked]), int(row[passes]))
+            (str(row["annotator"]), int(row[tried]), int(row[passes]))
             for row in frame_rows(store.annotators())
         ]
         everyone = (EVERYONE, sum(row[1] for row in counted), sum(row[2] for row in counted))

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.analysis.agreement import Measure
 from workbench.analysis.bias import Bias, Decile, Feature
-from workbench.analysis.duplicates import Leak, Leaks, Problem, Repeat, Repeats, problems_of
+from workbench.analysis.duplicates import (
+    Leak,
+    LeakFinder,
+    Problem,
+    Repeat,
+    RepeatFinder,
+    problems_of,
+)
 from workbench.analysis.intervals import Share
 from workbench.analysis.people import People, Side, Steadiness, people_of
 from workbench.data.arrow_table import frame_of
@@ -22,7 +29,7 @@ if TYPE_CHECKING:
     from workbench.data.store.labels import LabelStore
 
 OK, LOOK, UNKNOWN = "ok", "look", "unknown"
-COLUMNS = ("check", "finding", "what to do", "state")
+CHECK_COLUMNS = ("check", "finding", "what to do", "state")
 FINE = "nothing"
 
 LEANING = 0.05  # a rate is worth a look where it is this far from one half, and surely not one half
@@ -71,7 +78,7 @@ def examine(
             where="quality(pairs)",
             fix="give pairs that were read, or label some first",
         )
-    repeats, bias, leaks = Repeats(), Bias(), Leaks()
+    repeats, bias, leaks = RepeatFinder(), Bias(), LeakFinder()
     problems: list[Problem] = []
     for pair in against if against is not None else ():
         leaks.hold(pair)
@@ -107,7 +114,7 @@ def examine(
     noun = "item" if len(pairs) == 1 else "items"
     return Findings(
         title=f"{len(pairs):,} {noun}, {bias.compared:,.0f} with a better answer",
-        summary=frame_of([*summary], COLUMNS),
+        summary=frame_of([*summary], CHECK_COLUMNS),
         frames={name: frame_of(list(rows), kind._fields) for name, (rows, kind) in frames.items()},
     )
 
@@ -131,9 +138,9 @@ def _repeated(again: list[Repeat], items: int) -> list[Finding]:
     ]
 
 
-def _leaking(leaked: list[Leak], items: int, asked: bool) -> Finding:
+def _leaking(leaked: list[Leak], items: int, checked: bool) -> Finding:
     check = "prompts in both sets"
-    if not asked:
+    if not checked:
         return Finding(
             check, "not checked", "give the test set: quality(train, against=test)", UNKNOWN
         )
@@ -174,7 +181,7 @@ def _length(longer: Share, compared: float) -> Finding:
     if longer.value is None:
         why = "no labels" if not compared else "all answers compared are equally long"
         return Finding(check, f"undefined: {why}", "label some pairs", UNKNOWN)
-    told = (
+    finding = (
         f"always taking the longer answer is right on {percents(longer)} of {longer.of:,.0f} pairs"
     )
     state = LOOK if leans(longer) else OK
@@ -182,7 +189,7 @@ def _length(longer: Share, compared: float) -> Finding:
         f"a reward model must beat {max(longer.value, 1 - longer.value):.0%} to have learned more"
         " than length; watch response/length in PPO"
     )
-    return Finding(check, told, advice if state == LOOK else FINE, state)
+    return Finding(check, finding, advice if state == LOOK else FINE, state)
 
 
 def _looks(features: list[Feature], compared: float) -> Finding:
@@ -197,10 +204,10 @@ def _looks(features: list[Feature], compared: float) -> Finding:
     if not leaning:
         return Finding(check, "no mark of an answer leans to winning or losing", FINE, OK)
     leaning.sort(key=lambda row: -abs((row.rate or 0.0) - 0.5))
-    told = "; ".join(f"{row.feature}: wins {percents(_share_of(row))}" for row in leaning[:3])
+    finding = "; ".join(f"{row.feature}: wins {percents(_share_of(row))}" for row in leaning[:3])
     more = f"; and {len(leaning) - 3} more" if len(leaning) > 3 else ""
     return Finding(
-        check, told + more, "expect the policy to find these marks; see frames['features']", LOOK
+        check, finding + more, "expect the policy to find these marks; see frames['features']", LOOK
     )
 
 
@@ -211,16 +218,16 @@ def _left(sides: list[Side]) -> Finding:
             check, "not checked", "give the label store: quality(pairs, store=store)", UNKNOWN
         )
     everyone = sides[0]
-    taken = everyone.left + everyone.right
+    labels = everyone.left + everyone.right
     if everyone.rate is None:
         return Finding(check, "undefined: nobody took a side", "label some pairs", UNKNOWN)
-    found = Share(everyone.rate, everyone.low, everyone.high, taken)
+    share = Share(everyone.rate, everyone.low, everyone.high, labels)
     one_sided = [side.annotator for side in sides[1:] if leans(_share_of(side))]
-    state = LOOK if leans(found) or one_sided else OK
+    state = LOOK if leans(share) or one_sided else OK
     who = f"; one-sided: {', '.join(one_sided)}" if one_sided else ""
     advice = "look at how these people label; sides are drawn by lot, so P(left) should be one half"
-    told = f"P(left) = {percents(found)} over {taken:,} labels{who}"
-    return Finding(check, told, advice if state == LOOK else FINE, state)
+    finding = f"P(left) = {percents(share)} over {labels:,} labels{who}"
+    return Finding(check, finding, advice if state == LOOK else FINE, state)
 
 
 def _agreed(measures: list[Measure]) -> Finding:
@@ -232,19 +239,19 @@ def _agreed(measures: list[Measure]) -> Finding:
     plain, alpha = measures[0], measures[1]
     if plain.value is None:
         return Finding(check, plain.note, "let two people label some of the same items", UNKNOWN)
-    told = f"{plain.value:.1%} on what was labelled twice or more ({plain.items:,})"
+    finding = f"{plain.value:.1%} on what was labelled twice or more ({plain.items:,})"
     if alpha.value is None:
-        return Finding(check, f"{told}; alpha {alpha.note}", "label more items twice", UNKNOWN)
-    told += f"; Krippendorff's alpha {alpha.value:.2f}"
+        return Finding(check, f"{finding}; alpha {alpha.note}", "label more items twice", UNKNOWN)
+    finding += f"; Krippendorff's alpha {alpha.value:.2f}"
     if alpha.low is not None and alpha.high is not None:
-        told += f" ({alpha.low:.2f} to {alpha.high:.2f})"
+        finding += f" ({alpha.low:.2f} to {alpha.high:.2f})"
     state = LOOK if alpha.value < POOR_ALPHA else OK
     advice = "sharpen the guideline, read what people disagree on, ask for more labels an item"
-    return Finding(check, told, advice if state == LOOK else FINE, state)
+    return Finding(check, finding, advice if state == LOOK else FINE, state)
 
 
 def _steady(rows: list[Steadiness]) -> list[Finding]:
-    asked = {
+    tests = {
         "repeat": (
             "self-consistency",
             "let a few items come back swapped: repeats=0.05",
@@ -252,40 +259,40 @@ def _steady(rows: list[Steadiness]) -> list[Finding]:
         ),
         "gold": ("gold items", "add items whose label is known", "passed"),
     }
-    found: list[Finding] = []
-    for test, (check, how, word) in asked.items():
+    findings: list[Finding] = []
+    for test, (check, how, word) in tests.items():
         mine = [row for row in rows if row.test == test]
         if not mine or mine[0].rate is None:
             why = "not checked" if not mine else "undefined: there are none"
-            found.append(Finding(check, why, how if mine else "give the label store", UNKNOWN))
+            findings.append(Finding(check, why, how if mine else "give the label store", UNKNOWN))
             continue
         poor = [row.annotator for row in mine[1:] if row.high is not None and row.high < STEADY]
         everyone = Share(mine[0].rate, mine[0].low, mine[0].high, mine[0].items)
-        told = f"{word} on {percents(everyone)} of {mine[0].items:,}"
-        told += f"; poor: {', '.join(poor)}" if poor else ""
+        finding = f"{word} on {percents(everyone)} of {mine[0].items:,}"
+        finding += f"; poor: {', '.join(poor)}" if poor else ""
         state = LOOK if poor or (everyone.value or 0.0) < STEADY else OK
-        found.append(
-            Finding(check, told, "talk it over with them" if state == LOOK else FINE, state)
+        findings.append(
+            Finding(check, finding, "talk it over with them" if state == LOOK else FINE, state)
         )
-    return found
+    return findings
 
 
 def _counted(check: str, count: int, finding: str, advice: str) -> Finding:
     return Finding(check, finding, advice if count else FINE, LOOK if count else OK)
 
 
-def leans(found: Share) -> bool:
+def leans(rate: Share) -> bool:
     """Whether a rate is surely not one half, and far enough from it to matter."""
-    if found.value is None or found.low is None or found.high is None:
+    if rate.value is None or rate.low is None or rate.high is None:
         return False
-    return not found.low <= 0.5 <= found.high and abs(found.value - 0.5) >= LEANING
+    return not rate.low <= 0.5 <= rate.high and abs(rate.value - 0.5) >= LEANING
 
 
-def percents(found: Share) -> str:
+def percents(share: Share) -> str:
     """Return a share with its interval, in words."""
-    if found.value is None or found.low is None or found.high is None:
+    if share.value is None or share.low is None or share.high is None:
         return "undefined"
-    return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"
+    return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
 
 
 def _share_of(row: Feature | Side) -> Share:

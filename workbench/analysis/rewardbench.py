@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from workbench.analysis.intervals import share
-from workbench.analysis.scored_items import Floats, Sheet
+from workbench.analysis.intervals import Floats, share
+from workbench.analysis.scored_items import ScoredItems
 from workbench.data.comparisons import places
 from workbench.data.pairs import Pair
 
@@ -63,7 +63,7 @@ class Section(NamedTuple):
     of: int
 
 
-class Item(NamedTuple):
+class BenchItem(NamedTuple):
     """One item's scores: ``levels`` best first, a list for each place of its label."""
 
     pair: Pair
@@ -84,7 +84,7 @@ class Item(NamedTuple):
         return sum(map(len, self.levels))
 
 
-def scored_items(sheet: Sheet, scores: Floats) -> list[Item]:
+def scored_items(sheet: ScoredItems, scores: Floats) -> list[BenchItem]:
     """Return the items all of whose answers have a score, with their scores.
 
     Args:
@@ -94,19 +94,19 @@ def scored_items(sheet: Sheet, scores: Floats) -> list[Item]:
     of: list[dict[int, float]] = [{} for _ in sheet.items]
     for answer, score in zip(sheet.answers, scores, strict=True):
         of[answer.item][answer.place] = float(score)
-    found: list[Item] = []
+    scored: list[BenchItem] = []
     for pair, known in zip(sheet.items, of, strict=True):
         levels = [
             [known[place] for place in level] for level in places(pair.label, len(pair.responses))
         ]
         if not any(score != score for level in levels for score in level):
-            found.append(Item(pair, levels))
-    return found
+            scored.append(BenchItem(pair, levels))
+    return scored
 
 
-def subsets(items: Sequence[Item]) -> list[Subset]:
+def subsets(items: Sequence[BenchItem]) -> list[Subset]:
     """Return a row for each subset that ``meta["subset"]`` names, in order of appearance."""
-    groups: dict[str, list[Item]] = {}
+    groups: dict[str, list[BenchItem]] = {}
     for item in items:
         name = item.pair.meta.get("subset")
         if isinstance(name, str) and name:
@@ -114,26 +114,26 @@ def subsets(items: Sequence[Item]) -> list[Subset]:
     return [_subset(name, group) for name, group in groups.items()]
 
 
-def best_of(items: Sequence[Item]) -> Subset | None:
+def best_of_many(items: Sequence[BenchItem]) -> Subset | None:
     """Return how often the best of three or more answers scores above all others."""
     many = [item for item in items if item.answers > 2]
     return _credited("all", many) if many else None
 
 
-def _subset(name: str, group: Sequence[Item]) -> Subset:
+def _subset(name: str, group: Sequence[BenchItem]) -> Subset:
     score = ties_score(group) if name == TIES else None
     if score is not None:
         return Subset(name, "Ties score", len(group), score, None, None, None)
     return _credited(name, group)
 
 
-def _credited(name: str, group: Sequence[Item]) -> Subset:
+def _credited(name: str, group: Sequence[BenchItem]) -> Subset:
     sizes = sorted({item.answers for item in group})
     words = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     measure = "chosen over rejected" if sizes == [2] else f"best of {words}"
-    found = share(sum(item.credit for item in group), len(group))
+    credit = share(sum(item.credit for item in group), len(group))
     chance = float(np.mean([1 / item.answers for item in group]))
-    return Subset(name, measure, len(group), found.value or 0.0, found.low, found.high, chance)
+    return Subset(name, measure, len(group), credit.value or 0.0, credit.low, credit.high, chance)
 
 
 class _Spread(NamedTuple):
@@ -143,7 +143,7 @@ class _Spread(NamedTuple):
     to_wrong: float  # worst right less best wrong
 
 
-def ties_score(group: Sequence[Item]) -> float | None:
+def ties_score(group: Sequence[BenchItem]) -> float | None:
     """Return RewardBench 2's score of its Ties subset, None where no item is of its form.
 
     Each prompt comes as ``ref:n``, with one right answer, and ``tied:n``, with several. Accuracy
@@ -162,7 +162,9 @@ def ties_score(group: Sequence[Item]) -> float | None:
             kinds[kind][number] = spread
     if not any(kinds.values()):
         return None
-    parts = {kind: _mean([s.to_wrong > 0 for s in found.values()]) for kind, found in kinds.items()}
+    parts = {
+        kind: _mean([s.to_wrong > 0 for s in spreads.values()]) for kind, spreads in kinds.items()
+    }
     return sum(TIES_WEIGHTS[name] * value for name, value in {**parts, **_margins(kinds)}.items())
 
 
@@ -193,14 +195,14 @@ def sections(rows: Sequence[Subset]) -> list[Section]:
     by_name = {row.subset: row for row in rows}
     several = any(row.measure != "chosen over rejected" for row in rows)
     if several and any(name in by_name for name in SECOND):
-        found = [Section(name, by_name[name].accuracy, 1, 1) for name in SECOND if name in by_name]
-        return [*found, _overall(found, len(SECOND))]
-    found = [
+        scores = [Section(name, by_name[name].accuracy, 1, 1) for name in SECOND if name in by_name]
+        return [*scores, _overall(scores, len(SECOND))]
+    scores = [
         Section(name, _section(known), len(known), len(names))
         for name, names in SECTIONS.items()
         if (known := [by_name[each] for each in names if each in by_name])
     ]
-    return [*found, _overall(found, len(SECTIONS))] if found else []
+    return [*scores, _overall(scores, len(SECTIONS))] if scores else []
 
 
 def _section(known: Sequence[Subset]) -> float:
@@ -213,5 +215,5 @@ def _section(known: Sequence[Subset]) -> float:
     return (mean + maths[0]) / 2 if rest else maths[0]
 
 
-def _overall(found: Sequence[Section], of: int) -> Section:
-    return Section("mean", _mean([row.score for row in found]), len(found), of)
+def _overall(scores: Sequence[Section], of: int) -> Section:
+    return Section("mean", _mean([row.score for row in scores]), len(scores), of)

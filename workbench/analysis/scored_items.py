@@ -7,20 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from workbench.analysis.intervals import Floats, Integers
 from workbench.data.comparisons import comparisons, is_tie
 from workbench.data.jsontext import dumps
 from workbench.data.messages import Message
 from workbench.data.pairs import Pair, Pairs
 
-Floats = npt.NDArray[np.float64]
-Whole = npt.NDArray[np.int64]
 
-
-class Answer(NamedTuple):
+class AnswerToScore(NamedTuple):
     """One answer of an item, as a reward model reads it.
 
     Attributes:
-        item: its place in ``Sheet.items``.
+        item: its place in ``ScoredItems.items``.
         place: its place in the item's responses.
         prompt: the messages before its last one.
         text: its last message.
@@ -34,7 +32,7 @@ class Answer(NamedTuple):
     length: int
 
 
-class Sheet:
+class ScoredItems:
     """What is asked of a reward model, and what the labels say; rows follow the items' order.
 
     Attributes:
@@ -50,37 +48,37 @@ class Sheet:
 
     def __init__(self, pairs: Pairs | Sequence[Pair]) -> None:
         self.items: list[Pair] = []
-        self.answers: list[Answer] = []
+        self.answers: list[AnswerToScore] = []
         self.ties = self.unlabelled = 0
-        met: list[tuple[int, int, int, float]] = []
+        compared: list[tuple[int, int, int, float]] = []
         for pair in pairs:
             if pair.label is None:
                 self.unlabelled += 1
             elif is_tie(pair.label, len(pair.responses)):
                 self.ties += 1
             else:
-                met += self._take(pair)
+                compared += self._take(pair)
         self.chosen, self.rejected, self.item = (
-            np.array([row[n] for row in met], dtype=np.int64) for n in range(3)
+            np.array([row[n] for row in compared], dtype=np.int64) for n in range(3)
         )
-        self.weight = np.array([row[3] for row in met], dtype=np.float64)
+        self.weight = np.array([row[3] for row in compared], dtype=np.float64)
 
     def _take(self, pair: Pair) -> list[tuple[int, int, int, float]]:
         """Add an item; its comparisons as (chosen, rejected, item, weight)."""
-        found = comparisons(pair.label, len(pair.responses))
-        number, spoken = len(self.items), sorted({place for both in found for place in both})
+        compared = comparisons(pair.label, len(pair.responses))
+        number, spoken = len(self.items), sorted({place for both in compared for place in both})
         self.items.append(pair)
         rows: dict[int, int] = {}
         for place in spoken:
             rows[place] = len(self.answers)
             self.answers.append(_answer(number, place, pair))
-        return [(rows[won], rows[lost], number, 1 / len(found)) for won, lost in found]
+        return [(rows[won], rows[lost], number, 1 / len(compared)) for won, lost in compared]
 
     @property
     def digest(self) -> str:
         """A short name of the items and their labels: the same for the same data in any order."""
-        said = sorted(f"{pair.id} {dumps(pair.label)}" for pair in self.items)
-        text = "\n".join(said).encode("utf-8", "surrogatepass")
+        labels = sorted(f"{pair.id} {dumps(pair.label)}" for pair in self.items)
+        text = "\n".join(labels).encode("utf-8", "surrogatepass")
         return hashlib.blake2b(text, digest_size=4).hexdigest()
 
     @property
@@ -89,18 +87,20 @@ class Sheet:
         return np.array([answer.length for answer in self.answers], dtype=np.float64)
 
     @property
-    def owner(self) -> Whole:
+    def owner(self) -> Integers:
         """``(A,)`` the item of each answer."""
         return np.array([answer.item for answer in self.answers], dtype=np.int64)
 
 
-def _answer(item: int, place: int, pair: Pair) -> Answer:
+def _answer(item: int, place: int, pair: Pair) -> AnswerToScore:
     response = pair.responses[place]
     length = sum(len(turn["content"]) for turn in response if turn["role"] == "assistant")
-    return Answer(item, place, [*pair.prompt, *response[:-1]], response[-1]["content"], length)
+    return AnswerToScore(
+        item, place, [*pair.prompt, *response[:-1]], response[-1]["content"], length
+    )
 
 
-class Rows:
+class ItemRows:
     """Rows that belong to items: what is drawn again with replacement is a whole item.
 
     Answers to one prompt go together, so that an interval over rows would be too short.
@@ -115,7 +115,7 @@ class Rows:
         self._counts = np.diff(np.r_[starts, len(item)])
         self.items = np.arange(len(starts))
 
-    def of(self, items: npt.NDArray[Any]) -> Whole:
+    def of(self, items: npt.NDArray[Any]) -> Integers:
         """Return the rows of items, an item as often as it was drawn."""
         counts = self._counts[items]
         ends = np.cumsum(counts)

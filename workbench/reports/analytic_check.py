@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.data.arrow_table import frame_of
 from workbench.html_table import Html, table
-from workbench.reports.report import COMPACT, LEFT, RIGHT, Report
+from workbench.reports.report import COMPACT, LEFT, RIGHT, ReportPage
 from workbench.reports.svg_charts import Point, Series, SeriesChart
 from workbench.widgets.kit.theme import OKABE_ITO
 
@@ -17,7 +17,7 @@ TABLE_ROWS = 8  # answers in the page's table
 POLICIES = ("reference", "optimum", "ppo")
 
 
-class AnalyticCheck(Report):
+class AnalyticCheck(ReportPage):
     """What PPO came to on a model whose best policy is known.
 
     Attributes:

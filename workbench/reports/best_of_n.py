@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workbench.analysis.best_of_n import best_of, kl_bound, level
-from workbench.analysis.scored_items import Floats
+from workbench.analysis.intervals import Floats
 from workbench.data.arrow_table import frame_of
 from workbench.html_table import Html, table
-from workbench.reports.report import COMPACT, RIGHT, Report
+from workbench.reports.report import COMPACT, RIGHT, ReportPage
 from workbench.reports.svg_charts import Point, Series, SeriesChart
 from workbench.widgets.kit.theme import OKABE_ITO
 
@@ -36,7 +36,7 @@ SCORE_KINDS = {
 X_TITLE = "√KL to the reference, √nats"
 
 
-class BestOfN(Report):
+class BestOfN(ReportPage):
     """What the best of n answers is worth, chosen by the learned score, for each n.
 
     Attributes:

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from workbench.analysis.learning_curve import MORE, Curve, sentence, warning
+from workbench.analysis.learning_curve import MORE, LabelsLine, few_labels, worth_in_words
 from workbench.data.arrow_table import frame_of
 from workbench.html_table import Html, table
-from workbench.reports.report import COMPACT, RIGHT, Report
+from workbench.reports.report import COMPACT, RIGHT, ReportPage
 from workbench.reports.svg_charts import FitChart, Point
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Size(NamedTuple):
     run: str
 
 
-class LearningCurve(Report):
+class LearningCurve(ReportPage):
     """Reward models trained on nested shares of the labels, all measured on the same items.
 
     Attributes:
@@ -43,7 +43,11 @@ class LearningCurve(Report):
     """
 
     def __init__(
-        self, labels: "list[int]", reports: "list[RewardReport]", runs: "list[Run]", curve: Curve
+        self,
+        labels: "list[int]",
+        reports: "list[RewardReport]",
+        runs: "list[Run]",
+        curve: LabelsLine,
     ) -> None:
         self.curve, self.reports, self.runs = curve, reports, runs
         self._sizes = [
@@ -59,8 +63,8 @@ class LearningCurve(Report):
             for size, report, run in zip(labels, reports, runs, strict=True)
         ]
         self.frame: DataFrame = frame_of([*self._sizes], Size._fields)
-        self.warning = warning(labels[-1])
-        verdict = sentence(curve, int(reports[-1]["items"]))
+        self.warning = few_labels(labels[-1])
+        verdict = worth_in_words(curve, int(reports[-1]["items"]))
         super().__init__(verdict, {"accuracy": self._drawn(labels)}, name="curve")
 
     def _drawn(self, labels: list[int]) -> FitChart:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workbench.analysis.best_of_n import kl_bound
-from workbench.analysis.overoptimisation import Peak, of_best_of_n, of_run
-from workbench.analysis.scored_items import Floats
+from workbench.analysis.intervals import Floats
+from workbench.analysis.overoptimisation import Peak, peak_of_best_of_n, peak_of_run
 from workbench.data.arrow_table import frame_of
 from workbench.errors import ConfigError
 from workbench.html_table import Html
 from workbench.reports.best_of_n import SCORE_KINDS, X_TITLE, BestOfN
-from workbench.reports.report import Report
+from workbench.reports.report import ReportPage
 from workbench.reports.svg_charts import Point, Series, SeriesChart
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Fitted(NamedTuple):
     found: bool
 
 
-class Overoptimisation(Report):
+class Overoptimisation(ReportPage):
     """What a run's policy was paid, and what its answers were worth, against the root of its KL.
 
     Attributes:
@@ -57,7 +57,7 @@ class Overoptimisation(Report):
         self._kl = table["kl"]
         self._d = np.sqrt(np.clip(table["kl"], 0.0, None))  # k1 is below 0 by chance at first
         self._values = {n: table[n] for n in SCORE_KINDS if n in table}
-        self.fits = {n: of_run(self._d, values) for n, values in self._values.items()}
+        self.fits = {n: peak_of_run(self._d, values) for n, values in self._values.items()}
         self.judged = next((n for n in ("gold", "heldout") if n in self._values), None)
         names = ["step", "kl", *self._values]
         rows = list(zip(*(table[n].tolist() for n in names), strict=True))
@@ -73,7 +73,9 @@ class Overoptimisation(Report):
             return rows
         best = self.best_of_n
         d = np.sqrt([kl_bound(n) for n in best.sizes])
-        return rows + [_row("best of n", n, of_best_of_n(d, v)) for n, v in best.values.items()]
+        return rows + [
+            _row("best of n", n, peak_of_best_of_n(d, v)) for n, v in best.values.items()
+        ]
 
     # --- in words ------------------------------------------------------------------------------
 
@@ -183,8 +185,8 @@ def _columns(metrics: "DataFrame", name: str) -> dict[str, Floats]:
             where=name,
             fix="give a run of train_ppo that has done at least one update",
         )
-    found = {n: m for n, m in METRICS.items() if m in metrics and bool(metrics[m].count())}
-    names = {"step": "step", "kl": "objective/kl", **found}
+    measures = {n: m for n, m in METRICS.items() if m in metrics and bool(metrics[m].count())}
+    names = {"step": "step", "kl": "objective/kl", **measures}
     kept: Any = metrics[list(names.values())].dropna()
     return {n: np.asarray(kept[column], dtype=np.float64) for n, column in names.items()}
 

@@ -5,14 +5,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.analysis.quality import OK, Findings
 from workbench.html_table import Html, table
-from workbench.reports.report import COMPACT, MARKS, PROSE, SHORT, Report, known, state_cell
+from workbench.reports.report import (
+    COMPACT,
+    PROSE,
+    SHORT,
+    STATE_MARKS,
+    ReportPage,
+    known,
+    state_cell,
+)
 from workbench.reports.svg_charts import Rate, RateChart
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class Quality(Report):
+class Quality(ReportPage):
     """What was found out about preference data: ``summary``, ``frames`` and ``figures``.
 
     ``summary`` has a row a check: what was found, and what to do about it. ``frames`` has the rows
@@ -33,7 +41,7 @@ class Quality(Report):
     def __repr__(self) -> str:
         lines = [self.title]
         for check, finding, advice, state in self._rows():
-            lines.append(f"  {MARKS[state][0]} {check}: {finding}")
+            lines.append(f"  {STATE_MARKS[state][0]} {check}: {finding}")
             if state != OK and advice != "nothing":
                 lines.append(f"      {advice}")
         return "\n".join(lines)

@@ -16,7 +16,7 @@ RIGHT = "style='text-align:right;padding:3px 14px 3px 0'"
 _PROSE = "text-align:left;vertical-align:top;padding:4px 12px 4px 0"
 PROSE, SHORT = f"style='{_PROSE}'", f"style='{_PROSE};white-space:nowrap'"
 
-MARKS = {  # state -> mark, word, colour
+STATE_MARKS = {  # state -> mark, word, colour
     "ok": ("✓", "fine", OKABE_ITO["green"]),
     "look": ("●", "look", OKABE_ITO["vermillion"]),
     "failed": ("✗", "failed", OKABE_ITO["vermillion"]),
@@ -27,7 +27,7 @@ MARKS = {  # state -> mark, word, colour
 
 def state_cell(state: str) -> Html:
     """Return a state as a coloured mark and its word."""
-    mark, word, colour = MARKS[state]
+    mark, word, colour = STATE_MARKS[state]
     return Html(f"<b aria-hidden='true' style='color:{colour}'>{mark}</b> {word}")
 
 
@@ -36,7 +36,7 @@ def known(value: Any) -> float | None:
     return None if value is None or value != value else float(value)
 
 
-class Report:
+class ReportPage:
     """What a verb found out; in a notebook a page that needs no script.
 
     Attributes:

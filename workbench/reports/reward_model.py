@@ -4,16 +4,24 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from workbench.analysis.appraisal import Appraisal
-from workbench.analysis.appraisal_summary import COLUMNS, lines_of, title_of
+from workbench.analysis.appraisal_summary import SUMMARY_COLUMNS, lines_of, title_of
 from workbench.analysis.relabel import relabelled
 from workbench.data.arrow_table import frame_of
 from workbench.data.pairs import Pairs
 from workbench.html_table import Html, escaped, table
-from workbench.reports.report import COMPACT, MARKS, PROSE, SHORT, Report, known, state_cell
+from workbench.reports.report import (
+    COMPACT,
+    PROSE,
+    SHORT,
+    STATE_MARKS,
+    ReportPage,
+    known,
+    state_cell,
+)
 from workbench.reports.svg_charts import (
     FitChart,
     Histogram,
-    MarginBar,
+    HistogramBar,
     Point,
     Rate,
     RateChart,
@@ -29,7 +37,7 @@ ALIASES = {"low": "accuracy_low", "high": "accuracy_high"}
 VALUE = SHORT.replace("left", "right", 1)
 
 
-class RewardReport(Report, dict[str, float]):
+class RewardReport(ReportPage, dict[str, float]):
     """What was found out about a reward model.
 
     As a mapping it holds the figures: ``report["accuracy"]``, its 95 % interval ``low`` to
@@ -54,16 +62,16 @@ class RewardReport(Report, dict[str, float]):
         self.name = name
         self.title = f"{name} {title_of(appraisal)}"
         self._lines = lines_of(appraisal, trained_on)
-        self.summary: DataFrame = frame_of([*self._lines], COLUMNS)
+        self.summary: DataFrame = frame_of([*self._lines], SUMMARY_COLUMNS)
         self.frames: dict[str, DataFrame] = appraisal.frames
         self.worst, self._items = appraisal.worst, appraisal.items
-        Report.__init__(self, self.title, charts(appraisal))
+        ReportPage.__init__(self, self.title, charts(appraisal))
 
     def __repr__(self) -> str:
         text = [self.title]
         width = max(len(line.figure) for line in self._lines)
         for line in self._lines:
-            mark = MARKS[line.state][0] or " "
+            mark = STATE_MARKS[line.state][0] or " "
             ends = f" ({line.interval})" if line.interval else ""
             text += [
                 f"  {mark} {line.figure:<{width}}  {line.value}{ends}",
@@ -178,7 +186,7 @@ def _calibration(appraisal: Appraisal) -> FitChart:
 
 def _margins(appraisal: Appraisal) -> Histogram:
     bars = [
-        MarginBar(row.margin_from, row.margin_to, row.right, row.wrong)
+        HistogramBar(row.margin_from, row.margin_to, row.right, row.wrong)
         for row in _rows(appraisal, "margins")
     ]
     return Histogram("Margins", "score(chosen) − score(rejected), raw", bars)

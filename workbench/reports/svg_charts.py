@@ -73,7 +73,7 @@ class FitChart(NamedTuple):
     ring_name: str = ""
 
 
-class MarginBar(NamedTuple):
+class HistogramBar(NamedTuple):
     """A bar of a histogram: how many of each kind lie between two ends."""
 
     start: float
@@ -87,7 +87,7 @@ class Histogram(NamedTuple):
 
     title: str
     x_title: str
-    bars: Sequence[MarginBar]
+    bars: Sequence[HistogramBar]
 
 
 class Series(NamedTuple):

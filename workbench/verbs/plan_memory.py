@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import ConfigError
 from workbench.html_table import Html, table
 from workbench.presets import preset_settings
-from workbench.reports.report import COMPACT, LEFT, RIGHT, Report
+from workbench.reports.report import COMPACT, LEFT, RIGHT, ReportPage
 from workbench.runs import run_job
 from workbench.settings import PPOSettings, RunSettings
 from workbench.verbs.model_names import Model, model_name
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 GB = 1e9
 
 
-class MemoryPlan(Report):
+class MemoryPlan(ReportPage):
     """What each part of a run takes in memory, by phase; in a notebook a table.
 
     Attributes:

@@ -42,12 +42,12 @@ def evaluate_reward(reward: Model, pairs: Any, **settings: Any) -> "RewardReport
         DataError: no pair has a label, or fits.
     """
     from workbench.analysis.appraisal import appraise
-    from workbench.analysis.scored_items import Sheet
+    from workbench.analysis.scored_items import ScoredItems
     from workbench.models.model_source import resolve
     from workbench.reports.reward_model import RewardReport
 
     loaded = as_pairs(pairs)
-    sheet = Sheet(quick.few(list(loaded), quick.PAIRS))
+    sheet = ScoredItems(quick.few(list(loaded), quick.PAIRS))
     if not sheet.items:
         raise no_label(loaded)
     prompts = [answer.prompt for answer in sheet.answers]
@@ -114,7 +114,7 @@ def learning_curve(
         DataError: too few items have a label.
         ConfigError: the sizes do not fit the data.
     """
-    from workbench.analysis.learning_curve import fit, nested, rightness_by_item
+    from workbench.analysis.learning_curve import fit_line, nested, rightness_by_item
     from workbench.reports.learning_curve import LearningCurve
 
     loaded = as_pairs(pairs)
@@ -129,7 +129,7 @@ def learning_curve(
         runs.append(finished(train_reward(model, share, name=called, **settings)))
         reports.append(evaluate_reward(runs[-1], shares.heldout, **scoring))
     labels = [len(share) for share in shares.train]
-    curve = fit(labels, rightness_by_item([report.frames["pairs"] for report in reports]))
+    curve = fit_line(labels, rightness_by_item([report.frames["pairs"] for report in reports]))
     return LearningCurve(labels, reports, runs, curve)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.html_table import Html, table
 from workbench.presets import preset_settings
-from workbench.reports.report import COMPACT, LEFT, Report, state_cell
+from workbench.reports.report import COMPACT, LEFT, ReportPage, state_cell
 from workbench.runs import run_job
 from workbench.settings import PPOSettings
 from workbench.verbs.load_data import load_prompts
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class Preflight(Report):
+class Preflight(ReportPage):
     """What was checked, and what to do where it does not hold; in a notebook a table.
 
     Attributes:

@@ -210,7 +210,7 @@ def compare(
         keys: other keys, as in :func:`label`.
         settings: as in :func:`answers`.
     """
-    from workbench.analysis.blind_comparison import Contest
+    from workbench.analysis.blind_comparison import BlindComparison
     from workbench.widgets.compare.blind_comparison import Comparison
     from workbench.widgets.compare.compare import CompareView
 
@@ -221,7 +221,7 @@ def compare(
     )
     if store is None:
         return CompareView(rows, queue=queue, annotator=annotator)
-    contest = Contest(rows, batch.column_names(models, best_of))
+    contest = BlindComparison(rows, batch.column_names(models, best_of))
     desk = Comparison(contest, store, annotator=annotator, seed=seed, keys=keys)
     return _one_desk(desk, store, annotator)
 

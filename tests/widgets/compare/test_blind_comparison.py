@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from workbench.analysis.blind_comparison import Contest
+from workbench.analysis.blind_comparison import BlindComparison
 from workbench.data.store.labels import LabelStore
 from workbench.widgets.compare.blind_comparison import Comparison
 from workbench.widgets.compare.comparison_words import told
@@ -32,7 +32,9 @@ def store(tmp_path):
 
 @pytest.fixture
 def desk(store):
-    return Comparison(Contest(rows(), ["sft", "ppo-secret"]), store, annotator="ada", seed=3)
+    return Comparison(
+        BlindComparison(rows(), ["sft", "ppo-secret"]), store, annotator="ada", seed=3
+    )
 
 
 def judge(page, desk, choose):
@@ -101,13 +103,15 @@ def test_the_same_comparison_goes_on_where_it_was_left(desk, store):
     state = page.tell(type="ready")
     page.act("choose", token=state["queue"][0]["token"], choice="tie")
     desk.session.close()
-    again = Comparison(Contest(rows(), ["sft", "ppo-secret"]), store, annotator="ada", seed=3)
+    again = Comparison(
+        BlindComparison(rows(), ["sft", "ppo-secret"]), store, annotator="ada", seed=3
+    )
     assert Page(again).tell(type="ready")["progress"]["left"] == 3
 
 
 def test_another_persons_verdicts_are_not_mine(desk, store):
     judge(Page(desk), desk, prefer("good"))
-    other = Comparison(Contest(rows(), ["sft", "ppo-secret"]), store, annotator="bob")
+    other = Comparison(BlindComparison(rows(), ["sft", "ppo-secret"]), store, annotator="bob")
     assert other.labels() == {}
     assert told(other.contest, other.labels())[0] == "You: nothing is judged yet."
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from workbench.analysis.blind_comparison import MEASURES, Contest
+from workbench.analysis.blind_comparison import JUDGES, BlindComparison
 from workbench.data.labelling.session import LabelSession
 from workbench.data.pairs import Label, Pairs
 from workbench.errors import DataError
@@ -42,7 +42,7 @@ class Comparison(Labeller):
 
     def __init__(
         self,
-        contest: Contest,
+        contest: BlindComparison,
         store: "LabelStore",
         *,
         annotator: str = "me",
@@ -114,7 +114,7 @@ class Comparison(Labeller):
         return {
             **board.message(),
             "said": rows,
-            "against": {MEASURES[measure]: found for measure, found in against.items()},
+            "against": {JUDGES[measure]: found for measure, found in against.items()},
             "told": [outgoing(line) for line in told(self.contest, labels)],
         }
 

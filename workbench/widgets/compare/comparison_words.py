@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from workbench.analysis.blind_comparison import YOU, Contest
+from workbench.analysis.blind_comparison import YOU, BlindComparison
 from workbench.data.pairs import Label
 
 
-def told(contest: Contest, labels: Mapping[str, Label]) -> list[str]:
+def told(contest: BlindComparison, labels: Mapping[str, Label]) -> list[str]:
     """One line for each two models and each judge, and one for what was not asked."""
     lines = [_line(row) for row in contest.result(labels).to_dict("records")]
     judged = len(contest.judged(labels)) - contest.same
