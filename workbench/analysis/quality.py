@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 OK, LOOK, UNKNOWN = "ok", "look", "unknown"
 CHECK_COLUMNS = ("check", "finding", "what to do", "state")
 FINE = "nothing"
+NO_STORE = ("not checked", "give the label store: quality(pairs, store=store)")
 
 LEANING = 0.05  # a rate is worth a look where it is this far from one half, and surely not one half
 POOR_ALPHA = 0.4  # below it, people agree little more than by chance
@@ -119,21 +120,29 @@ def examine(
     )
 
 
+def _judged(check: str, finding: str, advice: str, *, look: bool) -> Finding:
+    return Finding(check, finding, advice if look else FINE, LOOK if look else OK)
+
+
+def _unknown(check: str, why: str, advice: str) -> Finding:
+    return Finding(check, why, advice, UNKNOWN)
+
+
 def _repeated(again: list[Repeat], items: int) -> list[Finding]:
     kinds = Counter(repeat.kind for repeat in again)
     same, swapped, near = kinds["exact"], kinds["order-free"], kinds["near"]
     return [
-        _counted(
+        _judged(
             "repeated items",
-            same + swapped,
             f"{same:,} exact, {swapped:,} with the answers in another order, of {items:,}",
             "drop them: training sees them twice; load_pairs leaves them out when it reads a file",
+            look=same + swapped > 0,
         ),
-        _counted(
+        _judged(
             "near repeats",
-            near,
             f"{near:,} of {items:,} have four fifths of an earlier item's runs of words",
             "read some in frames['duplicates']; templates are fine, copies count double",
+            look=near > 0,
         ),
     ]
 
@@ -141,37 +150,35 @@ def _repeated(again: list[Repeat], items: int) -> list[Finding]:
 def _leaking(leaked: list[Leak], items: int, checked: bool) -> Finding:
     check = "prompts in both sets"
     if not checked:
-        return Finding(
-            check, "not checked", "give the test set: quality(train, against=test)", UNKNOWN
-        )
+        return _unknown(check, "not checked", "give the test set: quality(train, against=test)")
     same = sum(leak.kind == "same" for leak in leaked)
     near = len(leaked) - same
-    return _counted(
+    return _judged(
         check,
-        len(leaked),
         f"{same:,} with a prompt of the other set, {near:,} with nearly one, of {items:,}",
         "split by prompt (export --split), or drop the items in frames['leaks']",
+        look=bool(leaked),
     )
 
 
 def _answers(problems: list[Problem], items: int) -> list[Finding]:
     kinds = Counter(problem.problem for problem in problems)
-    empty = kinds["empty answer"] + kinds["empty prompt"]
-    alike = kinds["identical answers"]
-    nearly = len(problems) - empty - alike
+    answers, prompts, alike = (
+        kinds[kind] for kind in ("empty answer", "empty prompt", "identical answers")
+    )
+    nearly = len(problems) - answers - prompts - alike
     return [
-        _counted(
+        _judged(
             "empty texts",
-            empty,
-            f"{kinds['empty answer']:,} empty answers, {kinds['empty prompt']:,} empty prompts,"
-            f" of {items:,} items",
+            f"{answers:,} empty answers, {prompts:,} empty prompts, of {items:,} items",
             "drop the items in frames['problems']",
+            look=answers + prompts > 0,
         ),
-        _counted(
+        _judged(
             "identical answers",
-            alike + nearly,
             f"{alike:,} equal, {nearly:,} equal but for case and blanks, of {items:,}",
             "drop them, or label them as ties",
+            look=alike + nearly > 0,
         ),
     ]
 
@@ -180,105 +187,94 @@ def _length(longer: Share, compared: float) -> Finding:
     check = "length"
     if longer.value is None:
         why = "no labels" if not compared else "all answers compared are equally long"
-        return Finding(check, f"undefined: {why}", "label some pairs", UNKNOWN)
-    finding = (
-        f"always taking the longer answer is right on {percents(longer)} of {longer.of:,.0f} pairs"
-    )
-    state = LOOK if leans(longer) else OK
-    advice = (
+        return _unknown(check, f"undefined: {why}", "label some pairs")
+    return _judged(
+        check,
+        f"always taking the longer answer is right on {percents(longer)} of {longer.of:,.0f} pairs",
         f"a reward model must beat {max(longer.value, 1 - longer.value):.0%} to have learned more"
-        " than length; watch response/length in PPO"
+        " than length; watch response/length in PPO",
+        look=leans(longer),
     )
-    return Finding(check, finding, advice if state == LOOK else FINE, state)
 
 
 def _looks(features: list[Feature], compared: float) -> Finding:
     check = "looks of the answers"
-    known = [row for row in features if row.rate is not None]
-    if not known:
+    if all(row.rate is None for row in features):
         why = "no labels" if not compared else "no feature tells two answers apart"
-        return Finding(
-            check, f"undefined: {why}", FINE if compared else "label some pairs", UNKNOWN
-        )
-    leaning = [row for row in known if leans(_share_of(row))]
+        return _unknown(check, f"undefined: {why}", FINE if compared else "label some pairs")
+    leaning = [row for row in features if leans(_share_of(row))]
     if not leaning:
         return Finding(check, "no mark of an answer leans to winning or losing", FINE, OK)
     leaning.sort(key=lambda row: -abs((row.rate or 0.0) - 0.5))
-    finding = "; ".join(f"{row.feature}: wins {percents(_share_of(row))}" for row in leaning[:3])
+    first = "; ".join(f"{row.feature}: wins {percents(_share_of(row))}" for row in leaning[:3])
     more = f"; and {len(leaning) - 3} more" if len(leaning) > 3 else ""
-    return Finding(
-        check, finding + more, "expect the policy to find these marks; see frames['features']", LOOK
-    )
+    advice = "expect the policy to find these marks; see frames['features']"
+    return Finding(check, first + more, advice, LOOK)
 
 
 def _left(sides: list[Side]) -> Finding:
     check = "side taken"
     if not sides:
-        return Finding(
-            check, "not checked", "give the label store: quality(pairs, store=store)", UNKNOWN
-        )
-    everyone = sides[0]
-    labels = everyone.left + everyone.right
-    if everyone.rate is None:
-        return Finding(check, "undefined: nobody took a side", "label some pairs", UNKNOWN)
-    share = Share(everyone.rate, everyone.low, everyone.high, labels)
+        return _unknown(check, *NO_STORE)
+    everyone = _share_of(sides[0])
+    if everyone.value is None:
+        return _unknown(check, "undefined: nobody took a side", "label some pairs")
     one_sided = [side.annotator for side in sides[1:] if leans(_share_of(side))]
-    state = LOOK if leans(share) or one_sided else OK
     who = f"; one-sided: {', '.join(one_sided)}" if one_sided else ""
-    advice = "look at how these people label; sides are drawn by lot, so P(left) should be one half"
-    finding = f"P(left) = {percents(share)} over {labels:,} labels{who}"
-    return Finding(check, finding, advice if state == LOOK else FINE, state)
+    return _judged(
+        check,
+        f"P(left) = {percents(everyone)} over {everyone.of:,} labels{who}",
+        "look at how these people label; sides are drawn by lot, so P(left) should be one half",
+        look=leans(everyone) or bool(one_sided),
+    )
 
 
 def _agreed(measures: list[Measure]) -> Finding:
     check = "agreement"
     if not measures:
-        return Finding(
-            check, "not checked", "give the label store: quality(pairs, store=store)", UNKNOWN
-        )
+        return _unknown(check, *NO_STORE)
     plain, alpha = measures[0], measures[1]
     if plain.value is None:
-        return Finding(check, plain.note, "let two people label some of the same items", UNKNOWN)
+        return _unknown(check, plain.note, "let two people label some of the same items")
     finding = f"{plain.value:.1%} on what was labelled twice or more ({plain.items:,})"
     if alpha.value is None:
-        return Finding(check, f"{finding}; alpha {alpha.note}", "label more items twice", UNKNOWN)
+        return _unknown(check, f"{finding}; alpha {alpha.note}", "label more items twice")
     finding += f"; Krippendorff's alpha {alpha.value:.2f}"
     if alpha.low is not None and alpha.high is not None:
         finding += f" ({alpha.low:.2f} to {alpha.high:.2f})"
-    state = LOOK if alpha.value < POOR_ALPHA else OK
     advice = "sharpen the guideline, read what people disagree on, ask for more labels an item"
-    return Finding(check, finding, advice if state == LOOK else FINE, state)
+    return _judged(check, finding, advice, look=alpha.value < POOR_ALPHA)
 
 
 def _steady(rows: list[Steadiness]) -> list[Finding]:
-    tests = {
-        "repeat": (
+    return [
+        _steady_at(
+            [row for row in rows if row.test == "repeat"],
             "self-consistency",
             "let a few items come back swapped: repeats=0.05",
             "same label",
         ),
-        "gold": ("gold items", "add items whose label is known", "passed"),
-    }
-    findings: list[Finding] = []
-    for test, (check, how, word) in tests.items():
-        mine = [row for row in rows if row.test == test]
-        if not mine or mine[0].rate is None:
-            why = "not checked" if not mine else "undefined: there are none"
-            findings.append(Finding(check, why, how if mine else "give the label store", UNKNOWN))
-            continue
-        poor = [row.annotator for row in mine[1:] if row.high is not None and row.high < STEADY]
-        everyone = Share(mine[0].rate, mine[0].low, mine[0].high, mine[0].items)
-        finding = f"{word} on {percents(everyone)} of {mine[0].items:,}"
-        finding += f"; poor: {', '.join(poor)}" if poor else ""
-        state = LOOK if poor or (everyone.value or 0.0) < STEADY else OK
-        findings.append(
-            Finding(check, finding, "talk it over with them" if state == LOOK else FINE, state)
-        )
-    return findings
+        _steady_at(
+            [row for row in rows if row.test == "gold"],
+            "gold items",
+            "add items whose label is known",
+            "passed",
+        ),
+    ]
 
 
-def _counted(check: str, count: int, finding: str, advice: str) -> Finding:
-    return Finding(check, finding, advice if count else FINE, LOOK if count else OK)
+def _steady_at(rows: list[Steadiness], check: str, how: str, word: str) -> Finding:
+    """How reliable people are by one test; ``how`` to have it taken."""
+    if not rows:
+        return _unknown(check, "not checked", "give the label store")
+    everyone = Share(rows[0].rate, rows[0].low, rows[0].high, rows[0].items)
+    if everyone.value is None:
+        return _unknown(check, "undefined: there are none", how)
+    poor = [row.annotator for row in rows[1:] if row.high is not None and row.high < STEADY]
+    finding = f"{word} on {percents(everyone)} of {everyone.of:,}"
+    finding += f"; poor: {', '.join(poor)}" if poor else ""
+    look = bool(poor) or everyone.value < STEADY
+    return _judged(check, finding, "talk it over with them", look=look)
 
 
 def leans(rate: Share) -> bool:

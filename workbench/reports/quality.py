@@ -28,7 +28,7 @@ class Quality(ReportPage):
     ``figures`` has a Plotly figure of those that are rates, drawn when it is asked for.
     """
 
-    table_first = True
+    _table_first = True
 
     def __init__(self, findings: Findings) -> None:
         self.title = findings.title

@@ -46,7 +46,7 @@ class ReportPage:
     """
 
     warning = ""
-    table_first = False  # a table as wide as the page stands above the pictures
+    _table_first = False  # a table as wide as the page stands above the pictures
 
     def __init__(
         self, sentence: str, charts: Mapping[str, StillChart] | None = None, *, name: str = "report"
@@ -68,7 +68,7 @@ class ReportPage:
 
     def _repr_html_(self) -> str:
         pictures = "".join(map(picture, self._charts.values()))
-        above, beside = (self._table(), "") if self.table_first else ("", self._table())
+        above, beside = (self._table(), "") if self._table_first else ("", self._table())
         layout = "margin-top:12px" if above else "align-items:flex-start"
         remark, note = self._remark(), escaped(self._note())
         noted = f"<p style='opacity:.75;margin:8px 0 0'>{note}</p>" if note else ""

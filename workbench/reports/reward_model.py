@@ -54,7 +54,7 @@ class RewardReport(ReportPage, dict[str, float]):
             ``wb.label(report.worst, store)`` shows them without label, margin or side.
     """
 
-    table_first = True
+    _table_first = True
 
     def __init__(self, appraisal: Appraisal, *, name: str, trained_on: int | None = None) -> None:
         numbers = {**appraisal.figures, **{key: float(n) for key, n in appraisal.counts.items()}}
