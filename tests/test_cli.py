@@ -9,7 +9,7 @@ import pytest
 from workbench import child, verbs
 from workbench.cli import _settings, main
 from workbench.data.pairs import Pairs
-from workbench.data.store.label_events import Event
+from workbench.data.store.label_events import LabelEvent
 from workbench.data.store.labels import LabelStore
 from workbench.data.writing.store_archive import read_events
 from workbench.json_lines import clean
@@ -211,7 +211,9 @@ def labels(tmp_path):
     with LabelStore(path) as store:
         for n, (who, row, winner) in enumerate([("ada", 0, 0), ("ada", 1, 0), ("bob", 0, 1)]):
             label = {"label": {"kind": "choice", "winner": winner}}
-            store.append(Event("label", pairs[row].id, who, label, f"e{n}", 1.0), item=pairs[row])
+            store.append(
+                LabelEvent("label", pairs[row].id, who, label, f"e{n}", 1.0), item=pairs[row]
+            )
     return path
 
 

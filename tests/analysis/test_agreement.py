@@ -12,7 +12,7 @@ from workbench.analysis.agreement import (
     ratings_of,
 )
 from workbench.analysis.intervals import by_items, share
-from workbench.data.store.label_events import Event
+from workbench.data.store.label_events import LabelEvent
 
 # Fleiss 1971, as in the textbook example of 10 subjects, 14 raters and 5 categories: 0.210
 FLEISS = np.array(
@@ -127,7 +127,7 @@ def test_two_who_never_agree_have_a_kappa_below_chance():
 def test_answers_are_named_apart_from_the_order_of_the_file():
     def label(item, who, best, **more):
         told = {"label": {"kind": "choice", "winner": best}, **more}
-        return Event("label", item, who, told)
+        return LabelEvent("label", item, who, told)
 
     standing = [label(f"item {n}", who, 0) for n in range(200) for who in ("ada", "bob")]
     standing.append(label("item 0", "ada", 1, reason="repeat", repeat=True))
@@ -143,7 +143,7 @@ def test_answers_are_named_apart_from_the_order_of_the_file():
 
 def test_rankings_count_by_their_best_and_ties_by_their_kind():
     def event(label):
-        return Event("label", "i", "ada", {"label": label})
+        return LabelEvent("label", "i", "ada", {"label": label})
 
     def answer(label):
         return ratings_of([event(label)], {"i": 3})["i"]["ada"]

@@ -8,7 +8,7 @@ from workbench.analysis.intervals import Share, share
 from workbench.analysis.people import people_of
 from workbench.analysis.quality import CHECK_COLUMNS, examine, leans
 from workbench.data.pairs import Pair, Pairs
-from workbench.data.store.label_events import Event
+from workbench.data.store.label_events import LabelEvent
 from workbench.data.store.labels import LabelStore
 from workbench.errors import DataError
 
@@ -129,7 +129,7 @@ def store(tmp_path):
 
         def label(row, who, winner, side, **more):
             payload = {"label": {"kind": "choice", "winner": winner}, "choice": side, **more}
-            event = Event("label", items[row].id, who, payload)
+            event = LabelEvent("label", items[row].id, who, payload)
             opened.append(event)
             return event
 
@@ -141,7 +141,7 @@ def store(tmp_path):
         label(10, "bob", 0, "right", reason="gold", passed=True)
         label(11, "bob", 0, "left", reason="gold", passed=False)
         undone = label(0, "eve", 0, "left")
-        opened.append(Event("undo", items[0].id, "eve", {"event": undone.event_id}))
+        opened.append(LabelEvent("undo", items[0].id, "eve", {"event": undone.event_id}))
         yield opened
 
 
@@ -194,7 +194,7 @@ def test_agreement_on_one_answer_alone_is_undefined_not_perfect(tmp_path):
     with LabelStore(tmp_path / "s.sqlite") as store:
         pair = item("p", "a", "b")
         for who in ("ada", "bob"):
-            store.append(Event("label", pair.id, who, {"label": {"kind": "tie"}}), item=pair)
+            store.append(LabelEvent("label", pair.id, who, {"label": {"kind": "tie"}}), item=pair)
         told = found(examine(Pairs.from_items([pair]), store=store))
     assert told["agreement"] == (
         "100.0% on what was labelled twice or more (1);"

@@ -7,7 +7,7 @@ import pytest
 
 import workbench as wb
 from workbench.data.pairs import Pair, Pairs
-from workbench.data.store.label_events import Event
+from workbench.data.store.label_events import LabelEvent
 from workbench.data.store.labels import LabelStore
 from workbench.errors import ConfigError
 from workbench.reports.plotly_figures import figure
@@ -31,7 +31,7 @@ def report(tmp_path):
             for who in ("ada", "<i>bob</i>"):
                 label = {"kind": "choice", "winner": n % 2}
                 payload = {"label": label, "choice": "left"}
-                store.append(Event("label", pair.id, who, payload), item=pair)
+                store.append(LabelEvent("label", pair.id, who, payload), item=pair)
         yield wb.quality(Pairs.from_items(items), against=items_of(items[:1]), store=store)
 
 
@@ -114,7 +114,7 @@ def test_a_store_alone_is_its_own_data(tmp_path):
     with LabelStore(tmp_path / "s.sqlite") as store:
         pair = item(1)
         label = {"label": {"kind": "tie"}, "choice": "tie"}
-        store.append(Event("label", pair.id, "ada", label), item=pair)
+        store.append(LabelEvent("label", pair.id, "ada", label), item=pair)
         report = wb.quality(store)
     assert isinstance(report, Quality)
     assert report.title == "1 item, 0 with a better answer"

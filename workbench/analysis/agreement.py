@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from workbench.analysis.intervals import Estimate, Integers, by_items
-from workbench.data.store.label_events import Event
-from workbench.data.store.label_values import best_of
+from workbench.data.store.label_events import LabelEvent
+from workbench.data.store.label_values import winner_of
 
 Counts = Integers  # (items, answers): how many people gave each answer
 Ratings = Mapping[str, Mapping[str, str]]  # item -> annotator -> answer
@@ -63,7 +63,9 @@ def agreement(ratings: Ratings) -> list[Measure]:
     return measures
 
 
-def ratings_of(standing: Iterable[Event], sizes: Mapping[str, int]) -> dict[str, dict[str, str]]:
+def ratings_of(
+    standing: Iterable[LabelEvent], sizes: Mapping[str, int]
+) -> dict[str, dict[str, str]]:
     """Return who gave which answer, from the labels that hold now; repeats and gold left out.
 
     Which response an item lists first says nothing, or too much (many files list the better one
@@ -79,7 +81,7 @@ def ratings_of(standing: Iterable[Event], sizes: Mapping[str, int]) -> dict[str,
         if not event.counts:
             continue
         label = event.payload["label"]
-        best = best_of(label)
+        best = winner_of(label)
         answer = "both_bad" if label["kind"] == "both_bad" else "tie"
         if best is not None:
             turn = hashlib.blake2b(event.item_id.encode("utf-8", "surrogatepass")).digest()[0]

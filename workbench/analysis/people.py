@@ -7,7 +7,7 @@ from workbench.analysis.agreement import Measure, agreement, ratings_of
 from workbench.analysis.intervals import share
 from workbench.data.arrow_table import frame_rows
 from workbench.data.pairs import pair_of
-from workbench.data.store.label_events import LABELS, Event
+from workbench.data.store.label_events import LABELS, LabelEvent
 
 if TYPE_CHECKING:
     from workbench.data.store.labels import LabelStore
@@ -52,7 +52,7 @@ def people_of(store: "LabelStore") -> People:
     P(left) is over all labels that took one side, repeats and gold items too: sides were drawn by
     lot for each. The first row of each list is everyone together.
     """
-    standing = [event for event in store.standing() if event.kind in LABELS]
+    standing = [event for event in store.decisions() if event.kind in LABELS]
     labelled = list(dict.fromkeys(event.item_id for event in standing))
     sizes = {pair.id: len(pair.responses) for pair in map(pair_of, store.copies(labelled))}
     return People(
@@ -62,7 +62,7 @@ def people_of(store: "LabelStore") -> People:
     )
 
 
-def _sides(standing: Iterable[Event]) -> list[Side]:
+def _sides(standing: Iterable[LabelEvent]) -> list[Side]:
     counts: dict[str, list[int]] = {EVERYONE: [0, 0]}
     for event in standing:
         side = event.payload.get("choice")

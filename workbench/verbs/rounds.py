@@ -268,13 +268,13 @@ class Round:
 
     def _labels(self) -> dict[str, Any]:
         """How many pairs are labelled, and how many of those the old reward model had right."""
-        from workbench.data.store.label_values import best_of
+        from workbench.data.store.label_values import winner_of
 
         right, counted = 0.0, 0
         standing = {pair.id: pair for pair in self.store.pairs()}
         for pair in self.pairs:
             verdict = standing.get(pair.id)
-            best = None if verdict is None or verdict.label is None else best_of(verdict.label)
+            best = None if verdict is None or verdict.label is None else winner_of(verdict.label)
             if verdict is None or best is None:
                 continue
             counted += 1

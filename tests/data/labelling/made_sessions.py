@@ -1,6 +1,6 @@
 """A table to label, a clock that stands until it is moved, and what is on screen."""
 
-from workbench.data.labelling.shown_item import Shown
+from workbench.data.labelling.shown_item import DisplayedItem
 from workbench.data.pairs import Pairs
 from workbench.data.reading.formats import load_pairs
 
@@ -10,7 +10,7 @@ def table(size: int = 4) -> Pairs:
     return load_pairs(rows)
 
 
-def said(shown: Shown | None) -> str:
+def said(shown: DisplayedItem | None) -> str:
     assert shown is not None
     return shown.prompt[0]["content"]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from workbench.data.labelling.session import LabelSession
-from workbench.data.labelling.shown_item import Shown
+from workbench.data.labelling.shown_item import DisplayedItem
 from workbench.data.pairs import Pairs
 from workbench.data.reading.formats import load_pairs
 from workbench.data.store.labels import LabelStore
@@ -91,7 +91,7 @@ def test_nothing_but_the_texts_reaches_the_screen(store: LabelStore) -> None:
     session = LabelSession(pairs, store, annotator="ada")
     shown = session.current()
     assert shown is not None
-    fields = {field.name for field in dataclasses.fields(Shown)}
+    fields = {field.name for field in dataclasses.fields(DisplayedItem)}
     assert fields == {
         *("position", "total", "prompt", "responses", "token"),
         *("decided", "strength", "flagged", "note"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from workbench.data.labelling.session import LabelSession
-from workbench.data.labelling.shown_item import Shown
+from workbench.data.labelling.shown_item import DisplayedItem
 from workbench.data.pairs import Pair, Pairs
 from workbench.data.reading.formats import load_pairs
 from workbench.data.store import claims
@@ -24,13 +24,13 @@ def three(size: int = 1) -> Pairs:
     return load_pairs([{"prompt": f"q{n}", "responses": ["a", "b", "c"]} for n in range(size)])
 
 
-def seen(session: LabelSession) -> Shown:
+def seen(session: LabelSession) -> DisplayedItem:
     shown = session.current()
     assert shown is not None
     return shown
 
 
-def places(shown: Shown) -> dict[str, int]:
+def places(shown: DisplayedItem) -> dict[str, int]:
     return {turns[0]["content"]: place for place, turns in enumerate(shown.responses)}
 
 
@@ -159,7 +159,7 @@ def test_an_edit_that_says_nothing_new_is_refused(store: LabelStore) -> None:
 
 def test_some_items_come_back_swapped_and_only_the_first_label_counts(store: LabelStore) -> None:
     session = LabelSession(table(40), store, annotator="ada", repeats=0.1)
-    first: dict[str, Shown] = {}
+    first: dict[str, DisplayedItem] = {}
     again: dict[str, int] = {}
     while (shown := session.current()) is not None:
         prompt = said(shown)

@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from workbench.data.store.label_values import best_of, in_words, is_label, majority, outcome, ranked
+from workbench.data.store.label_values import (
+    in_words,
+    is_label,
+    label_key,
+    majority,
+    ranked,
+    winner_of,
+)
 
 
 def rank(*ranks: int) -> dict[str, Any]:
@@ -36,14 +43,14 @@ def test_rankings_that_cancel_are_a_tie() -> None:
 
 
 def test_the_best_is_the_one_that_stands_first_alone() -> None:
-    assert [best_of(x) for x in (choice(1), rank(2, 3, 1), rank(1, 1, 2), {"kind": "tie"})] == [
+    assert [winner_of(x) for x in (choice(1), rank(2, 3, 1), rank(1, 1, 2), {"kind": "tie"})] == [
         *(1, 2, None, None)
     ]
 
 
 def test_labels_agree_whatever_their_strength() -> None:
-    assert outcome(choice(1)) == outcome({**choice(1), "strength": 3}) != outcome(choice(0))
-    assert outcome(rank(1, 2)) == outcome(rank(1, 2)) != outcome(rank(2, 1))
+    assert label_key(choice(1)) == label_key({**choice(1), "strength": 3}) != label_key(choice(0))
+    assert label_key(rank(1, 2)) == label_key(rank(1, 2)) != label_key(rank(2, 1))
 
 
 @pytest.mark.parametrize("label", [None, 3, {}, {"kind": "rank"}, {"kind": "choice"}])

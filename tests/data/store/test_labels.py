@@ -15,7 +15,8 @@ import pytest
 from workbench.data.pairs import Pair, Pairs
 from workbench.data.reading.formats import load_pairs
 from workbench.data.store import sqlite_file
-from workbench.data.store.label_events import Event, majority
+from workbench.data.store.label_events import LabelEvent
+from workbench.data.store.label_values import majority
 from workbench.data.store.labels import LabelStore
 from workbench.errors import ConfigError, DataError
 
@@ -25,11 +26,11 @@ def table(size: int = 3) -> Pairs:
     return load_pairs(rows)
 
 
-def label(item: Pair, who: str, winner: int | None, **rest: Any) -> Event:
+def label(item: Pair, who: str, winner: int | None, **rest: Any) -> LabelEvent:
     given: dict[str, Any] = {"kind": "tie"}
     if winner is not None:
         given = {"kind": "choice", "winner": winner, "strength": None}
-    return Event("label", item.id, who, {"label": given, **rest.pop("payload", {})}, **rest)
+    return LabelEvent("label", item.id, who, {"label": given, **rest.pop("payload", {})}, **rest)
 
 
 @pytest.fixture
@@ -155,12 +156,12 @@ def test_undone_labels_do_not_count_whoever_asks(store: LabelStore) -> None:
     item = table()[0]
     store.append(label(item, "ada", 0, event_id="a"), item)
     store.append(label(item, "ada", 1, event_id="b"), item)
-    store.append(Event("undo", item.id, "ada", {"event": "b"}))
+    store.append(LabelEvent("undo", item.id, "ada", {"event": "b"}))
     assert list(store.labels()["winner"]) == [0]
-    store.append(Event("undo", item.id, "ada", {"event": "a"}))
-    store.append(Event("undo", item.id, "ada", {"event": "a"}))  # twice, from two tabs
+    store.append(LabelEvent("undo", item.id, "ada", {"event": "a"}))
+    store.append(LabelEvent("undo", item.id, "ada", {"event": "a"}))  # twice, from two tabs
     assert len(store.labels()) == 0
-    store.append(Event("redo", item.id, "ada", {"event": "b"}))
+    store.append(LabelEvent("redo", item.id, "ada", {"event": "b"}))
     assert list(store.labels()["winner"]) == [1]
 
 
@@ -239,14 +240,14 @@ def test_a_closed_store_says_so(store: LabelStore) -> None:
 
 def test_a_name_that_cannot_be_stored_is_refused(store: LabelStore) -> None:
     with pytest.raises(DataError, match="not saved"):
-        store.append(Event("skip", "x", "\ud800"))
+        store.append(LabelEvent("skip", "x", "\ud800"))
 
 
 @pytest.mark.parametrize("payload", [{}, {"label": 1}, {"label": {"kind": "choice"}}])
 def test_a_label_that_says_nothing_is_refused(store: LabelStore, payload: dict[str, Any]) -> None:
     item = table()[0]
     with pytest.raises(DataError, match="says neither choice, tie, both_bad nor rank"):
-        store.append(Event("label", item.id, "ada", payload), item)
+        store.append(LabelEvent("label", item.id, "ada", payload), item)
 
 
 def test_a_label_without_its_texts_is_refused(store: LabelStore) -> None:
@@ -283,10 +284,7 @@ def test_where_the_log_is_refused_another_journal_is_used(tmp_path: Path) -> Non
 def test_tables_are_made_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_file, "_TABLES", sqlite_file._TABLES + "CREATE TABLE broken (;")
-    monkeypatch.setattr(
-        sqlite_file, "_statements", lambda: ["CREATE TABLE a (b)", "CREATE TABLE ("]
-    )
+    monkeypatch.setattr(sqlite_file, "_TABLES", ("CREATE TABLE a (b)", "CREATE TABLE ("))
     with pytest.raises(DataError, match="cannot be opened"):
         LabelStore(tmp_path / "x.sqlite")
     monkeypatch.undo()
@@ -314,7 +312,7 @@ def test_threads_share_a_store(store: LabelStore) -> None:
 
 WORKER = """
 import sys
-from workbench.data.store.label_events import Event
+from workbench.data.store.label_events import LabelEvent
 from workbench.data.store.labels import LabelStore
 from workbench.data.pairs import Pair
 
@@ -324,7 +322,7 @@ print("open", flush=True)
 for n in range(count):
     turns = [[{"role": "assistant", "content": text}] for text in ("a" * 500, "b")]
     item = Pair.make([{"role": "user", "content": f"{who} {n}"}], turns)
-    store.append(Event("label", item.id, who, {"label": {"kind": "tie"}}, f"{who}-{n}"), item)
+    store.append(LabelEvent("label", item.id, who, {"label": {"kind": "tie"}}, f"{who}-{n}"), item)
     print(f"{who}-{n}", flush=True)
 """
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.data.pairs import Pair
-from workbench.data.store.label_events import Event
+from workbench.data.store.label_events import LabelEvent
 from workbench.data.store.labels import LabelStore
 from workbench.data.writing.store_archive import read_events, write_events
 from workbench.data.writing.writers import write_pairs
@@ -58,7 +58,7 @@ def test_a_store_read_back_is_the_same_to_the_last_cell(tmp_path_factory, done, 
             payload = {"text": text, "order": [1, 0], "event": f"e{n - 1}"}
             if kind == "label":
                 payload["label"] = {"kind": "choice", "winner": row % 2}
-            one.append(Event(kind, items[row].id, who, payload, f"e{n}", n + 0.25))
+            one.append(LabelEvent(kind, items[row].id, who, payload, f"e{n}", n + 0.25))
         path = write_events(one, folder / ("x.jsonl.gz" if packed else "x.jsonl"))
         assert read_events(path, two) is two
         assert rows(two.path) == rows(one.path)
@@ -72,7 +72,7 @@ def test_a_store_read_back_is_the_same_to_the_last_cell(tmp_path_factory, done, 
 def test_the_lines_and_the_manifest_say_what_they_are(tmp_path):
     with LabelStore(tmp_path / "s.sqlite") as store:
         pair = item(1)
-        store.append(Event("skip", pair.id, "ada", {}, "e", 3.5), item=pair)
+        store.append(LabelEvent("skip", pair.id, "ada", {}, "e", 3.5), item=pair)
         path = write_pairs(store, tmp_path / "x.jsonl", "events")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [list(line) for line in lines] == [["archive", "version"], ["item"], ["event"]]

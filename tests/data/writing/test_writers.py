@@ -12,7 +12,7 @@ import pytest
 from workbench import __version__
 from workbench.data.pairs import Pair, Pairs
 from workbench.data.reading.formats import load_pairs, write_pairs
-from workbench.data.store.label_events import Event
+from workbench.data.store.label_events import LabelEvent
 from workbench.data.store.labels import LabelStore
 from workbench.data.writing.writers import write_split
 from workbench.errors import ConfigError, DataError
@@ -195,7 +195,9 @@ def store(tmp_path: Path) -> Iterator[LabelStore]:
                 ("ada", 1, {"kind": "tie"}),
             ]
         ):
-            opened.append(Event("label", pairs[row].id, who, {"label": label}, f"e{n}", 100.0 + n))
+            opened.append(
+                LabelEvent("label", pairs[row].id, who, {"label": label}, f"e{n}", 100.0 + n)
+            )
         yield opened
 
 
@@ -259,7 +261,7 @@ def test_a_reworded_answer_is_a_response_of_its_own_by_person_too(
 ) -> None:
     pair = next(item for item in store.items() if item.prompt[0]["content"] == "s")
     label = {"kind": "choice", "winner": 0}
-    store.append(Event("edit", pair.id, "ada", {"label": label, "text": "a!"}, "e9", 200.0))
+    store.append(LabelEvent("edit", pair.id, "ada", {"label": label, "text": "a!"}, "e9", 200.0))
     path = write_pairs(store, tmp_path / "x.jsonl", "trl-standard", votes="each")
     assert [(row["chosen"], row["rejected"]) for row in rows(path) if row["prompt"] == "s"] == [
         ("a!", "a"),

@@ -9,7 +9,7 @@ from workbench.data.labelling.session import LabelSession
 from workbench.data.pairs import Pair, Pairs
 from workbench.data.search import index as searching
 from workbench.data.search.arrow_texts import rows_of
-from workbench.data.store.label_events import Event
+from workbench.data.store.label_events import LabelEvent
 from workbench.data.store.labels import LabelStore
 from workbench.errors import ConfigError
 from workbench.widgets.browser import browser
@@ -424,7 +424,7 @@ def test_agreement_of_annotators(tmp_path):
     pairs = Pairs.from_items([pair(0), pair(1, shared), pair(2, alone)])
     store = LabelStore(tmp_path / "labels.sqlite")
     for person in ("ada", "bob"):
-        store.append(Event("label", pairs[0].id, person, {"label": TIE}), pairs[0])
+        store.append(LabelEvent("label", pairs[0].id, person, {"label": TIE}), pairs[0])
     page = Page(Browser(pairs, store))
     assert page.tell(type="ready")["shared"] is True
     assert [row["agreement"] for row in page.rows()] == [1.0, pytest.approx(2 / 3), None]

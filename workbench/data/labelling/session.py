@@ -1,7 +1,7 @@
-"""Every rule of labelling, without a browser: what is shown, what a key does, what undo takes back.
+"""A labelling session, without a browser: what is shown, what an action does, what undo takes back.
 
-What can be told from the outside is only what a person may know: the texts, in an order that was
-drawn for this person and stored. Labels, models, scores and ids stay in here.
+Only what a person may know can be read from it: the texts, in an order that was drawn for this
+person and stored. Labels, models, scores and ids stay inside.
 """
 
 import threading
@@ -9,20 +9,20 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from workbench.data.labelling.item_order import GOLD, Plan, Scores, Wishes
-from workbench.data.labelling.screen import Showing
+from workbench.data.labelling.item_order import GOLD, ItemOrder, MarginSource
+from workbench.data.labelling.screen import Screen
 from workbench.data.labelling.shown_item import (
-    Shown,
+    DisplayedItem,
     check_choice,
-    chosen,
-    edited,
+    choice_payload,
+    edit_payload,
     level_names,
-    ordered,
+    ranking_payload,
 )
-from workbench.data.labelling.standing import Course
+from workbench.data.labelling.standing import AnnotatorProgress
 from workbench.data.pairs import Pair, Pairs
-from workbench.data.store.label_events import DECISIONS, LABELS, Event, new_id
-from workbench.data.store.label_values import Places, outcome
+from workbench.data.store.label_events import DECISIONS, LABELS, LabelEvent, new_id
+from workbench.data.store.label_values import RankedPlaces, label_key
 from workbench.data.store.labels import LabelStore
 from workbench.errors import ConfigError, DataError
 
@@ -40,14 +40,14 @@ class LabelSession:
         store: where the events go, with a copy of each item that is labelled.
         annotator: who labels.
         seed: of all that is drawn; the sides that are stored hold whatever it is.
-        order: "file", "random" or "uncertain" (see
-            :class:`~workbench.data.labelling.item_order.Wishes`).
+        order: "file", "random" or "uncertain": the smallest margins of a reward model first.
         clock: seconds since 1970; a test gives its own.
         strength: levels of "how much better" to ask for, or their names; 0 asks for none.
         overlap: how many people may label one item; None for all who come.
         repeats: the share of items that come back swapped, for ``progress()["consistency"]``.
         gold: items with known labels, put among the others, for ``progress()["gold"]``.
-        scores: a reward model's margin for each row, or a function of the table, for "uncertain".
+        scores: for "uncertain", a margin for each row of the table (best less second-best score of
+            a reward model), or a function of the table that returns them. [reward points]
         model: the name of that model, stored with each label.
         explore: the share of places that "uncertain" fills at random.
 
@@ -69,40 +69,45 @@ class LabelSession:
         overlap: int | None = 1,
         repeats: float = 0.0,
         gold: Pairs | None = None,
-        scores: Scores | None = None,
+        scores: MarginSource | None = None,
         model: str | None = None,
         explore: float = 0.1,
     ) -> None:
         _check(annotator, overlap)
         self.annotator, self.seed, self.order, self.overlap = annotator, seed, order, overlap
         self.levels = level_names(strength)
-        wishes = Wishes(
-            order=order, scores=scores, model=model, explore=explore, repeats=repeats, gold=gold
+        self._order = ItemOrder(
+            pairs,
+            annotator=annotator,
+            seed=seed,
+            order=order,
+            scores=scores,
+            model=model,
+            explore=explore,
+            repeats=repeats,
+            gold=gold,
         )
-        self._plan = Plan(pairs, wishes, seed=seed, annotator=annotator)
-        self._course = Course(self._plan, store, annotator, overlap, clock)
+        self._progress = AnnotatorProgress(self._order, store, annotator, overlap, clock)
+        self._screen = Screen(
+            self._order, self._progress, store, annotator=annotator, seed=seed, clock=clock
+        )
         self._store, self._clock = store, clock
         self._lock = threading.RLock()
-        self._showing = Showing(
-            self._plan, self._course, store, annotator=annotator, seed=seed, clock=clock
-        )
 
-    def current(self) -> Shown | None:
+    def current(self) -> DisplayedItem | None:
         """Return the item to decide now, or None when all are decided or others are on them."""
         with self._lock:
-            self._course.refresh()
-            place = self._course.here()
-            return None if place is None else self._showing.show(place)
+            self._progress.refresh()
+            place = self._progress.here()
+            return None if place is None else self._screen.show(place)
 
-    def upcoming(self, count: int = 2) -> list[Shown]:
+    def upcoming(self, count: int = 2) -> list[DisplayedItem]:
         """Return the undecided items after the current one, for a screen that prepares them."""
         with self._lock:
-            self._course.refresh()
-            here = self._course.here()
-            if here is None:
-                return []
-            places = self._course.upcoming(here, count)
-            return [self._showing.show(place, started=False) for place in places]
+            self._progress.refresh()
+            here = self._progress.here()
+            places = [] if here is None else self._progress.upcoming(here, count)
+            return [self._screen.show(place, started=False) for place in places]
 
     def choose(
         self,
@@ -125,9 +130,13 @@ class LabelSession:
             DataError: nothing is left to label, somebody else labels it, or the store refused.
         """
         check_choice(choice, strength, len(self.levels))
-        return self._act("label", lambda _, order: chosen(choice, strength, order), event_id, token)
+        return self._act(
+            "label", lambda _, order: choice_payload(choice, strength, order), event_id, token
+        )
 
-    def rank(self, places: Places, event_id: str | None = None, token: str | None = None) -> bool:
+    def rank(
+        self, places: RankedPlaces, event_id: str | None = None, token: str | None = None
+    ) -> bool:
         """Label the current item by putting its responses in order, and go on.
 
         Args:
@@ -140,7 +149,7 @@ class LabelSession:
             ConfigError: a place is missing, stands twice or does not exist.
             DataError: as in :meth:`choose`.
         """
-        return self._act("label", lambda _, order: ordered(places, order), event_id, token)
+        return self._act("label", lambda _, order: ranking_payload(places, order), event_id, token)
 
     def edit(
         self,
@@ -166,7 +175,10 @@ class LabelSession:
         """
         check_choice(choice, strength=1)  # a tie has no answer to word better
         return self._act(
-            "edit", lambda pair, order: edited(choice, text, pair.responses, order), event_id, token
+            "edit",
+            lambda pair, order: edit_payload(choice, text, pair.responses, order),
+            event_id,
+            token,
         )
 
     def skip(self, event_id: str | None = None, token: str | None = None) -> bool:
@@ -183,28 +195,28 @@ class LabelSession:
 
     def undo(self, event_id: str | None = None) -> bool:
         """Take back the last action that holds, and show its item; False when there is none."""
-        return self._turn("undo", self._course.history.to_undo, event_id)
+        return self._turn("undo", event_id)
 
     def redo(self, event_id: str | None = None) -> bool:
         """Restore the last action taken back; False when there is none, or after a new action."""
-        return self._turn("redo", self._course.history.to_redo, event_id)
+        return self._turn("redo", event_id)
 
-    def jump(self, position: int) -> Shown:
+    def jump(self, position: int) -> DisplayedItem:
         """Go to an item, decided or not. ``position`` counts from 0.
 
         Raises:
             DataError: there is no such item.
         """
         with self._lock:
-            if not 0 <= position < len(self._plan):
+            if not 0 <= position < len(self._order):
                 raise DataError(
                     f"there is no item {position}",
                     where="session.jump",
-                    fix=f"give a position from 0 to {len(self._plan) - 1}",
+                    fix=f"give a position from 0 to {len(self._order) - 1}",
                 )
-            self._course.refresh()
-            self._course.walk.pin(position)
-            return self._showing.show(position)
+            self._progress.refresh()
+            self._progress.jump(position)
+            return self._screen.show(position)
 
     def progress(self) -> dict[str, Any]:
         """Return counts of items (done, skipped, flagged, left, total), speed and reliability.
@@ -216,13 +228,13 @@ class LabelSession:
         same; ``gold``, of the gold items, those labelled as they should be.
         """
         with self._lock:
-            self._course.refresh()
-            return self._course.tally.progress(len(self._plan))
+            self._progress.refresh()
+            return self._progress.counts()
 
     def close(self) -> None:
         """Let go of what was claimed, so that others need not wait. The session stays usable."""
         with self._lock:
-            self._course.claims.release()
+            self._progress.release()
 
     # --- doing
 
@@ -237,60 +249,56 @@ class LabelSession:
         with self._lock:
             if event_id is not None and self._store.has_event(event_id):
                 return False
-            self._course.refresh()
-            place = self._course.here() if token is None else self._showing.place_of(token)
+            self._progress.refresh()
+            place = self._progress.here() if token is None else self._screen.place_of(token)
             if place is None:
                 raise DataError(
                     "every item is decided",
                     where=f"session of {self.annotator}",
                     fix="undo, jump to an item, or give more pairs",
                 )
-            pair = self._showing.pair(place)
+            pair = self._screen.item(place)
             now = self._clock()
-            payload = payload_of(pair, self._showing.sides(place))
-            payload = self._payload(kind, payload, pair, place, now)
-            event = Event(kind, pair.id, self.annotator, payload, event_id or new_id(), now)
+            payload = payload_of(pair, self._screen.sides(place))
+            payload = self._payload(kind, payload, place, now)
+            event = LabelEvent(kind, pair.id, self.annotator, payload, event_id or new_id(), now)
             try:
-                with self._store.exclusively() as db:
-                    self._course.refresh()
-                    if kind in LABELS:
-                        self._course.permit(db, place)
-                    saved = self._store.append(event, item=pair)
-                    if kind in DECISIONS:
-                        self._course.claims.drop(db, self._plan.slot(place))
+                saved = self._progress.commit(event, place, pair)
             except DataError:
-                self._showing.forget_item(place)
+                self._screen.forget_item(place)
                 raise
-            self._showing.ended(place)
-            self._course.refresh(event.event_id)
+            self._screen.end_turn(place)
+            self._progress.refresh(event.event_id)
             return saved
 
     def _payload(
-        self, kind: str, payload: dict[str, Any], pair: Pair, place: int, now: float
+        self, kind: str, payload: dict[str, Any], place: int, now: float
     ) -> dict[str, Any]:
         """Return an event's payload: beside what was said, what was seen, when, and why."""
-        why = self._plan.why(place)
+        why = self._order.why(place)
         if kind not in DECISIONS:
             return {**payload, "repeat": True} if why.get("repeat") else payload
-        order = self._showing.sides(place)
-        seen = {"order": order, "left": order[0], "shown_at": self._showing.shown_at(place)}
-        if self._plan.kind(place) == GOLD and kind in LABELS:
-            why["passed"] = outcome(payload["label"]) == outcome(self._plan.truth(place, pair))
+        sides = self._screen.sides(place)
+        seen = {"order": sides, "left": sides[0], "shown_at": self._screen.shown_at(place)}
+        if self._order.kinds[place] == GOLD and kind in LABELS:
+            gold = self._order.gold_label(place, self._screen.item(place))
+            why["passed"] = label_key(payload["label"]) == label_key(gold)
         return {**payload, **seen, **why, "decided_at": now}
 
-    def _turn(self, kind: str, find: Callable[[str], Event | None], event_id: str | None) -> bool:
+    def _turn(self, kind: str, event_id: str | None) -> bool:
+        """Commit an undo or a redo of this annotator's last action."""
         with self._lock:
             if event_id is not None and self._store.has_event(event_id):
                 return False
-            self._course.refresh()
-            named = find(self.annotator)
-            if named is None:
+            self._progress.refresh()
+            action = self._progress.action_to(kind)
+            if action is None:
                 return False
-            payload = {"event": named.event_id}
-            now = self._clock()
-            event = Event(kind, named.item_id, self.annotator, payload, event_id or new_id(), now)
+            payload, now = {"event": action.event_id}, self._clock()
+            ident = event_id or new_id()
+            event = LabelEvent(kind, action.item_id, self.annotator, payload, ident, now)
             saved = self._store.append(event)
-            self._course.refresh(event.event_id)
+            self._progress.refresh(event.event_id)
             return saved
 
 

@@ -1,4 +1,4 @@
-"""What a person sees of one item, and how that is drawn: sides, tokens, what may be chosen."""
+"""One item as a person sees it, how its sides are drawn, and what each action on it stores."""
 
 import hashlib
 import math
@@ -9,7 +9,7 @@ from typing import Any
 
 from workbench.data.import_report import texts_table
 from workbench.data.messages import Message, plain_text
-from workbench.data.store.label_values import Places, in_words, ranked
+from workbench.data.store.label_values import RankedPlaces, in_words, ranked
 from workbench.errors import ConfigError, DataError
 
 SIDES = ("left", "right")
@@ -18,7 +18,7 @@ LONGEST = 1_000  # characters of a text that are shown where no widget is
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class DisplayedItem:
     """What a person sees of one item. ``decided`` is this person's own earlier answer."""
 
     position: int  # counts from 0
@@ -51,7 +51,7 @@ class Shown:
 
 
 def drawn(*parts: object) -> int:
-    """Return a number drawn from the parts alone: the same on every machine and every day."""
+    """Return a number that depends on the parts alone: the same on every machine and every day."""
     text = "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
@@ -64,7 +64,7 @@ def draw_order(seed: int, item_id: str, annotator: str, responses: int) -> list[
 
 
 def draw_token(seed: int, slot: str, annotator: str) -> str:
-    """Return a name for a place that tells nothing about it."""
+    """Return an opaque name for a place."""
     return f"{drawn(seed, annotator, slot, 'token'):016x}"
 
 
@@ -119,12 +119,8 @@ def check_choice(choice: str | int, strength: int | None, levels: int = 0) -> No
         )
 
 
-def place_of(choice: str | int, responses: int) -> int | None:
-    """Return the place on screen that was chosen, None for tie and both bad.
-
-    Raises:
-        ConfigError: there is no response at that place.
-    """
+def _place_of(choice: str | int, responses: int) -> int | None:
+    """Return the place on screen that was chosen, None for tie and both bad."""
     place = SIDES.index(choice) if choice in SIDES else choice
     if not isinstance(place, int):
         return None
@@ -137,16 +133,20 @@ def place_of(choice: str | int, responses: int) -> int | None:
     return place
 
 
-def chosen(choice: str | int, strength: int | None, order: list[int]) -> dict[str, Any]:
-    """Return a choice as it is stored: in the item's own terms, and as it was said."""
-    place = place_of(choice, len(order))
+def choice_payload(choice: str | int, strength: int | None, order: list[int]) -> dict[str, Any]:
+    """Return a choice as it is stored: counting the item's responses, and as it was said.
+
+    Raises:
+        ConfigError: there is no response at the place chosen.
+    """
+    place = _place_of(choice, len(order))
     if place is None:
         return {"label": {"kind": choice}, "choice": choice}
     label = {"kind": "choice", "winner": order[place], "strength": strength}
     return {"label": label, "choice": SIDES[place] if len(order) == 2 else place}
 
 
-def edited(
+def edit_payload(
     choice: str | int, text: str, responses: list[list[Message]], order: list[int]
 ) -> dict[str, Any]:
     """Return an edit as it is stored: the choice of an answer, and its better wording.
@@ -154,19 +154,19 @@ def edited(
     Raises:
         DataError: the text is empty, or as it was.
     """
-    said = chosen(choice, None, order)
-    before = responses[int(said["label"]["winner"])][-1]["content"]
+    payload = choice_payload(choice, None, order)
+    before = responses[int(payload["label"]["winner"])][-1]["content"]
     if not text.strip() or text == before:
         raise DataError(
             "nothing was changed" if text.strip() else "the better answer is empty",
             where="session.edit",
             fix="write what the answer should say, or label it as it is",
         )
-    return {**said, "text": text}
+    return {**payload, "text": text}
 
 
-def ordered(places: Places, order: list[int]) -> dict[str, Any]:
-    """Return a ranking as it is stored: in the item's own terms, and as it was said."""
+def ranking_payload(places: RankedPlaces, order: list[int]) -> dict[str, Any]:
+    """Return a ranking as it is stored: a rank for each of the item's responses, and as said."""
     label = ranked(places, order)
     if label["kind"] == "choice":
         return {"label": label, "choice": SIDES[order.index(label["winner"])]}

@@ -1,12 +1,13 @@
-"""What one label says, and what several people's labels for one item add up to."""
+"""Labels as values (choice, tie, both bad, ranking) and the majority of several people's."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, cast
 
+from workbench.data.pairs import Label
 from workbench.errors import ConfigError
 
-Label = dict[str, Any]
-Places = Sequence[int | Sequence[int]]
+RankedPlaces = Sequence[int | Sequence[int]]  # best first; a list in the list is a tie
 
 
 def is_label(label: object) -> bool:
@@ -21,8 +22,8 @@ def is_label(label: object) -> bool:
     return fields.get("kind") in ("tie", "both_bad")
 
 
-def outcome(label: Label) -> tuple[str, Any]:
-    """Return what a label says apart from its strength: two labels agree where this is equal."""
+def label_key(label: Label) -> tuple[str, Any]:
+    """Return a label without its strength, as a key: labels agree where their keys are equal."""
     if label["kind"] == "choice":
         return "choice", int(label["winner"])
     if label["kind"] == "rank":
@@ -30,7 +31,7 @@ def outcome(label: Label) -> tuple[str, Any]:
     return str(label["kind"]), None
 
 
-def ranked(places: Places, order: Sequence[int]) -> Label:
+def ranked(places: RankedPlaces, order: Sequence[int]) -> Label:
     """Return the label for responses put in order, best first; a list in the list is a tie.
 
     Args:
@@ -63,38 +64,36 @@ def ranked(places: Places, order: Sequence[int]) -> Label:
     return {"kind": "rank", "ranks": ranks}
 
 
-def in_words(places: Places) -> str:
+def in_words(places: RankedPlaces) -> str:
     """Return a ranking as text: ``2>0=1`` puts place 2 first, then 0 and 1 together."""
     levels = [[level] if isinstance(level, int) else level for level in places]
     return ">".join("=".join(map(str, level)) for level in levels if level)
 
 
 def majority(labels: list[Label]) -> Label:
-    """Return the label that several annotators' labels for one item add up to.
+    """Return the majority of several annotators' labels for one item.
 
     A response wins with strictly more votes than anything else has; otherwise it is a tie (or
-    "both bad", where that has the most). ``agreement`` is the share of votes for the outcome.
+    "both bad", where that has the most). ``agreement`` is the share of votes for it.
     ``strength`` is the mean over those who chose the winner and gave one, or None. Where somebody
     ranked the responses, see :func:`mean_ranking`.
     """
     if any(label["kind"] == "rank" for label in labels):
         return mean_ranking(labels)
-    votes: dict[tuple[str, Any], int] = {}
-    for label in labels:
-        votes[outcome(label)] = votes.get(outcome(label), 0) + 1
+    votes = Counter(map(label_key, labels))
     top = max(votes.values())
     leaders = [key for key, count in votes.items() if count == top]
     kind, winner = leaders[0] if len(leaders) == 1 else ("tie", None)
-    share = votes.get((kind, winner), 0) / len(labels)
+    share = votes[kind, winner] / len(labels)
     shared: Label = {"kind": kind, "annotators": len(labels), "agreement": share}
     if kind == "choice":
-        given = [
+        strengths = [
             label["strength"]
             for label in labels
-            if outcome(label) == (kind, winner) and isinstance(label.get("strength"), int | float)
+            if label_key(label) == (kind, winner) and isinstance(label.get("strength"), int | float)
         ]
         shared["winner"] = winner
-        shared["strength"] = sum(given) / len(given) if given else None
+        shared["strength"] = sum(strengths) / len(strengths) if strengths else None
     return shared
 
 
@@ -102,7 +101,7 @@ def mean_ranking(labels: list[Label]) -> Label:
     """Return the ranking by mean rank (Borda) of labels among which at least one is a ranking.
 
     Who only chose the best put it first and the rest second; a tie or "both bad" puts all first.
-    ``agreement`` is the mean share of response pairs that a label orders as the outcome does.
+    ``agreement`` is the mean share of response pairs that a label orders as the mean ranking does.
     """
     size = max(len(label["ranks"]) for label in labels if label["kind"] == "rank")
     rows = [_as_ranks(label, size) for label in labels]
@@ -117,7 +116,7 @@ def mean_ranking(labels: list[Label]) -> Label:
     return {"kind": "rank", "ranks": ranks, **shared}
 
 
-def best_of(label: Label) -> int | None:
+def winner_of(label: Label) -> int | None:
     """Return the one response that a label puts first; None where there is none such."""
     if label["kind"] == "choice":
         return int(label["winner"])

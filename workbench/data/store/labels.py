@@ -1,4 +1,4 @@
-"""The label store: one SQLite file in which a judgement, once acknowledged, is never lost.
+"""The label store: one SQLite file in which a label, once acknowledged, is never lost.
 
 Write-ahead log, synchronous FULL, append-only events (held by triggers), and copies of the texts
 that were labelled, so that labels never depend on the file they came from.
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from workbench.data.arrow_table import frame_of
 from workbench.data.jsontext import dumps, loads
 from workbench.data.pairs import COLUMNS, Cells, Pair, Pairs, cells_of, pair_of
-from workbench.data.store.label_events import LABELS, QUEUED, Event, History, many_at_once
+from workbench.data.store.label_events import LABELS, QUEUED, History, LabelEvent, gc_paused
 from workbench.data.store.label_values import is_label
-from workbench.data.store.majority import judged, reliability, votes_of
-from workbench.data.store.storefile import StoreFile
+from workbench.data.store.majority import by_majority, reliability, votes_of
+from workbench.data.store.sqlite_file import SqliteFile
 from workbench.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ PEOPLE_COLUMNS = (
 _EVENTS = "SELECT kind, item_id, annotator, payload, event_id, time, seq FROM events"
 
 
-class LabelStore(StoreFile):
-    """Every judgement, as an event that is committed before anyone is told that it is saved.
+class LabelStore(SqliteFile):
+    """Labels in one SQLite file: each is an event, committed before it is acknowledged.
 
     Safe to use from several threads and several processes at once.
 
@@ -47,9 +47,9 @@ class LabelStore(StoreFile):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
-        self._history = History()  # all events, taken in when somebody asks what stands
+        self._history = History()  # all events, read when decisions are asked for
 
-    def append(self, event: Event, item: Pair | None = None) -> bool:
+    def append(self, event: LabelEvent, item: Pair | None = None) -> bool:
         """Commit one event, and the item's texts with it where the store has them not yet.
 
         Returns:
@@ -63,7 +63,7 @@ class LabelStore(StoreFile):
         with self._writing("the label was not saved") as db:
             return self._put(db, event, item)
 
-    def add_events(self, events: Iterable[Event]) -> int:
+    def add_events(self, events: Iterable[LabelEvent]) -> int:
         """Commit many events in one transaction, all or none; return how many were new.
 
         Raises:
@@ -97,13 +97,15 @@ class LabelStore(StoreFile):
             if pair.id in self._waiting() or pair.id in self._labelled():
                 return False
             stored = self.item(pair.id)
-            return self.append(Event(QUEUED, pair.id, annotator, {"from": seen_in}), stored or pair)
+            return self.append(
+                LabelEvent(QUEUED, pair.id, annotator, {"from": seen_in}), stored or pair
+            )
 
     def queue(self) -> Pairs:
         """Return the items that were sent to be labelled and have no label yet, oldest first."""
         labelled = self._labelled()
-        wanted = [ident for ident in self._waiting() if ident not in labelled]
-        return Pairs.from_cells(self.copies(wanted))
+        unlabelled = [ident for ident in self._waiting() if ident not in labelled]
+        return Pairs.from_cells(self.copies(unlabelled))
 
     def item(self, item_id: str) -> Pair | None:
         """Return the store's copy of an item, if it has one."""
@@ -129,7 +131,7 @@ class LabelStore(StoreFile):
         )
         return loads(rows[0][0]) if rows else None
 
-    def event_list(self, after: int = 0, annotator: str | None = None) -> list[Event]:
+    def event_list(self, after: int = 0, annotator: str | None = None) -> list[LabelEvent]:
         """Return the events with a ``seq`` above ``after``, oldest first."""
         if annotator is None:
             rows = self._rows(f"{_EVENTS} WHERE seq > ? ORDER BY seq", (after,))
@@ -138,7 +140,7 @@ class LabelStore(StoreFile):
             rows = self._rows(query, (annotator, after))
         payloads = loads(f"[{','.join(row[3] for row in rows)}]")  # at once: a third of the time
         return [
-            Event(kind, item_id, person, payload, event_id, when, seq)
+            LabelEvent(kind, item_id, person, payload, event_id, when, seq)
             for (kind, item_id, person, _, event_id, when, seq), payload in zip(
                 rows, payloads, strict=True
             )
@@ -167,7 +169,7 @@ class LabelStore(StoreFile):
                 *(label.get("strength"), label.get("ranks"), e.payload.get("choice")),
                 *(e.time, e.event_id),
             )
-            for e in self.standing(annotators)
+            for e in self.decisions(annotators)
             if e.counts
             for label in [e.payload["label"]]
         ]
@@ -187,7 +189,7 @@ class LabelStore(StoreFile):
         Args:
             annotators: count only these; None counts all.
             ties: "drop" leaves out what has no winner, "keep" leaves it in.
-            min_agreement: leave out items on whose verdict a smaller share agreed, 0 to 1.
+            min_agreement: leave out items on whose label a smaller share agreed, 0 to 1.
 
         Raises:
             ConfigError: ``ties`` or ``min_agreement`` is not one of these.
@@ -205,20 +207,20 @@ class LabelStore(StoreFile):
                 where="store.pairs(min_agreement=...)",
                 fix="give a share from 0 (any) to 1 (all agree)",
             )
-        with many_at_once():
-            votes = votes_of(self.standing(annotators))
+        with gc_paused():
+            votes = votes_of(self.decisions(annotators))
             keep = ties == "keep"
             items = self.copies(list(votes))
-            made = judged(votes, items, keep_ties=keep, min_agreement=min_agreement)
-            return Pairs.from_cells(made)
+            rows = by_majority(votes, items, keep_ties=keep, min_agreement=min_agreement)
+            return Pairs.from_cells(rows)
 
-    def standing(self, annotators: list[str] | None = None) -> list[Event]:
+    def decisions(self, annotators: list[str] | None = None) -> list[LabelEvent]:
         """Return the decisions that hold now, of some people or of all."""
-        with self._lock, many_at_once():
+        with self._lock, gc_paused():
             last = self._history.last
             for event in self.event_list(last.seq if last else 0):
                 self._history.add(event)
-            found = list(self._history.standing())
+            decisions = list(self._history.decisions())
             people = self._history.people
         unknown = set(annotators or ()) - people
         if unknown:
@@ -227,7 +229,7 @@ class LabelStore(StoreFile):
                 where=str(self.path),
                 fix=f"annotators in this store: {', '.join(sorted(people)) or '(none)'}",
             )
-        return [event for event in found if annotators is None or event.annotator in annotators]
+        return [event for event in decisions if annotators is None or event.annotator in annotators]
 
     def copies(self, ids: list[str]) -> Iterator[Cells]:
         """Yield the store's copies of some items, as rows, in the order of the ids."""
@@ -235,8 +237,8 @@ class LabelStore(StoreFile):
             part = ids[start : start + 500]
             marks = ", ".join("?" * len(part))
             query = f"SELECT {', '.join(COLUMNS)} FROM items WHERE id IN ({marks})"
-            found = {cells[0]: cells for cells in self._rows(query, tuple(part))}
-            yield from (found[ident] for ident in part if ident in found)
+            rows = {cells[0]: cells for cells in self._rows(query, tuple(part))}
+            yield from (rows[ident] for ident in part if ident in rows)
 
     def annotators(self) -> "Frame":
         """Return a row for each person: how much was labelled, and how reliably.
@@ -247,7 +249,7 @@ class LabelStore(StoreFile):
         """
         rows = [
             (who, *counts, _share(counts[3], counts[2]), _share(counts[5], counts[4]))
-            for who, counts in reliability(self.standing()).items()
+            for who, counts in reliability(self.decisions()).items()
         ]
         return frame_of(rows, PEOPLE_COLUMNS)
 
@@ -267,9 +269,9 @@ class LabelStore(StoreFile):
         return [row[0] for row in self._rows(query, (QUEUED,))]
 
     def _labelled(self) -> set[str]:
-        return {event.item_id for event in self.standing() if event.counts}
+        return {event.item_id for event in self.decisions() if event.counts}
 
-    def _put(self, db: sqlite3.Connection, event: Event, item: Pair | None) -> bool:
+    def _put(self, db: sqlite3.Connection, event: LabelEvent, item: Pair | None) -> bool:
         """Write an event inside a transaction; False where it is stored already."""
         if db.execute("SELECT 1 FROM events WHERE event_id = ?", (event.event_id,)).fetchone():
             return False
@@ -278,12 +280,8 @@ class LabelStore(StoreFile):
             "INSERT INTO events (event_id, time, item_id, annotator, kind, payload)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             (
-                event.event_id,
-                event.time,
-                event.item_id,
-                event.annotator,
-                event.kind,
-                dumps(event.payload),
+                *(event.event_id, event.time, event.item_id, event.annotator),
+                *(event.kind, dumps(event.payload)),
             ),
         )
         if "order" in event.payload:
@@ -293,7 +291,7 @@ class LabelStore(StoreFile):
             db.execute("INSERT OR IGNORE INTO sides VALUES (?, ?, ?)", values)
         return True
 
-    def _hold_item(self, db: sqlite3.Connection, event: Event, item: Pair | None) -> None:
+    def _hold_item(self, db: sqlite3.Connection, event: LabelEvent, item: Pair | None) -> None:
         """See to it that the store has the very texts that the event is about."""
         query = "SELECT responses FROM items WHERE id = ?"
         stored = db.execute(query, (event.item_id,)).fetchone()
@@ -317,7 +315,7 @@ class LabelStore(StoreFile):
 _INSERT_ITEM = "INSERT OR IGNORE INTO items VALUES (?, ?, ?, ?, ?, ?)"
 
 
-def _check_label(event: Event) -> None:
+def _check_label(event: LabelEvent) -> None:
     if event.kind in LABELS and not is_label(event.payload.get("label")):
         raise DataError(
             "a label event says neither choice, tie, both_bad nor rank",

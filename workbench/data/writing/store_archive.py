@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 from workbench.data.files import new_lines, write_json
 from workbench.data.pairs import Pair, Pairs, pair_of
 from workbench.data.reading.sources import Record, open_source
-from workbench.data.store.label_events import Event
-from workbench.data.store.label_values import outcome
-from workbench.data.store.majority import judged
+from workbench.data.store.label_events import LabelEvent
+from workbench.data.store.label_values import label_key
+from workbench.data.store.majority import by_majority
 from workbench.data.store.majority import votes_of as votes_by_item
 from workbench.errors import DataError
 from workbench.version import __version__
@@ -78,10 +78,10 @@ def read_events(path: str | Path, store: "LabelStore") -> "LabelStore":
     return store
 
 
-def _batches(records: Iterator[Record]) -> Iterator[tuple[list[Pair], list[Event]]]:
+def _batches(records: Iterator[Record]) -> Iterator[tuple[list[Pair], list[LabelEvent]]]:
     """Yield a file's items and events, some thousands at a time; also what precedes a bad line."""
     items: list[Pair] = []
-    events: list[Event] = []
+    events: list[LabelEvent] = []
     try:
         for entry in map(_entry, records):
             if isinstance(entry, Pair):
@@ -97,7 +97,7 @@ def _batches(records: Iterator[Record]) -> Iterator[tuple[list[Pair], list[Event
     yield items, events
 
 
-def _add_events(store: "LabelStore", events: list[Event]) -> None:
+def _add_events(store: "LabelStore", events: list[LabelEvent]) -> None:
     try:
         store.add_events(events)
     except DataError:  # one of them cannot be: it is refused by itself, those before it are in
@@ -134,29 +134,29 @@ def votes_of(store: "LabelStore", annotators: list[str] | None = None) -> Pairs:
 
 
 def _votes(store: "LabelStore", annotators: list[str] | None) -> Iterator[Pair]:
-    by_item: dict[str, list[Event]] = {}
-    for event in store.standing(annotators):
+    by_item: dict[str, list[LabelEvent]] = {}
+    for event in store.decisions(annotators):
         if event.counts:
             by_item.setdefault(event.item_id, []).append(event)
     for cells in store.copies(list(by_item)):
         events = by_item[str(cells[0])]
-        said = [outcome(event.payload["label"]) for event in events]
+        said = [label_key(event.payload["label"]) for event in events]
         for event, vote in zip(events, said, strict=True):
             share = said.count(vote) / len(said)
-            own = judged(votes_by_item([event]), [cells], keep_ties=True, min_agreement=0.0)
+            own = by_majority(votes_by_item([event]), [cells], keep_ties=True, min_agreement=0.0)
             for pair in map(pair_of, own):
                 label = {**(pair.label or {}), "annotator": event.annotator, "agreement": share}
                 yield replace(pair, label=label)
 
 
-def _entry(record: Record) -> Pair | Event:
+def _entry(record: Record) -> Pair | LabelEvent:
     fields = record.fields
     try:
         if record.bad:
             raise ValueError(record.bad)
         if "item" in fields:
             return Pair(**fields["item"])
-        return Event(**cast("dict[str, Any]", fields["event"]))
+        return LabelEvent(**cast("dict[str, Any]", fields["event"]))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"a line of the archive is neither an item nor an event ({error})",

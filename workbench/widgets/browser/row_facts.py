@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from workbench.data.search.arrow_texts import arrow_text
-from workbench.data.store.label_events import majority
+from workbench.data.store.label_values import majority
 from workbench.data.store.labels import LabelStore
 from workbench.widgets.browser.pair_words import label_text, last_user, length, source_name
 from workbench.widgets.browser.question import KINDS

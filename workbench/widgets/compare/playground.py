@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 
 from workbench.data.pairs import Pair
-from workbench.data.store.label_events import Event
+from workbench.data.store.label_events import LabelEvent
 from workbench.errors import ConfigError, DataError
 from workbench.widgets.kit.kernel_threads import answer_from_any_thread
 from workbench.widgets.kit.theme import module, style
@@ -131,7 +131,9 @@ class Playground(anywidget.AnyWidget):
             label = {"kind": "choice", "winner": winner, "strength": None}
             payload = {"label": label, "choice": column, "reason": "playground"}
             event_id = f"playground-{pair.id}-{winner}-{self.annotator}"
-            new = store.append(Event("label", pair.id, self.annotator, payload, event_id), pair)
+            new = store.append(
+                LabelEvent("label", pair.id, self.annotator, payload, event_id), pair
+            )
             for index, other in enumerate(self.columns):
                 other["preferred"] = index == column
             self._say("Saved: this answer is the better one." if new else "Saved already.")

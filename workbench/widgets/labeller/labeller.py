@@ -7,7 +7,8 @@ from typing import Any
 
 import anywidget
 
-from workbench.data.labelling.session import LabelSession, Shown
+from workbench.data.labelling.session import LabelSession
+from workbench.data.labelling.shown_item import DisplayedItem
 from workbench.errors import ConfigError, DataError
 from workbench.widgets.kit.markdown import rendered_messages
 from workbench.widgets.kit.theme import module, style
@@ -80,11 +81,11 @@ class Labeller(anywidget.AnyWidget):
         self.key_map = _key_map(keys or {})
         self.error: BaseException | None = None
         self._guard = threading.Lock()
-        self._window: dict[str, Shown] = {}  # what the page holds, by token
+        self._window: dict[str, DisplayedItem] = {}  # what the page holds, by token
         self.on_msg(self._take)
 
     @property
-    def current(self) -> Shown | None:
+    def current(self) -> DisplayedItem | None:
         """The item on screen; None when all are decided."""
         return self.session.current()
 
@@ -188,7 +189,7 @@ class Labeller(anywidget.AnyWidget):
         }
 
 
-def _marks(shown: Shown) -> dict[str, Any]:
+def _marks(shown: DisplayedItem) -> dict[str, Any]:
     """Return what may change about an item while its texts stay."""
     return {
         "token": shown.token,
@@ -199,7 +200,7 @@ def _marks(shown: Shown) -> dict[str, Any]:
     }
 
 
-def _texts(shown: Shown, **cut: None) -> dict[str, Any]:
+def _texts(shown: DisplayedItem, **cut: None) -> dict[str, Any]:
     """Return an item's texts, in the order drawn for this person, and nothing else of it."""
     return {
         "token": shown.token,
@@ -208,7 +209,7 @@ def _texts(shown: Shown, **cut: None) -> dict[str, Any]:
     }
 
 
-def _rendered(shown: Shown) -> dict[str, Any]:
+def _rendered(shown: DisplayedItem) -> dict[str, Any]:
     """Return an item's texts as harmless HTML, one a message; None for one to show as written."""
     return {
         "token": shown.token,
