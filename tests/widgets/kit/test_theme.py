@@ -38,7 +38,7 @@ def test_files_come_once_and_before_those_that_import_them():
         "function h(",
         "function wordDiff(",
         "function visible(",
-        "class Desk",
+        "class Outbox",
         "class Labeller",
     ]
     assert [source.count(mark) for mark in marks] == [1] * len(marks)

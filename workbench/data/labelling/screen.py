@@ -1,6 +1,7 @@
 """What one annotator is shown of each place: the item as it was first shown, its sides, a token."""
 
 from collections.abc import Callable
+from typing import Any
 
 from workbench.data.labelling.item_order import REPEAT, ItemOrder
 from workbench.data.labelling.shown_item import DisplayedItem, draw_order, draw_token
@@ -63,23 +64,19 @@ class Screen:
             self._shown_at.setdefault(place, self._clock())
         token = draw_token(self._seed, self._order.slot(place), self._annotator)
         self._tokens[token] = place
-        decision, flagged, note = self._progress.show(place)
-        payload = decision.payload if decision else {}
         return DisplayedItem(
             position=place,
             total=len(self._order),
             prompt=pair.prompt,
             responses=[pair.responses[index] for index in self.sides(place)],
             token=token,
-            decided=payload.get("choice", "skip") if decision else None,
-            strength=payload.get("label", {}).get("strength"),
-            flagged=flagged,
-            note=note,
+            **self._progress.show(place),
         )
 
-    def shown_at(self, place: int) -> float | None:
-        """Return when the place was first seen, in seconds since 1970, of this turn at it."""
-        return self._shown_at.get(place)
+    def seen(self, place: int) -> dict[str, Any]:
+        """Return the sides, and since when they are seen [s since 1970], as a label stores it."""
+        sides = self.sides(place)
+        return {"order": sides, "left": sides[0], "shown_at": self._shown_at.get(place)}
 
     def place_of(self, token: str) -> int:
         """Return the place that a token stands for.

@@ -97,16 +97,13 @@ class LabelSession:
     def current(self) -> DisplayedItem | None:
         """Return the item to decide now, or None when all are decided or others are on them."""
         with self._lock:
-            self._progress.refresh()
             place = self._progress.here()
             return None if place is None else self._screen.show(place)
 
     def upcoming(self, count: int = 2) -> list[DisplayedItem]:
         """Return the undecided items after the current one, for a screen that prepares them."""
         with self._lock:
-            self._progress.refresh()
-            here = self._progress.here()
-            places = [] if here is None else self._progress.upcoming(here, count)
+            places = self._progress.upcoming(count)
             return [self._screen.show(place, started=False) for place in places]
 
     def choose(
@@ -214,7 +211,6 @@ class LabelSession:
                     where="session.jump",
                     fix=f"give a position from 0 to {len(self._order) - 1}",
                 )
-            self._progress.refresh()
             self._progress.jump(position)
             return self._screen.show(position)
 
@@ -228,7 +224,6 @@ class LabelSession:
         same; ``gold``, of the gold items, those labelled as they should be.
         """
         with self._lock:
-            self._progress.refresh()
             return self._progress.counts()
 
     def close(self) -> None:
@@ -249,7 +244,6 @@ class LabelSession:
         with self._lock:
             if event_id is not None and self._store.has_event(event_id):
                 return False
-            self._progress.refresh()
             place = self._progress.here() if token is None else self._screen.place_of(token)
             if place is None:
                 raise DataError(
@@ -263,12 +257,11 @@ class LabelSession:
             payload = self._payload(kind, payload, place, now)
             event = LabelEvent(kind, pair.id, self.annotator, payload, event_id or new_id(), now)
             try:
-                saved = self._progress.commit(event, place, pair)
+                saved = self._progress.commit(event, pair)
             except DataError:
                 self._screen.forget_item(place)
                 raise
             self._screen.end_turn(place)
-            self._progress.refresh(event.event_id)
             return saved
 
     def _payload(
@@ -278,28 +271,23 @@ class LabelSession:
         why = self._order.why(place)
         if kind not in DECISIONS:
             return {**payload, "repeat": True} if why.get("repeat") else payload
-        sides = self._screen.sides(place)
-        seen = {"order": sides, "left": sides[0], "shown_at": self._screen.shown_at(place)}
         if self._order.kinds[place] == GOLD and kind in LABELS:
             gold = self._order.gold_label(place, self._screen.item(place))
             why["passed"] = label_key(payload["label"]) == label_key(gold)
-        return {**payload, **seen, **why, "decided_at": now}
+        return {**payload, **self._screen.seen(place), **why, "decided_at": now}
 
     def _turn(self, kind: str, event_id: str | None) -> bool:
         """Commit an undo or a redo of this annotator's last action."""
         with self._lock:
             if event_id is not None and self._store.has_event(event_id):
                 return False
-            self._progress.refresh()
             action = self._progress.action_to(kind)
             if action is None:
                 return False
             payload, now = {"event": action.event_id}, self._clock()
             ident = event_id or new_id()
             event = LabelEvent(kind, action.item_id, self.annotator, payload, ident, now)
-            saved = self._store.append(event)
-            self._progress.refresh(event.event_id)
-            return saved
+            return self._progress.commit(event)
 
 
 def _check(annotator: str, overlap: int | None) -> None:

@@ -4,7 +4,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from workbench.data.labelling.item_order import GOLD, ITEM, REPEAT, ItemOrder
 from workbench.data.pairs import Pair
@@ -149,14 +149,6 @@ class LabelCounts:
         _put(self._agreed, item_id, agreed)
 
 
-class OwnMarks(NamedTuple):
-    """What an annotator has said of an item so far."""
-
-    decision: LabelEvent | None
-    flagged: bool
-    note: str
-
-
 class AnnotatorProgress:
     """One annotator's way through the items, kept up to date with the store.
 
@@ -196,6 +188,7 @@ class AnnotatorProgress:
 
     def here(self) -> int | None:
         """Return the place to show: pinned, or the next open one that nobody else holds."""
+        self.refresh()
         if self._cursor.pinned is not None:
             self._claim([self._cursor.pinned])
             return self._cursor.pinned
@@ -205,33 +198,45 @@ class AnnotatorProgress:
                 return place
         return None
 
-    def upcoming(self, here: int, count: int) -> list[int]:
-        """Return the open places after this one that nobody else holds."""
-        while True:
+    def upcoming(self, count: int) -> list[int]:
+        """Return the open places after the one to show that nobody else holds."""
+        here = self.here()
+        while here is not None:
             places = self._cursor.upcoming(here + 1, count, leave_out=here)
             if len(self._hold(places)) == len(places):
                 return places
+        return []
 
     def jump(self, place: int) -> None:
         """Go to a place and stay there until something is decided."""
+        self.refresh()
         self._cursor.pinned = place
 
-    def show(self, place: int) -> OwnMarks:
-        """Return what holds at a place, and remember that this annotator knows it."""
-        decision = self._counts.decided.get(place)
+    def show(self, place: int) -> dict[str, Any]:
+        """Return what this annotator said of an item before, and remember that they know it.
+
+        Returns:
+            ``decided``, ``strength``, ``flagged`` and ``note`` of a ``DisplayedItem``.
+        """
+        decision, note = self._counts.decided.get(place), self._mark(place, "note")
         self._shown[place] = decision.event_id if decision else None
-        note = self._mark(place, "note")
-        text = str(note.payload["text"]) if note else ""
-        return OwnMarks(decision, place in self._counts.flagged, text)
+        payload = decision.payload if decision else {}
+        return {
+            "decided": payload.get("choice", "skip") if decision else None,
+            "strength": payload.get("label", {}).get("strength"),
+            "flagged": place in self._counts.flagged,
+            "note": str(note.payload["text"]) if note else "",
+        }
 
     def counts(self) -> dict[str, Any]:
         """Return the counts and shares of :meth:`LabelSession.progress`."""
+        self.refresh()
         return self._counts.progress(len(self._order))
 
     # --- doing
 
-    def commit(self, event: LabelEvent, place: int, pair: Pair) -> bool:
-        """Store an action on the item at a place; a decision gives up its claim.
+    def commit(self, event: LabelEvent, pair: Pair | None = None) -> bool:
+        """Store an action and go where it leads; a decision gives up its claim on the item.
 
         A label is held to the rule of so many people, and one window each, an item.
 
@@ -244,15 +249,18 @@ class AnnotatorProgress:
         """
         with self._store.exclusively() as db:
             self.refresh()
-            if event.kind in LABELS:
+            place = self._place_of(event)
+            if place is not None and event.kind in LABELS:
                 self._permit(db, place)
             saved = self._store.append(event, item=pair)
-            if event.kind in DECISIONS:
+            if place is not None and event.kind in DECISIONS:
                 self._claims.drop(db, self._order.slot(place))
+        self.refresh(event.event_id)
         return saved
 
     def action_to(self, kind: str) -> LabelEvent | None:
         """Return the action that "undo" takes back now, or that "redo" restores; None for none."""
+        self.refresh()
         find = self._history.to_undo if kind == "undo" else self._history.to_redo
         return find(self._annotator)
 

@@ -1,4 +1,4 @@
-// Models compared blind: the labeller's desk, and after "reveal" the board with who wrote what.
+// Models compared blind: the labeller's outbox, and after "reveal" the board with who wrote what.
 import { Board } from "./comparison_view.js";
 import { grouped, h, keycap } from "../kit/dom.js";
 import { LabellerView } from "../labeller/labeller_view.js";
@@ -28,7 +28,7 @@ class ComparisonView extends LabellerView {
   }
 
   key(key, event) {
-    if (key.toLowerCase() !== REVEAL || !this.desk.keys) return super.key(key, event);
+    if (key.toLowerCase() !== REVEAL || !this.outbox.keys) return super.key(key, event);
     return event.repeat || this.reveal();
   }
 
@@ -41,21 +41,21 @@ class ComparisonView extends LabellerView {
   }
 
   revealNow() {
-    const { desk } = this;
-    if (!this.revealing || !desk.progress || desk.unsaved || desk.held.length) return;
+    const { outbox } = this;
+    if (!this.revealing || !outbox.progress || outbox.unsaved || outbox.held.length) return;
     this.revealing = false;
-    const { left } = desk.progress;
+    const { left } = outbox.progress;
     const sure = performance.now() - this.asked < SURE;
     this.asked = performance.now();
-    if (!left || sure) return desk.tell({ type: "reveal" });
+    if (!left || sure) return outbox.tell({ type: "reveal" });
     const some = left === 1 ? "1 prompt is" : `${grouped(left)} prompts are`;
-    desk.say(`${some} not judged. Press V again to reveal the models and end the judging.`);
+    outbox.say(`${some} not judged. Press V again to reveal the models and end the judging.`);
   }
 
   draw() {
     super.draw();
     if (this.revealing) this.revealNow();
-    const { finished, progress } = this.desk;
+    const { finished, progress } = this.outbox;
     if (!finished || !this.changed("judged", JSON.stringify(progress))) return;
     const { done, skipped } = progress;
     const button = h("button", { class: "wbl-reveal", onclick: () => this.reveal() }, "Reveal who wrote what", keycap(REVEAL));

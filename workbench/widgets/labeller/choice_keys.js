@@ -5,10 +5,10 @@ import { h, keycap } from "../kit/safe_text.js";
 const SIDED = ["left", "right"];
 const MOST_PLACES = 9; // answers, or levels, that a digit can name
 
-export class Verdicts {
+export class ChoiceKeys {
   /** `openEdit(choice)` is asked for the better wording of an answer. */
-  constructor(desk, openEdit) {
-    this.desk = desk;
+  constructor(outbox, openEdit) {
+    this.outbox = outbox;
     this.openEdit = openEdit;
     this.places = 2;
     this.reset();
@@ -25,7 +25,7 @@ export class Verdicts {
   }
 
   get ranks() {
-    return this.places > 2 && this.desk.ranking;
+    return this.places > 2 && this.outbox.ranking;
   }
 
   /** The rank of an answer so far, from 1; null where it has none. */
@@ -36,12 +36,12 @@ export class Verdicts {
 
   /** Where a burst of keys runs ahead of the screen, what is shown is not what the keys are about. */
   begin() {
-    this.token ??= this.desk.held.length ? null : (this.desk.shown?.token ?? null);
+    this.token ??= this.outbox.held.length ? null : (this.outbox.shown?.token ?? null);
   }
 
   /** Take in which item is shown: what was begun on another one is dropped. */
   follow() {
-    const { shown, texts } = this.desk;
+    const { shown, texts } = this.outbox;
     if (texts) this.places = texts.responses.length;
     if (this.token && shown && shown.token !== this.token) this.reset();
   }
@@ -51,9 +51,9 @@ export class Verdicts {
   /** What a key means in this state: an action of its own, null where it is as usual. */
   meaning(key) {
     const digit = /^[1-9]$/.test(key) ? Number(key) : 0;
-    const named = (action) => this.desk.keys[action].includes(key);
+    const named = (action) => this.outbox.keys[action].includes(key);
     if (this.stage && (key === "Escape" || named("back"))) return "stop";
-    if (this.stage === "strength" && digit && digit <= this.desk.levels.length)
+    if (this.stage === "strength" && digit && digit <= this.outbox.levels.length)
       return `level${digit}`;
     if (digit && digit <= this.places && (this.places > 2 || this.stage === "edit"))
       return `place${digit - 1}`;
@@ -62,7 +62,7 @@ export class Verdicts {
     return null;
   }
 
-  /** Do one action of this desk's; returns whether it was taken, undefined where it is not ours. */
+  /** Do one action of this outbox's; returns whether it was taken, undefined where it is not ours. */
   press(action) {
     const level = /^level(\d)$/.exec(action);
     const place = /^place(\d)$/.exec(action);
@@ -86,7 +86,7 @@ export class Verdicts {
   }
 
   startEdit() {
-    if (!this.desk.shown) return false;
+    if (!this.outbox.shown) return false;
     this.reset();
     this.begin();
     this.stage = "edit";
@@ -100,7 +100,7 @@ export class Verdicts {
       return true;
     }
     if (typeof choice === "number" && this.ranks) return this.rank(choice);
-    if (!this.desk.levels.length) return this.choose(choice);
+    if (!this.outbox.levels.length) return this.choose(choice);
     this.reset();
     this.begin();
     Object.assign(this, { stage: "strength", choice });
@@ -109,13 +109,13 @@ export class Verdicts {
 
   choose(choice, strength = null) {
     this.reset();
-    return this.desk.act("choose", strength === null ? { choice } : { choice, strength });
+    return this.outbox.act("choose", strength === null ? { choice } : { choice, strength });
   }
 
   // --- ranking
 
   rank(place) {
-    if (this.rankOf(place)) return this.desk.say(`Answer ${place + 1} has its rank already.`);
+    if (this.rankOf(place)) return this.outbox.say(`Answer ${place + 1} has its rank already.`);
     this.begin();
     if (this.joining && this.order.length) this.order.at(-1).push(place);
     else this.order.push([place]);
@@ -124,7 +124,7 @@ export class Verdicts {
   }
 
   join() {
-    if (!this.order.length) return this.desk.say("Rank one answer first.");
+    if (!this.order.length) return this.outbox.say("Rank one answer first.");
     this.joining = !this.joining;
     return true;
   }
@@ -132,16 +132,16 @@ export class Verdicts {
   takeBack() {
     if (this.joining) this.joining = false;
     else if (this.order.at(-1)?.length > 1) this.order.at(-1).pop();
-    else if (!this.order.pop()) return this.desk.say("No answer has a rank yet.");
+    else if (!this.order.pop()) return this.outbox.say("No answer has a rank yet.");
     return true;
   }
 
   commit() {
-    if (!this.order.length) return this.desk.say("Rank the best answer first.");
+    if (!this.order.length) return this.outbox.say("Rank the best answer first.");
     const rest = Array.from({ length: this.places }, (_, n) => n).filter((n) => !this.rankOf(n));
     const places = rest.length ? [...this.order, rest] : this.order;
     this.reset();
-    return this.desk.act("rank", { places });
+    return this.outbox.act("rank", { places });
   }
 
   // --- buttons
@@ -165,15 +165,15 @@ export class Verdicts {
   levelButtons(press) {
     const better = { left: "Left is better", right: "Right is better" };
     const said = better[this.choice] ?? `${this.choice + 1} is best`;
-    const levels = this.desk.levels.map((name, n) =>
+    const levels = this.outbox.levels.map((name, n) =>
       this.button(press, `level${n + 1}`, name, [String(n + 1)]),
     );
-    const back = this.button(press, "stop", "Back", [this.desk.keys.back[0]]);
+    const back = this.button(press, "stop", "Back", [this.outbox.keys.back[0]]);
     return [h("div", { class: "wbl-asked" }, `${said}: how much?`), ...levels, back];
   }
 
   buttons(press) {
-    const { keys } = this.desk;
+    const { keys } = this.outbox;
     const caps = (action) => keys[action].slice(0, 2);
     const editing = this.stage === "edit";
     const asked = editing
@@ -206,7 +206,7 @@ export class Verdicts {
   }
 
   rankButtons(press) {
-    const { keys } = this.desk;
+    const { keys } = this.outbox;
     const named = this.order.flat().length;
     const whole = named === this.places || !named;
     const title = whole ? "Save ranking" : "Save, the rest share the last rank";

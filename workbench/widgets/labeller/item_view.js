@@ -9,8 +9,8 @@ const TALL = 460; // pixels of a text that are shown before it is folded
 
 export class ItemView {
   /** `changed(part, ...from)`: whether a part is to be drawn anew; `unfold()`: the link was clicked. */
-  constructor(desk, { changed, unfold }) {
-    Object.assign(this, { desk, changed });
+  constructor(outbox, { changed, unfold }) {
+    Object.assign(this, { outbox, changed });
     this.diff = false;
     this.markdown = false;
     this.unfolded = false;
@@ -35,17 +35,17 @@ export class ItemView {
 
   toggleDiff() {
     this.diff = !this.diff;
-    if (this.diff && this.desk.isCut) this.desk.whole();
+    if (this.diff && this.outbox.isCut) this.outbox.whole();
   }
 
   toggleMarkdown() {
     this.markdown = !this.markdown;
-    if (this.markdown) this.desk.render();
+    if (this.markdown) this.outbox.render();
   }
 
   unfold() {
     this.unfolded = true;
-    if (this.desk.isCut) this.desk.whole();
+    if (this.outbox.isCut) this.outbox.whole();
   }
 
   // --- drawing
@@ -53,7 +53,7 @@ export class ItemView {
   /** `rankOf(place)`: an answer's rank so far, null where it has none. */
   draw(shown, texts, rankOf) {
     if (this.changed("token", shown.token)) this.unfolded = false;
-    const html = this.markdown && !this.diff ? (this.desk.rendered.get(shown.token) ?? null) : null;
+    const html = this.markdown && !this.diff ? (this.outbox.rendered.get(shown.token) ?? null) : null;
     if (this.changed("texts", texts, this.diff, html)) this.drawTexts(texts, html);
     this.drawRanks(rankOf);
     this.fold();
@@ -62,7 +62,7 @@ export class ItemView {
 
   /** Draw the texts; `html`: as rendered Markdown, where that is here. */
   drawTexts({ prompt, responses }, html) {
-    if (this.diff && this.desk.isCut) this.desk.whole();
+    if (this.diff && this.outbox.isCut) this.outbox.whole();
     const two = responses.length === 2;
     const found = this.diff && two ? compareTurns(...responses) : null;
     const blocks = (list) => (list ?? []).map((text) => text !== null && markdownBlock(text));
@@ -100,6 +100,6 @@ export class ItemView {
     for (const node of folds)
       node.classList.toggle("folded", !this.unfolded && node.scrollHeight > TALL);
     const folded = folds.some((node) => node.classList.contains("folded"));
-    this.more.hidden = !this.desk.isCut && !folded;
+    this.more.hidden = !this.outbox.isCut && !folded;
   }
 }

@@ -1,27 +1,27 @@
-// The labeller as it looks: prompt, answers, keys. It shows a desk and passes on what is pressed.
-import { deskOf } from "./outbox.js";
+// The labeller as it looks: prompt, answers, keys. It shows a outbox and passes on what is pressed.
+import { outboxOf } from "./outbox.js";
 import { ItemView } from "./item_view.js";
 import { endOf, helpOf, noticeOf } from "./notices.js";
 import { arrive, grouped, guardKeys, h, keycap, visible } from "../kit/safe_text.js";
-import { Verdicts } from "./choice_keys.js";
-import { Writing } from "./text_entry.js";
+import { ChoiceKeys } from "./choice_keys.js";
+import { TextEntry } from "./text_entry.js";
 
 const MIN_LABELS = 5; // before a speed means anything
 const STAGED = ["commit", "back", "equal"]; // keys that mean nothing but in a ranking or a question
 
 export class LabellerView {
   constructor(model, el) {
-    this.desk = deskOf(model);
+    this.outbox = outboxOf(model);
     this.drawn = {}; // what the last drawing of each part was made from
-    this.writing = new Writing(this.desk, () => this.focus());
-    this.verdicts = new Verdicts(this.desk, (choice) => this.writing.openEdit(choice));
-    this.item = new ItemView(this.desk, {
+    this.entry = new TextEntry(this.outbox, () => this.focus());
+    this.choices = new ChoiceKeys(this.outbox, (choice) => this.entry.openEdit(choice));
+    this.item = new ItemView(this.outbox, {
       changed: (...part) => this.changed(...part),
       unfold: () => this.press("unfold"),
     });
     this.build();
     el.append(this.root);
-    this.detach = this.desk.attach(() => this.draw());
+    this.detach = this.outbox.attach(() => this.draw());
   }
 
   focus() {
@@ -41,15 +41,15 @@ export class LabellerView {
       this.banner,
       this.item.root,
       this.end,
-      ...this.writing.boxes.map((box) => box.root),
-      this.verdicts.root,
+      ...this.entry.boxes.map((box) => box.root),
+      this.choices.root,
       this.buildFoot(),
       this.help,
     );
     guardKeys(this.root, (key, event) => this.key(key, event));
     this.root.addEventListener("click", (event) => {
       const reading = String(document.getSelection() ?? "");
-      if (!event.target.closest("textarea") && !reading && !this.writing.isOpen) this.focus();
+      if (!event.target.closest("textarea") && !reading && !this.entry.isOpen) this.focus();
     });
   }
 
@@ -76,7 +76,7 @@ export class LabellerView {
 
   /** The buttons carry the keys, which Python may have changed: made when it has said them. */
   buildTools() {
-    const { keys } = this.desk;
+    const { keys } = this.outbox;
     const tool = (action, title) => {
       const about = { class: "wb-quiet", "data-action": action };
       const inside = [title, keycap(keys[action][0])];
@@ -108,33 +108,33 @@ export class LabellerView {
 
   /** True when the key was ours. */
   key(key, event) {
-    if (!this.desk.keys) return false;
+    if (!this.outbox.keys) return false;
     const wanted = key.length === 1 ? key.toLowerCase() : key;
     if (key === "Escape" && !this.help.hidden) return this.press("help");
-    const usual = Object.entries(this.desk.keys).find(([, names]) => names.includes(wanted));
-    const action = this.verdicts.meaning(wanted) ?? usual?.[0];
-    if (!action || (STAGED.includes(action) && !this.verdicts.meaning(wanted))) return false;
+    const usual = Object.entries(this.outbox.keys).find(([, names]) => names.includes(wanted));
+    const action = this.choices.meaning(wanted) ?? usual?.[0];
+    if (!action || (STAGED.includes(action) && !this.choices.meaning(wanted))) return false;
     return event.repeat || this.press(action);
   }
 
   /** Do one action by its name; true, so that a key counts as used. */
   press(action) {
-    const { desk } = this;
-    let taken = this.verdicts.press(action);
+    const { outbox } = this;
+    let taken = this.choices.press(action);
     if (taken === undefined) {
       taken = true;
       if (action === "diff") this.item.toggleDiff();
       else if (action === "render") this.item.toggleMarkdown();
       else if (action === "unfold") this.item.unfold();
       else if (action === "help") this.help.hidden = !this.help.hidden;
-      else if (action === "note") this.writing.openNote();
-      else if (action === "jump") this.writing.openJump();
-      else if (action === "flag" && desk.shown?.flagged)
-        taken = desk.say("Flagged already; undo takes the flag back.");
+      else if (action === "note") this.entry.openNote();
+      else if (action === "jump") this.entry.openJump();
+      else if (action === "flag" && outbox.shown?.flagged)
+        taken = outbox.say("Flagged already; undo takes the flag back.");
       else taken = this.decide(action);
     }
     if (taken) this.flash(action);
-    if (!this.writing.isOpen) this.focus();
+    if (!this.entry.isOpen) this.focus();
     this.helpButton?.setAttribute("aria-pressed", String(!this.help.hidden));
     this.draw();
     return true;
@@ -142,8 +142,8 @@ export class LabellerView {
 
   /** Skip, flag, undo, redo: what was begun on the item is dropped. */
   decide(action) {
-    if (action !== "flag") this.verdicts.reset();
-    return this.desk.act(action);
+    if (action !== "flag") this.choices.reset();
+    return this.outbox.act(action);
   }
 
   flash(action) {
@@ -163,13 +163,13 @@ export class LabellerView {
   }
 
   draw() {
-    const { desk } = this;
-    const { shown, texts, finished, keys } = desk;
-    this.verdicts.follow();
-    const { places, ranks, stage, order, joining, choice } = this.verdicts;
+    const { outbox } = this;
+    const { shown, texts, finished, keys } = outbox;
+    this.choices.follow();
+    const { places, ranks, stage, order, joining, choice } = this.choices;
     if (keys && this.changed("tools", keys)) this.buildTools();
-    const state = JSON.stringify([places, stage, order, joining, choice, desk.levels]);
-    if (keys && this.changed("verdicts", keys, state)) this.verdicts.draw((act) => this.press(act));
+    const state = JSON.stringify([places, stage, order, joining, choice, outbox.levels]);
+    if (keys && this.changed("verdicts", keys, state)) this.choices.draw((act) => this.press(act));
     const many = ranks ? "Which answer is best, and which comes next?" : "Which answer is best?";
     this.question.textContent = places > 2 ? many : "Which answer is better?";
     this.drawHead();
@@ -177,29 +177,29 @@ export class LabellerView {
     this.drawStatus();
     this.root.classList.toggle("waiting", !texts && !finished);
     this.item.root.hidden = finished;
-    this.verdicts.root.hidden = finished || !keys;
+    this.choices.root.hidden = finished || !keys;
     this.end.hidden = !finished;
-    if (finished && this.changed("end", JSON.stringify(desk.progress)))
-      this.end.replaceChildren(...endOf(desk.progress));
+    if (finished && this.changed("end", JSON.stringify(outbox.progress)))
+      this.end.replaceChildren(...endOf(outbox.progress));
     for (const tool of this.tools.children)
       tool.disabled = finished && !["undo", "redo", "jump", "help"].includes(tool.dataset.action);
     if (shown && texts) this.drawItem(shown, texts);
-    this.writing.follow();
+    this.entry.follow();
   }
 
   drawItem(shown, texts) {
-    this.item.draw(shown, texts, (place) => this.verdicts.rankOf(place));
+    this.item.draw(shown, texts, (place) => this.choices.rankOf(place));
     const press = (button, is) => button.setAttribute("aria-pressed", String(is));
     this.diffButton.disabled = texts.responses.length !== 2;
     press(this.diffButton, this.item.diff);
     press(this.markdownButton, this.item.markdown);
-    press(this.editButton, this.verdicts.stage === "edit");
+    press(this.editButton, this.choices.stage === "edit");
     press(this.flagButton, shown.flagged);
     press(this.noteButton, Boolean(shown.note));
   }
 
   drawHead() {
-    const { progress, annotator } = this.desk;
+    const { progress, annotator } = this.outbox;
     if (!progress) return;
     const { done, skipped, left, total, per_hour: pace, agreement, consistency } = progress;
     const decided = done + skipped;
@@ -219,16 +219,16 @@ export class LabellerView {
   }
 
   drawNotice() {
-    const { trouble, refused, silent, unsaved } = this.desk;
+    const { trouble, refused, silent, unsaved } = this.outbox;
     if (!this.changed("notice", trouble, refused, silent, unsaved)) return;
-    const notice = noticeOf(this.desk);
+    const notice = noticeOf(this.outbox);
     this.banner.hidden = !notice;
     this.banner.className = `wb-banner ${notice?.level ?? ""}`;
     this.banner.replaceChildren(...(notice?.nodes ?? []));
   }
 
   drawStatus() {
-    const { last, unsaved, trouble, silent } = this.desk;
+    const { last, unsaved, trouble, silent } = this.outbox;
     const saving = unsaved > 0 && !trouble && !silent;
     const saved = last?.saved === true && !unsaved;
     let text = last?.words ?? "";

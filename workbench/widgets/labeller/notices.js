@@ -1,18 +1,18 @@
 // What the labeller says besides the pair: what went wrong, which keys there are, what comes next.
 import { grouped, h, keycap, visible } from "../kit/safe_text.js";
 
-/** The banner for a desk's trouble: {level, nodes}, or null when all is well. */
-export function noticeOf(desk) {
-  const { trouble, refused, silent, unsaved } = desk;
+/** The banner for a outbox's trouble: {level, nodes}, or null when all is well. */
+export function noticeOf(outbox) {
+  const { trouble, refused, silent, unsaved } = outbox;
   const one = unsaved === 1;
   const count = one ? "1 label is" : `${grouped(unsaved)} labels are`;
-  const quiet = { class: "wb-quiet", onclick: () => desk.giveUp() };
+  const quiet = { class: "wb-quiet", onclick: () => outbox.giveUp() };
   if (trouble)
     return {
       level: "error",
       nodes: [
         lines(trouble.what, trouble.where, mend(trouble), `${count} kept here and tried again.`),
-        h("button", { onclick: () => desk.retry() }, "Try again now"),
+        h("button", { onclick: () => outbox.retry() }, "Try again now"),
         h("button", quiet, `Discard ${one ? "it" : "them"}`),
       ],
     };

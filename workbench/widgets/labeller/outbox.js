@@ -1,5 +1,5 @@
 // What the labeller knows and does, apart from how it looks: which item is shown, what is not yet
-// saved, when to send again. One desk a model; every view of that model shares it.
+// saved, when to send again. One outbox a model; every view of that model shares it.
 import { inWords } from "./notices.js";
 import { newId } from "../kit/safe_text.js";
 import { forgetUnsaved, keepUnsaved, unsavedHere } from "./unsaved.js";
@@ -12,14 +12,14 @@ const STALE = 1000; // ms without an answer until waiting keys are dropped
 const RETRY = 5000; // ms between attempts when the store refuses
 const LOOKING = 40_000; // ms between two words to Python that somebody is looking
 
-const desks = new WeakMap();
+const outboxes = new WeakMap();
 
-export function deskOf(model) {
-  if (!desks.has(model)) desks.set(model, new Desk(model));
-  return desks.get(model);
+export function outboxOf(model) {
+  if (!outboxes.has(model)) outboxes.set(model, new Outbox(model));
+  return outboxes.get(model);
 }
 
-class Desk {
+class Outbox {
   constructor(model) {
     this.model = model;
     this.views = new Set();
@@ -41,7 +41,7 @@ class Desk {
     model.on("msg:custom", (message) => this.take(message));
   }
 
-  /** Show this desk in a view; returns how to stop. */
+  /** Show this outbox in a view; returns how to stop. */
   attach(draw) {
     this.views.add(draw);
     this.ask();

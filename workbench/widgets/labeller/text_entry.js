@@ -2,10 +2,10 @@
 import { Box } from "./text_boxes.js";
 import { arrive, h } from "../kit/safe_text.js";
 
-export class Writing {
+export class TextEntry {
   /** `closed()` comes when a box is shut, by either end. */
-  constructor(desk, closed) {
-    this.desk = desk;
+  constructor(outbox, closed) {
+    this.outbox = outbox;
     this.wanted = null; // {choice, token}: an edit that waits for the whole text
     const area = (rows, placeholder = "") => h("textarea", { rows, placeholder, dir: "auto" });
     this.note = new Box({
@@ -32,24 +32,24 @@ export class Writing {
 
   /** Take in which item is shown: what was begun on another one is shut. */
   follow() {
-    const { shown, texts } = this.desk;
+    const { shown, texts } = this.outbox;
     if (shown && texts && this.wanted) this.beginEdit();
     for (const box of [this.note, this.edit])
       if (box.isOpen && box.about.token !== shown?.token) box.close();
   }
 
   openNote() {
-    const { shown } = this.desk;
+    const { shown } = this.outbox;
     if (shown) this.note.open(arrive(shown.note), { token: shown.token });
   }
 
   saveNote(text, { token }) {
-    const { shown } = this.desk;
-    if (shown?.token === token && text !== arrive(shown.note)) this.desk.act("note", { text });
+    const { shown } = this.outbox;
+    if (shown?.token === token && text !== arrive(shown.note)) this.outbox.act("note", { text });
   }
 
   openJump() {
-    const { progress, shown } = this.desk;
+    const { progress, shown } = this.outbox;
     if (!progress) return;
     this.jump.field.max = progress.total;
     this.jump.open(shown ? shown.position + 1 : "", {}, `Go to number, 1 to ${progress.total}`);
@@ -57,35 +57,35 @@ export class Writing {
   }
 
   goTo(number) {
-    const { total } = this.desk.progress;
-    if (Number.isInteger(number) && number >= 1 && number <= total) this.desk.jump(number - 1);
-    else this.desk.say(`There is no number ${number}; give 1 to ${total}.`);
+    const { total } = this.outbox.progress;
+    if (Number.isInteger(number) && number >= 1 && number <= total) this.outbox.jump(number - 1);
+    else this.outbox.say(`There is no number ${number}; give 1 to ${total}.`);
   }
 
   /** Open the box for a better wording, once the whole of the answer is here. */
   openEdit(choice) {
-    const { desk } = this;
-    if (!desk.shown || !desk.texts || desk.held.length) return desk.say("Not yet: wait for the pair.");
-    this.wanted = { choice, token: desk.shown.token };
-    if (desk.isCut) desk.whole();
+    const { outbox } = this;
+    if (!outbox.shown || !outbox.texts || outbox.held.length) return outbox.say("Not yet: wait for the pair.");
+    this.wanted = { choice, token: outbox.shown.token };
+    if (outbox.isCut) outbox.whole();
     else this.beginEdit();
   }
 
   beginEdit() {
-    const { wanted, desk } = this;
-    if (!wanted || wanted.token !== desk.shown?.token || desk.isCut) return;
+    const { wanted, outbox } = this;
+    if (!wanted || wanted.token !== outbox.shown?.token || outbox.isCut) return;
     this.wanted = null;
     const place = { left: 0, right: 1 }[wanted.choice] ?? wanted.choice;
-    const side = desk.texts.responses.length === 2 ? ["left", "right"][place] : `number ${place + 1}`;
-    const text = arrive(desk.texts.responses[place].at(-1).content);
+    const side = outbox.texts.responses.length === 2 ? ["left", "right"][place] : `number ${place + 1}`;
+    const text = arrive(outbox.texts.responses[place].at(-1).content);
     this.edit.open(text, { ...wanted, before: text }, `A better answer, made from ${side}`);
     this.edit.field.setSelectionRange(0, 0);
   }
 
   saveEdit(text, { choice, token, before }) {
-    if (this.desk.shown?.token !== token) return;
+    if (this.outbox.shown?.token !== token) return;
     if (text.replaceAll("\r", "") === before.replaceAll("\r", ""))
-      this.desk.say("Not taken: nothing was changed.");
-    else this.desk.act("edit", { choice, text });
+      this.outbox.say("Not taken: nothing was changed.");
+    else this.outbox.act("edit", { choice, text });
   }
 }
