@@ -2,7 +2,7 @@
 
 import re
 
-from desks import is_clean, take_desk
+from labeller_page import focus_labeller, is_clean
 from playwright.sync_api import expect
 
 SETUP = """
@@ -19,18 +19,18 @@ def pairs(n, answer="good {}", **more):
         Pair.make(said(f"question {i}", "user"), [said(answer.format(i)), said(f"poor {i}")],
                   source={"file": "f.jsonl", "row": i}) for i in range(n))
 """
-DESK = """
+CELL = """
 store = LabelStore("STORE.sqlite")
-desk = labeller.Labeller(LabelSession(pairs(40), store, annotator="ada"))
-desk
+widget = labeller.Labeller(LabelSession(pairs(40), store, annotator="ada"))
+widget
 """
 CHOICES = "store.events()['choice'].fillna('').tolist()"
 KINDS = "store.events()['kind'].tolist()"
 
 
-def open_desk(notebook, name, *more, desk=DESK):
-    page = notebook(SETUP, desk.replace("STORE", name), *more)
-    return page, take_desk(page)
+def open_labeller(notebook, name, *more, cell=CELL):
+    page = notebook(SETUP, cell.replace("STORE", name), *more)
+    return page, focus_labeller(page)
 
 
 def cells(page):
@@ -38,7 +38,7 @@ def cells(page):
 
 
 def test_keys_label_in_order_and_the_notebook_sees_none(notebook, kernel_eval):
-    page, root = open_desk(notebook, "keys", "other = 1")
+    page, root = open_labeller(notebook, "keys", "other = 1")
     before = cells(page)
     keys = ["1", "2", "t", "b", "ArrowLeft", "ArrowRight", "0", "1", "2", "T"]
     for key in keys:
@@ -64,8 +64,8 @@ def test_keys_label_in_order_and_the_notebook_sees_none(notebook, kernel_eval):
 
 
 def test_fifty_keys_as_fast_as_a_program_can(notebook, kernel_eval):
-    desk = DESK.replace("pairs(40)", "pairs(60)")
-    page, root = open_desk(notebook, "burst", desk=desk)
+    cell = CELL.replace("pairs(40)", "pairs(60)")
+    page, root = open_labeller(notebook, "burst", cell=cell)
     page.evaluate(
         """() => {
             const press = (key) => document.activeElement.dispatchEvent(
@@ -81,7 +81,7 @@ def test_fifty_keys_as_fast_as_a_program_can(notebook, kernel_eval):
 
 
 def test_notes_marks_undo_and_redo(notebook, kernel_eval):
-    page, root = open_desk(notebook, "notes")
+    page, root = open_labeller(notebook, "notes")
     page.keyboard.press("n")
     expect(root.get_by_label("Note")).to_be_focused()
     page.keyboard.type("1 is curt, 2 too: dd undo?")
@@ -89,7 +89,7 @@ def test_notes_marks_undo_and_redo(notebook, kernel_eval):
     expect(root.locator(".wbl-marks")).to_contain_text("1 is curt, 2 too: dd undo?")
     page.keyboard.press("n")
     page.keyboard.type("12t")
-    page.keyboard.press("Escape")  # not saved, and the desk has the keyboard again
+    page.keyboard.press("Escape")  # not saved, and the labeller has the keyboard again
     expect(root).to_be_focused()
     page.keyboard.press("f")
     expect(root.locator(".wbl-marks")).to_contain_text("flagged")
@@ -109,7 +109,7 @@ def test_notes_marks_undo_and_redo(notebook, kernel_eval):
 
 
 def test_a_reload_keeps_the_state_and_the_notebook_stays_small(notebook, kernel_eval):
-    page, root = open_desk(notebook, "reload")
+    page, root = open_labeller(notebook, "reload")
     for key in "12":
         page.keyboard.press(key)
     expect(root.locator(".wbl-prompt")).to_contain_text("question 2")
@@ -131,7 +131,7 @@ def test_a_reload_keeps_the_state_and_the_notebook_stays_small(notebook, kernel_
 
 
 def test_a_label_given_to_a_dead_kernel_is_saved_by_the_next(notebook, kernel_eval):
-    page, root = open_desk(notebook, "restart")
+    page, root = open_labeller(notebook, "restart")
     page.keyboard.press("1")
     expect(root).to_contain_text("1 of 40 labelled")
     context = "window.jupyterapp.shell.currentWidget.sessionContext"
@@ -148,7 +148,7 @@ def test_a_label_given_to_a_dead_kernel_is_saved_by_the_next(notebook, kernel_ev
 
 
 def test_a_store_that_refuses_is_said_and_the_label_is_kept(notebook, kernel_eval):
-    page, root = open_desk(notebook, "refused")
+    page, root = open_labeller(notebook, "refused")
     kernel_eval(page, "store._db.execute('PRAGMA query_only = 1').fetchall()")
     page.keyboard.press("1")
     expect(root.locator(".wb-banner")).to_contain_text("The label was not saved")
@@ -167,9 +167,9 @@ def test_a_store_that_refuses_is_said_and_the_label_is_kept(notebook, kernel_eva
 def test_a_full_disk_is_said_and_labelling_goes_on_when_there_is_room(
     notebook, kernel_eval, small_disk
 ):
-    desk = DESK.replace('"STORE.sqlite"', f'"{small_disk.path}/full.sqlite"')
-    desk = desk.replace("pairs(40)", 'pairs(40, "good {0} " * 2000)')
-    page, root = open_desk(notebook, "full", desk=desk)
+    cell = CELL.replace('"STORE.sqlite"', f'"{small_disk.path}/full.sqlite"')
+    cell = cell.replace("pairs(40)", 'pairs(40, "good {0} " * 2000)')
+    page, root = open_labeller(notebook, "full", cell=cell)
     done = 0
     while root.locator(".wb-banner").is_hidden():
         assert done < 40, "512 kB held 40 pairs of 30 kB"
@@ -198,14 +198,14 @@ store = LabelStore("hostile.sqlite")
 bad = "<img src=x onerror='window.__fired=1'><script>window.__fired=1</script>\n[x](javascript:1)"
 bad += " \u202eabc\u202c \x00 \ud800 \u2028 z\u200bw **bold** <b>tag</b> &amp;"
 item = Pair.make(said("question " + bad, "user"), [said(bad), said("plain")])
-desk = labeller.Labeller(LabelSession(Pairs.from_items([item]), store, annotator="<i>ada</i>"))
+widget = labeller.Labeller(LabelSession(Pairs.from_items([item]), store, annotator="<i>ada</i>"))
 table = browser.Browser(Pairs.from_items([item]))
-desk
+widget
 """
 
 
 def test_hostile_text_is_all_seen_and_never_runs(notebook, kernel_eval):
-    page, root = open_desk(notebook, "hostile", "table", desk=HOSTILE)
+    page, root = open_labeller(notebook, "hostile", "table", cell=HOSTILE)
     table = page.locator(".wbb")
     table.scroll_into_view_if_needed()
     table.locator(".wbb-row").click()

@@ -2,7 +2,7 @@
 
 import re
 
-from desks import is_clean, take_desk
+from labeller_page import focus_labeller, is_clean
 from playwright.sync_api import expect
 
 SETUP = """
@@ -21,22 +21,22 @@ def labels():
 def seen():
     return [[r[0]["content"].split()[0] for r in s.responses] for s in shown]
 """
-DESK = """
+CELL = """
 store = LabelStore("STORE.sqlite")
 session = LabelSession(TABLE, store, annotator="ada"WISHES)
-desk = labeller.Labeller(session)
-desk
+widget = labeller.Labeller(session)
+widget
 """
 
 
-def open_desk(notebook, name, table="pairs(40)", wishes=""):
-    desk = DESK.replace("STORE", name).replace("TABLE", table).replace("WISHES", wishes)
-    page = notebook(SETUP, desk)
-    return page, take_desk(page)
+def open_labeller(notebook, name, table="pairs(40)", wishes=""):
+    cell = CELL.replace("STORE", name).replace("TABLE", table).replace("WISHES", wishes)
+    page = notebook(SETUP, cell)
+    return page, focus_labeller(page)
 
 
 def test_the_strength_is_a_second_key(notebook, kernel_eval):
-    page, root = open_desk(notebook, "strength", wishes=", strength=3")
+    page, root = open_labeller(notebook, "strength", wishes=", strength=3")
     page.keyboard.press("1")
     expect(root.locator(".wbl-asked")).to_have_text("Left is better: how much?")
     expect(root.locator(".wbl-verdict").first).to_have_text("1slightly")
@@ -59,7 +59,7 @@ def test_the_strength_is_a_second_key(notebook, kernel_eval):
 
 
 def test_fifty_labels_with_strength_as_fast_as_a_program_can(notebook, kernel_eval):
-    page, root = open_desk(notebook, "strong_burst", "pairs(60)", ", strength=3")
+    page, root = open_labeller(notebook, "strong_burst", "pairs(60)", ", strength=3")
     page.evaluate(
         """() => {
             const press = (key) => document.activeElement.dispatchEvent(
@@ -76,7 +76,7 @@ def test_fifty_labels_with_strength_as_fast_as_a_program_can(notebook, kernel_ev
 
 
 def test_answers_are_put_in_order_by_their_digits(notebook, kernel_eval):
-    page, root = open_desk(notebook, "ranking", "pairs(9, ('a', 'b', 'c', 'd'))")
+    page, root = open_labeller(notebook, "ranking", "pairs(9, ('a', 'b', 'c', 'd'))")
     cards = root.locator(".wbl-answer")
     expect(cards).to_have_count(4)
     for key in ("3", "1", "=", "4"):
@@ -105,7 +105,7 @@ def test_answers_are_put_in_order_by_their_digits(notebook, kernel_eval):
 
 
 def test_an_answer_is_worded_better(notebook, kernel_eval):
-    page, root = open_desk(notebook, "edit")
+    page, root = open_labeller(notebook, "edit")
     left = root.locator(".wbl-answer.left .wb-text").inner_text()
     page.keyboard.press("w")
     expect(root.locator(".wbl-asked")).to_have_text("Which answer will you word better?")
@@ -136,7 +136,7 @@ def test_an_answer_is_worded_better(notebook, kernel_eval):
 
 
 def test_no_key_acts_while_a_word_is_put_together(notebook, kernel_eval):
-    page, root = open_desk(notebook, "composing")
+    page, root = open_labeller(notebook, "composing")
     page.keyboard.press("n")
     for how in ("{ isComposing: true }", "{ keyCode: 229 }"):
         page.evaluate(
@@ -156,7 +156,7 @@ def test_no_key_acts_while_a_word_is_put_together(notebook, kernel_eval):
 
 
 def test_going_to_a_number_and_back(notebook, kernel_eval):
-    page, root = open_desk(notebook, "jump")
+    page, root = open_labeller(notebook, "jump")
     page.keyboard.press("g")
     page.keyboard.type("31")
     page.keyboard.press("Enter")
@@ -188,8 +188,8 @@ text = "# Title\n\n- **bold** and `code < 1`\n\n```python\nprint('<b>')\n```\n\n
 text += "[link](http://outside.example/x) ![i](http://outside.example/p.png)"
 other = "plain <img src=x onerror=alert(1)>"
 item = Pair.make(said("question *one*", "user"), [said(text), said(other)])
-desk = labeller.Labeller(LabelSession(Pairs.from_items([item]), store, annotator="ada"))
-desk
+widget = labeller.Labeller(LabelSession(Pairs.from_items([item]), store, annotator="ada"))
+widget
 """
 
 

@@ -18,7 +18,7 @@ pairs = Pairs.from_items(
     for i in range({ITEMS}))
 store = wb.LabelStore("speed.sqlite")
 """
-DESK = "desk = wb.label(pairs, store, repeats=0.0); desk"
+CELL = "widget = wb.label(pairs, store, repeats=0.0); widget"
 # One key after another, each as soon as the pair before it is on screen and saved.
 PRESS = """async (count) => {
     const root = document.querySelector(".wbl");
@@ -58,7 +58,7 @@ def percentile(values, share):
 
 @pytest.mark.slow  # a timing: it belongs to a machine that does nothing else
 def test_the_next_pair_is_painted_at_once_among_150_000(notebook, kernel_eval):
-    page = notebook(SETUP, DESK, timeout=120_000)
+    page = notebook(SETUP, CELL, timeout=120_000)
     root = page.locator(".wbl")
     root.wait_for(state="attached")
     root.scroll_into_view_if_needed()

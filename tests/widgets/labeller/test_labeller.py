@@ -9,7 +9,7 @@ from workbench.data.pairs import Pair, Pairs
 from workbench.errors import ConfigError, DataError
 from workbench.widgets.labeller.labeller import AHEAD, KEYS, Labeller
 
-from .made_desks import Page, items, said
+from .made_pages import Page, items, said
 
 
 @pytest.fixture

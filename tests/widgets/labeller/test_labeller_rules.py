@@ -8,7 +8,7 @@ from workbench.data.labelling.session import LabelSession
 from workbench.data.pairs import Pair, Pairs
 from workbench.widgets.labeller.labeller import PROGRESS, Labeller
 
-from .made_desks import Page, items, said
+from .made_pages import Page, items, said
 
 
 def page_of(store, pairs=None, **wishes):

@@ -1,5 +1,6 @@
-// The verdict: one key, a second one for the strength, or the answers put in order. It knows which
-// keys mean what just now, and shows them on its buttons.
+// The keys and buttons that label: one key, a second one for the strength, or the answers put in
+// order. What a key means depends on what was pressed before it on the same item.
+import { DONE } from "./notices.js";
 import { h, keycap } from "../kit/safe_text.js";
 
 const SIDED = ["left", "right"];
@@ -62,7 +63,7 @@ export class ChoiceKeys {
     return null;
   }
 
-  /** Do one action of this outbox's; returns whether it was taken, undefined where it is not ours. */
+  /** Do one action; returns whether it was taken, undefined where it is none of these keys'. */
   press(action) {
     const level = /^level(\d)$/.exec(action);
     const place = /^place(\d)$/.exec(action);
@@ -163,13 +164,12 @@ export class ChoiceKeys {
   }
 
   levelButtons(press) {
-    const better = { left: "Left is better", right: "Right is better" };
-    const said = better[this.choice] ?? `${this.choice + 1} is best`;
+    const choice = DONE[this.choice] ?? `${this.choice + 1} is best`;
     const levels = this.outbox.levels.map((name, n) =>
       this.button(press, `level${n + 1}`, name, [String(n + 1)]),
     );
     const back = this.button(press, "stop", "Back", [this.outbox.keys.back[0]]);
-    return [h("div", { class: "wbl-asked" }, `${said}: how much?`), ...levels, back];
+    return [h("div", { class: "wbl-asked" }, `${choice}: how much?`), ...levels, back];
   }
 
   buttons(press) {
@@ -181,11 +181,11 @@ export class ChoiceKeys {
       : [];
     const back = editing ? [this.button(press, "stop", "Back", [keys.back[0]])] : [];
     if (this.places === 2) {
-      const bad = this.button(press, "both_bad", "Both bad", caps("both_bad"));
-      const middle = editing ? back : [this.button(press, "tie", "Tie", caps("tie")), bad];
-      const titles = editing ? ["Left", "Right"] : ["Left is better", "Right is better"];
-      const side = (name, title) => this.button(press, name, title, caps(name), { side: name });
-      return [...asked, side("left", titles[0]), ...middle, side("right", titles[1])];
+      const plain = (action) => this.button(press, action, DONE[action], caps(action));
+      const middle = editing ? back : [plain("tie"), plain("both_bad")];
+      const titles = editing ? { left: "Left", right: "Right" } : DONE;
+      const side = (name) => this.button(press, name, titles[name], caps(name), { side: name });
+      return [...asked, side("left"), ...middle, side("right")];
     }
     const numbered = Array.from({ length: this.places }, (_, n) => this.placeButton(press, n));
     if (editing) return [...asked, ...numbered, ...back];

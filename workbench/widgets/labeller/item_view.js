@@ -64,9 +64,9 @@ export class ItemView {
   drawTexts({ prompt, responses }, html) {
     if (this.diff && this.outbox.isCut) this.outbox.whole();
     const two = responses.length === 2;
-    const found = this.diff && two ? compareTurns(...responses) : null;
+    const differences = this.diff && two ? compareTurns(...responses) : null;
     const blocks = (list) => (list ?? []).map((text) => text !== null && markdownBlock(text));
-    this.slow.hidden = !(this.diff && two && !found);
+    this.slow.hidden = !(this.diff && two && !differences);
     this.prompt.replaceChildren(...turns(prompt, "user", [], "", blocks(html?.prompt)));
     this.answers.replaceChildren(
       ...responses.map((response, n) => {
@@ -74,10 +74,10 @@ export class ItemView {
         const tag = n ? "ins" : "del";
         const key = h("span", { class: "wbl-key wb-muted" }, h(tag, {}, "only here"));
         const top = h("div", { class: "wbl-top" }, h("span", { class: "wb-label" }, name));
-        if (found) top.append(key);
-        const differences = [found?.left, found?.right][n] ?? [];
+        if (differences) top.append(key);
+        const marked = [differences?.left, differences?.right][n] ?? [];
         const rendered = blocks(html?.responses[n]);
-        const nodes = turns(response, "assistant", differences, tag, rendered);
+        const nodes = turns(response, "assistant", marked, tag, rendered);
         const fold = h("div", { class: "wb-fold" }, ...nodes);
         return h("section", { class: `wbl-answer ${two ? name.toLowerCase() : ""}` }, top, fold);
       }),

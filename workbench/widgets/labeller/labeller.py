@@ -1,4 +1,4 @@
-"""The labeller: two answers side by side, one key a label, nothing called saved that is not."""
+"""The labelling widget: answers side by side, one key a label; saved means committed."""
 
 import sqlite3
 import threading
@@ -46,11 +46,11 @@ PROGRESS = (
     *("done", "skipped", "flagged", "left", "total"),
     *("per_hour", "agreement", "consistency"),
 )
-"""What the page is told of the progress; the gold rate would tell which items were gold."""
+"""What the page gets of the progress; the gold rate would tell which items were gold."""
 
 
 class Labeller(anywidget.AnyWidget):
-    """One person's desk: shows a :class:`LabelSession` and passes on what is pressed.
+    """Shows one annotator's :class:`LabelSession` and passes on what is pressed.
 
     The page asks by custom messages ("ready", "act", "jump", …), each action with an id that the
     page made; the answer comes after the commit, and the page sends again until it comes. An id
@@ -119,12 +119,11 @@ class Labeller(anywidget.AnyWidget):
             except Exception as error:  # what was committed is acknowledged all the same
                 self.error = error
                 return {"type": "fault", "ack": ack, **fault(error)}
-        if kind == "whole":
-            shown = self._window.get(str(content.get("token")))
-            return None if shown is None else {"type": "item", **_texts(shown, cut=None)}
-        if kind == "rendered":
-            shown = self._window.get(str(content.get("token")))
-            return None if shown is None else {"type": "rendered", **_rendered(shown)}
+        shown = self._window.get(str(content.get("token")))
+        if kind == "whole" and shown is not None:
+            return {"type": "item", **_texts(shown, cut=None)}
+        if kind == "rendered" and shown is not None:
+            return {"type": "rendered", **_rendered(shown)}
         return None
 
     # --- actions
@@ -149,26 +148,27 @@ class Labeller(anywidget.AnyWidget):
                 fix="reload the page",
             )
         session, action = self.session, str(content.get("action"))
-        token = str(content.get("token"))
+        on = {"event_id": ident, "token": str(content.get("token"))}
         if action == "choose":
-            choice, strength = _choice(content.get("choice")), content.get("strength")
+            strength = content.get("strength")
             level = None if strength is None else _whole(strength)
-            return session.choose(choice, level, event_id=ident, token=token)
+            return session.choose(_choice(content.get("choice")), level, **on)
         if action == "rank":
-            return session.rank(content.get("places") or [], event_id=ident, token=token)
+            return session.rank(content.get("places") or [], **on)
         if action == "edit":
-            choice, text = _choice(content.get("choice")), str(content.get("text") or "")
-            return session.edit(choice, text, event_id=ident, token=token)
-        if action == "skip":
-            return session.skip(event_id=ident, token=token)
-        if action == "flag":
-            return session.flag(event_id=ident, token=token)
+            return session.edit(
+                _choice(content.get("choice")), str(content.get("text") or ""), **on
+            )
         if action == "note":
-            return session.note(incoming(content.get("text")), event_id=ident, token=token)
+            return session.note(incoming(content.get("text")), **on)
+        if action == "skip":
+            return session.skip(**on)
+        if action == "flag":
+            return session.flag(**on)
         if action == "undo":
-            return session.undo(event_id=ident)
+            return session.undo(ident)
         if action == "redo":
-            return session.redo(event_id=ident)
+            return session.redo(ident)
         raise DataError(f"the page asked for {action!r}", where="Labeller", fix="reload the page")
 
     # --- what the page shows
@@ -176,15 +176,15 @@ class Labeller(anywidget.AnyWidget):
     def _state(self) -> dict[str, Any]:
         """Return what to show now: the next items, with the texts that the page has not got."""
         current = self.session.current()
-        line = [] if current is None else [current, *self.session.upcoming(AHEAD - 1)]
-        fresh = [shown for shown in line if shown.token not in self._window]
-        self._window = {shown.token: shown for shown in line}
+        queue = [] if current is None else [current, *self.session.upcoming(AHEAD - 1)]
+        fresh = [shown for shown in queue if shown.token not in self._window]
+        self._window = {shown.token: shown for shown in queue}
         progress = self.session.progress()
         return {
             "type": "state",
             "annotator": outgoing(self.session.annotator),
             "progress": {name: progress[name] for name in PROGRESS},
-            "queue": [_marks(shown) for shown in line],
+            "queue": [_marks(shown) for shown in queue],
             "items": [_texts(shown) for shown in fresh],
         }
 
@@ -245,17 +245,17 @@ def _key_map(changes: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]
             where="Labeller(keys=...)",
             fix=f"use one of: {', '.join(KEYS)}",
         )
-    out = {
-        action: [given] if isinstance(given, str) else list(given)
-        for action, given in {**KEYS, **changes}.items()
+    key_map = {
+        action: [keys] if isinstance(keys, str) else list(keys)
+        for action, keys in {**KEYS, **changes}.items()
     }
     owner: dict[str, str] = {}
-    for action, names in out.items():
-        for name in names:
-            if owner.setdefault(name, action) != action:
+    for action, keys in key_map.items():
+        for key in keys:
+            if owner.setdefault(key, action) != action:
                 raise ConfigError(
-                    f"the key {name!r} would mean both {owner[name]!r} and {action!r}",
+                    f"the key {key!r} would mean both {owner[key]!r} and {action!r}",
                     where="Labeller(keys=...)",
                     fix="give each action keys of its own",
                 )
-    return out
+    return key_map

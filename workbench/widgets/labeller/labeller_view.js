@@ -1,4 +1,5 @@
-// The labeller as it looks: prompt, answers, keys. It shows a outbox and passes on what is pressed.
+// The labeller as it looks: prompt, answers, keys. It shows what the outbox holds and passes on what
+// is pressed.
 import { outboxOf } from "./outbox.js";
 import { ItemView } from "./item_view.js";
 import { endOf, helpOf, noticeOf } from "./notices.js";
@@ -7,12 +8,17 @@ import { ChoiceKeys } from "./choice_keys.js";
 import { TextEntry } from "./text_entry.js";
 
 const MIN_LABELS = 5; // before a speed means anything
+const TOOLS = {
+  ...{ skip: "Skip", flag: "Flag", note: "Note", edit: "Edit", undo: "Undo", redo: "Redo" },
+  ...{ jump: "Go to", diff: "Differences", render: "Markdown", help: "Keys" },
+};
 const STAGED = ["commit", "back", "equal"]; // keys that mean nothing but in a ranking or a question
 
 export class LabellerView {
   constructor(model, el) {
     this.outbox = outboxOf(model);
     this.drawn = {}; // what the last drawing of each part was made from
+    this.buttons = {}; // the tools by their action
     this.entry = new TextEntry(this.outbox, () => this.focus());
     this.choices = new ChoiceKeys(this.outbox, (choice) => this.entry.openEdit(choice));
     this.item = new ItemView(this.outbox, {
@@ -77,29 +83,12 @@ export class LabellerView {
   /** The buttons carry the keys, which Python may have changed: made when it has said them. */
   buildTools() {
     const { keys } = this.outbox;
-    const tool = (action, title) => {
+    for (const [action, title] of Object.entries(TOOLS)) {
       const about = { class: "wb-quiet", "data-action": action };
       const inside = [title, keycap(keys[action][0])];
-      return h("button", { ...about, onclick: () => this.press(action) }, ...inside);
-    };
-    this.diffButton = tool("diff", "Differences");
-    this.markdownButton = tool("render", "Markdown");
-    this.editButton = tool("edit", "Edit");
-    this.flagButton = tool("flag", "Flag");
-    this.noteButton = tool("note", "Note");
-    this.helpButton = tool("help", "Keys");
-    this.tools.replaceChildren(
-      tool("skip", "Skip"),
-      this.flagButton,
-      this.noteButton,
-      this.editButton,
-      tool("undo", "Undo"),
-      tool("redo", "Redo"),
-      tool("jump", "Go to"),
-      this.diffButton,
-      this.markdownButton,
-      this.helpButton,
-    );
+      this.buttons[action] = h("button", { ...about, onclick: () => this.press(action) }, ...inside);
+    }
+    this.tools.replaceChildren(...Object.values(this.buttons));
     this.item.nameKey(keys.unfold[0]);
     this.help.replaceChildren(...helpOf(keys));
   }
@@ -135,7 +124,7 @@ export class LabellerView {
     }
     if (taken) this.flash(action);
     if (!this.entry.isOpen) this.focus();
-    this.helpButton?.setAttribute("aria-pressed", String(!this.help.hidden));
+    this.showPressed({ help: !this.help.hidden });
     this.draw();
     return true;
   }
@@ -169,7 +158,7 @@ export class LabellerView {
     const { places, ranks, stage, order, joining, choice } = this.choices;
     if (keys && this.changed("tools", keys)) this.buildTools();
     const state = JSON.stringify([places, stage, order, joining, choice, outbox.levels]);
-    if (keys && this.changed("verdicts", keys, state)) this.choices.draw((act) => this.press(act));
+    if (keys && this.changed("choices", keys, state)) this.choices.draw((act) => this.press(act));
     const many = ranks ? "Which answer is best, and which comes next?" : "Which answer is best?";
     this.question.textContent = places > 2 ? many : "Which answer is better?";
     this.drawHead();
@@ -189,13 +178,17 @@ export class LabellerView {
 
   drawItem(shown, texts) {
     this.item.draw(shown, texts, (place) => this.choices.rankOf(place));
-    const press = (button, is) => button.setAttribute("aria-pressed", String(is));
-    this.diffButton.disabled = texts.responses.length !== 2;
-    press(this.diffButton, this.item.diff);
-    press(this.markdownButton, this.item.markdown);
-    press(this.editButton, this.choices.stage === "edit");
-    press(this.flagButton, shown.flagged);
-    press(this.noteButton, Boolean(shown.note));
+    this.buttons.diff.disabled = texts.responses.length !== 2;
+    const { diff, markdown } = this.item;
+    const edit = this.choices.stage === "edit";
+    const { flagged: flag, note } = shown;
+    this.showPressed({ diff, render: markdown, edit, flag, note: Boolean(note) });
+  }
+
+  /** Mark tools, by their action, as switched on or off. */
+  showPressed(states) {
+    for (const [action, on] of Object.entries(states))
+      this.buttons[action]?.setAttribute("aria-pressed", String(on));
   }
 
   drawHead() {

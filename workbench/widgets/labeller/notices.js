@@ -1,7 +1,7 @@
 // What the labeller says besides the pair: what went wrong, which keys there are, what comes next.
 import { grouped, h, keycap, visible } from "../kit/safe_text.js";
 
-/** The banner for a outbox's trouble: {level, nodes}, or null when all is well. */
+/** The banner for what went wrong in an outbox: {level, nodes}, or null when all is well. */
 export function noticeOf(outbox) {
   const { trouble, refused, silent, unsaved } = outbox;
   const one = unsaved === 1;
@@ -12,7 +12,7 @@ export function noticeOf(outbox) {
       level: "error",
       nodes: [
         lines(trouble.what, trouble.where, mend(trouble), `${count} kept here and tried again.`),
-        h("button", { onclick: () => outbox.retry() }, "Try again now"),
+        h("button", { onclick: () => outbox.send(true) }, "Try again now"),
         h("button", quiet, `Discard ${one ? "it" : "them"}`),
       ],
     };
@@ -127,16 +127,9 @@ function waitingOf(left, done) {
 
 /** What is known of an item besides its texts, as chips. */
 export function marksOf({ decided, flagged, note }) {
-  const said = {
-    left: "left is better",
-    right: "right is better",
-    tie: "tie",
-    both_bad: "both bad",
-    skip: "skipped",
-  };
   const chips = [];
   if (decided !== null) {
-    const before = said[decided] ?? inOrder(decided);
+    const before = DONE[decided]?.toLowerCase() ?? inOrder(decided);
     chips.push(h("span", { class: "wb-chip blue" }, `you said: ${before}`));
   }
   if (flagged) chips.push(h("span", { class: "wb-chip orange" }, "⚑ flagged"));
@@ -151,7 +144,7 @@ function inOrder(decided) {
   return `ranked ${places.replaceAll(">", ", then ").replaceAll("=", " = ")}`;
 }
 
-const DONE = {
+export const DONE = {
   left: "Left is better",
   right: "Right is better",
   tie: "Tie",
@@ -168,8 +161,8 @@ export function inWords(action, detail) {
   if (action === "rank") return `Ranked ${detail.places.map(placesTied).join(", then ")}`;
   if (action === "edit") return "Worded better";
   if (action !== "choose") return DONE[action];
-  const said = DONE[detail.choice] ?? `Number ${detail.choice + 1} is best`;
-  return detail.strength ? `${said} (${detail.strength})` : said;
+  const choice = DONE[detail.choice] ?? `Number ${detail.choice + 1} is best`;
+  return detail.strength ? `${choice} (${detail.strength})` : choice;
 }
 
 function placesTied(places) {

@@ -1,5 +1,5 @@
-// What the labeller knows and does, apart from how it looks: which item is shown, what is not yet
-// saved, when to send again. One outbox a model; every view of that model shares it.
+// What the labeller knows and does, apart from how it looks: which item is shown, which actions are
+// not yet saved, when they are sent again. One outbox a model; every view of that model shares it.
 import { inWords } from "./notices.js";
 import { newId } from "../kit/safe_text.js";
 import { forgetUnsaved, keepUnsaved, unsavedHere } from "./unsaved.js";
@@ -11,6 +11,9 @@ const SILENT = 4000; // ms without an answer until the screen says so
 const STALE = 1000; // ms without an answer until waiting keys are dropped
 const RETRY = 5000; // ms between attempts when the store refuses
 const LOOKING = 40_000; // ms between two words to Python that somebody is looking
+
+const DECIDING = ["choose", "rank", "edit", "skip"]; // these go on to the next item
+const TURNING = ["undo", "redo"]; // only Python knows which item comes back
 
 const outboxes = new WeakMap();
 
@@ -100,8 +103,7 @@ class Outbox {
 
   /**
    * Take an action on the item shown, now or as soon as its turn comes.
-   * Returns whether it was taken. `decides`: it goes on to the next item. Undo and redo wait for
-   * their answer, because only Python knows which item comes back.
+   * Returns whether it was taken. After undo and redo all wait for the answer.
    */
   act(action, detail = {}) {
     if (!this.progress) return false;
@@ -113,12 +115,11 @@ class Outbox {
       return true;
     }
     this.refused = null;
-    const decides = ["choose", "rank", "edit", "skip"].includes(action);
-    const turns = action === "undo" || action === "redo";
+    const turns = TURNING.includes(action);
     if (!turns && !this.shown) return false;
-    const act = { id: newId(), action, token: turns ? null : this.shown.token, decides, turns };
-    Object.assign(act, { detail, tries: 0, made: performance.now(), at: Date.now() });
-    this.pending.push(act);
+    const token = turns ? null : this.shown.token;
+    const about = { id: newId(), action, token, detail, turns, decides: DECIDING.includes(action) };
+    this.pending.push({ ...about, tries: 0, made: performance.now(), at: Date.now() });
     this.last = { words: inWords(action, detail), saved: false };
     keepUnsaved(this.pending);
     this.send();
@@ -129,11 +130,9 @@ class Outbox {
 
   mustWait(action) {
     if (this.held.length && !this.releasing) return true;
-    if (this.going) return true;
-    if (this.pending.length >= MOST_UNSAVED) return true;
+    if (this.going || this.pending.length >= MOST_UNSAVED) return true;
     if (this.pending.some((act) => act.turns)) return true;
-    const turns = action === "undo" || action === "redo";
-    return !turns && !this.texts && !this.finished;
+    return !TURNING.includes(action) && !this.texts && !this.finished;
   }
 
   release() {
@@ -295,10 +294,6 @@ class Outbox {
       this.timer = null;
     }
     this.draw();
-  }
-
-  retry() {
-    this.send(true);
   }
 
   /** Let go of what the store will not take. */

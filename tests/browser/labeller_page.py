@@ -5,7 +5,7 @@ from typing import Any
 from playwright.sync_api import expect
 
 
-def take_desk(page: Any) -> Any:
+def focus_labeller(page: Any) -> Any:
     """The labeller of a page, scrolled into view, with its first item, and the keys."""
     root = page.locator(".wbl")
     root.wait_for(state="attached")
