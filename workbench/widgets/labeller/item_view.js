@@ -34,8 +34,7 @@ export class ItemView {
   // --- what is shown of it
 
   toggleDiff() {
-    this.diff = !this.diff;
-    if (this.diff && this.outbox.isCut) this.outbox.whole();
+    this.diff = !this.diff; // drawing the texts asks for what was cut
   }
 
   toggleMarkdown() {
