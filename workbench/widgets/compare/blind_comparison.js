@@ -1,4 +1,4 @@
-// Models compared blind: the labeller's outbox, and after "reveal" the board with who wrote what.
+// Models compared blind: the labeller, and after "reveal" the board with who wrote what.
 import { Board } from "./comparison_view.js";
 import { grouped, h, keycap } from "../kit/dom.js";
 import { LabellerView } from "../labeller/labeller_view.js";
