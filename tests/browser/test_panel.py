@@ -16,10 +16,10 @@ from workbench.reports.run_page import write_report
 from workbench.runs import FolderWriter
 
 PANEL = """
-from workbench.widgets import panel as module, telling
+from workbench.widgets.run_panel import panel as module, push
 asked, told, pack = [], [], module.packed_plotly
 module.packed_plotly = lambda: asked.append(1) or pack()
-telling.packed_plotly = lambda: told.append(1) or pack()
+push.packed_plotly = lambda: told.append(1) or pack()
 panel = module.RunPanel("FOLDER")
 panel
 """

@@ -20,7 +20,7 @@ SHOW = """(text) => {
 @pytest.fixture(scope="module")
 def page(browser):
     page = browser.new_page()
-    page.evaluate(LOAD, f"{module('reading.js')}\nexport {NAMES};")
+    page.evaluate(LOAD, f"{module('widgets/kit/safe_text.js')}\nexport {NAMES};")
     yield page
     page.close()
 

@@ -112,16 +112,16 @@ def test_the_thread_ends_with_the_run_and_is_not_started_for_one_that_ended(tmp_
     monkeypatch.setattr(push, "LINGER", 0.05)
     panel = RunPanel(made_runs.finished_run(tmp_path / "done"))
     Page(panel).tell(type="ready")
-    assert panel._telling.thread is None
+    assert panel._push.thread is None
     folder = made_runs.create(tmp_path / "live")
     with FolderWriter(folder) as writer:
         panel = RunPanel(folder)
         page = Page(panel)
         page.tell(type="ready")
-        assert panel._telling.thread.is_alive()
+        assert panel._push.thread.is_alive()
         writer(Finished(3, False))
-    panel._telling.thread.join(10)
-    assert not panel._telling.thread.is_alive()
+    panel._push.thread.join(10)
+    assert not panel._push.thread.is_alive()
     assert page.sent[-1]["parts"]["status"]["state"] == "finished"
 
 
@@ -129,9 +129,9 @@ def test_a_fault_while_watching_is_told_and_ends_the_watch(page, writer, monkeyp
     monkeypatch.setattr(push, "LOOK_EVERY", 0.01)
     page.tell(type="ready")
     monkeypatch.setattr(page.panel.feed, "refresh", lambda: 1 / 0)
-    page.panel._telling.thread.join(10)
+    page.panel._push.thread.join(10)
     assert page.sent[-1]["type"] == "fault"
-    assert isinstance(page.panel._telling.error, ZeroDivisionError)
+    assert isinstance(page.panel._push.error, ZeroDivisionError)
 
 
 def until(condition):
@@ -150,9 +150,10 @@ def test_a_page_that_cannot_ask_is_told_everything(tmp_path, monkeypatch):
     panel = RunPanel(made_runs.finished_run(tmp_path / "done"))
     page = Page(panel)
     panel._repr_mimebundle_()
-    until(lambda: not panel._telling.thread.is_alive())
+    until(lambda: not panel._push.thread.is_alive())
     kinds = [m["type"] for m in page.sent if m["type"] in ("all", "plotly")]
     assert kinds == ["plotly", "all", "all", "plotly", "all", "all"]
+    assert [m["type"] for m in page.sent].count("code") == 4  # with each "all"
     assert all("to" not in m for m in page.sent)
 
 
@@ -281,7 +282,7 @@ class Notebook:
 
     def show(self, panel):
         panel.send = lambda content, buffers=None: self.told.append(content)
-        panel._telling.close()  # only what the cell itself tells
+        panel._push.close()  # only what the cell itself tells
         panel._ipython_display_()
         told, self.told = self.told, []
         return told
@@ -290,7 +291,8 @@ class Notebook:
 def test_a_notebook_gets_the_picture_and_the_view_as_two_outputs(tmp_path, monkeypatch):
     monkeypatch.setattr(RunPanel, "_brought", True)
     panel = RunPanel(made_runs.finished_run(tmp_path / "done"))
-    place, view, picture = Notebook(monkeypatch).show(panel)
+    place, code, view, picture = Notebook(monkeypatch).show(panel)
+    assert code["type"] == "code"  # before a cell can block the kernel
     assert place.data == f"<div class='wb-still' data-panel='{panel.still}'></div>"
     assert picture.data.startswith(place.data.removesuffix("</div>")) and "<svg" in picture.data
     assert "text/html" not in view and "application/vnd.jupyter.widget-view+json" in view
@@ -304,10 +306,11 @@ def test_a_kernels_first_panel_brings_plotly_before_its_view_and_the_folder_is_r
     folder, notebook = made_runs.finished_run(tmp_path / "done"), Notebook(monkeypatch)
     first, second = RunPanel(folder), RunPanel(folder)
     monkeypatch.setattr(first.feed, "refresh", lambda: notebook.told.append("read"))
-    _, plotly, view, read, _ = notebook.show(first)
+    _, code, plotly, view, read, _ = notebook.show(first)
+    assert code["type"] == "code"
     assert (plotly["type"], plotly["packed"]) == ("plotly", packed_plotly())
     assert "application/vnd.jupyter.widget-view+json" in view and read == "read"
-    assert len(notebook.show(second)) == 3  # the page has it
+    assert len(notebook.show(second)) == 4  # the page has it
 
 
 def test_a_page_that_asked_has_plotly(page, monkeypatch):
@@ -331,7 +334,7 @@ def test_the_picture_is_renewed_when_the_run_ends(tmp_path, monkeypatch):
         Page(panel).tell(type="ready")
         panel._pictures.append(Handle())
         writer(Finished(3, True))
-    panel._telling.thread.join(10)
+    panel._push.thread.join(10)
     assert renewed[0][0] == "run-panel" and "stopped" in renewed[0][1]
 
 

@@ -9,38 +9,34 @@ import uuid
 import zlib
 from typing import Any
 
-import anywidget
-
 from workbench.errors import RunError
 from workbench.html_table import table
 from workbench.runs import RunFolder, Runs
 from workbench.runs.catalogue import summaries
 from workbench.runs.launcher import within_root
 from workbench.widgets.all_runs import overlay
-from workbench.widgets.kit import theme
-from workbench.widgets.kit.kernel_threads import answer_from_any_thread
+from workbench.widgets.kit.loaded_widget import LoadedWidget
 from workbench.widgets.kit.plotly_source import packed_plotly
-from workbench.widgets.kit.wire import fault, outgoing
+from workbench.widgets.kit.wire import outgoing
 from workbench.widgets.run_panel.run_feed import RunFeed
 
 MOST = 6  # runs beside each other: as many as there are colours with strokes
 STILL = 30  # newest runs of the still table
 
 
-class RunsView(anywidget.AnyWidget):
+class RunsView(LoadedWidget):
     """A table of runs, read from their folders; ``picked`` are the addresses that are compared.
 
     Args:
         runs: what :func:`workbench.runs` gave.
     """
 
-    _esm = theme.module("widgets/all_runs/runs_view.js")
-    _css = theme.style("widgets/run_panel/panel.css", "widgets/all_runs/runs_view.css")
+    _script = "widgets/all_runs/runs_view.js"
+    _styles = ("widgets/run_panel/panel.css", "widgets/all_runs/runs_view.css")
 
     def __init__(self, runs: Runs) -> None:
         self.runs = runs
         self.picked: list[str] = []
-        self.error: BaseException | None = None
         self.mark = uuid.uuid4().hex[:8]
         self._feeds: dict[str, RunFeed] = {}
         self._lock = threading.RLock()
@@ -52,19 +48,10 @@ class RunsView(anywidget.AnyWidget):
             "answers": self._on_answers,
         }
         super().__init__()
-        self.on_msg(self._on_message)
-        answer_from_any_thread(self)
 
-    def _on_message(self, _widget: Any, message: dict[str, Any], _buffers: list[bytes]) -> None:
-        """Answer one message; a fault is shown on the page, where the person looks."""
-        try:
-            with self._lock:
-                answer = self._answers[message["type"]](message)
-        except Exception as error:
-            self.error = error
-            answer = {"type": "fault", "key": message.get("key"), "fault": fault(error)}
-        self.send({**answer, "to": message.get("view")})
-        answer_from_any_thread(self)
+    def _answer_page(self, content: dict[str, Any]) -> dict[str, Any]:
+        with self._lock:
+            return self._answers[content["type"]](content)
 
     def _on_poll(self, message: dict[str, Any]) -> dict[str, Any]:
         """The parts that the page does not have yet."""
@@ -131,7 +118,7 @@ class RunsView(anywidget.AnyWidget):
         from IPython.display import HTML, display
 
         display(HTML(self.picture()))
-        data, metadata = self._repr_mimebundle_() or ({}, {})
+        data, metadata = self._live_view()
         display({**data, "text/plain": repr(self.runs)}, metadata=metadata, raw=True)
 
 

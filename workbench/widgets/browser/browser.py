@@ -4,7 +4,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import anywidget
 import numpy as np
 import pandas as pd
 
@@ -14,7 +13,7 @@ from workbench.data.store.labels import LabelStore
 from workbench.errors import ConfigError
 from workbench.widgets.browser.pair_table import PairTable
 from workbench.widgets.browser.question import Question, question_from
-from workbench.widgets.kit.theme import module, style
+from workbench.widgets.kit.loaded_widget import LoadedWidget
 from workbench.widgets.kit.wire import fault
 
 MOST_ROWS = 200
@@ -27,13 +26,12 @@ PATIENCE = 0.15
 Scores = str | Sequence[float | None] | np.ndarray | pd.Series
 
 
-class Browser(anywidget.AnyWidget):
+class Browser(LoadedWidget):
     """A table of pairs, served from Python page by page.
 
-    Nothing but what is seen travels, and nothing is kept in the notebook: the page asks ("code",
-    which is its own, then "ready", "ask", "more", "rows", "open", "select") and Python answers.
-    What is on screen reads back as :attr:`query`, :attr:`question`, :attr:`current` and
-    :attr:`selection`.
+    Nothing but what is seen travels, and nothing is kept in the notebook: the page asks
+    ("ready", "ask", "more", "rows", "open", "select") and Python answers. What is on screen reads
+    back as :attr:`query`, :attr:`question`, :attr:`current` and :attr:`selection`.
 
     Args:
         pairs: what to look at.
@@ -47,9 +45,8 @@ class Browser(anywidget.AnyWidget):
         ConfigError: the scores are not one number a pair, or there is no such column.
     """
 
-    _esm = module(
-        "widgets/kit/loader.js"
-    )  # the rest comes when it is asked for: nothing of it is saved
+    _script = "widgets/browser/browser.js"
+    _styles = ("widgets/browser/browser.css",)
 
     def __init__(
         self, pairs: Pairs, store: LabelStore | None = None, scores: Scores | None = None
@@ -64,7 +61,6 @@ class Browser(anywidget.AnyWidget):
         self._chosen = np.zeros(len(pairs), dtype=bool)
         self._cursor = 0
         self._open: int | None = None  # position in the view
-        self.on_msg(self._take)
 
     # --- what is on screen, for Python
 
@@ -99,24 +95,16 @@ class Browser(anywidget.AnyWidget):
 
     # --- messages
 
-    def _take(self, _: Any, content: Mapping[str, Any], __: Any) -> None:
-        """Answer one message. Runs on whichever thread the kernel chose; never raises."""
+    def _answer_page(self, content: dict[str, Any]) -> dict[str, Any] | None:
         with self._guard:
             try:
-                answer = self._answer(content)
+                return self._answer(content)
             except Exception as error:
-                answer = {"type": "fault", **fault(error)}
-            if answer is not None:
-                self.send(answer)
+                self.error = error
+                return {"type": "fault", **fault(error)}
 
     def _answer(self, content: Mapping[str, Any]) -> dict[str, Any] | None:
         kind = content.get("type")
-        if kind == "code":
-            return {
-                "type": "code",
-                "esm": module("widgets/browser/browser.js"),
-                "css": style("widgets/browser/browser.css"),
-            }
         if kind == "ready":
             self._table.start_reading()
             self._table.look_at_store()

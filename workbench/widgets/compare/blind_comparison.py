@@ -12,7 +12,6 @@ from workbench.data.pairs import Label, Pairs
 from workbench.errors import DataError
 from workbench.widgets.compare.compare import CompareView
 from workbench.widgets.compare.comparison_words import told
-from workbench.widgets.kit.theme import module, style
 from workbench.widgets.kit.wire import outgoing
 from workbench.widgets.labeller.labeller import Labeller
 
@@ -35,8 +34,8 @@ class Comparison(Labeller):
         keys: other keys for some actions, as in the labeller.
     """
 
-    _esm = module("widgets/compare/blind_comparison.js")
-    _css = style("widgets/labeller/labeller.css", "widgets/compare/compare.css")
+    _script = "widgets/compare/blind_comparison.js"
+    _styles = ("widgets/labeller/labeller.css", "widgets/compare/compare.css")
 
     selected = traitlets.Int(0).tag(sync=True)
 
@@ -134,11 +133,8 @@ class Comparison(Labeller):
             return {"kind": "rank", "best": [m for m, r in enumerate(ranks) if r == 1]}
         return {"kind": str(label["kind"]), "best": []}
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The live view; for places that cannot run one the table, where it is revealed."""
-        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        if self.revealed:
-            still = self.reveal().still() + self.result().to_html(index=False, float_format="%.3f")
-        else:
-            still = "<p>A blind comparison: it is judged in a live notebook.</p>"
-        return {**data, "text/html": still}, metadata
+    def picture(self) -> str:
+        """The table and the result as HTML, once the models are revealed."""
+        if not self.revealed:
+            return "<p>A blind comparison: it is judged in a live notebook.</p>"
+        return self.reveal().picture() + self.result().to_html(index=False, float_format="%.3f")

@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import traitlets
 
 from workbench.analysis.blind_comparison import item_of
 from workbench.errors import ConfigError, DataError
 from workbench.html_table import table
-from workbench.widgets.kit import theme
-from workbench.widgets.kit.kernel_threads import answer_from_any_thread
+from workbench.widgets.kit.loaded_widget import LoadedWidget
 from workbench.widgets.kit.texts import as_text
 from workbench.widgets.kit.wire import fault, outgoing
 
@@ -25,7 +23,7 @@ STILL = 5  # rows of the still table
 SAME = 1e-6  # a gain below this is none
 
 
-class CompareView(anywidget.AnyWidget):
+class CompareView(LoadedWidget):
     """Before and after: the same prompts, each model's answer, what changed and what it gained.
 
     The gain is the last model's measure minus the first's. ``selected`` is the row that is open,
@@ -42,8 +40,8 @@ class CompareView(anywidget.AnyWidget):
         DataError: there are no rows, or a row has not one answer for each label.
     """
 
-    _esm = theme.module("widgets/compare/compare.js")
-    _css = theme.style("widgets/compare/compare.css")
+    _script = "widgets/compare/compare.js"
+    _styles = ("widgets/compare/compare.css",)
 
     selected = traitlets.Int(0).tag(sync=True)
 
@@ -68,8 +66,6 @@ class CompareView(anywidget.AnyWidget):
         self._asked = [_messages(row) for row in rows]
         self.queue, self.annotator = queue, annotator
         super().__init__()
-        self.on_msg(self._on_message)
-        answer_from_any_thread(self)
 
     @property
     def measures(self) -> list[str]:
@@ -129,11 +125,10 @@ class CompareView(anywidget.AnyWidget):
             )
         return self.queue.send(item, self.annotator, "comparison")
 
-    def _on_message(self, _widget: Any, message: dict[str, Any], _buffers: list[bytes]) -> None:
-        answers = {"ready": self.message, "queue": lambda: self.queued(message)}
-        answer = answers.get(str(message.get("type")))
-        if answer is not None:
-            self.send({**answer(), "to": message.get("view")})
+    def _answer_page(self, content: dict[str, Any]) -> dict[str, Any] | None:
+        if content.get("type") == "ready":
+            return self.message()
+        return self.queued(content) if content.get("type") == "queue" else None
 
     def queued(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Send the row that the page names; what became of it, for the page."""
@@ -157,13 +152,8 @@ class CompareView(anywidget.AnyWidget):
             "verdicts": {name: self.verdicts(name) for name in self.measures},
         }
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The live view, and a table for places that cannot run one."""
-        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        return {**data, "text/html": self.still()}, metadata
-
-    def still(self) -> str:
-        """The table as HTML, without a live view."""
+    def picture(self) -> str:
+        """The means and the first rows as an HTML table."""
         means = [
             ", ".join(f"{name} {row[name]:.3f}" for name in self.measures) for row in self.summary()
         ]

@@ -5,13 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-import anywidget
-
 from workbench.data.pairs import Pair
 from workbench.data.store.label_events import LabelEvent
 from workbench.errors import ConfigError, DataError
-from workbench.widgets.kit.kernel_threads import answer_from_any_thread
-from workbench.widgets.kit.theme import module, style
+from workbench.widgets.kit.loaded_widget import LoadedWidget
 from workbench.widgets.kit.wire import fault, incoming, outgoing
 
 if TYPE_CHECKING:
@@ -24,7 +21,7 @@ MOST_PROMPT = 20_000  # characters
 Ask = Callable[[Mapping[str, Any], Callable[[dict[str, Any]], None]], dict[str, Any]]
 
 
-class Playground(anywidget.AnyWidget):
+class Playground(LoadedWidget):
     """Answers of several models to one prompt, side by side, each with its score and its KL.
 
     The page asks for the state, often while there is something to come; nothing is pushed, so a
@@ -43,8 +40,8 @@ class Playground(anywidget.AnyWidget):
         ConfigError: no model, or too many.
     """
 
-    _esm = module("widgets/compare/playground.js")
-    _css = style("widgets/compare/playground.css")
+    _script = "widgets/compare/playground.js"
+    _styles = ("widgets/compare/playground.css",)
 
     def __init__(
         self,
@@ -75,8 +72,6 @@ class Playground(anywidget.AnyWidget):
         self._stopping = False
         self._said = ""
         self._serial = 0
-        self.on_msg(self._take)
-        answer_from_any_thread(self)
 
     @property
     def busy(self) -> bool:
@@ -136,7 +131,7 @@ class Playground(anywidget.AnyWidget):
             )
             for index, other in enumerate(self.columns):
                 other["preferred"] = index == column
-            self._say("Saved: this answer is the better one." if new else "Saved already.")
+            self._note("Saved: this answer is the better one." if new else "Saved already.")
             return new
 
     def send_to_labeller(self) -> bool:
@@ -147,7 +142,9 @@ class Playground(anywidget.AnyWidget):
         """
         with self._guard:
             new = self._store().send(self._pair(), self.annotator, "playground")
-            self._say("Sent to the labeller." if new else "It waits there already, or is labelled.")
+            self._note(
+                "Sent to the labeller." if new else "It waits there already, or is labelled."
+            )
             return new
 
     # --- answering
@@ -222,15 +219,13 @@ class Playground(anywidget.AnyWidget):
 
     # --- the page
 
-    def _take(self, _: Any, content: Mapping[str, Any], __: Any) -> None:
-        """Answer one message; on whichever thread; never raises."""
+    def _answer_page(self, content: dict[str, Any]) -> dict[str, Any]:
         try:
             self._do(content)
         except Exception as error:
-            told = fault(error)
-            self._say(f"{told['what']}. {told['fix']}")
-        self.send(self.state(content.get("view")))
-        answer_from_any_thread(self)
+            self.error, parts = error, fault(error)
+            self._note(f"{parts['what']}. {parts['fix']}")
+        return self.state()
 
     def _do(self, content: Mapping[str, Any]) -> None:
         kind = content.get("type")
@@ -246,16 +241,15 @@ class Playground(anywidget.AnyWidget):
         elif kind == "queue":
             self.send_to_labeller()
 
-    def _say(self, words: str) -> None:
+    def _note(self, words: str) -> None:
         self._said = words
         self._serial += 1
 
-    def state(self, view: Any = None) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """What the page shows."""
         with self._guard:
             return {
                 "type": "state",
-                "to": view,
                 "serial": self._serial,
                 "busy": self.busy,
                 "prompt": outgoing(self.prompt),

@@ -3,14 +3,12 @@
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import anywidget
 import traitlets
 
 from workbench.data.arrow_table import frame_of
 from workbench.errors import DataError
 from workbench.html_table import table
-from workbench.widgets.kit import theme
-from workbench.widgets.kit.kernel_threads import answer_from_any_thread
+from workbench.widgets.kit.loaded_widget import LoadedWidget
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -52,14 +50,14 @@ def comparison_loss(r1: float, r2: float) -> ComparisonLoss:
     return ComparisonLoss(r1, r2, d, sigma, loss, loss / math.log(10))
 
 
-class LossExplorer(anywidget.AnyWidget):
+class LossExplorer(LoadedWidget):
     """Sliders for two scores; the loss, its curve, and a table of the rows that were kept.
 
     The sliders' place is ``r1`` and ``r2``; :attr:`current` and :attr:`rows` read everything back.
     """
 
-    _esm = theme.module("widgets/explorer/explorer.js")
-    _css = theme.style("widgets/explorer/explorer.css")
+    _script = "widgets/explorer/explorer.js"
+    _styles = ("widgets/explorer/explorer.css",)
 
     r1 = traitlets.Float(0.0).tag(sync=True)
     r2 = traitlets.Float(10.0).tag(sync=True)
@@ -67,8 +65,6 @@ class LossExplorer(anywidget.AnyWidget):
 
     def __init__(self) -> None:
         super().__init__(kept=list(LECTURE_ROWS))
-        self.on_msg(self._on_message)
-        answer_from_any_thread(self)
 
     @property
     def current(self) -> ComparisonLoss:
@@ -104,18 +100,13 @@ class LossExplorer(anywidget.AnyWidget):
         """Drop the row at ``index``, if there is one."""
         self.kept = [pair for i, pair in enumerate(self.kept) if i != index]
 
-    def _on_message(self, _widget: Any, message: dict[str, Any], _buffers: list[bytes]) -> None:
-        if message.get("type") == "add":
-            self.add_row(message["r1"], message["r2"])
-        elif message.get("type") == "remove":
-            self.remove_row(int(message["index"]))
+    def _answer_page(self, content: dict[str, Any]) -> None:
+        if content.get("type") == "add":
+            self.add_row(content["r1"], content["r2"])
+        elif content.get("type") == "remove":
+            self.remove_row(int(content["index"]))
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The live widget, and a table for places that cannot run one."""
-        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        return {**data, "text/html": _static_table(self.rows)}, metadata
-
-
-def _static_table(rows: list[dict[str, float]]) -> str:
-    head = ("r1", "r2", "r1 - r2", "sigma", "-ln sigma", "-log10 sigma")
-    return table(([f"{value:.6g}" for value in row.values()] for row in rows), heads=head)
+    def picture(self) -> str:
+        """The rows as an HTML table."""
+        head = ("r1", "r2", "r1 - r2", "sigma", "-ln sigma", "-log10 sigma")
+        return table(([f"{value:.6g}" for value in row.values()] for row in self.rows), heads=head)

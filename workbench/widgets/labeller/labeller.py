@@ -5,13 +5,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import anywidget
-
 from workbench.data.labelling.session import LabelSession
 from workbench.data.labelling.shown_item import DisplayedItem
 from workbench.errors import ConfigError, DataError
+from workbench.widgets.kit.loaded_widget import LoadedWidget
 from workbench.widgets.kit.markdown import rendered_messages
-from workbench.widgets.kit.theme import module, style
 from workbench.widgets.kit.wire import fault, incoming, outgoing, outgoing_messages
 
 AHEAD = 8
@@ -49,7 +47,7 @@ PROGRESS = (
 """What the page gets of the progress; the gold rate would tell which items were gold."""
 
 
-class Labeller(anywidget.AnyWidget):
+class Labeller(LoadedWidget):
     """Shows one annotator's :class:`LabelSession` and passes on what is pressed.
 
     The page asks by custom messages ("ready", "act", "jump", …), each action with an id that the
@@ -65,8 +63,8 @@ class Labeller(anywidget.AnyWidget):
         ConfigError: no such action, or one key for two actions.
     """
 
-    _esm = module("widgets/labeller/labeller.js")
-    _css = style("widgets/labeller/labeller.css")
+    _script = "widgets/labeller/labeller.js"
+    _styles = ("widgets/labeller/labeller.css",)
 
     def __init__(
         self,

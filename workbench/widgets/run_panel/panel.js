@@ -312,9 +312,11 @@ class Panel {
   }
 }
 
-/** Takes Plotly where it comes unasked, before there is a view. */
-function initialize({ model }) {
-  model.on("msg:custom", ({ type, packed }) => type === "plotly" && takePlotly(packed));
+/** Takes Plotly where it comes unasked, before there is a view; `early`: what came before this code. */
+function initialize({ model, early }) {
+  const take = ({ type, packed }) => type === "plotly" && takePlotly(packed);
+  early.forEach(take);
+  model.on("msg:custom", take);
 }
 
 function render({ model, el }) {

@@ -1,42 +1,40 @@
 """The run panel: a live view of one run folder, and what a person asks of the run through it.
 
 The page asks ("ready", with Plotly where it has none, then "poll" every second) and a thread
-tells unasked (``telling.py``). Either way alone is enough, and both together show nothing twice
-(``answers.py``).
+pushes unasked (``push.py``). Either way alone is enough, and both together show nothing twice
+(``panel_messages.py``).
 
 A page takes longer to read Plotly than a kernel takes to read a run of 20,000 steps. So a kernel's
-first panel sends it unasked, then shows the view, and only then reads the folder.
+first panel sends it unasked, after the page's code and before the view, and only then reads the
+folder.
 """
 
 import uuid
 from os import PathLike
 from typing import Any, ClassVar
 
-import anywidget
 import traitlets
 
 from workbench.data.pairs import Pair
 from workbench.errors import ConfigError
 from workbench.runs import Run, RunFolder
-from workbench.widgets.kit import theme
-from workbench.widgets.kit.kernel_threads import answer_from_any_thread
+from workbench.widgets.kit.loaded_widget import LoadedWidget
 from workbench.widgets.kit.plotly_source import packed_plotly
-from workbench.widgets.kit.wire import fault
-from workbench.widgets.run_panel.panel_messages import Answers
+from workbench.widgets.run_panel.panel_messages import PanelMessages
 from workbench.widgets.run_panel.picture import run_picture
-from workbench.widgets.run_panel.push import Telling
+from workbench.widgets.run_panel.push import PanelPush
 from workbench.widgets.run_panel.run_feed import RunFeed
 
 
-class RunPanel(anywidget.AnyWidget):
+class RunPanel(LoadedWidget):
     """One panel for SFT, reward and PPO runs, drawn from the run folder alone.
 
     Args:
         run: a run, its folder, or the folder's path.
     """
 
-    _esm = theme.module("widgets/run_panel/panel.js")
-    _css = theme.style("widgets/run_panel/panel.css")
+    _script = "widgets/run_panel/panel.js"
+    _styles = ("widgets/run_panel/panel.css",)
     _brought: ClassVar[bool] = False  # whether this kernel has sent Plotly to a page
     still = traitlets.Unicode().tag(sync=True)  # mark of the still picture, which a view hides
 
@@ -44,39 +42,30 @@ class RunPanel(anywidget.AnyWidget):
         folder = run if isinstance(run, Run | RunFolder) else RunFolder(run)
         self.run = folder if isinstance(folder, Run) else Run(folder)
         self.feed = RunFeed(self.run.folder)
-        self.error: BaseException | None = None
-        self._known = Answers(self.feed)
-        self._telling = Telling(self._known, self._say, self._renew_pictures)
+        self._messages = PanelMessages(self.feed)
+        self._push = PanelPush(self._messages, self._say, self._send_code, self._renew_pictures)
         self._pictures: list[Any] = []
         self._answers = {
             "plotly": self._on_plotly,
-            "ready": lambda _message: self._known.whole(),
+            "ready": lambda _message: self._messages.whole(),
             "poll": self._on_poll,
             "samples": self._on_samples,
             "ask": self._on_ask,
             "label": self._on_label,
         }
         super().__init__(still=uuid.uuid4().hex[:8])
-        self.on_msg(self._on_message)
-        answer_from_any_thread(self)
 
     # --- what the page asks -----------------------------------------------------------------------
 
-    def _on_message(self, _widget: Any, message: dict[str, Any], _buffers: list[bytes]) -> None:
-        """Answer one message; a fault is shown on the page, where the person looks."""
-        self._telling.heard()
-        if message.get("plotly"):  # it unpacks that while the folder is read
-            self._answer({**message, "type": "plotly", "key": "plotly"})
-        self._answer(message)
-        self._telling.start()
+    def _receive(self, content: dict[str, Any]) -> None:
+        self._push.heard()
+        if content.get("plotly"):  # it unpacks that while the folder is read
+            super()._receive({**content, "type": "plotly", "key": "plotly"})
+        super()._receive(content)
+        self._push.start()
 
-    def _answer(self, message: dict[str, Any]) -> None:
-        try:
-            answer = self._answers[message["type"]](message)
-        except Exception as error:
-            self.error = error
-            answer = {"type": "fault", "key": message.get("key"), "fault": fault(error)}
-        self._say({**answer, "to": message.get("view")})
+    def _answer_page(self, content: dict[str, Any]) -> dict[str, Any]:
+        return self._answers[content["type"]](content)
 
     def _on_plotly(self, _message: dict[str, Any]) -> dict[str, Any]:
         packed, RunPanel._brought = packed_plotly(), True
@@ -85,7 +74,7 @@ class RunPanel(anywidget.AnyWidget):
     def _on_poll(self, message: dict[str, Any]) -> dict[str, Any]:
         """What the page does not have yet; at the least a sign of life."""
         place = int(message["epoch"]), int(message["rows"])
-        return self._known.news(*place, message.get("seen") or {}) or {"type": "alive"}
+        return self._messages.news(*place, message.get("seen") or {}) or {"type": "alive"}
 
     def _on_samples(self, message: dict[str, Any]) -> dict[str, Any]:
         return {"type": "samples", "samples": self.feed.samples(int(message["index"]))}
@@ -100,8 +89,8 @@ class RunPanel(anywidget.AnyWidget):
             "save": self.run.save,
         }
         asks[message["command"]]()
-        epoch, rows = self._known.place()
-        return self._known.news(epoch, rows, {}) or {"type": "alive"}
+        epoch, rows = self._messages.place()
+        return self._messages.news(epoch, rows, {}) or {"type": "alive"}
 
     def _on_label(self, message: dict[str, Any]) -> dict[str, Any]:
         """Send a row's answer and an earlier one to the labeller's queue."""
@@ -130,13 +119,9 @@ class RunPanel(anywidget.AnyWidget):
         sent = store.send(pair, seen_in=f"{self.run.name}, step {step}")
         return {"type": "labelled", "row": row, "index": index, "sent": sent}
 
-    def _say(self, content: dict[str, Any]) -> None:
-        self.send(content)
-        answer_from_any_thread(self)
-
     def close(self) -> None:
         """Stop watching the folder; the run goes on."""
-        self._telling.close()
+        self._push.close()
         super().close()
 
     # --- in a notebook ----------------------------------------------------------------------------
@@ -147,14 +132,12 @@ class RunPanel(anywidget.AnyWidget):
         return run_picture(self.feed)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The live view, and the still picture for places that have no kernel."""
-        data, metadata = self._view(**kwargs)
-        data["text/html"] = self.picture()
-        self._telling.start()
-        return data, metadata
+        bundle = super()._repr_mimebundle_(**kwargs)
+        self._push.start()
+        return bundle
 
-    def _view(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+    def _live_view(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        data, metadata = super()._live_view()
         return {**data, "text/plain": f"RunPanel of {self.run!r}"}, metadata
 
     def _ipython_display_(self) -> None:
@@ -167,13 +150,14 @@ class RunPanel(anywidget.AnyWidget):
         from IPython.display import HTML, display
 
         self._pictures.append(display(HTML(self._marked("")), display_id=True))
+        self._send_code()
         if not RunPanel._brought:
-            self._answer({"type": "plotly", "key": "plotly"})
-        data, metadata = self._view()
+            super()._receive({"type": "plotly", "key": "plotly"})
+        data, metadata = self._live_view()
         display(data, metadata=metadata, raw=True)
-        answer_from_any_thread(self)
+        self._free_thread()
         self._renew_pictures()
-        self._telling.start()
+        self._push.start()
 
     def _marked(self, picture: str) -> str:
         return f"<div class='wb-still' data-panel='{self.still}'>{picture}</div>"

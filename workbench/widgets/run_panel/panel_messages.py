@@ -9,7 +9,7 @@ from workbench.runs.folder import LIVE
 from workbench.widgets.run_panel.run_feed import RunFeed
 
 
-class Answers:
+class PanelMessages:
     """Messages for the page, made of one feed; any thread may ask.
 
     Metric rows go by number within an epoch, all else in parts that replace each other. ``serial``

@@ -1,4 +1,4 @@
-"""Telling pages unasked, from a thread: a panel stays live while a cell blocks the kernel."""
+"""Pushes to pages from a thread, unasked: a panel stays live while a cell blocks the kernel."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 from workbench.widgets.kit.plotly_source import packed_plotly
 from workbench.widgets.kit.wire import fault
-from workbench.widgets.run_panel.panel_messages import Answers
+from workbench.widgets.run_panel.panel_messages import PanelMessages
 
 LOOK_EVERY = 0.1  # seconds between looks at the sizes of the folder's files
 READ_EVERY = 0.8  # seconds between two readings of a folder whose files do not grow
@@ -19,24 +19,30 @@ PLOTLY_CALLS = (0, 2, 4)  # the calls that bring Plotly along, before the page h
 MOST_CALLS = 6  # to a page that never speaks; the run over, its thread ends then
 
 
-class Telling:
-    """Tells every page what is new, each row once, while the run is live.
+class PanelPush:
+    """Sends every page what is new, each row once, while the run is live.
 
-    A page that was just made asks for everything; while a cell blocks the kernel its question
-    waits (on ipykernel 6, or without subshells). So a page that says nothing is told everything
-    unasked, after 2, 4, 8, 16, … seconds: often enough to be seen, so seldom that a closed tab
-    costs almost nothing.
+    A page that was just made asks for its code and for everything; while a cell blocks the kernel
+    its questions wait (on ipykernel 6, or without subshells). So a page that says nothing is sent
+    both unasked, after 2, 4, 8, 16, … seconds: often enough to be seen, so seldom that a closed
+    tab costs almost nothing.
 
     Args:
-        answers: what there is to tell.
+        messages: of the run's folder.
         send: sends one message to every page.
+        send_code: sends every page the code that draws it.
         ended: called once from the thread when the run is over.
     """
 
     def __init__(
-        self, answers: Answers, send: Callable[[dict[str, Any]], None], ended: Callable[[], None]
+        self,
+        messages: PanelMessages,
+        send: Callable[[dict[str, Any]], None],
+        send_code: Callable[[], None],
+        ended: Callable[[], None],
     ) -> None:
-        self._answers, self._send, self._ended = answers, send, ended
+        self._messages, self._send, self._send_code = messages, send, send_code
+        self._ended = ended
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._spoken_to = False
@@ -50,11 +56,11 @@ class Telling:
         self._spoken_to, self._since, self._calls = True, time.monotonic(), 0
 
     def start(self) -> None:
-        """Begin, unless it goes on already or there is nothing to wait for."""
+        """Begin, unless it runs already or there is nothing to wait for."""
         with self._lock:
             if self._closing.is_set() or (self.thread is not None and self.thread.is_alive()):
                 return
-            if self._spoken_to and not self._answers.live:
+            if self._spoken_to and not self._messages.live:
                 return
             self._since = time.monotonic()
             self.thread = threading.Thread(target=self._run, name="run-panel", daemon=True)
@@ -66,42 +72,43 @@ class Telling:
 
     def _run(self) -> None:
         try:
-            self._tell()
+            self._watch()
         except Exception as error:  # shown on the page: nobody looks at a thread's traceback
             self.error = error
             self._send({"type": "fault", "fault": fault(error)})
         else:
             self._ended()
 
-    def _tell(self) -> None:
-        (epoch, rows), seen = self._answers.place(), dict[str, str]()
+    def _watch(self) -> None:
+        (epoch, rows), seen = self._messages.place(), dict[str, str]()
         spoke = alive = time.monotonic()
         stamp, read = None, 0.0
         while not self._closing.wait(LOOK_EVERY):
             now, news = time.monotonic(), None
-            fresh = self._answers.feed.stamp()
+            fresh = self._messages.feed.stamp()
             if fresh == stamp and now - read < READ_EVERY:
                 continue
             stamp, read = fresh, now
-            news = self._answers.news(epoch, rows, seen)
+            news = self._messages.news(epoch, rows, seen)
             if news is not None:
-                epoch, rows = self._answers.place()
+                epoch, rows = self._messages.place()
                 seen = news["digests"]
             if news is not None or now - spoke > SIGN_OF_LIFE:
                 spoke = now
                 self._send(news or {"type": "alive"})
             self._call(now)
-            if self._answers.live:
+            if self._messages.live:
                 alive = now
             elif now - alive > LINGER and (self._spoken_to or self._calls >= MOST_CALLS):
                 return
 
     def _call(self, now: float) -> None:
-        """Tell everything to a page that has not spoken for long; ever more seldom."""
+        """Send everything to a page that has not spoken for long; ever more seldom."""
         patience = (QUIET if self._spoken_to else FIRST_CALL) * 2**self._calls
         if now - self._since < patience:
             return
+        self._send_code()
         if not self._spoken_to and self._calls in PLOTLY_CALLS:
             self._send({"type": "plotly", "packed": packed_plotly()})
-        self._send(self._answers.whole())
+        self._send(self._messages.whole())
         self._calls += 1
