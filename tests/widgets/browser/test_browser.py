@@ -506,7 +506,7 @@ def test_labels_in_foreign_json_are_read():
     ]
     frame = Pairs.from_items(pair(n) for n in range(5)).frame
     frame["label"] = pd.array(written, dtype=frame["label"].dtype)
-    labels = PairTable(frame).columns.labels
+    labels = PairTable(frame).facts
     assert [KINDS[code] for code in labels.kinds] == [
         "choice",
         "tie",

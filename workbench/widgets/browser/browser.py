@@ -16,6 +16,8 @@ from workbench.widgets.browser.question import Question, question_from
 from workbench.widgets.kit.loaded_widget import LoadedWidget
 from workbench.widgets.kit.wire import fault
 
+MOST_SOURCES = 200
+"""Names that the source filter offers."""
 MOST_ROWS = 200
 """Rows that one answer carries; the page asks again for others."""
 FIRST_HITS = 100
@@ -107,7 +109,7 @@ class Browser(LoadedWidget):
         kind = content.get("type")
         if kind == "ready":
             self._table.start_reading()
-            self._table.look_at_store()
+            self._table.facts.look_at_store()
             return self._describe()
         if kind == "ask":
             return self._ask(content)
@@ -126,19 +128,19 @@ class Browser(LoadedWidget):
         return None
 
     def _describe(self) -> dict[str, Any]:
-        table = self._table
+        facts = self._table.facts
         return {
             "type": "table",
-            "total": len(table),
+            "total": len(self._table),
             "selected": int(self._chosen.sum()),
-            "judged": table.judged,
-            "yours": bool(table.columns.store.labels),
-            "scored": table.filters.margins is not None,
+            "judged": facts.judged,
+            "yours": bool(facts.store_labels),
+            "scored": facts.scored,
             "queues": self._store is not None,
-            "shared": table.columns.shared,
-            "counts": table.filters.counts(),
-            "sources": table.sources(),
-            "listing": table.columns.sources is None,
+            "shared": bool(np.isfinite(facts.agreement).any()),
+            "counts": facts.counts(),
+            "sources": facts.source_names[:MOST_SOURCES],
+            "listing": not facts.jobs["sources"].is_done,
             "question": self.question.as_dict(),
             "cursor": self._cursor,
             "open": self._open,

@@ -1,7 +1,8 @@
 """A table of pairs as it is seen: one page of rows, one pair to read, questions about all of them.
 
 Only what is asked for is made. Lengths, sources and the search index are worked out in the
-background (``job.py``); the first page waits for none of them, and a search not even for its index.
+background (``background_job.py``); the first page waits for none of them, and a search not even
+for its index.
 """
 
 import json
@@ -27,12 +28,11 @@ from workbench.widgets.browser.pair_words import (
     source_text,
 )
 from workbench.widgets.browser.question import ANY, KINDS, Question
-from workbench.widgets.browser.row_facts import Columns
-from workbench.widgets.browser.row_order import Filters, View
+from workbench.widgets.browser.row_facts import RowFacts
+from workbench.widgets.browser.row_order import View
 from workbench.widgets.kit.background_job import Job
 from workbench.widgets.kit.wire import CUT, outgoing, outgoing_messages
 
-MOST_SOURCES = 200
 _NEEDS = {"source": "sources", "prompt": "prompts"} | dict.fromkeys(
     ("first", "second", "gap"), "lengths"
 )
@@ -63,25 +63,14 @@ class PairTable:
                 where="browse(pairs, scores=...)",
                 fix="give one number a pair, in the order of the pairs",
             )
-        self.frame, self._store = frame, store
-        self.columns = Columns(frame, store)
-        self.filters = Filters(self.columns, margins, self._better)
+        self.frame = frame
+        self.facts = RowFacts(frame, store, margins)
         self.index = TextIndex(Texts(frame["prompt"], frame["responses"]))
-        self.jobs = {**self.columns.jobs, "index": Job(self._build_index)}
+        self.jobs = {**self.facts.jobs, "index": Job(self._build_index)}
         self._all = Job(self._do_all)
 
     def __len__(self) -> int:
         return len(self.frame)
-
-    @property
-    def judged(self) -> bool:
-        """Whether every label of the data is a choice."""
-        return self.columns.labels.judged
-
-    def look_at_store(self) -> None:
-        """Take in the labels that the store holds now."""
-        self.columns.look_at_store()
-        self.filters.forget()
 
     # --- work in the background
 
@@ -120,12 +109,7 @@ class PairTable:
 
     # --- which rows
 
-    def sources(self) -> list[str]:
-        """Return the names that the source filter offers, at most 200."""
-        sources = self.columns.sources
-        return sources.names[:MOST_SOURCES] if sources else []
-
-    def view(self, question: Question) -> "View":
+    def view(self, question: Question) -> View:
         """Return the rows that answer a question.
 
         Raises:
@@ -133,7 +117,7 @@ class PairTable:
         """
         for job in self.missing(question):
             job.wait()
-        return View(self.filters, self.index, question)
+        return View(self.facts, self.index, question)
 
     # --- what travels
 
@@ -143,8 +127,8 @@ class PairTable:
 
     def _row(self, row: int, query: str) -> dict[str, Any]:
         prompt, answers, label, source = self._cells(row)
-        first, second = self.columns.order(row, len(answers))
-        winner = int(self.columns.labels.winners[row])
+        first, second = self.facts.order(row, len(answers))
+        winner = int(self.facts.winners[row])
         return {
             "row": row,
             "prompt": snippet(last_user(prompt), query),
@@ -153,12 +137,10 @@ class PairTable:
             "source": outgoing(source_text(source)),
             "turns": sum(turn["role"] == "user" for turn in prompt),
             "more": len(answers) - 2,
-            "kind": KINDS[int(self.columns.labels.kinds[row])],
             "label": outgoing(label_text(label, len(answers))),
-            "better": None if self.judged or winner < 0 else winner,
-            "yours": self._yours(row, answers),
+            "better": None if self.facts.judged or winner < 0 else winner,
             "gap": length(answers[first]) - length(answers[second]),
-            **self._numbers(row),
+            **self._standing(row, answers),
         }
 
     def item(self, row: int) -> Pair:
@@ -169,7 +151,7 @@ class PairTable:
         """Return one pair to read: all of it, or with very long messages cut."""
         prompt, answers, label, source = self._cells(row)
         cut = None if whole else CUT
-        first, second = self.columns.order(row, len(answers))
+        first, second = self.facts.order(row, len(answers))
         others = [n for n in range(len(answers)) if n not in (first, second)]
         meta = json.loads(self.frame["meta"].iloc[row])
         return {
@@ -178,59 +160,44 @@ class PairTable:
             "answers": [
                 {
                     "name": self._name(row, n),
-                    "better": n == int(self.columns.labels.winners[row]),
+                    "better": n == int(self.facts.winners[row]),
                     "messages": outgoing_messages(answers[n], cut),
                     "words": len(joined(answers[n]).split()),
                 }
                 for n in dict.fromkeys((first, second, *others))
             ],
-            "kind": KINDS[int(self.columns.labels.kinds[row])],
-            "label": "" if self.judged else outgoing(label_text(label, len(answers))),
-            "yours": self._yours(row, answers),
+            "label": "" if self.facts.judged else outgoing(label_text(label, len(answers))),
             "facts": facts({"source": source_text(source), **(label or {}), **meta}),
-            **self._numbers(row),
+            **self._standing(row, answers),
         }
 
-    def _numbers(self, row: int) -> dict[str, Any]:
-        margins = self.filters.margins
-        margin = None if margins is None else float(margins[row])
-        agreement = float(self.columns.agreement[row])
+    def _standing(self, row: int, answers: list[Any]) -> dict[str, Any]:
+        """Return what the labels and the reward model say of a row."""
+        margin, agreement = float(self.facts.margins[row]), float(self.facts.agreement[row])
         return {
-            "margin": None if margin is None or np.isnan(margin) else margin,
-            "disagrees": margin is not None and bool(self.filters.disagreeing()[row]),
+            "kind": KINDS[int(self.facts.kinds[row])],
+            "yours": self._yours(row, answers),
+            "margin": None if np.isnan(margin) else margin,
+            "disagrees": bool(self.facts.disagrees()[row]),
             "agreement": None if np.isnan(agreement) else agreement,
         }
 
     def _name(self, row: int, answer: int) -> str:
-        if self.judged:
-            return "chosen" if answer == int(self.columns.labels.winners[row]) else "rejected"
+        if self.facts.judged:
+            return "chosen" if answer == int(self.facts.winners[row]) else "rejected"
         return f"answer {letter(answer)}"
 
     def _yours(self, row: int, answers: list[Any]) -> str:
-        """Return the store's label in words; its winner counts the store's own copy."""
-        label = self.columns.store.labels.get(self.columns.id_of(row))
-        if label is None:
-            return ""
-        if label["kind"] == "choice":
-            winner = self._own_winner(row, answers)
-            if winner is None:
-                return "labelled"
-            label = {**label, "winner": winner, "strength": None}
-            if self.judged:
-                same = winner == int(self.columns.labels.winners[row])
-                return "agrees" if same else "disagrees"
-        return label_text(label, len(answers))
-
-    def _own_winner(self, row: int, answers: list[Any]) -> int | None:
-        """Return the better of a row's answers by the store; None where it names none of them."""
-        ident = self.columns.id_of(row)
-        label = self.columns.store.labels[ident]
-        stored = self._store.item(ident) if self._store and label["kind"] == "choice" else None
-        won = stored.responses[label["winner"]] if stored else None
-        return answers.index(won) if won in answers else None
-
-    def _better(self, row: int) -> int | None:
-        return self._own_winner(row, json.loads(self.frame["responses"].iloc[row]))
+        """Return the store's label in words, of this row's answers."""
+        label = self.facts.store_label(row)
+        if label is None or label["kind"] != "choice":
+            return label_text(label, len(answers))
+        winner = self.facts.store_winner(row, answers)
+        if winner is None:
+            return "labelled"
+        if self.facts.judged:
+            return "agrees" if winner == int(self.facts.winners[row]) else "disagrees"
+        return label_text({**label, "winner": winner, "strength": None}, len(answers))
 
     def _cells(
         self, row: int
