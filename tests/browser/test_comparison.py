@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 SETUP = """
 from workbench.analysis.blind_comparison import BlindComparison
 from workbench.data.store.labels import LabelStore
-from workbench.widgets.compare.blind_comparison import Comparison
+from workbench.widgets.compare.blind_comparison import BlindComparisonView
 def answer(model, text, gold):
     return {"model": model, "text": text, "gold": gold, "score": 4 * gold - 2}
 rows = [{"prompt": f"question {n}", "messages": [{"role": "user", "content": f"question {n}"}],
@@ -15,7 +15,7 @@ store = LabelStore("blind.sqlite")
 """
 SLOW = 60_000  # ms; a busy machine may take a second a label
 DESK = """
-desk = Comparison(BlindComparison(rows, ["before", "after"]), store, annotator="ada", seed=1)
+desk = BlindComparisonView(BlindComparison(rows, ["before", "after"]), store, annotator="ada", seed=1)
 desk
 """
 

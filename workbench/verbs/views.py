@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from workbench.data.pairs import Pairs
     from workbench.data.store.labels import LabelStore
     from workbench.reports.quality import Quality
-    from workbench.widgets.browser.browser import Browser, Scores
-    from workbench.widgets.compare.blind_comparison import Comparison
+    from workbench.widgets.browser.browser import Browser, PairScores
+    from workbench.widgets.compare.blind_comparison import BlindComparisonView
     from workbench.widgets.compare.compare import CompareView
     from workbench.widgets.compare.playground import Playground
     from workbench.widgets.explorer.explorer import LossExplorer
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def browse(
-    pairs: Any, store: "LabelStore | None" = None, scores: "Scores | None" = None
+    pairs: Any, store: "LabelStore | None" = None, scores: "PairScores | None" = None
 ) -> "Browser":
     """Look through pairs of any number: search, filter, sort, read two answers side by side.
 
@@ -187,7 +187,7 @@ def compare(
     seed: int = 0,
     keys: Mapping[str, str | Sequence[str]] | None = None,
     **settings: Any,
-) -> "CompareView | Comparison":
+) -> "CompareView | BlindComparisonView":
     """Answers of several models to the same prompts, side by side; with a store, judged blind.
 
     With a store nothing on screen says who wrote what until you ask for it (the key V). The keys
@@ -211,7 +211,7 @@ def compare(
         settings: as in :func:`answers`.
     """
     from workbench.analysis.blind_comparison import BlindComparison
-    from workbench.widgets.compare.blind_comparison import Comparison
+    from workbench.widgets.compare.blind_comparison import BlindComparisonView
     from workbench.widgets.compare.compare import CompareView
 
     asked = load_prompts(prompts)
@@ -222,7 +222,7 @@ def compare(
     if store is None:
         return CompareView(rows, queue=queue, annotator=annotator)
     contest = BlindComparison(rows, batch.column_names(models, best_of))
-    desk = Comparison(contest, store, annotator=annotator, seed=seed, keys=keys)
+    desk = BlindComparisonView(contest, store, annotator=annotator, seed=seed, keys=keys)
     return _one_desk(desk, store, annotator)
 
 

@@ -4,7 +4,7 @@ import made_runs
 import pytest
 
 from workbench.runs import FolderWriter, Runs
-from workbench.widgets.all_runs.runs_view import MOST, RunsView
+from workbench.widgets.all_runs.runs_view import MOST_PICKED, RunsView
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_picked_runs_stand_beside_each_other(page, root):
 
 
 def test_more_runs_than_colours_are_refused_in_words(page):
-    answer = page(type="pick", addresses=[str(i) for i in range(MOST + 1)])
+    answer = page(type="pick", addresses=[str(i) for i in range(MOST_PICKED + 1)])
     assert answer["type"] == "fault" and "pick at most 6" in answer["fault"]["fix"]
 
 

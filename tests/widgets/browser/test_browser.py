@@ -15,7 +15,7 @@ from workbench.errors import ConfigError
 from workbench.widgets.browser import browser
 from workbench.widgets.browser.browser import MOST_ROWS, Browser
 from workbench.widgets.browser.pair_table import PairTable
-from workbench.widgets.browser.question import KINDS
+from workbench.widgets.browser.question import LABEL_KINDS
 
 
 def said(text, role="assistant"):
@@ -459,7 +459,7 @@ def test_selecting_all_selects_what_is_not_counted_yet(monkeypatch):
 
 
 def test_another_order_waits_for_all_hits(monkeypatch):
-    monkeypatch.setattr(browser, "PATIENCE", 0)
+    monkeypatch.setattr(browser, "SEARCH_SECONDS", 0)
     monkeypatch.setattr(searching, "BATCH", (16, 16))
     page = Page(Browser(Pairs.from_items(pair(n) for n in range(300))))
     page.widget._table.read()
@@ -507,7 +507,7 @@ def test_labels_in_foreign_json_are_read():
     frame = Pairs.from_items(pair(n) for n in range(5)).frame
     frame["label"] = pd.array(written, dtype=frame["label"].dtype)
     labels = PairTable(frame).facts
-    assert [KINDS[code] for code in labels.kinds] == [
+    assert [LABEL_KINDS[code] for code in labels.kinds] == [
         "choice",
         "tie",
         "choice",

@@ -4,7 +4,7 @@ import pytest
 
 from workbench.analysis.blind_comparison import BlindComparison
 from workbench.data.store.labels import LabelStore
-from workbench.widgets.compare.blind_comparison import Comparison
+from workbench.widgets.compare.blind_comparison import BlindComparisonView
 from workbench.widgets.compare.comparison_words import told
 
 from ..labeller.test_labeller import Page
@@ -32,7 +32,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def desk(store):
-    return Comparison(
+    return BlindComparisonView(
         BlindComparison(rows(), ["sft", "ppo-secret"]), store, annotator="ada", seed=3
     )
 
@@ -103,7 +103,7 @@ def test_the_same_comparison_goes_on_where_it_was_left(desk, store):
     state = page.tell(type="ready")
     page.act("choose", token=state["queue"][0]["token"], choice="tie")
     desk.session.close()
-    again = Comparison(
+    again = BlindComparisonView(
         BlindComparison(rows(), ["sft", "ppo-secret"]), store, annotator="ada", seed=3
     )
     assert Page(again).tell(type="ready")["progress"]["left"] == 3
@@ -111,7 +111,7 @@ def test_the_same_comparison_goes_on_where_it_was_left(desk, store):
 
 def test_another_persons_verdicts_are_not_mine(desk, store):
     judge(Page(desk), desk, prefer("good"))
-    other = Comparison(BlindComparison(rows(), ["sft", "ppo-secret"]), store, annotator="bob")
+    other = BlindComparisonView(BlindComparison(rows(), ["sft", "ppo-secret"]), store, annotator="bob")
     assert other.labels() == {}
     assert told(other.contest, other.labels())[0] == "You: nothing is judged yet."
 

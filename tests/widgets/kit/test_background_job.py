@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from workbench.widgets.kit.background_job import Job
+from workbench.widgets.kit.background_job import BackgroundJob
 
 
 def test_a_job_runs_once_however_often_it_is_asked_for():
@@ -13,7 +13,7 @@ def test_a_job_runs_once_however_often_it_is_asked_for():
         yield 0.5
         yield 1.0
 
-    job = Job(steps)
+    job = BackgroundJob(steps)
     assert not job.is_done and job.fraction == 0
     job.start()
     job.start()
@@ -29,7 +29,7 @@ def test_who_waits_for_a_job_that_runs_gets_its_end():
         yield 0.25
         assert go.wait(10)
 
-    job = Job(steps)
+    job = BackgroundJob(steps)
     job.start()
     threading.Timer(0.05, go.set).start()
     job.wait()
@@ -41,7 +41,7 @@ def test_what_went_wrong_is_raised_to_whoever_needs_the_work():
         yield 0.5
         raise ValueError("broken row")
 
-    job = Job(steps)
+    job = BackgroundJob(steps)
     job.run()
     assert not job.is_done
     for _ in range(2):

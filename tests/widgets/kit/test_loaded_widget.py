@@ -5,13 +5,13 @@ import json
 import made_runs
 import pytest
 
-from workbench.analysis.blind_comparison import Contest
+from workbench.analysis.blind_comparison import BlindComparison
 from workbench.data.labelling.session import LabelSession
 from workbench.data.pairs import Pair, Pairs
 from workbench.runs import Runs
 from workbench.widgets.all_runs.runs_view import RunsView
 from workbench.widgets.browser.browser import Browser
-from workbench.widgets.compare.blind_comparison import Comparison
+from workbench.widgets.compare.blind_comparison import BlindComparisonView
 from workbench.widgets.compare.compare import CompareView
 from workbench.widgets.compare.playground import Playground
 from workbench.widgets.explorer.explorer import LossExplorer
@@ -32,7 +32,9 @@ MAKE = {
     "panel.js": lambda place, store: RunPanel(made_runs.create(place / "mine", "ppo", steps=1)),
     "runs_view.js": lambda place, store: RunsView(Runs(place)),
     "compare.js": lambda place, store: CompareView(ROWS),
-    "blind_comparison.js": lambda place, store: Comparison(Contest(ROWS, ["x", "y"]), store),
+    "blind_comparison.js": lambda place, store: BlindComparisonView(
+        BlindComparison(ROWS, ["x", "y"]), store
+    ),
     "playground.js": lambda place, store: Playground({"x": "x"}, lambda request, told: {}),
     "explorer.js": lambda place, store: LossExplorer(),
 }

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from workbench.json_lines import dumps
-from workbench.widgets.run_panel.curves import Chart, Line, charts_for
+from workbench.widgets.run_panel.curves import CurveChart, CurveLine, charts_for
 from workbench.widgets.run_panel.run_feed import RunFeed
 
-POINTS = 300  # of one curve of one run
+_POINTS = 300  # of one curve of one run
 FACTS = ("kind", "model", "data", "inputs", "resolved", "hardware")
 
 
@@ -27,22 +27,22 @@ def shared_charts(feeds: Sequence[RunFeed]) -> list[dict[str, Any]]:
     The metric of a line is called ``"<number of the run>:<metric>"``, as in :func:`run_curves`.
     """
     names = names_of(feeds)
-    found: dict[str, Chart] = {}
+    found: dict[str, CurveChart] = {}
     for feed in feeds:
         for chart in charts_for(feed.kind, feed.metrics):
             for line in chart.lines:
                 title = chart.title if len(chart.lines) == 1 else f"{chart.title}: {line.label}"
-                lines = tuple(Line(f"{i}:{line.metric}", name) for i, name in enumerate(names))
+                lines = tuple(CurveLine(f"{i}:{line.metric}", name) for i, name in enumerate(names))
                 known = found.get(line.metric)
                 first = chart.first or (known is not None and known.first)
-                found[line.metric] = Chart(title, chart.unit, chart.help, lines, first)
+                found[line.metric] = CurveChart(title, chart.unit, chart.help, lines, first)
     charts = sorted(found.values(), key=lambda chart: not chart.first)
     return [chart.as_dict() for chart in charts]
 
 
 def run_curves(feed: RunFeed, number: int) -> dict[str, Any]:
     """A run's curves under the names that :func:`shared_charts` gave them."""
-    return {f"{number}:{name}": curve for name, curve in feed.curves(POINTS).items()}
+    return {f"{number}:{name}": curve for name, curve in feed.curves(_POINTS).items()}
 
 
 def settings_beside(feeds: Sequence[RunFeed]) -> list[dict[str, Any]]:

@@ -3,10 +3,8 @@
 The page asks ("ready", then "poll") and is told what changed since, by digests.
 """
 
-import json
 import threading
 import uuid
-import zlib
 from typing import Any
 
 from workbench.errors import RunError
@@ -17,10 +15,10 @@ from workbench.runs.launcher import within_root
 from workbench.widgets.all_runs import overlay
 from workbench.widgets.kit.loaded_widget import LoadedWidget
 from workbench.widgets.kit.plotly_source import packed_plotly
-from workbench.widgets.kit.wire import outgoing
+from workbench.widgets.kit.wire import changed_parts, outgoing
 from workbench.widgets.run_panel.run_feed import RunFeed
 
-MOST = 6  # runs beside each other: as many as there are colours with strokes
+MOST_PICKED = 6  # runs beside each other: as many as there are colours with strokes
 STILL = 30  # newest runs of the still table
 
 
@@ -59,11 +57,11 @@ class RunsView(LoadedWidget):
 
     def _on_pick(self, message: dict[str, Any]) -> dict[str, Any]:
         addresses = [str(address) for address in message["addresses"]]
-        if len(addresses) > MOST:
+        if len(addresses) > MOST_PICKED:
             raise RunError(
                 f"{len(addresses)} runs are too many to tell apart",
                 where="the table of runs",
-                fix=f"pick at most {MOST}",
+                fix=f"pick at most {MOST_PICKED}",
             )
         known = {row["path"]: RunFolder(row["path"]) for row in summaries(self.runs.root)}
         self.picked = [address for address in addresses if address in known]
@@ -76,10 +74,7 @@ class RunsView(LoadedWidget):
         return {"type": "answers", "answers": overlay.answers_beside(feeds, int(message["step"]))}
 
     def _news(self, seen: dict[str, str]) -> dict[str, Any]:
-        parts = self._parts()
-        digests = {name: f"{zlib.crc32(json.dumps(p).encode()):x}" for name, p in parts.items()}
-        new = {name: part for name, part in parts.items() if seen.get(name) != digests[name]}
-        return {"type": "news", "parts": new, "digests": digests, "still": self.mark}
+        return {"type": "news", **changed_parts(self._parts(), seen), "still": self.mark}
 
     def _parts(self) -> dict[str, Any]:
         """The table; of the picked runs what they have in common, and each one's curves."""
@@ -128,7 +123,7 @@ def _text(value: Any) -> str:
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     """A row as it travels, with the name that ``wb.open_run`` takes."""
-    told = {name: outgoing(v) if isinstance(v, str) else v for name, v in row.items()}
-    told["model"] = outgoing(within_root(str(row["model"])))
-    told["figures"] = told["figures"].replace("  ", " · ")
-    return {**told, "open": within_root(row["path"])}
+    cells = {name: outgoing(v) if isinstance(v, str) else v for name, v in row.items()}
+    cells["model"] = outgoing(within_root(str(row["model"])))
+    cells["figures"] = cells["figures"].replace("  ", " · ")
+    return {**cells, "open": within_root(row["path"])}

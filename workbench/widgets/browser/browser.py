@@ -1,7 +1,7 @@
 """The browser: look at any number of pairs, search, filter, sort, read one, select many."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,10 @@ MOST_ROWS = 200
 """Rows that one answer carries; the page asks again for others."""
 FIRST_HITS = 100
 """Hits of a search after which the page gets its answer; the others are counted behind it."""
-PATIENCE = 0.15
+SEARCH_SECONDS = 0.15
 """How long an answer may take to search on. [s]"""
 
-Scores = str | Sequence[float | None] | np.ndarray | pd.Series
+PairScores = str | Sequence[float | None] | np.ndarray | pd.Series
 
 
 class Browser(LoadedWidget):
@@ -51,7 +51,7 @@ class Browser(LoadedWidget):
     _styles = ("widgets/browser/browser.css",)
 
     def __init__(
-        self, pairs: Pairs, store: LabelStore | None = None, scores: Scores | None = None
+        self, pairs: Pairs, store: LabelStore | None = None, scores: PairScores | None = None
     ) -> None:
         super().__init__()
         self._guard = threading.Lock()
@@ -63,6 +63,16 @@ class Browser(LoadedWidget):
         self._chosen = np.zeros(len(pairs), dtype=bool)
         self._cursor = 0
         self._open: int | None = None  # position in the view
+        self._answers: dict[str, Callable[[Mapping[str, Any]], dict[str, Any] | None]] = {
+            "ready": self._begin,
+            "ask": self._ask,
+            "more": self._more,
+            "rows": self._window,
+            "select": self._select,
+            "open": self._read,
+            "queue": self._send_to_labeller,
+            "shut": self._shut,
+        }
 
     # --- what is on screen, for Python
 
@@ -98,34 +108,18 @@ class Browser(LoadedWidget):
     # --- messages
 
     def _answer_page(self, content: dict[str, Any]) -> dict[str, Any] | None:
+        answer = self._answers.get(str(content.get("type")))
         with self._guard:
             try:
-                return self._answer(content)
+                return answer(content) if answer else None
             except Exception as error:
                 self.error = error
                 return {"type": "fault", **fault(error)}
 
-    def _answer(self, content: Mapping[str, Any]) -> dict[str, Any] | None:
-        kind = content.get("type")
-        if kind == "ready":
-            self._table.start_reading()
-            self._table.facts.look_at_store()
-            return self._describe()
-        if kind == "ask":
-            return self._ask(content)
-        if kind == "more":
-            return self._more(content)
-        if kind == "rows":
-            return self._window(content)
-        if kind == "select":
-            return self._select(content)
-        if kind == "open":
-            return self._read(int(content["position"]), bool(content.get("whole")))
-        if kind == "queue":
-            return self._send_to_labeller(int(content["position"]))
-        if kind == "shut":
-            self._open = None
-        return None
+    def _begin(self, _content: Mapping[str, Any]) -> dict[str, Any]:
+        self._table.start_reading()
+        self._table.facts.look_at_store()
+        return self._describe()
 
     def _describe(self) -> dict[str, Any]:
         facts = self._table.facts
@@ -144,10 +138,10 @@ class Browser(LoadedWidget):
             "question": self.question.as_dict(),
             "cursor": self._cursor,
             "open": self._open,
-            **self._found(),
+            **self._progress(),
         }
 
-    def _found(self) -> dict[str, Any]:
+    def _progress(self) -> dict[str, Any]:
         view = self._view
         about = {"shown": len(view.rows), "counting": not view.is_complete}
         return {"version": self._version, **about, "fraction": view.fraction}
@@ -165,7 +159,7 @@ class Browser(LoadedWidget):
         view = self._coming
         if view is not self._view:
             self._coming = self._view  # unless the search goes well
-            view.go_on(hits=FIRST_HITS if view.grows else None, seconds=PATIENCE)
+            view.go_on(hits=FIRST_HITS if view.grows else None, seconds=SEARCH_SECONDS)
             if not (view.grows or view.is_complete):  # its order needs all of them
                 self._coming = view
                 about = {"doing": "searching", "fraction": view.fraction}
@@ -179,8 +173,8 @@ class Browser(LoadedWidget):
         """Search on behind what is shown."""
         if content.get("version") != self._version:
             return None
-        self._view.go_on(seconds=PATIENCE)
-        return {"type": "found", **self._found()}
+        self._view.go_on(seconds=SEARCH_SECONDS)
+        return {"type": "found", **self._progress()}
 
     def _window(self, content: Mapping[str, Any]) -> dict[str, Any]:
         start = max(0, int(content["start"]))
@@ -210,15 +204,20 @@ class Browser(LoadedWidget):
         self._cursor = max(0, position)
         return {"type": "selection", "selected": int(self._chosen.sum())}
 
-    def _read(self, position: int, whole: bool) -> dict[str, Any] | None:
+    def _read(self, content: Mapping[str, Any]) -> dict[str, Any] | None:
+        position, whole = int(content["position"]), bool(content.get("whole"))
         if not 0 <= position < len(self._view.rows):
             return None
         self._open = self._cursor = position
         pair = self._table.pair(int(self._view.rows[position]), whole)
         return {"type": "pair", "position": position, "whole": whole, **pair}
 
-    def _send_to_labeller(self, position: int) -> dict[str, Any] | None:
+    def _shut(self, _content: Mapping[str, Any]) -> None:
+        self._open = None
+
+    def _send_to_labeller(self, content: Mapping[str, Any]) -> dict[str, Any] | None:
         """Send a pair to the labeller's queue."""
+        position = int(content["position"])
         if self._store is None or not 0 <= position < len(self._view.rows):
             return None
         row = int(self._view.rows[position])
@@ -226,7 +225,7 @@ class Browser(LoadedWidget):
         return {"type": "queued", "row": row, "sent": sent}
 
 
-def _margins(frame: pd.DataFrame, scores: Scores | None) -> np.ndarray | None:
+def _margins(frame: pd.DataFrame, scores: PairScores | None) -> np.ndarray | None:
     """Return margins as ``(n,)`` float64."""
     if scores is None:
         return None
@@ -236,9 +235,9 @@ def _margins(frame: pd.DataFrame, scores: Scores | None) -> np.ndarray | None:
             where=f"columns: {', '.join(map(str, frame.columns))}",
             fix="name one of these, or give the margins themselves, one a pair",
         )
-    given: Any = frame[scores] if isinstance(scores, str) else scores
+    margins: Any = frame[scores] if isinstance(scores, str) else scores
     try:
-        return pd.Series(given).astype("Float64").to_numpy(np.float64, na_value=np.nan)
+        return pd.Series(margins).astype("Float64").to_numpy(np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"the scores are not numbers ({error})",

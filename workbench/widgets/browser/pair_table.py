@@ -18,19 +18,19 @@ from workbench.data.search.index import TextIndex
 from workbench.data.store.labels import LabelStore
 from workbench.errors import ConfigError
 from workbench.widgets.browser.pair_words import (
-    facts,
-    joined,
+    joined_text,
     label_text,
     last_user,
     length,
     letter,
+    named_values,
     snippet,
     source_text,
 )
-from workbench.widgets.browser.question import ANY, KINDS, Question
+from workbench.widgets.browser.question import ANY, LABEL_KINDS, Question
 from workbench.widgets.browser.row_facts import RowFacts
 from workbench.widgets.browser.row_order import View
-from workbench.widgets.kit.background_job import Job
+from workbench.widgets.kit.background_job import BackgroundJob
 from workbench.widgets.kit.wire import CUT, outgoing, outgoing_messages
 
 _NEEDS = {"source": "sources", "prompt": "prompts"} | dict.fromkeys(
@@ -66,8 +66,8 @@ class PairTable:
         self.frame = frame
         self.facts = RowFacts(frame, store, margins)
         self.index = TextIndex(Texts(frame["prompt"], frame["responses"]))
-        self.jobs = {**self.facts.jobs, "index": Job(self._build_index)}
-        self._all = Job(self._do_all)
+        self.jobs = {**self.facts.jobs, "index": BackgroundJob(self._build_index)}
+        self._all = BackgroundJob(self._do_all)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -97,7 +97,7 @@ class PairTable:
             self.index.grow()
             yield self.index.indexed / len(self)
 
-    def missing(self, question: Question) -> list[Job]:
+    def missing(self, question: Question) -> list[BackgroundJob]:
         """Return the work that an answer has to wait for, started."""
         names = [_NEEDS.get(question.sort)]
         names += ["sources"] if question.source else []
@@ -132,8 +132,8 @@ class PairTable:
         return {
             "row": row,
             "prompt": snippet(last_user(prompt), query),
-            "first": snippet(joined(answers[first]), query),
-            "second": snippet(joined(answers[second]), query),
+            "first": snippet(joined_text(answers[first]), query),
+            "second": snippet(joined_text(answers[second]), query),
             "source": outgoing(source_text(source)),
             "turns": sum(turn["role"] == "user" for turn in prompt),
             "more": len(answers) - 2,
@@ -162,12 +162,12 @@ class PairTable:
                     "name": self._name(row, n),
                     "better": n == int(self.facts.winners[row]),
                     "messages": outgoing_messages(answers[n], cut),
-                    "words": len(joined(answers[n]).split()),
+                    "words": len(joined_text(answers[n]).split()),
                 }
                 for n in dict.fromkeys((first, second, *others))
             ],
             "label": "" if self.facts.judged else outgoing(label_text(label, len(answers))),
-            "facts": facts({"source": source_text(source), **(label or {}), **meta}),
+            "facts": named_values({"source": source_text(source), **(label or {}), **meta}),
             **self._standing(row, answers),
         }
 
@@ -175,7 +175,7 @@ class PairTable:
         """Return what the labels and the reward model say of a row."""
         margin, agreement = float(self.facts.margins[row]), float(self.facts.agreement[row])
         return {
-            "kind": KINDS[int(self.facts.kinds[row])],
+            "kind": LABEL_KINDS[int(self.facts.kinds[row])],
             "yours": self._yours(row, answers),
             "margin": None if np.isnan(margin) else margin,
             "disagrees": bool(self.facts.disagrees()[row]),

@@ -54,7 +54,7 @@ def snippet(text: str, query: str = "") -> str:
     return outgoing(ends[0] + part + ends[1])
 
 
-def joined(messages: Messages) -> str:
+def joined_text(messages: Messages) -> str:
     """Return what the messages say, one after the other."""
     return "\n".join(str(message["content"]) for message in messages)
 
@@ -67,10 +67,10 @@ def length(messages: Messages) -> int:
 def last_user(prompt: Messages) -> str:
     """Return the last thing the user said: what the answers answer."""
     said = [message["content"] for message in prompt if message["role"] == "user"]
-    return str(said[-1]) if said else joined(prompt)
+    return str(said[-1]) if said else joined_text(prompt)
 
 
-def facts(values: Mapping[str, Any]) -> list[list[str]]:
+def named_values(values: Mapping[str, Any]) -> list[list[str]]:
     """Return names and short values for the line under a pair; nested values as JSON."""
     out: list[list[str]] = []
     for name, value in values.items():

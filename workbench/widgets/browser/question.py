@@ -7,8 +7,8 @@ from typing import Any
 
 from workbench.widgets.kit.wire import incoming
 
-KINDS = ("unlabelled", "choice", "tie", "both_bad", "other")
-STATES = ("all", "labelled", *KINDS, "yours", "not_yours")
+LABEL_KINDS = ("unlabelled", "choice", "tie", "both_bad", "other")
+STATES = ("all", "labelled", *LABEL_KINDS, "yours", "not_yours")
 SORTS = (
     *("row", "prompt", "first", "second", "label", "yours", "source", "gap"),
     *("margin", "uncertain", "agreement"),

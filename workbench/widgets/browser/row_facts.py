@@ -17,12 +17,12 @@ from workbench.data.search.arrow_texts import arrow_text
 from workbench.data.store.label_values import majority
 from workbench.data.store.labels import LabelStore
 from workbench.widgets.browser.pair_words import label_text, last_user, length, source_name
-from workbench.widgets.browser.question import KINDS
-from workbench.widgets.kit.background_job import Job
+from workbench.widgets.browser.question import LABEL_KINDS
+from workbench.widgets.kit.background_job import BackgroundJob
 
 pc: Any = pyarrow.compute  # its functions are made at import, which no type checker sees
 
-CHOICE = KINDS.index("choice")
+CHOICE = LABEL_KINDS.index("choice")
 _CHUNK = 500  # rows parsed at a time; the kernel answers between two chunks
 _NUMBERED = ((r',\s*"(?:row|step)":\s*\d+', ""), (r'^\{"(?:row|step)":\s*\d+,?\s*', "{"))
 _HEADS = [
@@ -43,7 +43,7 @@ class RowFacts:
 
     Attributes:
         ids: the id of each row.
-        kinds: of the data's labels, as an index into ``KINDS``, ``(n,)`` uint8.
+        kinds: of the data's labels, as an index into ``LABEL_KINDS``, ``(n,)`` uint8.
         winners: the index of the better answer by the data, -1 where no answer is, ``(n,)`` int64.
         judged: whether every label of the data is a choice.
         store_labels: item id to the store's label.
@@ -76,9 +76,9 @@ class RowFacts:
         self.lengths = np.zeros((len(frame), 2), dtype=np.int64)
         self.prompts = np.zeros(len(frame), dtype=np.int64)
         self.jobs = {
-            "sources": Job(self._read_sources),
-            "lengths": Job(self._read_lengths),
-            "prompts": Job(self._read_prompts),
+            "sources": BackgroundJob(self._read_sources),
+            "lengths": BackgroundJob(self._read_lengths),
+            "prompts": BackgroundJob(self._read_prompts),
         }
 
     def look_at_store(self) -> None:
@@ -136,7 +136,8 @@ class RowFacts:
     def counts(self) -> dict[str, int]:
         """Return how many rows each of ``STATES`` has, and in how many the reward disagrees."""
         rows, here = len(self.kinds), int(np.count_nonzero(self.here))
-        by_kind = {kind: int(np.count_nonzero(self.kinds == n)) for n, kind in enumerate(KINDS)}
+        sizes = [int(np.count_nonzero(self.kinds == code)) for code in range(len(LABEL_KINDS))]
+        by_kind = dict(zip(LABEL_KINDS, sizes, strict=True))
         return {
             "all": rows,
             "labelled": rows - by_kind["unlabelled"],
@@ -191,7 +192,7 @@ def _labels(labels: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     shared = _flags(pc.match_substring_regex(labels, '"agreement"'))
     for head, kind, winner in _HEADS:  # by far the most, whatever else a label holds
         alike = _flags(pc.starts_with(labels, head)) & ~shared
-        kinds[alike], winners[alike] = KINDS.index(kind), winner
+        kinds[alike], winners[alike] = LABEL_KINDS.index(kind), winner
         rest &= ~alike
     rows = np.flatnonzero(rest)
     packed = _packed(labels.take(rows))
@@ -204,7 +205,7 @@ def _label(text: str) -> tuple[int, int, float]:
     """Return the kind, the winner and the agreement of a label."""
     label: Mapping[str, Any] = json.loads(text)
     kind = str(label.get("kind"))
-    code = KINDS.index(kind) if kind in KINDS[1:4] else KINDS.index("other")
+    code = LABEL_KINDS.index(kind) if kind in LABEL_KINDS[1:4] else LABEL_KINDS.index("other")
     agreement = label.get("agreement") if label.get("annotators", 2) > 1 else None
     return code, int(label.get("winner", -1)), np.nan if agreement is None else float(agreement)
 

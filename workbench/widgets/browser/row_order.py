@@ -3,7 +3,7 @@
 import numpy as np
 
 from workbench.data.search.index import Search, TextIndex
-from workbench.widgets.browser.question import ANY, KINDS, Question, Range
+from workbench.widgets.browser.question import ANY, LABEL_KINDS, Question, Range
 from workbench.widgets.browser.row_facts import RowFacts
 
 
@@ -77,7 +77,7 @@ def _in_state(facts: RowFacts, state: str) -> np.ndarray:
         return facts.kinds != 0
     if state in ("yours", "not_yours"):
         return facts.here == (state == "yours")
-    return facts.kinds == KINDS.index(state)
+    return facts.kinds == LABEL_KINDS.index(state)
 
 
 def _within(values: np.ndarray, bounds: Range) -> np.ndarray:

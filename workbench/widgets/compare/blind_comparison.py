@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workbench.data.store.labels import LabelStore
 
 
-class Comparison(Labeller):
+class BlindComparisonView(Labeller):
     """Answers of models side by side without their names, until the person says "reveal".
 
     Blind by construction: while it is judged, only texts travel, in the order drawn for this

@@ -16,9 +16,9 @@ from workbench.widgets.kit.wire import fault, outgoing
 if TYPE_CHECKING:
     from workbench.data.store.labels import LabelStore
 
-MEASURES = ("gold", "score")
-MOST = 2_000  # rows that travel
-CUT = 20_000  # characters of one answer that travel
+_MEASURES = ("gold", "score")
+_MOST = 2_000  # rows that travel
+_CUT = 20_000  # characters of one answer that travel
 STILL = 5  # rows of the still table
 SAME = 1e-6  # a gain below this is none
 
@@ -72,7 +72,7 @@ class CompareView(LoadedWidget):
         """Which of gold and score every answer has."""
         return [
             name
-            for name in MEASURES
+            for name in _MEASURES
             if all(answer[name] is not None for row in self.rows for answer in row["answers"])
         ]
 
@@ -145,7 +145,7 @@ class CompareView(LoadedWidget):
             "type": "rows",
             "labels": [outgoing(label) for label in self.labels],
             "count": len(self.rows),
-            "rows": [_travelling(row) for row in self.rows[:MOST]],
+            "rows": [_travelling(row) for row in self.rows[:_MOST]],
             "measures": self.measures,
             "queues": self.queue is not None,
             "means": self.summary(),
@@ -176,7 +176,7 @@ def _checked(row: Mapping[str, Any], index: int, labels: list[str]) -> dict[str,
     return {
         "prompt": as_text(row.get("prompt")),
         "answers": [
-            {"text": as_text(answer.get("text")), **{n: answer.get(n) for n in MEASURES}}
+            {"text": as_text(answer.get("text")), **{n: answer.get(n) for n in _MEASURES}}
             for answer in answers
         ],
     }
@@ -189,5 +189,5 @@ def _messages(row: Mapping[str, Any]) -> list[Any]:
 
 
 def _travelling(row: dict[str, Any]) -> dict[str, Any]:
-    answers = [{**answer, "text": outgoing(answer["text"][:CUT])} for answer in row["answers"]]
-    return {"prompt": outgoing(row["prompt"][:CUT]), "answers": answers}
+    answers = [{**answer, "text": outgoing(answer["text"][:_CUT])} for answer in row["answers"]]
+    return {"prompt": outgoing(row["prompt"][:_CUT]), "answers": answers}

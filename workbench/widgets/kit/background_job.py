@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 
-class Job:
+class BackgroundJob:
     """A pass over many rows, in steps; it runs once, however often it is asked for.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from workbench.errors import ConfigError
 
-CHUNK = "plotly.min.js"
+_BUNDLE = "plotly.min.js"
 
 
 def plotly_file() -> Path:
@@ -18,7 +18,7 @@ def plotly_file() -> Path:
         ConfigError: plotly is not installed, or a version without the bundle is.
     """
     spec = find_spec("plotly")
-    path = Path(spec.origin).parent / "package_data" / CHUNK if spec and spec.origin else None
+    path = Path(spec.origin).parent / "package_data" / _BUNDLE if spec and spec.origin else None
     if path is None or not path.is_file():
         raise ConfigError(
             "plotly is not installed, and curves are drawn with its JavaScript",

@@ -1,6 +1,8 @@
 """What crosses between Python and the page: text that survives the trip, cut to what is read."""
 
+import json
 import re
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,9 +18,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def outgoing(text: str) -> str:
     """Return ``text`` as UTF-8 can carry it: a lone surrogate becomes U+FDD0 hex U+FDD1.
 
-    The page turns that back into the very character and shows it as a mark (``reading.js``).
+    The page turns that back into the very character and shows it as a mark (``safe_text.js``).
     """
-    return _FRAGILE.sub(lambda found: f"\ufdd0{ord(found.group()):04X}\ufdd1", text)
+    return _FRAGILE.sub(lambda match: f"\ufdd0{ord(match.group()):04X}\ufdd1", text)
 
 
 def incoming(text: object, limit: int = 10_000) -> str:
@@ -39,6 +41,13 @@ def outgoing_messages(
             content = content[:cut]
         out.append({**entry, "content": outgoing(content)})
     return out
+
+
+def changed_parts(parts: Mapping[str, Any], seen: Mapping[str, str]) -> dict[str, Any]:
+    """Return the digests of a page's parts, and those parts whose digest is not in ``seen``."""
+    digests = {name: f"{zlib.crc32(json.dumps(part).encode()):x}" for name, part in parts.items()}
+    changed = {name: part for name, part in parts.items() if seen.get(name) != digests[name]}
+    return {"parts": changed, "digests": digests}
 
 
 def fault(error: BaseException) -> dict[str, str]:

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-POINTS = 2_000
+MOST_POINTS = 2_000
 """Most points of one curve that travel to a page."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CurveLine:
     """One curve: the metric's name in the run folder, and what a reader sees."""
 
     metric: str
@@ -24,38 +24,35 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
+class CurveChart:
     """One small plot.
 
     Attributes:
         unit: what the vertical axis counts; empty where it has no unit.
         help: what the curve says and what to look for, in a sentence.
+        lines: its curves; in :data:`PLANS` their metrics are patterns, and a label may name the
+            metric's last part.
         first: shown at once; the others behind "more".
     """
 
     title: str
     unit: str
     help: str
-    lines: tuple[Line, ...]
-    first: bool
+    lines: tuple[CurveLine, ...]
+    first: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, for the page."""
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """A chart before it is known which metrics there are: label by pattern."""
-
-    title: str
-    unit: str
-    help: str
-    labels: tuple[tuple[str, str], ...]
-    first: bool = False
+def _plan(
+    title: str, unit: str, help: str, labels: tuple[tuple[str, str], ...], first: bool = False
+) -> CurveChart:
+    return CurveChart(title, unit, help, tuple(CurveLine(*label) for label in labels), first)
 
 
-_TIME = _Plan(
+_TIME = _plan(
     "Seconds by phase",
     "s",
     "Where a step's time goes.",
@@ -69,27 +66,29 @@ _TIME = _Plan(
         ("time/step", "whole step"),
     ),
 )
+_GRADIENT = _plan(
+    "Gradient norm",
+    "",
+    "Length of the gradient before clipping; spikes say that a step was rough.",
+    (("grad_norm", "gradient norm"),),
+)
+_RATE = _plan(
+    "Learning rate",
+    "",
+    "The rate that the optimiser used, schedule included.",
+    (("learning_rate", "learning rate"),),
+)
 _COMMON = (
     _TIME,
-    _Plan(
-        "Gradient norm",
-        "",
-        "Length of the gradient before clipping; spikes say that a step was rough.",
-        (("grad_norm", "gradient norm"),),
-    ),
-    _Plan(
-        "Learning rate",
-        "",
-        "The rate that the optimiser used, schedule included.",
-        (("learning_rate", "learning rate"),),
-    ),
-    _Plan(
+    _GRADIENT,
+    _RATE,
+    _plan(
         "Speed",
         "per second",
         "How much is worked through in a second.",
         (("tokens_per_second", "tokens"), ("pairs_per_second", "pairs")),
     ),
-    _Plan(
+    _plan(
         "Peak memory",
         "GB",
         "The most memory the device has held so far.",
@@ -97,9 +96,9 @@ _COMMON = (
     ),
 )
 
-PLANS: dict[str, tuple[_Plan, ...]] = {
+PLANS: dict[str, tuple[CurveChart, ...]] = {
     "ppo": (
-        _Plan(
+        _plan(
             "Score",
             "points",
             "Mean score of this update's answers by the learned reward model, which is all that "
@@ -107,7 +106,7 @@ PLANS: dict[str, tuple[_Plan, ...]] = {
             (("objective/scores", "learned score"), ("heldout/scores", "held-out score")),
             first=True,
         ),
-        _Plan(
+        _plan(
             "Gold score",
             "0 to 1",
             "The judge that PPO never sees. If it falls while the learned score rises, the "
@@ -115,7 +114,7 @@ PLANS: dict[str, tuple[_Plan, ...]] = {
             ((".*gold.*", "gold score"),),
             first=True,
         ),
-        _Plan(
+        _plan(
             "KL to the reference",
             "nats",
             "How far the policy has left its start, summed over an answer. It should rise slowly; "
@@ -123,83 +122,83 @@ PLANS: dict[str, tuple[_Plan, ...]] = {
             (("objective/kl", "KL"),),
             first=True,
         ),
-        _Plan(
+        _plan(
             "Entropy",
             "nats per token",
             "How undecided the policy is about the next token. A fall to 0 is collapse.",
             (("objective/entropy", "entropy"),),
             first=True,
         ),
-        _Plan(
+        _plan(
             "Losses",
             "",
             "Policy loss hovers near 0 by construction; value loss should fall.",
             (("policy/loss", "policy loss"), ("value/loss", "value loss")),
             first=True,
         ),
-        _Plan(
+        _plan(
             "Answer length",
             "tokens",
             "A length that runs away often means that the reward model likes length.",
             (("response/length", "mean length"),),
         ),
-        _Plan(
+        _plan(
             "Phrases said again",
             "share",
             "Three tokens in a row that came before in the same answer. A rise means that the "
             "policy is paid for repeating itself.",
             (("response/repetition", "repetition"),),
         ),
-        _Plan(
+        _plan(
             "Perplexity under the reference",
             "tokens",
             "How odd the reference finds the answers. Far above its start, the policy writes what "
             "no one wrote before.",
             (("response/ref_perplexity", "perplexity"),),
         ),
-        _Plan(
+        _plan(
             "Reward after the KL charge",
             "points",
             "Score minus kl_coef times KL: what PPO maximises.",
             (("objective/rlhf_reward", "reward"),),
         ),
-        _Plan(
+        _plan(
             "Clip fraction",
             "share of tokens",
             "Tokens whose ratio was clipped. Above 0.3, lower the learning rate.",
             (("policy/clipfrac", "policy"), ("value/clipfrac", "value")),
         ),
-        _Plan(
+        _plan(
             "Explained variance",
             "1 = all",
             "How much of the returns the value model foresees; it should climb towards 1.",
             (("value/explained_variance", "explained variance"),),
         ),
-        _Plan(
+        _plan(
             "Answers that end by themselves",
             "share",
             "Answers with an end token before the length limit.",
             (("response/eos_rate", "ended"),),
         ),
-        _Plan(
+        _plan(
             "Ratio of new to old policy",
             "",
             "Mean over the update, and at its first step, where it must be exactly 1.",
             (("policy/ratio", "mean"), ("policy/first_ratio", "first step")),
         ),
-        _Plan(
+        _plan(
             "Values and returns",
             "points",
             "What the value model expects, and what came; they should meet.",
             (("value/mean", "values"), ("returns/mean", "returns")),
         ),
-        _Plan(
+        _plan(
             "Spread of scores",
             "points",
             "Standard deviation of this update's scores; at 0 there is nothing to prefer.",
             (("objective/scores_std", "deviation"),),
         ),
-        _Plan(
+        _plan(
             "KL of one update",
             "nats per token",
             "How far a single update moved the policy.",
@@ -208,28 +207,28 @@ PLANS: dict[str, tuple[_Plan, ...]] = {
         *_COMMON,
     ),
     "reward": (
-        _Plan(
+        _plan(
             "Loss",
             "nats",
             "-ln sigma(chosen - rejected); ln 2 = 0.693 is guessing.",
             (("loss", "training"), ("heldout/loss", "held out")),
             first=True,
         ),
-        _Plan(
+        _plan(
             "Accuracy",
             "share of pairs",
             "How often the chosen answer scores higher. The held-out curve is the honest one.",
             (("accuracy", "training"), ("heldout/accuracy", "held out")),
             first=True,
         ),
-        _Plan(
+        _plan(
             "Margin",
             "points",
             "Score of the chosen minus score of the rejected answer.",
             (("margin", "training"), ("heldout/margin", "held out")),
             first=True,
         ),
-        _Plan(
+        _plan(
             "Scores",
             "points, raw",
             "Mean scores of both sides; they should part.",
@@ -239,34 +238,22 @@ PLANS: dict[str, tuple[_Plan, ...]] = {
         *_COMMON,
     ),
     "sft": (
-        _Plan(
+        _plan(
             "Loss",
             "nats per token",
             "How surprised the model is by the right next token. It should fall.",
             (("loss", "training"), ("heldout/loss", "held out")),
             first=True,
         ),
-        _Plan(
+        _plan(
             "Perplexity",
             "tokens",
             "e to the loss: as if choosing among so many tokens.",
             (("perplexity", "training"), ("heldout/perplexity", "held out")),
             first=True,
         ),
-        _Plan(
-            "Learning rate",
-            "",
-            "The rate that the optimiser used, schedule included.",
-            (("learning_rate", "learning rate"),),
-            first=True,
-        ),
-        _Plan(
-            "Gradient norm",
-            "",
-            "Length of the gradient before clipping; spikes say that a step was rough.",
-            (("grad_norm", "gradient norm"),),
-            first=True,
-        ),
+        replace(_RATE, first=True),
+        replace(_GRADIENT, first=True),
         *_COMMON,
     ),
 }
@@ -274,20 +261,20 @@ _HIDDEN = {"step", "time", "episode", "kl_coef", "optimiser_steps", "skipped_ste
 _HIDDEN |= {"heldout/best_step"}
 
 
-def charts_for(kind: str, metrics: Iterable[str]) -> list[Chart]:
+def charts_for(kind: str, metrics: Iterable[str]) -> list[CurveChart]:
     """The charts of a run of this kind, in order, with the metrics that it has."""
     left = [name for name in dict.fromkeys(metrics) if name not in _HIDDEN]
-    charts: list[Chart] = []
+    charts: list[CurveChart] = []
     for plan in PLANS.get(kind, _COMMON):
         lines = _take(plan, left)
         if lines:
-            charts.append(Chart(plan.title, plan.unit, plan.help, lines, plan.first))
+            charts.append(replace(plan, lines=lines))
     for name in left:
-        charts.append(Chart(_in_words(name), "", f"metric {name}", (Line(name, name),), False))
+        charts.append(CurveChart(_in_words(name), "", f"metric {name}", (CurveLine(name, name),)))
     return _even(charts)
 
 
-def _even(charts: list[Chart]) -> list[Chart]:
+def _even(charts: list[CurveChart]) -> list[CurveChart]:
     """Show an even number at once (4 where no plan says), so that the grid has no hole."""
     shown = sum(chart.first for chart in charts)
     wanted = shown + shown % 2 or 4
@@ -296,21 +283,21 @@ def _even(charts: list[Chart]) -> list[Chart]:
     return first + [replace(chart, first=shown + i < wanted) for i, chart in enumerate(others)]
 
 
-def _take(plan: _Plan, left: list[str]) -> tuple[Line, ...]:
+def _take(plan: CurveChart, left: list[str]) -> tuple[CurveLine, ...]:
     """Move the metrics that belong to a chart out of ``left``."""
-    found: list[Line] = []
-    for pattern, label in plan.labels:
-        for name in [name for name in left if re.fullmatch(pattern, name)]:
+    lines: list[CurveLine] = []
+    for line in plan.lines:
+        for name in [name for name in left if re.fullmatch(line.metric, name)]:
             left.remove(name)
-            found.append(Line(name, label.format(name.rpartition("/")[2])))
-    return tuple(found)
+            lines.append(CurveLine(name, line.label.format(name.rpartition("/")[2])))
+    return tuple(lines)
 
 
 def _in_words(name: str) -> str:
     return name.replace("_", " ").replace("/", ": ")
 
 
-def downsample(values: Sequence[float] | np.ndarray, limit: int = POINTS) -> np.ndarray:
+def downsample(values: Sequence[float] | np.ndarray, limit: int = MOST_POINTS) -> np.ndarray:
     """Indices ``(<= limit,)`` of the points that keep a curve's shape.
 
     The row is cut into equal stretches and the lowest and highest of each stay, so that a spike

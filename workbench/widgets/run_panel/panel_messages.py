@@ -1,11 +1,10 @@
 """What a run panel says about its feed: everything so far, or what is new to one who knows some."""
 
-import json
 import threading
-import zlib
 from typing import Any
 
 from workbench.runs.folder import LIVE
+from workbench.widgets.kit.wire import changed_parts
 from workbench.widgets.run_panel.run_feed import RunFeed
 
 
@@ -69,10 +68,5 @@ class PanelMessages:
             "charts": self.feed.charts(),
             "samples": self.feed.samples(),
         }
-        digests = {name: f"{zlib.crc32(json.dumps(p).encode()):x}" for name, p in whole.items()}
         self._serial += 1
-        return {
-            "serial": self._serial,
-            "parts": {name: p for name, p in whole.items() if seen.get(name) != digests[name]},
-            "digests": digests,
-        }
+        return {"serial": self._serial, **changed_parts(whole, seen)}

@@ -10,10 +10,10 @@ from typing import Any
 
 from workbench.html_table import table
 from workbench.widgets.kit.theme import OKABE_ITO
-from workbench.widgets.run_panel.curves import Line, charts_for
+from workbench.widgets.run_panel.curves import CurveLine, charts_for
 from workbench.widgets.run_panel.run_feed import RunFeed
 
-POINTS = 160  # of one curve
+_POINTS = 160  # of one curve
 WIDTH, HEIGHT = 250, 96
 PAD_X, PAD_Y = 4, 8
 COLOURS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "purple", "orange"))
@@ -46,7 +46,7 @@ def run_picture(feed: RunFeed) -> str:
 
 def still_charts(feed: RunFeed) -> str:
     """The curves that a run is judged by, as small SVG figures."""
-    curves = feed.curves(POINTS)
+    curves = feed.curves(_POINTS)
     charts = [chart for chart in charts_for(feed.kind, feed.metrics) if chart.first]
     return "".join(
         sparkline(chart.title, chart.unit, [_told(line, curves) for line in chart.lines])
@@ -54,7 +54,7 @@ def still_charts(feed: RunFeed) -> str:
     )
 
 
-def _told(line: Line, curves: dict[str, dict[str, list[float]]]) -> Drawn:
+def _told(line: CurveLine, curves: dict[str, dict[str, list[float]]]) -> Drawn:
     curve = curves.get(line.metric, {"x": [], "y": []})
     return line.label, curve["x"], curve["y"]
 

@@ -17,7 +17,7 @@ from workbench.runs.folder import CONTROL, EVENTS, LIVE, METRICS, SAMPLES
 from workbench.runs.launcher import within_root
 from workbench.settings import KINDS
 from workbench.widgets.kit.wire import outgoing
-from workbench.widgets.run_panel.curves import POINTS, charts_for, downsample
+from workbench.widgets.run_panel.curves import MOST_POINTS, charts_for, downsample
 from workbench.widgets.run_panel.watched_prompts import Watched
 
 FILES = (METRICS, SAMPLES, EVENTS, CONTROL)
@@ -185,7 +185,7 @@ class RunFeed:
         """The charts of this run, for the metrics seen so far."""
         return [chart.as_dict() for chart in charts_for(self.kind, self.metrics)]
 
-    def curves(self, limit: int = POINTS) -> dict[str, dict[str, list[float]]]:
+    def curves(self, limit: int = MOST_POINTS) -> dict[str, dict[str, list[float]]]:
         """Every metric as ``{"x": steps, "y": values}``, gaps left out, thinned to ``limit``."""
         with self._lock:
             steps = self._columns.get("step", array("d"))
