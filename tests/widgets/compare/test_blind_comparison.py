@@ -4,8 +4,7 @@ import pytest
 
 from workbench.analysis.blind_comparison import BlindComparison
 from workbench.data.store.labels import LabelStore
-from workbench.widgets.compare.blind_comparison import BlindComparisonView
-from workbench.widgets.compare.comparison_words import told
+from workbench.widgets.compare.blind_comparison import BlindComparisonView, sentences
 
 from ..labeller.test_labeller import Page
 
@@ -113,7 +112,7 @@ def test_another_persons_verdicts_are_not_mine(desk, store):
     judge(Page(desk), desk, prefer("good"))
     other = BlindComparisonView(BlindComparison(rows(), ["sft", "ppo-secret"]), store, annotator="bob")
     assert other.labels() == {}
-    assert told(other.contest, other.labels())[0] == "You: nothing is judged yet."
+    assert sentences(other.contest, other.labels())[0] == "You: nothing is judged yet."
 
 
 def test_after_the_reveal_a_row_goes_to_the_labeller_unless_it_is_judged(desk, store):

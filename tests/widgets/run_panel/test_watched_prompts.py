@@ -1,11 +1,11 @@
 import json
 
 from workbench.json_lines import encode, parse
-from workbench.widgets.run_panel.watched_prompts import MOST_TOKENS, Watched
+from workbench.widgets.run_panel.watched_prompts import MOST_TOKENS, WatchedPrompts
 
 
 def watched(*rows):
-    found = Watched()
+    found = WatchedPrompts()
     found.take([encode(row).rstrip() for row in rows])
     return found
 
@@ -78,7 +78,7 @@ def test_a_very_long_answer_sends_its_first_tokens():
 
 
 def test_lines_are_found_however_they_are_written_and_damaged_ones_left_out():
-    found = Watched()
+    found = WatchedPrompts()
     found.take([b'{"prompt": "p", "step": 3, "response": "a"}', b'{"step": 3', b"[]", b'{"x": 1}'])
     found.take([b'{"step":3,"prompt":"q","response":"b"}'])
     assert found.steps == [3]
@@ -95,7 +95,7 @@ def test_lines_as_the_writer_and_json_write_them_are_parsed_only_when_they_are_l
         lambda lines: parsed.extend(lines) or parse(lines),
     )
     rows = [{"step": step, "prompt": "p", "response": "a"} for step in range(1, 10)]
-    found = Watched()
+    found = WatchedPrompts()
     found.take([json.dumps(row).encode() for row in rows] + [encode(row)[:-1] for row in rows])
     assert found.steps == list(range(1, 10))
     assert len(parsed) == 2  # the newest step's two, for the alarm of repetition

@@ -27,17 +27,17 @@ def shared_charts(feeds: Sequence[RunFeed]) -> list[dict[str, Any]]:
     The metric of a line is called ``"<number of the run>:<metric>"``, as in :func:`run_curves`.
     """
     names = names_of(feeds)
-    found: dict[str, CurveChart] = {}
+    charts: dict[str, CurveChart] = {}
     for feed in feeds:
         for chart in charts_for(feed.kind, feed.metrics):
             for line in chart.lines:
                 title = chart.title if len(chart.lines) == 1 else f"{chart.title}: {line.label}"
                 lines = tuple(CurveLine(f"{i}:{line.metric}", name) for i, name in enumerate(names))
-                known = found.get(line.metric)
+                known = charts.get(line.metric)
                 first = chart.first or (known is not None and known.first)
-                found[line.metric] = CurveChart(title, chart.unit, chart.help, lines, first)
-    charts = sorted(found.values(), key=lambda chart: not chart.first)
-    return [chart.as_dict() for chart in charts]
+                charts[line.metric] = CurveChart(title, chart.unit, chart.help, lines, first)
+    ordered = sorted(charts.values(), key=lambda chart: not chart.first)
+    return [chart.as_dict() for chart in ordered]
 
 
 def run_curves(feed: RunFeed, number: int) -> dict[str, Any]:
@@ -50,29 +50,30 @@ def settings_beside(feeds: Sequence[RunFeed]) -> list[dict[str, Any]]:
 
     A setting that was changed while a run went on reads "start → now".
     """
-    told = [_told(feed) for feed in feeds]
+    settings = [_settings(feed) for feed in feeds]
     rows: list[dict[str, Any]] = []
-    for name in dict.fromkeys(name for one in told for name in one):
-        values = [one.get(name, "–") for one in told]
+    for name in dict.fromkeys(name for run in settings for name in run):
+        values = [run.get(name, "–") for run in settings]
         rows.append({"name": name, "values": values, "same": len(set(values)) == 1})
     return sorted(rows, key=lambda row: row["same"])
 
 
-def _told(feed: RunFeed) -> dict[str, str]:
+def _settings(feed: RunFeed) -> dict[str, str]:
+    """A run's facts and settings by name, as they are shown."""
     config, changed = feed.folder.config(), dict[str, Any]()
     for change in feed.changes():
         changed[change["name"]] = change["value"]
-    told: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for fact in FACTS:
         value = config.get(fact)
         if isinstance(value, dict):
-            told |= {f"{fact}.{key}": _value(inner) for key, inner in value.items()}
+            settings |= {f"{fact}.{key}": _value(inner) for key, inner in value.items()}
         elif value is not None:
-            told[fact] = _value(value)
+            settings[fact] = _value(value)
     for name, value in (config.get("settings") or {}).items():
         now = f" → {_value(changed[name])}" if name in changed else ""
-        told[name] = _value(value) + now
-    return told
+        settings[name] = _value(value) + now
+    return settings
 
 
 def _value(value: Any) -> str:
@@ -103,8 +104,8 @@ def answers_beside(feeds: Sequence[RunFeed], step: int | None = None) -> dict[st
     for number, table in enumerate(tables):
         for row in table["rows"]:
             cells = rows.setdefault(row["prompt"], [None] * len(feeds))
-            told = {name: row[name] for name in ("response", "score", "kl", "gold")}
-            cells[number] = cells[number] or told
+            answer = {name: row[name] for name in ("response", "score", "kl", "gold")}
+            cells[number] = cells[number] or answer
     ordered = sorted(rows.items(), key=lambda item: item[1].count(None))
     shown = [{"prompt": prompt, "answers": cells} for prompt, cells in ordered]
     at = most if step is None else min(step, most)

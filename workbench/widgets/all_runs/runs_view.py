@@ -1,6 +1,6 @@
 """All runs in a table; several of them picked: curves overlaid, settings diffed, answers beside.
 
-The page asks ("ready", then "poll") and is told what changed since, by digests.
+The page asks ("ready", then "poll") and gets what changed since, by digests.
 """
 
 import threading

@@ -47,8 +47,8 @@ def snippet(text: str, query: str = "") -> str:
     """Return the start of a text on one line, or the part of it where ``query`` stands."""
     start = 0
     if query:
-        found = text.casefold().find(query.casefold())
-        start = found - 16 if found > 24 else 0
+        place = text.casefold().find(query.casefold())
+        start = place - 16 if place > 24 else 0
     part = re.sub(r"[ \t\r\n]+", " ", text[start : start + SNIPPET])
     ends = ("… " if start else "", "…" if len(text) > start + SNIPPET else "")
     return outgoing(ends[0] + part + ends[1])
@@ -66,8 +66,8 @@ def length(messages: Messages) -> int:
 
 def last_user(prompt: Messages) -> str:
     """Return the last thing the user said: what the answers answer."""
-    said = [message["content"] for message in prompt if message["role"] == "user"]
-    return str(said[-1]) if said else joined_text(prompt)
+    turns = [message["content"] for message in prompt if message["role"] == "user"]
+    return str(turns[-1]) if turns else joined_text(prompt)
 
 
 def named_values(values: Mapping[str, Any]) -> list[list[str]]:

@@ -57,19 +57,19 @@ class Question:
         return asdict(self)
 
 
-def question_from(asked: Mapping[str, Any]) -> Question:
+def question_from(values: Mapping[str, Any]) -> Question:
     """Read a question from the page; what it cannot mean falls back to the default."""
-    state, sort = str(asked.get("state")), str(asked.get("sort"))
+    state, sort = str(values.get("state")), str(values.get("sort"))
     return Question(
-        query=incoming(asked.get("query"), 500),
+        query=incoming(values.get("query"), 500),
         state=state if state in STATES else "all",
-        source=incoming(asked.get("source"), 500),
-        gap=_range(asked.get("gap")),
-        margin=_range(asked.get("margin")),
-        agreement=_range(asked.get("agreement")),
-        disagrees=bool(asked.get("disagrees")),
+        source=incoming(values.get("source"), 500),
+        gap=_range(values.get("gap")),
+        margin=_range(values.get("margin")),
+        agreement=_range(values.get("agreement")),
+        disagrees=bool(values.get("disagrees")),
         sort=sort if sort in SORTS else "row",
-        descending=bool(asked.get("descending")),
+        descending=bool(values.get("descending")),
     )
 
 

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from workbench.analysis.blind_comparison import JUDGES, BlindComparison
+from workbench.analysis.blind_comparison import JUDGES, YOU, BlindComparison
 from workbench.data.labelling.session import LabelSession
 from workbench.data.pairs import Label, Pairs
 from workbench.errors import DataError
 from workbench.widgets.compare.compare import CompareView
-from workbench.widgets.compare.comparison_words import told
 from workbench.widgets.kit.wire import outgoing
 from workbench.widgets.labeller.labeller import Labeller
 
@@ -52,16 +51,16 @@ class BlindComparisonView(Labeller):
         super().__init__(session, keys)
         self.contest, self.store = contest, store
         self.revealed = False
-        self._board_guard = threading.Lock()
-        self._board: CompareView | None = None
+        self._view_guard = threading.Lock()
+        self._view: CompareView | None = None
 
     def labels(self) -> dict[str, Label]:
         """This person's verdicts that stand, by item."""
-        mine, asked = self.session.annotator, set(self.contest.pairs.ids())
+        mine, items = self.session.annotator, set(self.contest.pairs.ids())
         return {
             row["item_id"]: {key: row[key] for key in ("kind", "winner", "ranks")}
             for row in self.store.labels().to_dict("records")
-            if row["annotator"] == mine and row["item_id"] in asked
+            if row["annotator"] == mine and row["item_id"] in items
         }
 
     def result(self) -> "Frame":
@@ -79,14 +78,14 @@ class BlindComparisonView(Labeller):
 
     def reveal(self) -> CompareView:
         """Who wrote what, with the verdicts; ends the judging."""
-        with self._board_guard:
+        with self._view_guard:
             self.revealed = True
             self.session.close()
-            if self._board is None:
+            if self._view is None:
                 rows, names = self.contest.rows, self.contest.models
                 sender = {"queue": self.store, "annotator": self.session.annotator}
-                self._board = CompareView(rows, names, **sender)
-            return self._board
+                self._view = CompareView(rows, names, **sender)
+            return self._view
 
     def _answer(self, content: Mapping[str, Any]) -> dict[str, Any] | None:
         kind = content.get("type")
@@ -106,15 +105,14 @@ class BlindComparisonView(Labeller):
         return super()._do(content, ident)
 
     def _revealed(self) -> dict[str, Any]:
-        """What the board shows: everything of the table, the verdicts, and what they come to."""
-        board, labels = self.reveal(), self.labels()
+        """What the page shows: everything of the table, the verdicts, and what they come to."""
+        view, labels = self.reveal(), self.labels()
         against = {m: self.contest.disagreements(labels, m) for m in self.contest.measures}
-        rows = [self._verdict(labels, row) for row in range(len(self.contest.rows))]
         return {
-            **board.message(),
-            "said": rows,
-            "against": {JUDGES[measure]: found for measure, found in against.items()},
-            "told": [outgoing(line) for line in told(self.contest, labels)],
+            **view.message(),
+            "said": [self._verdict(labels, row) for row in range(len(self.contest.rows))],
+            "against": {JUDGES[measure]: rows for measure, rows in against.items()},
+            "told": [outgoing(line) for line in sentences(self.contest, labels)],
         }
 
     def _verdict(self, labels: Mapping[str, Label], row: int) -> dict[str, Any] | None:
@@ -138,3 +136,33 @@ class BlindComparisonView(Labeller):
         if not self.revealed:
             return "<p>A blind comparison: it is judged in a live notebook.</p>"
         return self.reveal().picture() + self.result().to_html(index=False, float_format="%.3f")
+
+
+def sentences(contest: BlindComparison, labels: Mapping[str, Label]) -> list[str]:
+    """What it came to: a line for each two models and each judge, and one for the rest."""
+    lines = [_line(row) for row in contest.result(labels).to_dict("records")]
+    judged = len(contest.judged(labels)) - contest.same
+    prompts = len(contest.rows) - contest.same
+    rest = [f"{judged} of {prompts} prompts judged"]
+    if contest.same:
+        rest.append(f"on {contest.same} all answers are the same text, which counts as a tie")
+    return [*lines, "; ".join(rest) + "."]
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    if not row["prompts"]:
+        return f"{row['by'].capitalize()}: nothing is judged yet."
+    counts = f"{row['wins']} won, {row['ties']} tied, {row['losses']} lost"
+    rate = f"win rate {row['win_rate']:.0%} (95 % interval {row['low']:.0%} to {row['high']:.0%})"
+    who = "You" if row["by"] == YOU else f"The {row['by']}"
+    line = (
+        f"{who}: {row['model']} against {row['against']}: {rate}; {counts}; "
+        f"sign test p {_p(row['p'])}"
+    )
+    if row["by"] == YOU:
+        return f"{line}."
+    return f"{line}. Against your verdict on {int(row['against_you'])} of {int(row['of'])}."
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"

@@ -63,7 +63,7 @@ class CompareView(LoadedWidget):
             labels = [str(answer.get("model", "")) for answer in rows[0].get("answers", ())]
         self.labels = [str(label) for label in labels]
         self.rows = [_checked(row, i, self.labels) for i, row in enumerate(rows)]
-        self._asked = [_messages(row) for row in rows]
+        self._prompts = [_messages(row) for row in rows]
         self.queue, self.annotator = queue, annotator
         super().__init__()
 
@@ -115,7 +115,7 @@ class CompareView(LoadedWidget):
                 where="wb.compare",
                 fix="give queue=wb.LabelStore('labels.sqlite')",
             )
-        row = {**self.rows[index], "messages": self._asked[index]}
+        row = {**self.rows[index], "messages": self._prompts[index]}
         item, _ = item_of(row, self.labels)
         if item is None:
             raise DataError(
@@ -135,7 +135,7 @@ class CompareView(LoadedWidget):
         index = int(message["index"])
         try:
             sent = self.send_to_labeller(index)
-        except Exception as error:  # told where the person looks
+        except Exception as error:  # shown where the person looks
             return {"type": "queued", "index": index, "fault": fault(error)}
         return {"type": "queued", "index": index, "sent": sent}
 
@@ -183,9 +183,9 @@ def _checked(row: Mapping[str, Any], index: int, labels: list[str]) -> dict[str,
 
 
 def _messages(row: Mapping[str, Any]) -> list[Any]:
-    """What was asked, as messages."""
-    asked = row.get("messages") or row.get("prompt")
-    return asked if isinstance(asked, list) else [{"role": "user", "content": as_text(asked)}]
+    """A row's prompt as messages."""
+    prompt = row.get("messages") or row.get("prompt")
+    return prompt if isinstance(prompt, list) else [{"role": "user", "content": as_text(prompt)}]
 
 
 def _travelling(row: dict[str, Any]) -> dict[str, Any]:

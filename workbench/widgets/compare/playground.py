@@ -29,7 +29,7 @@ class Playground(LoadedWidget):
 
     Args:
         models: their names on screen, and what the worker calls them.
-        ask: asks the worker: a request and who is told of events; returns the answer.
+        ask: asks the worker: a request and what is called with each event; returns the answer.
         stop: ends the answer that is growing.
         reward: what the worker calls the reward model; None shows no scores.
         store: where preferences and sent pairs go; None offers neither.
@@ -70,7 +70,7 @@ class Playground(LoadedWidget):
         self._guard = threading.RLock()
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._said = ""
+        self._words = ""
         self._serial = 0
 
     @property
@@ -99,7 +99,7 @@ class Playground(LoadedWidget):
                 {"model": name, "temperature": t, "best_of": best_of, "text": "", "state": "waits"}
                 for name, t in product(self.models, temperatures)
             ]
-            self._stopping, self._said = False, ""
+            self._stopping, self._words = False, ""
             self._serial += 1
             self._thread = threading.Thread(target=self._answer_all, daemon=True)
             self._thread.start()
@@ -156,11 +156,11 @@ class Playground(LoadedWidget):
                 continue
             self._put(column, state="answers")
             try:
-                found = self._ask(self._request(column), lambda e, c=column: self._grow(c, e))
+                answer = self._ask(self._request(column), lambda e, c=column: self._grow(c, e))
             except Exception as error:  # shown in its place; the other models still answer
                 self._put(column, state="failed", fault=fault(error))
                 continue
-            self._put(column, **found, state="done")
+            self._put(column, **answer, state="done")
 
     def _request(self, column: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -242,7 +242,7 @@ class Playground(LoadedWidget):
             self.send_to_labeller()
 
     def _note(self, words: str) -> None:
-        self._said = words
+        self._words = words
         self._serial += 1
 
     def state(self) -> dict[str, Any]:
@@ -256,7 +256,7 @@ class Playground(LoadedWidget):
                 "models": [outgoing(name) for name in self.models],
                 "scored": self.reward is not None,
                 "stored": self.store is not None,
-                "said": outgoing(self._said),
+                "said": outgoing(self._words),
                 "columns": [_travelling(column) for column in self.columns],
             }
 
@@ -292,5 +292,5 @@ class Playground(LoadedWidget):
 
 def _travelling(column: Mapping[str, Any]) -> dict[str, Any]:
     pieces = [outgoing(piece) for piece in column.get("pieces", ())]
-    told = {"pieces": pieces} if pieces else {}
-    return {**column, **told, "model": outgoing(column["model"]), "text": outgoing(column["text"])}
+    texts = {name: outgoing(column[name]) for name in ("model", "text")}
+    return {**column, **texts, **({"pieces": pieces} if pieces else {})}

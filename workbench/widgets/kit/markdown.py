@@ -2,7 +2,7 @@
 
 Three walls, each enough by itself: the renderer (markdown-it) escapes HTML and makes neither links
 nor images; the sanitiser (nh3) lets through tags for reading only, without a single attribute; and
-the page (``rendered.js``) builds its own elements from what is left, text as text.
+the page (``markdown.js``) builds its own elements from what is left, text as text.
 """
 
 import re
@@ -67,7 +67,7 @@ def rendered(text: str) -> str | None:
     if len(text) > LONGEST:
         return None
     sent = outgoing(text.replace("\r\n", "\n"))
-    safe = _FRAGILE.sub(lambda found: f"\ufdd0{ord(found.group()):04X}\ufdd1", sent)
+    safe = _FRAGILE.sub(lambda match: f"\ufdd0{ord(match.group()):04X}\ufdd1", sent)
     clean = nh3.clean(_MARKDOWN.render(safe), tags=set(TAGS), attributes={}, link_rel=None)
     left = unescape(_TAG.sub("", clean))
     return clean if _SYNTAX.sub("", left) == _SYNTAX.sub("", safe) else None
@@ -91,8 +91,8 @@ def _link_close(
     for token in reversed(tokens[: place + 1]):
         depth += {"link_close": 1, "link_open": -1}.get(token.type, 0)
         if token.type == "link_open" and depth == 0:
-            said = [str(token.attrs.get(name, "")) for name in ("href", "title")]
-            inside = "" if token.info == "auto" else " ".join(filter(None, said))
+            address = [str(token.attrs.get(name, "")) for name in ("href", "title")]
+            inside = "" if token.info == "auto" else " ".join(filter(None, address))
             return f" ({_escaped(inside)})</u>" if inside else "</u>"
     return "</u>"
 

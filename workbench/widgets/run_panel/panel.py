@@ -102,20 +102,20 @@ class RunPanel(LoadedWidget):
                 where=f"run {self.run.name}",
                 fix=f"wb.open_run({address!r}, store=wb.LabelStore('labels.sqlite'))",
             )
-        found = self.feed.two_answers(index, row, "first" if message["first"] else "last")
-        if found is None:
+        texts = self.feed.two_answers(index, row, "first" if message["first"] else "last")
+        if texts is None:
             raise ConfigError(
                 "there is no other answer to compare this one with",
                 where=f"row {row + 1} of the sample table",
                 fix="take a row whose words have changed, or compare it with the start",
             )
-        prompt, *answers = found
-        asked: Any = (
+        prompt, *answers = texts
+        messages: Any = (
             prompt if isinstance(prompt, list) else [{"role": "user", "content": str(prompt)}]
         )
-        said: Any = [[{"role": "assistant", "content": answer}] for answer in answers]
+        responses: Any = [[{"role": "assistant", "content": answer}] for answer in answers]
         step = self.feed.samples(index)["step"]
-        pair = Pair.make(asked, said, source={"run": self.run.name, "step": step})
+        pair = Pair.make(messages, responses, source={"run": self.run.name, "step": step})
         sent = store.send(pair, seen_in=f"{self.run.name}, step {step}")
         return {"type": "labelled", "row": row, "index": index, "sent": sent}
 

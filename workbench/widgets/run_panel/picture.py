@@ -49,12 +49,12 @@ def still_charts(feed: RunFeed) -> str:
     curves = feed.curves(_POINTS)
     charts = [chart for chart in charts_for(feed.kind, feed.metrics) if chart.first]
     return "".join(
-        sparkline(chart.title, chart.unit, [_told(line, curves) for line in chart.lines])
+        sparkline(chart.title, chart.unit, [_drawn(line, curves) for line in chart.lines])
         for chart in charts
     )
 
 
-def _told(line: CurveLine, curves: dict[str, dict[str, list[float]]]) -> Drawn:
+def _drawn(line: CurveLine, curves: dict[str, dict[str, list[float]]]) -> Drawn:
     curve = curves.get(line.metric, {"x": [], "y": []})
     return line.label, curve["x"], curve["y"]
 

@@ -18,7 +18,7 @@ from workbench.runs.launcher import within_root
 from workbench.settings import KINDS
 from workbench.widgets.kit.wire import outgoing
 from workbench.widgets.run_panel.curves import MOST_POINTS, charts_for, downsample
-from workbench.widgets.run_panel.watched_prompts import Watched
+from workbench.widgets.run_panel.watched_prompts import WatchedPrompts
 
 FILES = (METRICS, SAMPLES, EVENTS, CONTROL)
 RECENT = 30  # steps that the time left is estimated from
@@ -49,7 +49,7 @@ class RunFeed:
         self._metrics, self._samples = (self.folder.follow(name) for name in (METRICS, SAMPLES))
         self._others = {name: self.folder.follow(name) for name in (EVENTS, CONTROL)}
         self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in self._others}
-        self._watched = Watched()
+        self._watched = WatchedPrompts()
         self._columns: dict[str, array[float]] = {}
         self._count = 0
 
@@ -111,7 +111,7 @@ class RunFeed:
         with self._lock:
             return list(self._columns.get(name, ()))
 
-    # --- what a page is told ---------------------------------------------------------------------
+    # --- what a page shows -----------------------------------------------------------------------
 
     def header(self) -> dict[str, Any]:
         """What never changes; ``address`` is what ``wb.open_run`` finds the run by."""
@@ -127,7 +127,7 @@ class RunFeed:
         status = self.folder.status()
         live = status["state"] in LIVE
         step = max(int(status["step"] or 0), self._last_step())  # status.json may lag by a second
-        found = {
+        facts = {
             "state": status["state"],
             "live": live,
             "step": step,
@@ -140,10 +140,10 @@ class RunFeed:
         }
         if status["state"] == "failed":
             checkpoints = self.folder.checkpoints()
-            found["error"] = outgoing(str(status["error"] or "no reason was written"))
-            found["log"] = [outgoing(line[:400]) for line in self.folder.log_tail(12)]
-            found["checkpoint"] = checkpoints[-1].step if checkpoints else None
-        return found
+            facts["error"] = outgoing(str(status["error"] or "no reason was written"))
+            facts["log"] = [outgoing(line[:400]) for line in self.folder.log_tail(12)]
+            facts["checkpoint"] = checkpoints[-1].step if checkpoints else None
+        return facts
 
     def _last_step(self) -> int:
         with self._lock:
@@ -153,16 +153,16 @@ class RunFeed:
     def _newest(self, name: str, count: int = 10) -> float | None:
         """Mean of a metric's newest figures; None where it has none."""
         with self._lock:
-            told = np.array(self._columns.get(name, array("d"))[-count:])
-        told = told[np.isfinite(told)]
-        return float(f"{told.mean():.3g}") if len(told) else None
+            newest = np.array(self._columns.get(name, array("d"))[-count:])
+        newest = newest[np.isfinite(newest)]
+        return float(f"{newest.mean():.3g}") if len(newest) else None
 
     def _phases(self) -> dict[str, float]:
         """Seconds that a step takes of late, by phase, the whole step (``step``) among them."""
         with self._lock:
             names = [name for name in self._columns if name.startswith("time/")]
-        found = {name.removeprefix("time/"): self._newest(name) for name in names}
-        return {name: seconds for name, seconds in found.items() if seconds is not None}
+        means = {name.removeprefix("time/"): self._newest(name) for name in names}
+        return {name: seconds for name, seconds in means.items() if seconds is not None}
 
     def _time_left(self, step: int, total: int | None) -> float | None:
         """Median duration of the last steps times the steps to go; a pause hardly moves it."""
@@ -212,12 +212,12 @@ class RunFeed:
             return list(self._watched.steps)
 
     def samples(self, index: int = -1) -> dict[str, Any]:
-        """The sample table at one of :meth:`sample_steps`: :meth:`Watched.table`."""
+        """The sample table at one of :meth:`sample_steps`: :meth:`WatchedPrompts.table`."""
         with self._lock:
             return self._watched.table(index)
 
     def two_answers(self, index: int, row: int, field: str) -> tuple[Any, str, str] | None:
-        """What a row of the sample table would ask a labeller: :meth:`Watched.two_answers`."""
+        """What a row would ask a labeller: :meth:`WatchedPrompts.two_answers`."""
         with self._lock:
             return self._watched.two_answers(index, row, field)
 
@@ -241,48 +241,35 @@ class RunFeed:
 
     def changes(self) -> list[dict[str, Any]]:
         """Settings that were changed while the run went on: ``{"step", "name", "value"}``."""
-        found: dict[tuple[int, str], Any] = {}
+        changes: dict[tuple[int, str], Any] = {}
         with self._lock:
             for row in self._rows[EVENTS]:
                 values = _changed_values(row)
-                found |= {(int(row["step"]), name): value for name, value in values.items()}
-        return [{"step": s, "name": n, "value": v} for (s, n), v in sorted(found.items())]
+                changes |= {(int(row["step"]), name): value for name, value in values.items()}
+        return [{"step": s, "name": n, "value": v} for (s, n), v in sorted(changes.items())]
 
     def commands(self) -> list[dict[str, Any]]:
         """What was asked, and what became of it: answer None while it waits."""
         with self._lock:
             answers = {row["id"]: row for row in self._rows[EVENTS] if "id" in row}
-            asked = [row for row in self._rows[CONTROL] if "id" in row]
-        found = []
-        for row in asked[-20:]:
-            answer = answers.get(row["id"])
-            found.append(
-                {
-                    "id": row["id"],
-                    "command": str(row.get("command")),
-                    "values": row.get("values") or {},
-                    "answer": answer and answer["kind"],
-                    "step": answer and answer.get("step"),
-                    "why": answer and outgoing(str(answer.get("message") or "")),
-                }
-            )
-        return found
+            commands = [row for row in self._rows[CONTROL] if "id" in row]
+        return [_command(row, answers.get(row["id"])) for row in commands[-20:]]
 
     def settings(self) -> list[dict[str, Any]]:
         """The settings that may change while it runs: value now, bounds, unit, help."""
-        made = KINDS.get(self.kind)
-        if made is None:
+        kind = KINDS.get(self.kind)
+        if kind is None:
             return []
         now = {change["name"]: change["value"] for change in self.changes()}
-        found: list[dict[str, Any]] = []
-        for row in made.table():
+        settings: list[dict[str, Any]] = []
+        for row in kind.table():
             start, value = self._start(row), now.get(row["name"])
             if not row["live"] or not isinstance(start, float):
                 continue  # a slider holds a number
             kept = {key: row[key] for key in ("name", "unit", "low", "high", "help")}
             usable = isinstance(value, int | float)
-            found.append({**kept, "start": start, "value": value if usable else start})
-        return found
+            settings.append({**kept, "start": start, "value": value if usable else start})
+        return settings
 
     def _start(self, row: dict[str, Any]) -> Any:
         """What a setting was at first; what the process made of it where it says auto."""
@@ -343,6 +330,17 @@ def _changed_values(row: dict[str, Any]) -> dict[str, Any]:
     if row.get("kind") == "done" and row.get("command") == "set":
         return row.get("values") or {}
     return {}
+
+
+def _command(row: dict[str, Any], answer: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "command": str(row.get("command")),
+        "values": row.get("values") or {},
+        "answer": answer and answer["kind"],
+        "step": answer and answer.get("step"),
+        "why": answer and outgoing(str(answer.get("message") or "")),
+    }
 
 
 def _event_text(row: dict[str, Any]) -> str:

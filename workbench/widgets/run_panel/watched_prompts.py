@@ -16,7 +16,7 @@ _STEP = re.compile(rb'\{"step": ?(\d+)[,}]')  # as the writer, and json.dumps, w
 TOKEN_FIGURES = {"kl": "token_kl", "value": "token_value", "advantage": "token_advantage"}
 
 
-class Watched:
+class WatchedPrompts:
     """Rows of samples.jsonl by the step at which they were sampled.
 
     What the policy started from is in a row's ``reference`` where the trainer wrote it; else the
@@ -36,8 +36,8 @@ class Watched:
         """Lines that were written since the last time; a long run's are parsed when asked for."""
         fresh: dict[int, None] = {}
         for line in lines:
-            found = _STEP.match(line)
-            step = int(found[1]) if found else _step(line)
+            match = _STEP.match(line)
+            step = int(match[1]) if match else _step(line)
             if step is None:
                 continue
             if step not in self._lines:
@@ -76,27 +76,27 @@ class Watched:
         last, first = self._by_prompt(before), self._by_prompt(self.steps[0] if at else None)
         now, rows = self._rows(step), list[dict[str, Any]]()
         for row in now:
-            told = {**_sample(row), "last": _same(last, row), "first": _same(first, row)}
+            earlier = {"last": _same(last, row), "first": _same(first, row)}
             if row.get("reference") is not None:
-                told["first"] = _sample({"response": row["reference"]})
-            rows.append({**told, "tokens": _tokens(row)})
-        told_start = any(row.get("reference") is not None for row in now)
-        start = "reference" if told_start or self.steps[0] == 0 else self.steps[0]
-        found = {"index": at, "count": len(self.steps), "step": step, "before": before}
-        return {**found, "start": start if told_start or at else None, "rows": rows}
+                earlier["first"] = _sample({"response": row["reference"]})
+            rows.append({**_sample(row), **earlier, "tokens": _tokens(row)})
+        has_reference = any(row.get("reference") is not None for row in now)
+        start = "reference" if has_reference or self.steps[0] == 0 else self.steps[0]
+        place = {"index": at, "count": len(self.steps), "step": step, "before": before}
+        return {**place, "start": start if has_reference or at else None, "rows": rows}
 
     def two_answers(self, index: int, row: int, field: str) -> tuple[Any, str, str] | None:
         """A row's prompt as it was written, its answer, and the earlier one (``last``, ``first``).
 
         None where there is no earlier one, or it is the same.
         """
-        told = self.table(index)["rows"][row]
+        shown = self.table(index)["rows"][row]
         now = self._rows(self.steps[index])[row]
         step = self.steps[index - 1] if field == "last" else self.steps[0]
         response = as_text(now.get("response"))
         if field == "first" and now.get("reference") is not None:
             other = as_text(now["reference"])
-        elif told[field] is None:
+        elif shown[field] is None:
             return None
         else:
             prompt, rows = as_text(now.get("prompt")), self._rows(self.steps[index])
@@ -106,10 +106,10 @@ class Watched:
         return None if other == response else (now.get("prompt"), response, other)
 
     def _by_prompt(self, step: int | None) -> dict[str, list[dict[str, Any]]]:
-        found: dict[str, list[dict[str, Any]]] = {}
+        rows: dict[str, list[dict[str, Any]]] = {}
         for row in self._rows(step):
-            found.setdefault(as_text(row.get("prompt")), []).append(row)
-        return found
+            rows.setdefault(as_text(row.get("prompt")), []).append(row)
+        return rows
 
 
 def _step(line: bytes) -> int | None:
