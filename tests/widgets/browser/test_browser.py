@@ -324,7 +324,7 @@ def test_unknown_messages_are_ignored(page):
 
 def test_the_pages_code_comes_when_it_is_asked_for(page):
     answer = page.tell(type="code")
-    assert "export default { render }" in answer["esm"] and ".wbb-row" in answer["css"]
+    assert "export default class TableView" in answer["esm"] and ".wbb-row" in answer["css"]
 
 
 def test_a_saved_notebook_holds_neither_rows_nor_code(page):

@@ -339,17 +339,17 @@ def test_the_picture_is_renewed_when_the_run_ends(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "parts"),
+    ("name", "view"),
     [
-        ("widgets/run_panel/panel.js", "initialize, render"),
-        ("widgets/explorer/explorer.js", "render"),
-        ("widgets/compare/compare.js", "render"),
+        ("widgets/run_panel/panel.js", "class Panel {"),
+        ("widgets/explorer/explorer.js", "class LossExplorer {"),
+        ("widgets/compare/compare.js", "ComparisonView;"),
     ],
 )
-def test_scripts_are_one_module_with_no_name_twice(name, parts):
+def test_scripts_are_one_module_with_no_name_twice(name, view):
     source = theme.module(name)
     assert not re.search(r"^\s*import\b[^(]", source, re.MULTILINE)
-    assert re.findall(r"^export .*$", source, re.MULTILINE) == [f"export default {{ {parts} }};"]
+    assert re.findall(r"^export .*$", source, re.MULTILINE) == [f"export default {view}"]
     declared = r"^(?:async )?(?:function|class|const|let)\s+(\w+)"
     found = re.findall(declared, source, re.MULTILINE)
     assert len(found) == len(set(found))

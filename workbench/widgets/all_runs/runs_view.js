@@ -1,7 +1,7 @@
 // All runs in a table; the picked ones beside each other: curves, settings, answers.
 import { cutOff, guardKeys, h, keycap, newId } from "../kit/dom.js";
 import { arrive, textBlock } from "../kit/safe_text.js";
-import { brief, lookOf, nextMessage, pagePlotly, stroke, watchTheme } from "../kit/plot.js";
+import { brief, lookOf, packedPlotly, pagePlotly, stroke, watchTheme } from "../kit/plot.js";
 import { wordDiff } from "../kit/word_diff.js";
 import { Curves } from "../run_panel/curves.js";
 
@@ -20,7 +20,7 @@ const COLUMNS = [
   ["started", "When"],
 ];
 
-class RunsTable {
+export default class RunsTable {
   constructor(model, el) {
     this.model = model;
     this.view = newId();
@@ -170,15 +170,9 @@ class RunsTable {
   async loadPlotly() {
     if (this.loading) return;
     this.loading = true;
-    const fetchPacked = async () => {
-      const answer = nextMessage(this.model, (m) => m.type === "plotly" || (m.type === "fault" && m.key === "plotly"), this.gone.signal);
-      this.send({ type: "plotly", key: "plotly" });
-      const message = await answer;
-      if (message.type === "fault") throw new Error(`${message.fault.what}. ${message.fault.fix}`);
-      return message.packed;
-    };
+    const ask = () => this.send({ type: "plotly", key: "plotly" });
     try {
-      this.plots.start(await pagePlotly(fetchPacked));
+      this.plots.start(await pagePlotly(() => packedPlotly(this.model, ask, this.gone.signal)));
     } catch (error) {
       if (!this.gone.signal.aborted) this.complain({ what: `The curves cannot be drawn: ${error.message}` });
     }
@@ -246,7 +240,7 @@ class RunsTable {
   newLook() {
     this.showPicked();
     this.showSettings();
-    if (this.said) this.showAnswers(this.said);
+    if (this.table) this.showAnswers(this.table);
   }
 
   showSettings() {
@@ -254,9 +248,9 @@ class RunsTable {
     const different = rows.filter((row) => !row.same);
     const same = rows.filter((row) => row.same);
     const table = (some) => h("table", { class: "wbp-table wbr-settings" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Setting"), ...(this.keys ?? []).map((key) => h("th", { scope: "col" }, key.cloneNode(true))))), h("tbody", {}, ...some.map((row) => h("tr", {}, h("th", { scope: "row" }, row.name), ...row.values.map((value) => h("td", {}, value))))));
-    const told = different.length ? table(different) : h("p", { class: "wb-muted" }, rows.length ? "All settings are the same." : "");
+    const shown = different.length ? table(different) : h("p", { class: "wb-muted" }, rows.length ? "All settings are the same." : "");
     const rest = same.length ? h("details", {}, h("summary", {}, `${same.length} settings that are the same`), table(same)) : null;
-    this.settings.replaceChildren(h("span", { class: "wb-label" }, this.picked.length > 1 ? "Settings that differ" : "Settings"), h("div", { class: "wbr-scroll" }, told), ...(rest ? [rest] : []));
+    this.settings.replaceChildren(h("span", { class: "wb-label" }, this.picked.length > 1 ? "Settings that differ" : "Settings"), h("div", { class: "wbr-scroll" }, shown), ...(rest ? [rest] : []));
   }
 
   /** Answers up to `step`; asked for one at a time, so that a moving slider does not pile up questions. */
@@ -267,8 +261,8 @@ class RunsTable {
     this.asking = setTimeout(() => this.send({ type: "answers", step }), 80);
   }
 
-  showAnswers(said) {
-    const { step, most, steps, rows } = (this.said = said);
+  showAnswers(table) {
+    const { step, most, steps, rows } = (this.table = table);
     this.samples.hidden = !rows.length;
     this.slider.max = most;
     this.slider.value = step;
@@ -296,10 +290,3 @@ function when(text) {
   const two = (n) => String(n).padStart(2, "0");
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}`;
 }
-
-function render({ model, el }) {
-  const table = new RunsTable(model, el);
-  return () => table.close();
-}
-
-export default { render };

@@ -11,13 +11,13 @@ const PAUSE = 180; // ms without typing before a search is sent
 const SILENT = 5000; // ms without a first answer until the screen says so
 const NARROW = 900; // pixels; below this the texts get the room of lesser columns
 
-class TableView {
+export default class TableView {
   constructor(model, el) {
     this.model = model;
     this.info = null; // what Python last said about the table
     this.page = null; // the rows that are drawn, as Python sent them
     this.sent = 0; // number of the last request for rows; older answers are stale
-    this.asked = 0; // number of the last question
+    this.request = 0; // number of the last question
     this.wanted = null; // position of the pair that is to be read
     this.cursor = 0;
     this.anchor = 0;
@@ -70,8 +70,8 @@ class TableView {
     });
     this.note = h("div", { class: "wb-banner warn", role: "alert", hidden: true });
     this.toLabeller = hint(["q"], "to the labeller");
-    this.told = h("span", { class: "wbb-sent", role: "status" });
-    this.hints = hints(this.toLabeller, this.told);
+    this.sentNote = h("span", { class: "wbb-sent", role: "status" });
+    this.hints = hints(this.toLabeller, this.sentNote);
     this.head = h("div", { class: "wbb-head wbb-grid", role: "row" });
     this.root = h(
       "div",
@@ -95,9 +95,9 @@ class TableView {
 
   take(message) {
     const { type } = message;
-    if (type === "table" && (message.req ?? this.asked) === this.asked) this.takeTable(message);
+    if (type === "table" && (message.req ?? this.request) === this.request) this.takeTable(message);
     else if (type === "rows") this.takeRows(message);
-    else if (type === "wait" && message.req === this.asked) {
+    else if (type === "wait" && message.req === this.request) {
       const reading = message.doing === "reading";
       this.bar.drawWait(reading ? "reading the texts" : "searching", message.fraction);
       this.later("wait", reading ? 200 : 10, () => this.ask(message.req));
@@ -114,7 +114,7 @@ class TableView {
   /** What became of a pair that was sent to the labeller. */
   takeSent({ row, sent }) {
     const words = sent ? "waits for wb.label" : "waits already, or has a label";
-    this.told.textContent = `${sent ? "✓ " : ""}pair ${grouped(row)} ${words}`;
+    this.sentNote.textContent = `${sent ? "✓ " : ""}pair ${grouped(row)} ${words}`;
   }
 
   takeTable(info) {
@@ -150,8 +150,8 @@ class TableView {
 
   /** More hits of the search that is shown. */
   takeFound({ shown, counting, fraction }) {
-    const seen = this.page ? this.page.start + this.page.rows.length : 0;
-    const fills = seen < Math.min(shown, this.window.first + this.window.room + SPARE);
+    const drawn = this.page ? this.page.start + this.page.rows.length : 0;
+    const fills = drawn < Math.min(shown, this.window.first + this.window.room + SPARE);
     Object.assign(this.info, { shown, counting, fraction });
     this.window.resize(shown);
     this.root.setAttribute("aria-rowcount", counting ? -1 : shown);
@@ -181,8 +181,8 @@ class TableView {
 
   /** Ask for rows that answer what the controls say; a repeat after "wait" keeps its number. */
   ask(again) {
-    if (!this.info || (again !== undefined && again !== this.asked)) return;
-    this.asked = again ?? this.asked + 1;
+    if (!this.info || (again !== undefined && again !== this.request)) return;
+    this.request = again ?? this.request + 1;
     const { sort, descending } = this.order ?? this.info.question;
     const question = {
       ...this.bar.value,
@@ -190,7 +190,7 @@ class TableView {
       sort,
       descending,
     };
-    this.model.send({ type: "ask", req: this.asked, question });
+    this.model.send({ type: "ask", req: this.request, question });
   }
 
   fetch() {
@@ -370,9 +370,3 @@ function hints(...more) {
     ...more,
   );
 }
-
-function render({ model, el }) {
-  const view = new TableView(model, el);
-  return () => view.close();
-}
-export default { render };

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -135,7 +136,7 @@ class Browser(LoadedWidget):
             "counts": facts.counts(),
             "sources": facts.source_names[:MOST_SOURCES],
             "listing": not facts.jobs["sources"].is_done,
-            "question": self.question.as_dict(),
+            "question": asdict(self.question),
             "cursor": self._cursor,
             "open": self._open,
             **self._progress(),

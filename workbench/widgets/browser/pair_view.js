@@ -56,15 +56,15 @@ export class PairView {
     this.root.hidden = !pair;
     if (!pair) return;
     const [first, second] = pair.answers;
-    const found = diff && second ? compareTurns(first.messages, second.messages) : null;
-    const slow = diff && second && !found;
+    const marks = diff && second ? compareTurns(first.messages, second.messages) : null;
+    const slow = diff && second && !marks;
     const more = h("button", { class: "wb-link wbb-more", onclick: () => this.unfold() });
     more.append("Show all of it", keycap("e"));
     this.root.replaceChildren(
       this.title(Boolean(second)),
       slow ? h("p", {}, "These two are too long and too different to compare in time.") : "",
       card("Prompt", "prompt", turns(pair.prompt, "user")),
-      h("div", { class: "wbb-answers" }, ...pair.answers.map((one, i) => answer(one, i, found))),
+      h("div", { class: "wbb-answers" }, ...pair.answers.map((one, i) => answer(one, i, marks))),
       more,
       facts(pair.facts),
     );
@@ -115,8 +115,8 @@ function card(title, kind, nodes, extra = null) {
   );
 }
 
-function answer(one, index, found) {
-  const lines = [found?.left, found?.right][index] ?? [];
+function answer(one, index, marks) {
+  const lines = [marks?.left, marks?.right][index] ?? [];
   const nodes = turns(one.messages, "assistant", lines, index === 0 ? "del" : "ins");
   const size = `${grouped(one.words)} ${one.words === 1 ? "word" : "words"}`;
   const extra = h(

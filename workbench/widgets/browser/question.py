@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from workbench.widgets.kit.wire import incoming
@@ -51,10 +51,6 @@ class Question:
     def wanted(self) -> str:
         """The text searched for, as it is compared."""
         return self.query.strip().casefold()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the question as plain JSON values."""
-        return asdict(self)
 
 
 def question_from(values: Mapping[str, Any]) -> Question:

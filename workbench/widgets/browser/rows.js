@@ -75,17 +75,17 @@ export function drawRow(row, position, names, query) {
     const better = row.better === index;
     const sign = h("span", { class: "wbb-better", title: "the better answer" }, "✓");
     const lesser = row.better !== null && !better ? " lesser" : "";
-    return cell(name + lesser, better ? sign : "", found(row[name], query));
+    return cell(name + lesser, better ? sign : "", marked(row[name], query));
   };
   const chip = (text, kind) =>
     text
       ? h("span", { class: `wb-chip ${kind}` }, visible(arrive(text)))
       : h("span", { class: "wb-muted" }, "–");
-  const asked = row.turns > 1 ? h("span", { class: "wb-chip" }, `turn ${row.turns}`) : "";
+  const turn = row.turns > 1 ? h("span", { class: "wb-chip" }, `turn ${row.turns}`) : "";
   const more = row.more > 0 ? ` +${row.more}` : "";
   const cells = {
     row: () => cell("row wb-num wb-muted", grouped(row.row)),
-    prompt: () => cell("prompt", asked, " ", found(row.prompt, query)),
+    prompt: () => cell("prompt", turn, " ", marked(row.prompt, query)),
     first: () => answer("first", 0),
     second: () => answer("second", 1),
     label: () => cell("label", chip(row.label, CHIPS[row.kind] ?? ""), more),
@@ -108,7 +108,7 @@ export function drawRow(row, position, names, query) {
 }
 
 /** Text of a cell, with what was searched for marked. */
-function found(text, query) {
+function marked(text, query) {
   const shown = arrive(text);
   const wanted = query.trim().toLowerCase();
   const at = wanted ? shown.toLowerCase().indexOf(wanted) : -1;

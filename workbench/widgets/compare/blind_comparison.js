@@ -1,12 +1,12 @@
-// Models compared blind: the labeller, and after "reveal" the board with who wrote what.
-import { Board } from "./comparison_view.js";
+// Models compared blind: the labeller, and after "reveal" the comparison with who wrote what.
+import { ComparisonView } from "./comparison_view.js";
 import { grouped, h, keycap } from "../kit/dom.js";
 import { LabellerView } from "../labeller/labeller_view.js";
 
 const REVEAL = "v";
 const SURE = 6000; // ms in which a second press reveals although prompts are left
 
-class ComparisonView extends LabellerView {
+export default class BlindComparison extends LabellerView {
   constructor(model, el) {
     super(model, el);
     this.model = model;
@@ -18,7 +18,7 @@ class ComparisonView extends LabellerView {
   close() {
     this.detach();
     this.model.off("msg:custom", this.take);
-    this.board?.close();
+    this.comparison?.close();
   }
 
   buildTools() {
@@ -45,8 +45,8 @@ class ComparisonView extends LabellerView {
     if (!this.revealing || !outbox.progress || outbox.unsaved || outbox.held.length) return;
     this.revealing = false;
     const { left } = outbox.progress;
-    const sure = performance.now() - this.asked < SURE;
-    this.asked = performance.now();
+    const sure = performance.now() - this.pressed < SURE;
+    this.pressed = performance.now();
     if (!left || sure) return outbox.tell({ type: "reveal" });
     const some = left === 1 ? "1 prompt is" : `${grouped(left)} prompts are`;
     outbox.say(`${some} not judged. Press V again to reveal the models and end the judging.`);
@@ -68,17 +68,10 @@ class ComparisonView extends LabellerView {
   }
 
   show(message) {
-    if (this.board) return;
+    if (this.comparison) return;
     this.detach();
     this.root.remove();
-    this.board = new Board(this.model, this.el, message);
-    this.board.root.focus({ preventScroll: true });
+    this.comparison = new ComparisonView(this.model, this.el, message);
+    this.comparison.root.focus({ preventScroll: true });
   }
 }
-
-function render({ model, el }) {
-  const view = new ComparisonView(model, el);
-  return () => view.close();
-}
-
-export default { render };

@@ -8,9 +8,9 @@ const SORTS_OF = { given: "in the order given", up: "largest gain first", down: 
 const AGAINST = "against"; // where a judge and the person see it otherwise, first
 const NONE = 1e-6;
 
-export class Board {
-  /** `given`: what is shown, where it is here already; else it is asked for. */
-  constructor(model, el, given = null) {
+export class ComparisonView {
+  /** `rows`: the message with what is shown, where it is here already; else it is asked for. */
+  constructor(model, el, rows = null) {
     this.model = model;
     this.view = newId();
     this.data = null;
@@ -25,7 +25,7 @@ export class Board {
     model.on("msg:custom", this.onMessage);
     model.on("change:selected", this.onSelected);
     this.showTools();
-    if (given) return this.take(given);
+    if (rows) return this.take(rows);
     this.ready();
     this.again = setInterval(() => (this.data ? clearInterval(this.again) : this.ready()), 3000);
   }
@@ -49,8 +49,8 @@ export class Board {
     this.form = h("button", { type: "button", onclick: () => this.toggleTable() });
     const about = { type: "button", hidden: true, title: "to be judged blind: wb.label offers it first", onclick: () => this.send() };
     this.queue = h("button", about, "To the labeller", keycap("q"));
-    this.said = h("span", { class: "wbc-said", role: "status" });
-    const tools = h("div", { class: "wbc-bar" }, this.sorts, this.measure, h("span", { class: "wbc-gap" }), this.said, this.queue, this.diff, this.form);
+    this.note = h("span", { class: "wbc-said", role: "status" });
+    const tools = h("div", { class: "wbc-bar" }, this.sorts, this.measure, h("span", { class: "wbc-gap" }), this.note, this.queue, this.diff, this.form);
     this.list = h("div", { class: "wbc-list", role: "listbox", "aria-label": "prompts", tabindex: 0, "data-lm-suppress-shortcuts": "true" });
     this.list.addEventListener("click", (event) => {
       const option = event.target.closest("[role=option]");
@@ -86,10 +86,10 @@ export class Board {
     this.measure.replaceChildren(...message.measures.map((name) => h("option", { value: name }, `by ${NAMES_OF[name]}`)));
     this.measure.hidden = message.measures.length < 2;
     this.sorts.hidden = !message.measures.length;
-    const { told = [], against = {} } = message;
-    this.results.hidden = !told.length;
+    const { told: sentences = [], against = {} } = message;
+    this.results.hidden = !sentences.length;
     this.queue.hidden = !message.queues;
-    this.results.replaceChildren(...told.map((line) => h("li", {}, arrive(line))));
+    this.results.replaceChildren(...sentences.map((line) => h("li", {}, arrive(line))));
     if (Object.keys(against).length && !this.sorts.querySelector(`[value=${AGAINST}]`))
       this.sorts.append(h("option", { value: AGAINST }, "judged otherwise first"));
     this.at = 0;
@@ -123,11 +123,11 @@ export class Board {
 
   /** What the person said of a row, and who is against it, as chips. */
   verdict(index) {
-    const said = this.data.said?.[index];
+    const verdict = this.data.said?.[index];
     if (this.data.said === undefined) return [];
-    if (!said) return [h("span", { class: "wb-chip" }, "not judged")];
-    const best = said.best.map((model) => arrive(this.data.labels[model])).join(", ");
-    const words = best ? `you: ${best}` : { same: "same text", both_bad: "you: both bad" }[said.kind] ?? "you: tie";
+    if (!verdict) return [h("span", { class: "wb-chip" }, "not judged")];
+    const best = verdict.best.map((model) => arrive(this.data.labels[model])).join(", ");
+    const words = best ? `you: ${best}` : { same: "same text", both_bad: "you: both bad" }[verdict.kind] ?? "you: tie";
     const chips = [h("span", { class: "wb-chip blue" }, words)];
     return [...chips, ...this.opposed(index).map((name) => h("span", { class: "wb-chip orange", title: `the ${name} prefers another one` }, `≠ ${name}`))];
   }
@@ -141,8 +141,8 @@ export class Board {
     const name = this.measure.value;
     const shown = rows.length < count ? `the first ${rows.length} of ${count} prompts` : `${count} prompts`;
     const words = verdicts[name];
-    const told = words ? `${arrive(labels.at(-1))} is better on ${words.better}, the same on ${words.same}, worse on ${words.worse} by ${NAMES_OF[name]}` : "";
-    this.means.replaceChildren(...cards, h("p", { class: "wb-muted wbc-told" }, `Means over ${shown}. ${told}`));
+    const gains = words ? `${arrive(labels.at(-1))} is better on ${words.better}, the same on ${words.same}, worse on ${words.worse} by ${NAMES_OF[name]}` : "";
+    this.means.replaceChildren(...cards, h("p", { class: "wb-muted wbc-told" }, `Means over ${shown}. ${gains}`));
   }
 
   showList() {
@@ -185,9 +185,9 @@ export class Board {
   answers(row) {
     const texts = row.answers.map((answer) => arrive(answer.text));
     if (!this.marked || texts.length < 2) return texts.map((text) => textBlock(text));
-    const found = texts.slice(1).map((text) => wordDiff(texts[0], text));
-    const first = texts.length === 2 && found[0] ? textBlock(texts[0], found[0].left, "del") : textBlock(texts[0]);
-    return [first, ...texts.slice(1).map((text, i) => textBlock(text, found[i]?.right ?? null, "ins"))];
+    const diffs = texts.slice(1).map((text) => wordDiff(texts[0], text));
+    const first = texts.length === 2 && diffs[0] ? textBlock(texts[0], diffs[0].left, "del") : textBlock(texts[0]);
+    return [first, ...texts.slice(1).map((text, i) => textBlock(text, diffs[i]?.right ?? null, "ins"))];
   }
 
   /** Send the row that is open to the labeller's queue. */
@@ -198,8 +198,8 @@ export class Board {
   /** What became of it. */
   queued({ index, sent, fault }) {
     const prompt = `prompt ${this.order.indexOf(index) + 1}`;
-    this.said.classList.toggle("refused", Boolean(fault));
-    this.said.textContent = fault ? arrive(fault.what) : sent ? `✓ ${prompt} waits for wb.label` : `${prompt} waits already, or has a label`;
+    this.note.classList.toggle("refused", Boolean(fault));
+    this.note.textContent = fault ? arrive(fault.what) : sent ? `✓ ${prompt} waits for wb.label` : `${prompt} waits already, or has a label`;
   }
 
   toggleDiff() {

@@ -8,7 +8,7 @@ const FULL = 1.0; // nats at which a token's mark is darkest
 const MOST_BEST = 64;
 const STATES = { waits: "waits", answers: "answering…", stopped: "stopped", failed: "failed", done: "" };
 
-class Playground {
+export default class Playground {
   constructor(model, el) {
     this.model = model;
     this.view = newId();
@@ -58,8 +58,8 @@ class Playground {
     this.halt = h("button", { type: "button", class: "wb-quiet", onclick: () => this.tell({ type: "stop" }) }, "Stop", keycap("s"));
     this.marks = h("button", { type: "button", class: "wb-quiet", onclick: () => this.toggle() }, "KL by token", keycap("k"));
     this.queue = h("button", { type: "button", class: "wb-quiet", onclick: () => this.tell({ type: "queue" }) }, "Send to the labeller", keycap("q"));
-    this.said = h("span", { class: "wbg-said", role: "status" });
-    const fields = h("div", { class: "wbg-bar" }, h("label", { class: "wbg-field" }, "Temperature", this.temperatures), this.best, this.go, this.again, this.halt, this.marks, this.queue, this.said);
+    this.note = h("span", { class: "wbg-said", role: "status" });
+    const fields = h("div", { class: "wbg-bar" }, h("label", { class: "wbg-field" }, "Temperature", this.temperatures), this.best, this.go, this.again, this.halt, this.marks, this.queue, this.note);
     this.columns = h("div", { class: "wbg-columns", "aria-live": "polite" });
     this.root = h("section", { class: "wb wbg", "aria-label": "Playground" }, h("div", { class: "wbg-prompt" }, this.prompt), fields, this.columns);
     this.cards = [];
@@ -84,7 +84,7 @@ class Playground {
   ask(again) {
     const temperatures = this.temperatures.value.split(",").map((text) => text.trim()).filter(Boolean).map(Number);
     if (!temperatures.length || temperatures.some(Number.isNaN)) {
-      this.said.textContent = "Give temperatures as numbers: 0.3, 1.0";
+      this.note.textContent = "Give temperatures as numbers: 0.3, 1.0";
       return;
     }
     this.tell({ type: "ask", prompt: this.prompt.value, temperatures, best_of: this.best.hidden ? 1 : this.count, again });
@@ -108,7 +108,7 @@ class Playground {
     this.queue.hidden = !state.stored;
     this.halt.disabled = !state.busy;
     this.go.disabled = this.again.disabled = state.busy;
-    this.said.textContent = arrive(state.said);
+    this.note.textContent = arrive(state.said);
     while (this.cards.length > state.columns.length) this.cards.pop().remove();
     state.columns.forEach((column, at) => this.showColumn(column, at));
     if (!state.columns.length && !this.columns.children.length)
@@ -118,9 +118,9 @@ class Playground {
   }
 
   showColumn(column, at) {
-    const told = JSON.stringify(column);
-    if (this.drawn[at] === told && this.cards[at]) return;
-    this.drawn[at] = told;
+    const drawing = JSON.stringify(column);
+    if (this.drawn[at] === drawing && this.cards[at]) return;
+    this.drawn[at] = drawing;
     const name = h("span", { class: "wbg-model" }, visible(arrive(column.model)));
     const how = column.best_of > 1 ? `T ${column.temperature}, best of ${column.best_of}` : `T ${column.temperature}`;
     const top = h("header", {}, name, h("span", { class: "wb-muted wb-num" }, how), ...figures(column));
@@ -168,10 +168,3 @@ function best(column, signed) {
   const known = (column.scores ?? []).filter((value) => value !== null);
   return known.length > 1 ? `of ${known.length} answers: ${signed(Math.min(...known))} to ${signed(Math.max(...known))}` : "by the reward model";
 }
-
-function render({ model, el }) {
-  const view = new Playground(model, el);
-  return () => view.close();
-}
-
-export default { render };

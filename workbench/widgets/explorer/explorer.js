@@ -123,7 +123,8 @@ function verdict(now) {
   return "The model cannot tell them apart: ln 2, what an untrained model pays.";
 }
 
-function render({ model, el }) {
+/** Draw the explorer into `el`; returns what ends it. */
+function drawn(model, el) {
   const root = h("section", { class: "wb wbx", "aria-label": "Loss explorer" });
   const set = (name) => (value) => {
     model.set(name, value);
@@ -219,4 +220,8 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default class LossExplorer {
+  constructor(model, el) {
+    this.close = drawn(model, el);
+  }
+}

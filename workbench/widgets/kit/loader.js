@@ -5,7 +5,7 @@ const SILENT =
   "The kernel does not answer. It may be busy with another cell, or gone: then run this cell again.";
 
 let came = false; // whether the code is here
-let loaded = null; // what comes of it: {widget, css}; the module is one widget's
+let loaded = null; // what comes of it: {View, css}; the module is one widget's
 
 /** Waits for the code, which comes when a view asks for it, or unasked. */
 function initialize({ model }) {
@@ -15,20 +15,21 @@ function initialize({ model }) {
       if (message.type !== "code") return early.push(message);
       if (came) return; // asked for twice
       came = true;
-      const widget = await imported(message.esm);
+      const View = await imported(message.esm);
       model.off("msg:custom", take);
-      widget.initialize?.({ model, early });
-      resolve({ widget, css: message.css });
+      View.begin?.(model, early);
+      resolve({ View, css: message.css });
     };
     model.on("msg:custom", take);
   });
 }
 
+/** The class that a widget's module exports: one is made for each view, and closed with it. */
 async function imported(esm) {
   const url = URL.createObjectURL(new Blob([esm], { type: "text/javascript" }));
-  const { default: widget } = await import(url);
+  const { default: View } = await import(url);
   URL.revokeObjectURL(url);
-  return widget;
+  return View;
 }
 
 async function render({ model, el }) {
@@ -40,12 +41,13 @@ async function render({ model, el }) {
     ask();
   }, PATIENCE);
   ask();
-  const { widget, css } = await loaded;
+  const { View, css } = await loaded;
   clearTimeout(timer);
   note.remove();
   const style = document.createElement("style");
   style.textContent = css;
   el.append(style);
-  return widget.render({ model, el });
+  const view = new View(model, el);
+  return () => view.close();
 }
 export default { initialize, render };

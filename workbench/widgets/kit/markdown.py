@@ -22,31 +22,8 @@ LONGEST = 60_000
 
 TAGS = frozenset(
     [
-        "p",
-        "br",
-        "hr",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "strong",
-        "em",
-        "s",
-        "code",
-        "pre",
-        "blockquote",
-        "ul",
-        "ol",
-        "li",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "u",
+        *("p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "strong", "em", "s", "code", "pre"),
+        *("blockquote", "ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td", "u"),
     ]
 )
 """What is left of HTML; ``u`` marks what was a link."""

@@ -47,18 +47,22 @@ function share(packed) {
   return mine;
 }
 
-/** The next message of `model` that passes `test`, however long a busy kernel takes. */
-export function nextMessage(model, test, signal) {
+/** Plotly from Python, once `ask` has asked for it, however long a busy kernel takes. */
+export function packedPlotly(model, ask, signal) {
   return new Promise((resolve, reject) => {
     const done = (act) => {
       model.off("msg:custom", take);
       signal.removeEventListener("abort", leave);
       act();
     };
-    const take = (message) => test(message) && done(() => resolve(message));
+    const take = ({ type, packed, key, fault }) => {
+      if (type === "plotly") done(() => resolve(packed));
+      if (type === "fault" && key === "plotly") done(() => reject(new Error(`${fault.what}. ${fault.fix}`)));
+    };
     const leave = () => done(() => reject(new Error("the panel that asked for Plotly is gone")));
     model.on("msg:custom", take);
     signal.addEventListener("abort", leave);
+    ask();
   });
 }
 

@@ -80,10 +80,10 @@ export function visible(text, { edges = true } = {}) {
   if (start) out.append(...blanks(text.slice(0, start)));
   const inner = text.slice(start, end);
   let from = 0;
-  for (const found of inner.matchAll(HIDDEN)) {
-    if (found.groups.keep) continue;
-    out.append(inner.slice(from, found.index), mark(found[0]));
-    from = found.index + found[0].length;
+  for (const match of inner.matchAll(HIDDEN)) {
+    if (match.groups.keep) continue;
+    out.append(inner.slice(from, match.index), mark(match[0]));
+    from = match.index + match[0].length;
   }
   out.append(inner.slice(from));
   if (end < text.length) out.append(...blanks(text.slice(end)));
@@ -138,10 +138,10 @@ export function compareTurns(a, b) {
   const deadline = performance.now() + 150;
   for (let i = 0; i < Math.max(a.length, b.length); i++) {
     const [x, y] = [a, b].map((side) => arrive(side[i]?.content));
-    const found = wordDiff(x, y, deadline - performance.now());
-    if (!found) return null;
-    left.push(found.left);
-    right.push(found.right);
+    const diff = wordDiff(x, y, deadline - performance.now());
+    if (!diff) return null;
+    left.push(diff.left);
+    right.push(diff.right);
   }
   return { left, right };
 }

@@ -16,13 +16,13 @@ const segmenter = globalThis.Intl?.Segmenter
 /** Words, each with the space that follows it; punctuation apart. */
 export function words(text) {
   const out = [];
-  for (const found of text.matchAll(TOKEN)) {
-    const { space, run } = found.groups;
+  for (const match of text.matchAll(TOKEN)) {
+    const { space, run } = match.groups;
     if (space && out.length) out[out.length - 1] += space;
     else if (run && segmenter && run.length <= 500)
       for (const { segment } of segmenter.segment(run)) out.push(segment);
     else if (run) out.push(...run);
-    else out.push(found[0]);
+    else out.push(match[0]);
   }
   return out;
 }

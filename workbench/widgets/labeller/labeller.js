@@ -1,8 +1,8 @@
 // The labeller.
 import { LabellerView } from "./labeller_view.js";
 
-function render({ model, el }) {
-  const view = new LabellerView(model, el);
-  return () => view.detach();
+export default class extends LabellerView {
+  close() {
+    this.detach();
+  }
 }
-export default { render };

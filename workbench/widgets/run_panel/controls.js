@@ -15,8 +15,8 @@ export class Buttons {
     this.pause = h("button", { type: "button", class: "wbp-pause", onclick: () => this.toggle() });
     this.save = h("button", { type: "button", class: "wbp-save", onclick: () => this.ask("save") }, "Save checkpoint", keycap("s"));
     this.stop = h("button", { type: "button", class: "wbp-stop", onclick: () => this.confirmStop() });
-    this.told = h("span", { class: "wbp-told", "aria-live": "polite" });
-    this.root = h("div", { class: "wbp-buttons", role: "group", "aria-label": "Steer the run" }, this.pause, this.save, this.stop, this.told);
+    this.outcome = h("span", { class: "wbp-told", "aria-live": "polite" });
+    this.root = h("div", { class: "wbp-buttons", role: "group", "aria-label": "Steer the run" }, this.pause, this.save, this.stop, this.outcome);
     this.calm();
   }
 
@@ -31,8 +31,8 @@ export class Buttons {
     this.save.hidden = this.stop.hidden = !status.live;
     this.pause.hidden = status.state === "finished";
     const last = commands.filter((row) => row.command !== "set").at(-1);
-    this.told.textContent = last ? spoken(last, this.step) : "";
-    this.told.classList.toggle("waiting", Boolean(last && !last.answer));
+    this.outcome.textContent = last ? spoken(last, this.step) : "";
+    this.outcome.classList.toggle("waiting", Boolean(last && !last.answer));
   }
 
   toggle() {
@@ -90,8 +90,8 @@ export class LiveSettings {
         this.fields.set(setting.name, field);
         this.grid.append(field.root);
       }
-      const asked = commands.filter((row) => row.command === "set" && setting.name in row.values).at(-1);
-      field.show(setting, asked);
+      const command = commands.filter((row) => row.command === "set" && setting.name in row.values).at(-1);
+      field.show(setting, command);
     }
   }
 
@@ -108,9 +108,9 @@ class SettingField {
     const label = h("span", { class: "wbp-setting-name", title: setting.help }, setting.name);
     this.slider = h("input", { type: "range", min: 0, max: 200, step: 1, "aria-label": `${setting.name}, slider` });
     this.number = h("input", { type: "text", inputmode: "decimal", class: "wb-num", "aria-label": `${setting.name}${setting.unit ? ", " + setting.unit : ""}`, title: setting.help });
-    this.told = h("span", { class: "wbp-told", "aria-live": "polite" });
+    this.outcome = h("span", { class: "wbp-told", "aria-live": "polite" });
     this.why = h("p", { class: "wbp-why", role: "alert", hidden: true });
-    this.root = h("div", { class: "wbp-setting" }, h("div", {}, label, this.told), this.slider, this.number, this.why);
+    this.root = h("div", { class: "wbp-setting" }, h("div", {}, label, this.outcome), this.slider, this.number, this.why);
     this.slider.addEventListener("input", () => this.preview());
     this.slider.addEventListener("change", () => this.settle());
     this.number.addEventListener("change", () => this.typed());
@@ -162,28 +162,28 @@ class SettingField {
     if (value !== this.setting.value || this.waiting) this.commit(value);
   }
 
-  show(setting, asked) {
+  show(setting, command) {
     this.setting = setting;
-    this.waiting = Boolean(asked && !asked.answer);
-    const value = this.waiting ? asked.values[setting.name] : setting.value;
+    this.waiting = Boolean(command && !command.answer);
+    const value = this.waiting ? command.values[setting.name] : setting.value;
     if (!this.moving && document.activeElement !== this.number) this.number.value = Number(Number(value).toPrecision(6));
     if (!this.moving) this.slider.value = this.toSlider(value);
-    if (!this.refused || asked?.id !== this.before) this.tell(asked);
+    if (!this.refused || command?.id !== this.before) this.tell(command);
   }
 
-  tell(asked) {
+  tell(command) {
     this.refused = false;
     this.why.hidden = true;
-    this.before = asked?.id;
-    this.told.textContent = asked ? this.words(asked) : this.setting.unit;
-    this.told.className = `wbp-told ${asked ? (this.waiting ? "waiting" : asked.answer) : "unit"}`;
+    this.before = command?.id;
+    this.outcome.textContent = command ? this.words(command) : this.setting.unit;
+    this.outcome.className = `wbp-told ${command ? (this.waiting ? "waiting" : command.answer) : "unit"}`;
   }
 
-  words(asked) {
-    const value = short(asked.values[this.setting.name]);
-    if (!asked.answer) return `asked ${value} …`;
-    if (asked.answer === "done") return `done at ${this.step} ${asked.step}`;
-    return `${asked.answer}${asked.why ? ": " + asked.why : ""}`;
+  words(command) {
+    const value = short(command.values[this.setting.name]);
+    if (!command.answer) return `asked ${value} …`;
+    if (command.answer === "done") return `done at ${this.step} ${command.step}`;
+    return `${command.answer}${command.why ? ": " + command.why : ""}`;
   }
 
   /** It cannot be set so; stays until the next one is asked. */

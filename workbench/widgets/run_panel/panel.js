@@ -1,7 +1,7 @@
 // The run panel: hears about a run folder from Python, draws it, and sends what a person asks.
 import { cutOff, guardKeys, h, newId } from "../kit/dom.js";
 import { arrive } from "../kit/safe_text.js";
-import { brief, nextMessage, pagePlotly, takePlotly } from "../kit/plot.js";
+import { brief, packedPlotly, pagePlotly, takePlotly } from "../kit/plot.js";
 import { Buttons, LiveSettings } from "./controls.js";
 import { Curves } from "./curves.js";
 import { SampleTable } from "./samples.js";
@@ -28,7 +28,14 @@ function duration(seconds) {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
-class Panel {
+export default class Panel {
+  /** Take Plotly where it comes unasked, before there is a view; `early`: what came before this code. */
+  static begin(model, early) {
+    const take = ({ type, packed }) => type === "plotly" && takePlotly(packed);
+    early.forEach(take);
+    model.on("msg:custom", take);
+  }
+
   constructor(model, el) {
     this.model = model;
     this.view = newId();
@@ -164,17 +171,13 @@ class Panel {
   }
 
   async loadPlotly() {
-    const fetchPacked = async () => {
-      const answer = nextMessage(this.model, (m) => m.type === "plotly" || (m.type === "fault" && m.key === "plotly"), this.gone.signal);
+    const ask = () => {
       // with the first question in one message: no blocked kernel comes between the two
       if (this.askedAll) this.send({ type: "plotly", key: "plotly" });
       else this.lacksPlotly = true;
-      const message = await answer;
-      if (message.type === "fault") throw new Error(`${message.fault.what}. ${message.fault.fix}`);
-      return message.packed;
     };
     try {
-      this.plots.start(await pagePlotly(fetchPacked));
+      this.plots.start(await pagePlotly(() => packedPlotly(this.model, ask, this.gone.signal)));
     } catch (error) {
       if (!this.closed) this.takeFault({ fault: { what: `The curves cannot be drawn: ${error.message}` } });
     }
@@ -311,17 +314,3 @@ class Panel {
     this.events.replaceChildren(...rows);
   }
 }
-
-/** Takes Plotly where it comes unasked, before there is a view; `early`: what came before this code. */
-function initialize({ model, early }) {
-  const take = ({ type, packed }) => type === "plotly" && takePlotly(packed);
-  early.forEach(take);
-  model.on("msg:custom", take);
-}
-
-function render({ model, el }) {
-  const panel = new Panel(model, el);
-  return () => panel.close();
-}
-
-export default { initialize, render };
