@@ -307,6 +307,20 @@ def test_the_explorer_computes_keeps_rows_and_reads_back(notebook, kernel_eval):
     is_clean(page)
 
 
+def test_a_page_whose_code_does_not_come_says_so_until_it_comes(notebook, kernel_eval):
+    page = notebook(
+        "from workbench.widgets.explorer.explorer import LossExplorer\n"
+        "send, LossExplorer._send_code = LossExplorer._send_code, lambda self: None",
+        "e = LossExplorer()\ne",
+    )
+    silent = page.get_by_text("The kernel does not answer. It may be busy with another cell")
+    expect(silent).to_be_visible(timeout=15_000)
+    kernel_eval(page, "send(e)")  # unasked
+    expect(page.locator(".wbx tbody tr")).to_have_count(2)
+    expect(silent).to_have_count(0)
+    is_clean(page)
+
+
 COMPARE = """
 from workbench.widgets.compare.compare import CompareView
 def row(i, gain):
