@@ -110,7 +110,9 @@ def test_the_same_comparison_goes_on_where_it_was_left(desk, store):
 
 def test_another_persons_verdicts_are_not_mine(desk, store):
     judge(Page(desk), desk, prefer("good"))
-    other = BlindComparisonView(BlindComparison(rows(), ["sft", "ppo-secret"]), store, annotator="bob")
+    other = BlindComparisonView(
+        BlindComparison(rows(), ["sft", "ppo-secret"]), store, annotator="bob"
+    )
     assert other.labels() == {}
     assert sentences(other.contest, other.labels())[0] == "You: nothing is judged yet."
 
