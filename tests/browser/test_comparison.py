@@ -15,7 +15,8 @@ store = LabelStore("blind.sqlite")
 """
 SLOW = 60_000  # ms; a busy machine may take a second a label
 DESK = """
-desk = BlindComparisonView(BlindComparison(rows, ["before", "after"]), store, annotator="ada", seed=1)
+comparison = BlindComparison(rows, ["before", "after"])
+desk = BlindComparisonView(comparison, store, annotator="ada", seed=1)
 desk
 """
 
