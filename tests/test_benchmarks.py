@@ -220,3 +220,75 @@ def test_the_peer_goes_on_at_the_rate_that_was_best_on_the_first_seed(bench):
     ]
     assert _rates(rows, 0) == []  # kept from before
     assert _rates(rows, 2) == [RATES[1]]
+
+
+# ------------------------------------------------------------------ what must not change
+
+
+def test_the_record_is_made_by_public_names_alone(bench):
+    import ast
+
+    import workbench as wb
+
+    tree = ast.parse((FOLDER / "unchanged.py").read_text(encoding="utf-8"))
+    modules = {
+        name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
+    }
+    modules |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name for name in modules if name.partition(".")[0] == "workbench"} == {"workbench"}
+    reached = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    public = {n.attr for n in reached if isinstance(n.value, ast.Name) and n.value.id == "wb"}
+    assert public <= {*wb.__all__, "__all__", "__file__"}
+    private = {n.attr for n in reached if n.attr.startswith("_") and not n.attr.endswith("__")}
+    own = {"_asdict", "_data", "_errors", "_texts"}  # of a named tuple, and of the script's classes
+    assert private <= own
+
+
+def test_only_what_the_clock_and_the_place_decide_is_taken_out(bench, tmp_path):
+    import unchanged
+
+    book = unchanged.Book(tmp_path / "unchanged-abc")
+    row = {"step": 1, "time": 5.0, "time/step": 0.1, "loss": 0.1, "times": 2, "memory/peak_gb": 1}
+    assert unchanged.timeless(row) == {"step": 1, "loss": 0.1, "times": 2}
+    text = f"Written 2026-11-30 17:02; {tmp_path}/unchanged-abc/runs/a, 10 of 10 steps · 12 s</p>"
+    book.keep("a page", text, "minute", "duration")
+    told = "Written <minute>; <work>/runs/a, 10 of 10 steps · <seconds> s</p>"
+    assert book.items["a page"]["text"] == told
+    with pytest.raises(RuntimeError, match="two texts for a page"):
+        book.keep("a page", text)
+
+
+def test_figures_of_timed_columns_are_masked_in_their_width(bench):
+    import unchanged
+
+    table = "| update | score, s | KL |\n| ------ | -------- | -- |\n| 1      | 12.50    | 1. |\n\n"
+    masked = unchanged.without_timed_columns(table)
+    assert masked == table.replace("12.50    ", "#        ")
+    assert unchanged.without_timed_columns("| a | 3 |") == "| a | 3 |"
+
+
+def test_a_difference_is_told_with_its_place(bench, tmp_path, capsys):
+    import unchanged
+
+    before, after = unchanged.Book(tmp_path), unchanged.Book(tmp_path)
+    for book, loss, more in ((before, 0.25, "gone"), (after, 0.5, "new")):
+        book.part = "runs"
+        book.keep("alike", "1")
+        book.keep("metrics", f'{{"step": 1, "loss": 1.0}}\n{{"step": 2, "loss": {loss}}}\n')
+        book.keep(more, "2")
+    other = {"away": {"sha256": "0", "part": "demo"}}
+    recorded = {"items": {**before.items, **other}}
+    wrong = unchanged.compared(recorded, after, {}, ["runs"])
+    assert wrong == 3
+    assert capsys.readouterr().out.splitlines() == [
+        "alike    same",
+        "metrics  differs",
+        '    - 2: {"step": 2, "loss": 0.25}',
+        '    + 2: {"step": 2, "loss": 0.5}',
+        "gone     differs",
+        "    it is not there any more",
+        "new      differs",
+        "    it was not there before",
+    ]
+    assert unchanged.compared(recorded, before, {"runs": "KeyError: 'x'"}, ["runs"]) == 1
+    assert "it ended in KeyError: 'x'" in capsys.readouterr().out
