@@ -272,14 +272,10 @@ def test_a_difference_is_told_with_its_place(bench, tmp_path, capsys):
 
     before, after = unchanged.Book(tmp_path), unchanged.Book(tmp_path)
     for book, loss, more in ((before, 0.25, "gone"), (after, 0.5, "new")):
-        book.part = "runs"
         book.keep("alike", "1")
         book.keep("metrics", f'{{"step": 1, "loss": 1.0}}\n{{"step": 2, "loss": {loss}}}\n')
         book.keep(more, "2")
-    other = {"away": {"sha256": "0", "part": "demo"}}
-    recorded = {"items": {**before.items, **other}}
-    wrong = unchanged.compared(recorded, after, {}, ["runs"])
-    assert wrong == 3
+    assert unchanged.compared(before.items, after.items, {}) == 3
     assert capsys.readouterr().out.splitlines() == [
         "alike    same",
         "metrics  differs",
@@ -290,5 +286,9 @@ def test_a_difference_is_told_with_its_place(bench, tmp_path, capsys):
         "new      differs",
         "    it was not there before",
     ]
-    assert unchanged.compared(recorded, before, {"runs": "KeyError: 'x'"}, ["runs"]) == 1
+    unchanged.write_texts(tmp_path / "texts", before.items, after.items)
+    written = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.glob("texts/*/*"))
+    both = ["texts/now/metrics.txt", "texts/now/new.txt", "texts/was/gone.txt"]
+    assert written == [*both, "texts/was/metrics.txt"]
+    assert unchanged.compared(before.items, before.items, {"runs": "KeyError: 'x'"}) == 1
     assert "it ended in KeyError: 'x'" in capsys.readouterr().out

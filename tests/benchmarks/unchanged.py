@@ -895,13 +895,12 @@ def difference(was: dict[str, Any] | None, now: dict[str, Any] | None) -> list[s
     return [*lines[:SHOWN], *([f"… and {more} more lines"] if more > 0 else [])]
 
 
-def compared(recorded: dict[str, Any], book: Book, failed: dict[str, str], parts: list[str]) -> int:
-    """Print a line an item; how many differ."""
-    wanted = [item for item, found in recorded["items"].items() if found["part"] in parts]
-    wide = max(map(len, [*wanted, *book.items]))
+def compared(was: dict[str, Any], now: dict[str, Any], failed: dict[str, str]) -> int:
+    """Print a line an item, and what parts ended in; how many differ."""
+    wide = max(map(len, [*was, *now]))
     wrong = 0
-    for item in dict.fromkeys([*wanted, *book.items]):
-        found = difference(recorded["items"].get(item), book.items.get(item))
+    for item in dict.fromkeys([*was, *now]):
+        found = difference(was.get(item), now.get(item))
         print(f"{item:<{wide}}  {'differs' if found else 'same'}")
         for line in found:
             print(f"    {line}")
@@ -911,13 +910,12 @@ def compared(recorded: dict[str, Any], book: Book, failed: dict[str, str], parts
     return wrong + len(failed)
 
 
-def write_texts(folder: Path, recorded: dict[str, Any], book: Book) -> None:
+def write_texts(folder: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
     """Write the texts of what differs into two folders, ``was`` and ``now``."""
-    for side, items in (("was", recorded["items"]), ("now", book.items)):
+    for side, items, others in (("was", was, now), ("now", now, was)):
         (folder / side).mkdir(parents=True, exist_ok=True)
         for item, found in items.items():
-            other = book.items if side == "was" else recorded["items"]
-            if "text" in found and other.get(item, {}).get("sha256") != found["sha256"]:
+            if "text" in found and others.get(item, {}).get("sha256") != found["sha256"]:
                 name = re.sub(r"[^\w.,=-]+", "_", item)
                 (folder / side / f"{name}.txt").write_text(found["text"], "utf-8")
 
@@ -942,13 +940,14 @@ def compare(file: Path, parts: list[str], texts: Path | None) -> int:
     """Compare this checkout with a record; 1 where an item differs."""
     recorded = json.loads(file.read_text("utf-8"))
     book, failed, _ = found_now(parts, recorded["formats"])
-    now = about()
-    for name, was in recorded["about"].items():
-        if was != now.get(name):
-            print(f"note: {name} was {was}, and is {now.get(name)}")
-    wrong = compared(recorded, book, failed, parts)
+    here = about()
+    for name, known in recorded["about"].items():
+        if known != here.get(name):
+            print(f"note: {name} was {known}, and is {here.get(name)}")
+    was = {item: found for item, found in recorded["items"].items() if found["part"] in parts}
+    wrong = compared(was, book.items, failed)
     if texts is not None:
-        write_texts(texts, recorded, book)
+        write_texts(texts, was, book.items)
     print(f"\n{recorded['commit']} -> {commit()}: {wrong or 'nothing'} of it differs")
     return int(wrong > 0)
 
