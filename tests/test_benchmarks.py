@@ -279,6 +279,7 @@ def test_a_difference_is_told_with_its_place(bench, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == [
         "alike    same",
         "metrics  differs",
+        "    (numbers alone, by 5.0e-01 of their size at most)",
         '    - 2: {"step": 2, "loss": 0.25}',
         '    + 2: {"step": 2, "loss": 0.5}',
         "gone     differs",
@@ -292,3 +293,10 @@ def test_a_difference_is_told_with_its_place(bench, tmp_path, capsys):
     assert written == [*both, "texts/was/metrics.txt"]
     assert unchanged.compared(before.items, before.items, {"runs": "KeyError: 'x'"}) == 1
     assert "it ended in KeyError: 'x'" in capsys.readouterr().out
+
+
+def test_a_difference_of_markup_alone_is_said_to_be_one(bench):
+    import unchanged
+
+    assert unchanged.manner("<b>a</b> 1", "<i class='x'>a</i> 1")[0].startswith("(the markup")
+    assert unchanged.manner("<b>a</b>", "<b>c</b>") == []

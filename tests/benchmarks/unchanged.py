@@ -804,11 +804,16 @@ PARTS: dict[str, Callable[[Book, Made], None]] = {
 
 # --- recording and comparing ----------------------------------------------------------------------
 
+COMPARING = "# --- recording and comparing"  # what of this script a record depends on ends here
+NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?")
+MARKUP = re.compile(r"<[^<>]*>")
+
 
 def about() -> dict[str, str]:
     """What numbers may depend on, beside the code."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    script = digest(Path(__file__).read_bytes())
+    recorder, _, _ = Path(__file__).read_text("utf-8").partition(COMPARING)
+    script = digest(recorder.encode("utf-8"))
     machine = {"machine": platform.machine(), "cores": str(os.cpu_count())}
     return {"script": script, "python": platform.python_version(), **machine, **versions}
 
@@ -892,7 +897,20 @@ def difference(was: dict[str, Any] | None, now: dict[str, Any] | None) -> list[s
         return [f"{was['sha256'][:12]} -> {now['sha256'][:12]} (too long to be kept as text)"]
     lines = list(places(was["text"], now["text"]))
     more = len(lines) - SHOWN
-    return [*lines[:SHOWN], *([f"… and {more} more lines"] if more > 0 else [])]
+    rest = [f"… and {more} more lines"] if more > 0 else []
+    return [*manner(was["text"], now["text"]), *lines[:SHOWN], *rest]
+
+
+def manner(was: str, now: str) -> list[str]:
+    """What kind of difference it is, where that can be said: of markup, or of numbers alone."""
+    words, words_now = (MARKUP.sub(" ", text).split() for text in (was, now))
+    if words == words_now:
+        return ["(the markup alone: the words between are the same)"]
+    if NUMBER.sub("#", was) != NUMBER.sub("#", now):
+        return []
+    numbers = zip(*(map(float, NUMBER.findall(text)) for text in (was, now)), strict=True)
+    most = max(abs(a - b) / (max(abs(a), abs(b)) or 1.0) for a, b in numbers)
+    return [f"(numbers alone, by {most:.1e} of their size at most)"]
 
 
 def compared(was: dict[str, Any], now: dict[str, Any], failed: dict[str, str]) -> int:
