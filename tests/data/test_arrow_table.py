@@ -35,6 +35,12 @@ def test_a_saved_table_is_open_again_with_its_report(tmp_path: Path) -> None:
     assert [child.name for child in path.parent.iterdir()] == ["x.arrow"]
 
 
+def test_the_name_of_the_report_in_a_saved_table_never_changes(tmp_path: Path) -> None:
+    path = load_pairs(ROWS, "trl").save(tmp_path / "x.arrow")
+    metadata = pa.ipc.open_file(str(path)).schema.metadata
+    assert b"workbench.report" in metadata  # else tables that people have saved open no more
+
+
 def test_what_was_not_saved_here_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         load_pairs(tmp_path / "none.arrow")

@@ -168,7 +168,7 @@ def _one_row(batch: Any, place: int) -> dict[str, Any] | None:
         return None
 
 
-REPORT = b"workbench.reports.run_page"  # the report's place in the metadata of a saved table
+_REPORT = b"workbench.report"  # the report's place in the metadata of a saved table
 
 
 def save_table(frame: "Frame", report: Report, path: Path) -> Path:
@@ -181,7 +181,7 @@ def save_table(frame: "Frame", report: Report, path: Path) -> Path:
     names = column_names(frame)
     columns = [pa.chunked_array(pa.array(frame[name], type=pa.large_string())) for name in names]
     table = pa.table(columns, names=names)
-    table = table.replace_schema_metadata({REPORT: dumps(report.saved()).encode("utf-8")})
+    table = table.replace_schema_metadata({_REPORT: dumps(report.saved()).encode("utf-8")})
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -212,7 +212,7 @@ def open_saved(path: Path) -> "tuple[Frame, Report]":
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except (OSError, ValueError) as error:
         raise _not_saved(path) from error
-    saved = (table.schema.metadata or {}).get(REPORT)
+    saved = (table.schema.metadata or {}).get(_REPORT)
     if saved is None:
         raise _not_saved(path)
     return _frame_of(table.column_names, table.columns), Report.from_saved(loads(saved.decode()))
