@@ -1,15 +1,24 @@
-"""JSON on disk: files replaced whole, and lines that are read while another process writes them."""
+"""JSON as text and on disk: lines read while others write them, files that are whole or not there.
+
+One encoder writes all of it: NaN and infinities become null, arrays lists, unknown objects text.
+"""
 
 import fcntl
+import gzip
+import hashlib
 import json
 import math
 import os
+import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 AT_ONCE = 200  # lines parsed in one call, for which no other thread of the process can run
+_LEVEL = 6  # of gzip: the usual trade of size and time, written here so that bytes never change
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Lines(NamedTuple):
@@ -27,7 +36,7 @@ class Fresh(NamedTuple):
 
 
 def clean(value: Any) -> Any:
-    """Plain JSON values: NaN and infinities become None, tuples lists, paths and the rest text."""
+    """Plain JSON values: NaN and infinities None, dates ISO 8601, paths and the rest their text."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -35,36 +44,123 @@ def clean(value: Any) -> Any:
     if isinstance(value, Mapping):
         items = cast("Mapping[Any, Any]", value).items()
         return {str(key): clean(item) for key, item in items}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, set | frozenset):
+        value = sorted(cast("set[Any]", value), key=str)
+    if isinstance(value, list | tuple):
         return [clean(item) for item in cast("list[Any]", value)]
-    if callable(plain := getattr(value, "tolist", None)):  # numpy's and torch's
-        return clean(plain())
+    for method in ("tolist", "isoformat"):  # numpy's and torch's; dates'
+        if callable(plain := getattr(value, method, None)):
+            return clean(plain())
     return str(value)
 
 
-def dumps(value: Any) -> str:
-    """One line of strict JSON (no NaN), whatever was given."""
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=clean
+)
+
+
+def _text(value: Any) -> str:
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError):
-        return json.dumps(clean(value), ensure_ascii=False, separators=(",", ":"))
+        return _ENCODER.encode(value)
+    except ValueError:  # NaN or infinity, which JSON does not know
+        return _ENCODER.encode(clean(value))
+
+
+def dumps(value: Any) -> str:
+    """Return ``value`` as one line of strict JSON that any store can hold.
+
+    Lone surrogates, which neither UTF-8 nor SQLite nor Arrow can hold, are written as escapes.
+
+    Raises:
+        TypeError: a key is of a kind that JSON does not know, such as a tuple.
+    """
+    return storable(_text(value))
+
+
+def storable(text: str) -> str:
+    """Return JSON text with its lone surrogates written as escapes."""
+    if text.isascii() or not _SURROGATE.search(text):
+        return text
+    return _SURROGATE.sub(lambda surrogate: f"\\u{ord(surrogate.group()):04x}", text)
 
 
 def encode(row: Any) -> bytes:
-    """A row as one line of bytes, its newline included."""
-    return dumps(row).encode("utf-8", "replace") + b"\n"
+    """A row of a run folder as one line of bytes, its newline included; whatever was given.
+
+    A lone surrogate becomes "?" here, and no escape as in :func:`dumps`: a run's name is the hash
+    of these bytes, so that they stay as they always were.
+    """
+    try:
+        text = _text(row)
+    except TypeError:  # a key that JSON does not know: its text
+        text = _text(clean(row))
+    return text.encode("utf-8", "replace") + b"\n"
+
+
+def _storable_line(value: Any) -> bytes:
+    return (dumps(value) + "\n").encode("utf-8")
+
+
+class HashedLines:
+    """An open file that takes JSON values, one a line, and counts and hashes what it took."""
+
+    def __init__(self, file: IO[bytes], line_of: Callable[[Any], bytes]) -> None:
+        self._file, self._line_of = file, line_of
+        self._hash = hashlib.sha256()
+        self.rows = 0
+
+    def add(self, value: Any) -> None:
+        """Write one value as a line."""
+        line = self._line_of(value)
+        self._hash.update(line)
+        self._file.write(line)
+        self.rows += 1
+
+    @property
+    def sha256(self) -> str:
+        """The hash of all lines so far, before any packing."""
+        return self._hash.hexdigest()
+
+
+@contextmanager
+def new_lines(
+    path: Path, line_of: Callable[[Any], bytes] = _storable_line
+) -> Generator[HashedLines]:
+    """Open a file of JSON lines, gzipped where its name ends in .gz; the same lines, same bytes.
+
+    It appears whole and safely on disk, as :func:`replacing` says.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        if path.suffix == ".gz":
+            with gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed:  # no name and no time
+                yield HashedLines(cast("IO[bytes]", packed), line_of)
+        else:
+            yield HashedLines(file, line_of)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing(path: Path) -> Generator[IO[bytes]]:
+    """Open a file beside ``path``, which takes its place once it is whole.
+
+    A reader sees the old file or the new one, never half; after an error the old one stays.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        with aside.open("wb") as file:
+            yield file
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file in one step: a reader sees the old one or the new one, never half."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    """Replace a JSON file in one step, as :func:`replacing` does, with an indent to read it by."""
     text = json.dumps(clean(value), ensure_ascii=False, indent=1)
-    try:
-        aside.write_bytes(text.encode("utf-8", "replace") + b"\n")
-        os.replace(aside, path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(text.encode("utf-8", "replace") + b"\n")
 
 
 def overwrite_json(path: Path, value: Any) -> None:
@@ -175,10 +271,10 @@ class Follower:
     def read_lines(self) -> tuple[list[bytes], bool]:
         """The same, for who parses later."""
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except FileNotFoundError:
             return [], False
-        cut = self._inode not in (None, found.st_ino) or found.st_size < self._offset
-        self._inode = found.st_ino
+        cut = self._inode not in (None, status.st_ino) or status.st_size < self._offset
+        self._inode = status.st_ino
         lines, self._offset = _whole_lines(self.path, 0 if cut else self._offset)
         return lines, cut

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from json import loads
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,6 @@ from workbench.analysis.calibration import rightness
 from workbench.analysis.intervals import Floats, Integers, by_items
 from workbench.data import arrow_table
 from workbench.data.comparisons import NO_PREFERENCE
-from workbench.data.jsontext import loads
 from workbench.data.pairs import Pairs
 from workbench.data.splits import group_of
 from workbench.errors import ConfigError, DataError

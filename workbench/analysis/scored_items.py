@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from workbench.analysis.intervals import Floats, Integers
 from workbench.data.comparisons import comparisons, is_tie
-from workbench.data.jsontext import dumps
 from workbench.data.messages import Message
 from workbench.data.pairs import Pair, Pairs
+from workbench.json_lines import dumps
 
 
 class AnswerToScore(NamedTuple):

@@ -5,15 +5,15 @@
 
 import importlib
 import math
-import os
 import sys
 from collections.abc import Iterator, Sequence
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from workbench.data.import_report import Report
-from workbench.data.jsontext import dumps, loads, storable
 from workbench.errors import DataError
+from workbench.json_lines import dumps, replacing, storable
 
 if TYPE_CHECKING:
     from pandas import DataFrame as Frame
@@ -182,20 +182,16 @@ def save_table(frame: "Frame", report: Report, path: Path) -> Path:
     columns = [pa.chunked_array(pa.array(frame[name], type=pa.large_string())) for name in names]
     table = pa.table(columns, names=names)
     table = table.replace_schema_metadata({_REPORT: dumps(report.saved()).encode("utf-8")})
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with pa.OSFile(str(aside), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        with replacing(path) as file, pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table, max_chunksize=CHUNK)
-        aside.replace(path)
     except OSError as error:
         raise DataError(
             f"the table could not be written: {error}",
             where=str(path),
             fix="give a path that can be written to",
         ) from error
-    finally:
-        aside.unlink(missing_ok=True)
     return path
 
 

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from workbench.data.files import new_lines, write_json
 from workbench.data.messages import Unusable
+from workbench.json_lines import new_lines
 from workbench.version import __version__
 
 Item = TypeVar("Item")
@@ -82,5 +82,11 @@ def write_rows(
         "source": dict(source),
         "workbench": __version__,
     }
-    write_json(path.with_name(path.name + ".manifest.json"), manifest)
+    write_manifest(path, manifest)
     return path
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write ``<path>.manifest.json``, in one line."""
+    with new_lines(path.with_name(path.name + ".manifest.json")) as lines:
+        lines.add(manifest)

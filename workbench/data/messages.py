@@ -6,9 +6,10 @@ messages that ends with a user message; a response is a list of messages, normal
 
 import hashlib
 import unicodedata
+from json.encoder import encode_basestring as quoted
 from typing import Any, TypedDict, cast
 
-from workbench.data.jsontext import quoted, storable
+from workbench.json_lines import storable
 
 
 class Message(TypedDict):

@@ -3,16 +3,17 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from workbench.data import arrow_table
 from workbench.data.comparisons import NO_PREFERENCE, comparisons
 from workbench.data.import_report import Report
-from workbench.data.jsontext import dumps, loads
 from workbench.data.manifest import write_rows
 from workbench.data.messages import Message, dump_messages, item_id, plain_text
 from workbench.errors import DataError
+from workbench.json_lines import dumps
 
 if TYPE_CHECKING:
     from workbench.data.arrow_table import Frame

@@ -4,11 +4,12 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
+from json import loads
 from pathlib import Path
 from typing import Any
 
-from workbench.data.jsontext import dumps, loads
 from workbench.errors import DataError
+from workbench.json_lines import dumps
 
 IN_MEMORY = 4_000_000  # [bytes] of rows; what goes beyond lies in a file that goes with the process
 

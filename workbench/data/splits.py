@@ -5,10 +5,10 @@ import math
 import unicodedata
 from collections.abc import Mapping
 from itertools import accumulate
+from json import loads
 from typing import Any
 
 from workbench.data import arrow_table
-from workbench.data.jsontext import loads
 from workbench.data.messages import Message
 from workbench.data.pairs import Pairs
 from workbench.errors import ConfigError

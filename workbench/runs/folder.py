@@ -1,7 +1,6 @@
 """The run folder as a reader sees it: everything on screen is a view of these files."""
 
 import gzip
-import hashlib
 import json
 import os
 import re
@@ -13,7 +12,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from workbench.errors import ConfigError, RunError
-from workbench.json_lines import Follower, Lines, encode, read_json, read_lines, write_json
+from workbench.json_lines import (
+    Follower,
+    Lines,
+    encode,
+    new_lines,
+    read_json,
+    read_lines,
+    write_json,
+)
 from workbench.runs import process
 
 CONFIG, STATUS, DATA, LOG = "config.json", "status.json", "data.jsonl.gz", "log.txt"
@@ -47,14 +54,10 @@ class Checkpoint(NamedTuple):
 
 def write_data(path: Path, rows: Iterable[Mapping[str, Any]]) -> DataDigest:
     """Write rows as gzipped JSON lines, the same bytes for the same rows."""
-    digest, count = hashlib.sha256(), 0
-    with path.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+    with new_lines(path, encode) as lines:
         for row in rows:
-            line = encode(row)
-            packed.write(line)
-            digest.update(line)
-            count += 1
-    return DataDigest(digest.hexdigest(), count)
+            lines.add(row)
+    return DataDigest(lines.sha256, lines.rows)
 
 
 class RunFolder:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from workbench.errors import ConfigError, RunError
-from workbench.json_lines import clean, dumps
+from workbench.json_lines import clean, dumps, encode
 from workbench.runs.folder import DATA, LIVE, DataDigest, RunFolder, write_data
 
 IDENTITY = ("kind", "model", "inputs", "settings", "data")
@@ -92,7 +92,7 @@ def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _digest(identity: Mapping[str, Any]) -> str:
     facts = dict(sorted(_flat(identity).items()))
-    return hashlib.sha256(dumps(facts).encode("utf-8", "replace")).hexdigest()[:8]
+    return hashlib.sha256(encode(facts).removesuffix(b"\n")).hexdigest()[:8]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.data.jsontext import dumps
 from workbench.data.search import arrow_texts
 from workbench.data.search import index as searching
 from workbench.data.search.arrow_texts import Texts
 from workbench.data.search.index import BLOCKS, Search, TextIndex
 from workbench.errors import DataError
+from workbench.json_lines import dumps
 
 
 def turn(text, role="assistant"):

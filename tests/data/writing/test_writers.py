@@ -94,7 +94,7 @@ def test_a_failed_write_leaves_the_old_file(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("workbench.data.files.os.fsync", full)
+    monkeypatch.setattr("workbench.json_lines.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_pairs(load_pairs(ROWS[:1]), path)
     assert path.read_bytes() == before

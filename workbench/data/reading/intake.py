@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from workbench.data.arrow_table import TextTable
 from workbench.data.comparisons import is_tie
 from workbench.data.import_report import Report
-from workbench.data.jsontext import dumps
 from workbench.data.messages import (
     Unusable,
     check_prompt,
@@ -20,6 +19,7 @@ from workbench.data.pairs import COLUMNS, Pair, Pairs, render
 from workbench.data.reading.readers import COLUMNS_OF_FORMATS, FIRST_WON, Format, Parsed, Part, Tree
 from workbench.data.reading.sources import Record
 from workbench.errors import DataError, WorkbenchError
+from workbench.json_lines import dumps
 
 IMPORTED, TIES, DUPLICATES = "imported", "ties", "duplicates"
 _FIRST_WON = dumps(FIRST_WON)  # written once: nearly every row of a chosen/rejected file has it

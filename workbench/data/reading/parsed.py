@@ -1,9 +1,9 @@
 """What readers hand on: rows as prompts, answers and labels, and the words they build them from."""
 
 from collections.abc import Callable, Iterable, Sequence
+from json import loads
 from typing import Any, NamedTuple, cast
 
-from workbench.data.jsontext import loads
 from workbench.data.messages import Message, Unusable, turn_key
 
 Row = dict[str, Any]

@@ -1,8 +1,8 @@
 """Readers of the workbench's own rows: items with or without a label."""
 
+from json import loads
 from typing import Any, cast
 
-from workbench.data.jsontext import loads
 from workbench.data.messages import Unusable, as_messages
 from workbench.data.reading.parsed import Parsed, Row, number, rest
 

@@ -6,17 +6,18 @@ that were labelled, so that labels never depend on the file they came from.
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.data.arrow_table import frame_of
-from workbench.data.jsontext import dumps, loads
 from workbench.data.pairs import COLUMNS, Cells, Pair, Pairs, cells_of, pair_of
 from workbench.data.store.label_events import LABELS, QUEUED, History, LabelEvent, gc_paused
 from workbench.data.store.label_values import is_label
 from workbench.data.store.majority import by_majority, reliability, votes_of
 from workbench.data.store.sqlite_file import SqliteFile
 from workbench.errors import ConfigError, DataError
+from workbench.json_lines import dumps
 
 if TYPE_CHECKING:
     from workbench.data.arrow_table import Frame

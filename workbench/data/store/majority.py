@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from workbench.data.comparisons import NO_PREFERENCE
-from workbench.data.jsontext import dumps
 from workbench.data.messages import Message
 from workbench.data.pairs import Cells, Label, Pair, cells_of, pair_of
 from workbench.data.store.label_events import LabelEvent
 from workbench.data.store.label_values import label_key, majority, winner_of
+from workbench.json_lines import dumps
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from workbench.data.files import new_lines, write_json
+from workbench.data.manifest import write_manifest
 from workbench.data.pairs import Pair, Pairs, pair_of
 from workbench.data.reading.sources import Record, open_source
 from workbench.data.store.label_events import LabelEvent
@@ -14,6 +14,7 @@ from workbench.data.store.label_values import label_key
 from workbench.data.store.majority import by_majority
 from workbench.data.store.majority import votes_of as votes_by_item
 from workbench.errors import DataError
+from workbench.json_lines import new_lines
 from workbench.version import __version__
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def write_events(store: "LabelStore", path: str | Path) -> Path:
         "source": {"name": str(store.path), "format": "label store"},
         "workbench": __version__,
     }
-    write_json(path.with_name(path.name + ".manifest.json"), manifest)
+    write_manifest(path, manifest)
     return path
 
 
