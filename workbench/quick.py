@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from workbench.runs.progress import tell
+from workbench.progress import tell
 from workbench.settings import RunSettings
 
 Row = TypeVar("Row")

@@ -307,7 +307,7 @@ def test_an_input_is_waited_for_but_not_a_paused_one(make_run, monkeypatch):
     with pytest.raises(RunError, match="is paused, and what comes next needs its result"):
         wait_for(run)
     ask(run.folder, "stop")
-    monkeypatch.setattr(run_module, "display_for", lambda name, wanted: _Mute())
+    monkeypatch.setattr(run_module, "run_progress", lambda name, wanted: _Mute())
     until(lambda: run.status != "paused")
     assert wait_for(run).status == "stopped"
     assert catalogue.Run is Run

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from workbench.errors import RunError
+from workbench.progress import FIGURES, figures
 from workbench.runs import launcher
 from workbench.runs.folder import CONFIG, LIVE, METRICS, RunFolder
-from workbench.runs.progress import SHOWN
 from workbench.runs.run import Run, frame
 
 if TYPE_CHECKING:
@@ -206,9 +206,9 @@ def _best(kind: str, rows: list[dict[str, Any]]) -> str:
 
 
 def _reached(rows: list[dict[str, Any]]) -> str:
-    told: list[str] = []
-    for key, word in SHOWN.items():
+    means: dict[str, float] = {}
+    for key in FIGURES:
         values = [row[key] for row in rows if row.get(key) is not None][-10:]
         if values:
-            told.append(f"{word} {sum(values) / len(values):.3g}")
-    return "  ".join(told)
+            means[key] = sum(values) / len(values)
+    return figures(means)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from workbench.errors import ConfigError, RunError
+from workbench.progress import run_progress, tell
 from workbench.runs import alarms, launcher, process
 from workbench.runs.controls import ask
 from workbench.runs.folder import LIVE, METRICS, RunFolder
-from workbench.runs.progress import display_for, tell
 from workbench.settings import KINDS
 
 if TYPE_CHECKING:
@@ -176,14 +176,14 @@ class Run:
         Raises:
             RunError: it failed (with the reason and the end of its log), or took too long.
         """
-        display = display_for(self.name, progress)
+        shown = run_progress(self.name, progress)
         try:
-            status = self._watch(display.update, timeout)
+            status = self._watch(shown.update, timeout)
         except KeyboardInterrupt:
             tell(f"\n{self.name} goes on; .wait() waits again, .stop() ends it")
             raise
         finally:
-            display.close()
+            shown.close()
         self._wait_for_process_to_end()  # its device is free then, and its log complete
         if status["state"] == "failed":
             raise self._failure(str(status["error"]))

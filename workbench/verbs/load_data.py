@@ -18,8 +18,8 @@ def load_pairs(source: Any, format: str = "auto") -> "Pairs":
     Raises:
         DataError: nothing there, nothing usable, or a format that does not exist.
     """
-    from workbench.data.progress import reading
     from workbench.data.reading.formats import load_pairs as read
+    from workbench.progress import reading
 
     name = Path(source).name if isinstance(source, str | Path) else type(source).__name__
     with reading(name) as on_progress:

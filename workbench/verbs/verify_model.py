@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, RunError
 from workbench.presets import preset_settings
+from workbench.progress import tell
 from workbench.runs import Run, RunFolder, device_holder, several_processes, worker
 from workbench.runs.devices import busy
 from workbench.runs.folder import LIVE
-from workbench.runs.progress import tell
 from workbench.settings import PPOSettings
 from workbench.verbs.load_data import load_prompts
 from workbench.verbs.model_names import Model, device_of, model_name

@@ -1,0 +1,221 @@
+"""How far a long import is, and how far a run."""
+
+import io
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from workbench import progress
+from workbench.data.reading import formats
+from workbench.data.reading.formats import load_pairs
+from workbench.progress import (
+    Bar,
+    LineLog,
+    OneLine,
+    RunClock,
+    RunProgress,
+    Silent,
+    figures,
+    reading,
+    run_progress,
+)
+
+ROWS = [{"prompt": f"p{n}", "chosen": "a", "rejected": "b"} for n in range(25)]
+
+
+def words_of(source: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float | None]]:
+    monkeypatch.setattr(formats, "TELL_EVERY", 10)
+    words: list[tuple[int, float | None]] = []
+    pairs = load_pairs(source, on_progress=lambda rows, share: words.append((rows, share)))
+    assert len(pairs) == 25
+    return words
+
+
+def test_progress_is_told_in_rows_and_where_known_in_shares(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    by_rows = [(10, 0.4), (20, 0.8), (25, 1.0)]
+    assert words_of(ROWS, monkeypatch) == by_rows
+    assert words_of(pd.DataFrame(ROWS), monkeypatch) == by_rows
+    pd.DataFrame(ROWS).to_parquet(tmp_path / "x.parquet")
+    assert words_of(tmp_path / "x.parquet", monkeypatch) == by_rows
+    assert words_of(iter(ROWS), monkeypatch) == [(10, None), (20, None), (25, 1.0)]
+    (tmp_path / "x.json").write_text(json.dumps(ROWS))
+    assert words_of(tmp_path / "x.json", monkeypatch) == [(10, None), (20, None), (25, 1.0)]
+
+
+def test_the_share_of_a_file_is_that_of_its_bytes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Each line is larger than what Python reads ahead, so that the place is nearly exact; the
+    # first 100 are read at once, to find the format.
+    line = json.dumps({"prompt": "p", "chosen": "x" * 100_000, "rejected": "y"}) + "\n"
+    path = tmp_path / "x.jsonl"
+    path.write_text(line * 200)
+    words: list[tuple[int, float | None]] = []
+    monkeypatch.setattr(formats, "TELL_EVERY", 50)
+    load_pairs(path, on_progress=lambda rows, share: words.append((rows, share)))
+    assert [rows for rows, _ in words] == [50, 100, 150, 200, 200]
+    assert [share for _, share in words] == pytest.approx([0.5, 0.5, 0.75, 1.0, 1.0], abs=0.01)
+    path.write_text(line * 60)  # all of which is read before the first is taken
+    words.clear()
+    load_pairs(path, on_progress=lambda rows, share: words.append((rows, share)))
+    assert words == [(50, 1.0), (60, 1.0)]
+
+
+class Kernel(io.StringIO):
+    """Stands for a notebook's output."""
+
+
+Kernel.__module__ = "ipykernel.iostream"
+
+
+class Terminal(io.StringIO):
+    """Stands for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_short_import_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = Kernel()
+    monkeypatch.setattr(sys, "stdout", notebook)
+    with reading("x") as shown:
+        shown(1_000, 0.5)
+    assert notebook.getvalue() == ""
+
+
+def test_a_long_import_has_one_line_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook, now = Kernel(), [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(sys, "stdout", notebook)
+    with reading("x.jsonl") as shown:
+        for at, rows, share in ((101.9, 10, 0.1), (102.0, 1_000, 0.25), (102.4, 1_500, 0.3)):
+            now[0] = at
+            shown(rows, share)
+        # 2 s for a quarter: 6 s for the rest. What comes within half a second is not said.
+        assert notebook.getvalue() == "\rreading x.jsonl: 1,000 rows, 25%, 6 s left"
+        now[0] = 103.0
+        shown(2_000, None)
+        assert "\rreading x.jsonl: 2,000 rows " in notebook.getvalue()
+    assert notebook.getvalue().endswith(" \r")
+
+
+def test_a_terminal_has_a_bar_and_a_script_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "QUIET", 0.0)
+    screen, silent = Terminal(), io.StringIO()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", screen)
+    with reading("x.jsonl") as shown:
+        shown(1_234, 0.5)
+    assert "reading x.jsonl" in screen.getvalue() and "1,234 rows" in screen.getvalue()
+    monkeypatch.setattr(sys, "stderr", silent)
+    with reading("x.jsonl") as shown:
+        shown(1_234, 0.5)
+    assert silent.getvalue() == ""
+
+
+# ------------------------------------------------------------------ a run
+
+
+def _status(step: int, state: str = "running", total: int | None = 100) -> dict[str, Any]:
+    return {"state": state, "step": step, "total_steps": total}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_the_figures_that_tell_most() -> None:
+    row = {"step": 1, "loss": 0.51234, "objective/scores": 2.0, "objective/kl": None, "x": 1.0}
+    assert figures(row) == "loss 0.512  reward 2"
+
+
+def test_the_time_left_is_guessed_from_steps_seen_without_pauses(clock: list[float]) -> None:
+    guess = RunClock()
+    assert guess.left(_status(0, "starting", None)) == ""
+    assert guess.left(_status(10)) == ""
+    clock[0] += 20
+    assert guess.left(_status(20)) == "2:40 left"  # 80 steps of 2 s
+    guess.left(_status(20, "paused"))
+    clock[0] += 5000
+    assert guess.left(_status(20)) == "2:40 left"
+    clock[0] += 20
+    assert guess.left(_status(30)) == "2:20 left"
+    assert guess.left(_status(30, total=5030)) == "2:46:40 left"
+
+
+def test_a_log_gets_a_line_for_each_state_tenth_or_ten_seconds(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = RunProgress("r", LineLog())
+    for status in (_status(0, "starting"), _status(0, "starting"), _status(1), _status(5)):
+        log.update(status, {})
+    log.update(_status(11), {"loss": 0.5})
+    clock[0] += 11
+    log.update(_status(11), {})
+    log.update(_status(12), {})
+    log.update(_status(12, "finished"), {})
+    log.close()
+    lines = [line.split("  ")[:2] for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        ["r: starting", "step 0 of 100"],
+        ["r: running", "step 1 of 100"],
+        ["r: running", "step 11 of 100"],
+        ["r: running", "step 12 of 100"],
+        ["r: finished", "step 12 of 100"],
+    ]
+
+
+def test_a_notebook_line_rewrites_itself_twice_a_second(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = RunProgress("r", OneLine(False))
+    line.update(_status(1), {"loss": 0.123})
+    line.update(_status(2), {})
+    clock[0] += 1
+    line.update(_status(3), {})
+    clock[0] += 1
+    line.update(_status(3), {})
+    line.update(_status(100, "finished"), {})
+    line.close()
+    shown = [text.split("  left")[0].rstrip() for text in capsys.readouterr().out.split("\r")[1:]]
+    assert [text.split("  ")[1] for text in shown] == [
+        "step 1 of 100",
+        "step 3 of 100",
+        "step 100 of 100",
+    ]
+
+
+def test_the_display_suits_where_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(run_progress("r", False).display, Silent)
+    assert type(run_progress("r").display) is LineLog
+    monkeypatch.setattr(sys, "stdout", Kernel())
+    assert isinstance(run_progress("r").display, OneLine)
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    bar = run_progress("r")
+    assert isinstance(bar.display, Bar)
+    bar.update(_status(0, "starting", None), {})
+    bar.update(_status(50), {"loss": 0.5})
+    bar.close()
+    assert "50/100" in screen.getvalue()
+    assert "loss 0.5" in screen.getvalue()
+
+
+def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    silent = run_progress("r", False)
+    silent.update(_status(1), {})
+    silent.close()
+    assert capsys.readouterr() == ("", "")
