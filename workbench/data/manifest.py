@@ -14,7 +14,7 @@ from workbench.data.messages import Unusable
 from workbench.json_lines import new_lines
 from workbench.version import __version__
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 LAYOUT = 2  # raised whenever a format's rows change, so that files of two versions are told apart
 
@@ -31,9 +31,9 @@ class Options:
 
 
 def write_rows(
-    items: Iterable[Item],
+    items: Iterable[_Item],
     path: Path,
-    rows_of: Callable[[Item], list[dict[str, Any]]],
+    rows_of: Callable[[_Item], list[dict[str, Any]]],
     *,
     format: str,
     source: Mapping[str, str],

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workbench.data.manifest import Options
 from workbench.data.messages import Unusable, turn_key
 from workbench.data.pairs import Pair, Pairs
 from workbench.data.reading.formats import load_pairs
-from workbench.data.writing.row_layouts import FACTS, HOLDS, Plan, holds_table, rows_of
+from workbench.data.writing.row_layouts import FACTS, HOLDS, holds_table, rows_in_format
 from workbench.data.writing.writers import write_pairs
 
 PAIRED = [name for name in HOLDS if name not in ("canonical", "events")]
@@ -212,18 +213,18 @@ PLAIN = Pair.make(PAIR.prompt[1:], PAIR.responses, label=PAIR.label)
     ],
 )
 def test_a_row_of_each_format(name, pair, expected):
-    assert rows_of(pair, name, Plan()) == [expected]
+    assert rows_in_format(pair, name, Options()) == [expected]
 
 
 def test_unpaired_rows_say_good_or_bad():
-    assert rows_of(PLAIN, "trl-unpaired-standard", Plan()) == [
+    assert rows_in_format(PLAIN, "trl-unpaired-standard", Options()) == [
         {"prompt": "q", "completion": "yes", "label": True},
         {"prompt": "q", "completion": "no", "label": False},
-    ] or rows_of(PLAIN, "trl-unpaired-standard", Plan()) == [
+    ] or rows_in_format(PLAIN, "trl-unpaired-standard", Options()) == [
         {"prompt": "q", "completion": "no", "label": False},
         {"prompt": "q", "completion": "yes", "label": True},
     ]
-    assert rows_of(PAIR, "trl-unpaired", Plan())[0]["prompt"] == PAIR.prompt
+    assert rows_in_format(PAIR, "trl-unpaired", Options())[0]["prompt"] == PAIR.prompt
 
 
 def three(label: dict[str, Any]) -> Pair:
@@ -234,36 +235,36 @@ def three(label: dict[str, Any]) -> Pair:
 
 def test_the_middle_of_a_ranking_is_bad_unless_only_the_worst_is_asked_for():
     ranked = three({"kind": "rank", "ranks": [3, 1, 2]})
-    every = rows_of(ranked, "trl-unpaired-standard", Plan())
+    every = rows_in_format(ranked, "trl-unpaired-standard", Options())
     assert [(row["completion"], row["label"]) for row in every] == [
         ("a", False),
         ("b", True),
         ("c", False),
     ]
     assert {row["weight"] for row in every} == {2 / 3}
-    ends = rows_of(ranked, "trl-unpaired-standard", Plan(k_way="best-worst"))
+    ends = rows_in_format(ranked, "trl-unpaired-standard", Options(k_way="best-worst"))
     assert [(row["completion"], row["label"]) for row in ends] == [("a", False), ("b", True)]
     assert "weight" not in ends[0]
 
 
 def test_ties_in_both_orders_weigh_one_half_each():
     tie = Pair.make(PLAIN.prompt, PLAIN.responses, label={"kind": "tie"})
-    rows = rows_of(tie, "trl-standard", Plan(ties="both"))
+    rows = rows_in_format(tie, "trl-standard", Options(ties="both"))
     assert rows == [
         {"prompt": "q", "chosen": "no", "rejected": "yes", "weight": 0.5},
         {"prompt": "q", "chosen": "yes", "rejected": "no", "weight": 0.5},
     ]
-    assert len(rows_of(three({"kind": "tie"}), "trl", Plan(ties="both"))) == 6
+    assert len(rows_in_format(three({"kind": "tie"}), "trl", Options(ties="both"))) == 6
     with pytest.raises(Unusable, match="tie"):
-        rows_of(three({"kind": "rank", "ranks": [1, 1, 1]}), "trl", Plan())
+        rows_in_format(three({"kind": "rank", "ranks": [1, 1, 1]}), "trl", Options())
 
 
 @pytest.mark.parametrize(("kind", "good"), [("tie", True), ("both_bad", False)])
 def test_unpaired_ties_are_all_good_or_all_bad(kind, good):
-    rows = rows_of(three({"kind": kind}), "trl-unpaired", Plan(ties="unpaired"))
+    rows = rows_in_format(three({"kind": kind}), "trl-unpaired", Options(ties="unpaired"))
     assert [row["label"] for row in rows] == [good] * 3
     with pytest.raises(Unusable, match=kind):
-        rows_of(three({"kind": kind}), "trl-unpaired", Plan())
+        rows_in_format(three({"kind": kind}), "trl-unpaired", Options())
 
 
 def test_a_ranking_as_rows_keeps_its_weight_through_the_file(tmp_path):
@@ -297,7 +298,7 @@ def test_what_would_be_read_back_as_something_else_is_refused(name, prompt, answ
         label={"kind": "choice", "winner": 0},
     )
     with pytest.raises(Unusable, match=reason):
-        rows_of(pair, name, Plan())
+        rows_in_format(pair, name, Options())
 
 
 def test_an_answer_that_repeats_the_prompt_is_refused():
@@ -308,4 +309,4 @@ def test_an_answer_that_repeats_the_prompt_is_refused():
         label={"kind": "choice", "winner": 0},
     )
     with pytest.raises(Unusable, match="begins with the prompt"):
-        rows_of(pair, "trl", Plan())
+        rows_in_format(pair, "trl", Options())

@@ -5,16 +5,16 @@ hold each format to its row of the table, and the documents show it.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from workbench.data.comparisons import Comparison, comparisons, places
+from workbench.data.manifest import Options
 from workbench.data.messages import Message, Unusable, turn_key, without_prompt
+from workbench.data.reading.parsed import Row
 from workbench.data.reading.transcripts import has_markers, read_transcript, split_common
 
 if TYPE_CHECKING:
     from workbench.data.pairs import Pair
-
-Row = dict[str, Any]
 
 FACTS: dict[str, str] = {
     "choice": "which of two answers is the better one",
@@ -57,14 +57,7 @@ def holds_table() -> str:
 UNPAIRED = ("trl-unpaired", "trl-unpaired-standard")
 
 
-class Plan(NamedTuple):
-    """How items become rows: see :func:`workbench.data.writing.writers.write_pairs`."""
-
-    ties: str = "drop"
-    k_way: str = "all"
-
-
-class Contest(NamedTuple):
+class Preference(NamedTuple):
     """One row's worth: a better and a worse answer to a prompt."""
 
     prompt: list[Message]
@@ -72,7 +65,7 @@ class Contest(NamedTuple):
     rejected: list[Message]
 
 
-def rows_of(pair: "Pair", format: str, plan: Plan) -> list[Row]:
+def rows_in_format(pair: "Pair", format: str, options: Options) -> list[Row]:
     """Return an item's rows in a format.
 
     Raises:
@@ -83,13 +76,13 @@ def rows_of(pair: "Pair", format: str, plan: Plan) -> list[Row]:
     if pair.label is None:
         raise Unusable("no label")
     if format in UNPAIRED:
-        return _unpaired_rows(pair, plan, plain=format.endswith("standard"))
-    met, weight = _met(pair, plan)
+        return _unpaired_rows(pair, options, plain=format.endswith("standard"))
+    compared, weight = _weighted_comparisons(pair, options)
     shape = _SHAPES[format]
     margin = pair.label.get("margin", pair.label.get("strength"))
     rows: list[Row] = []
-    for winner, loser in met:
-        row = shape(Contest(pair.prompt, pair.responses[winner], pair.responses[loser]))
+    for winner, loser in compared:
+        row = shape(Preference(pair.prompt, pair.responses[winner], pair.responses[loser]))
         if margin is not None and "margin" in HOLDS[format] and pair.label["kind"] == "choice":
             row["margin"] = float(margin)
         if weight != 1 and format not in ("hh", "openai-dpo"):  # which have no other column
@@ -98,36 +91,36 @@ def rows_of(pair: "Pair", format: str, plan: Plan) -> list[Row]:
     return rows
 
 
-def _met(pair: "Pair", plan: Plan) -> tuple[list[Comparison], float]:
-    """Return who meets whom, and the weight of each meeting: an item's weights add up to 1."""
-    met = comparisons(pair.label, len(pair.responses), plan.k_way)
-    if not met and plan.ties == "both":
+def _weighted_comparisons(pair: "Pair", options: Options) -> tuple[list[Comparison], float]:
+    """Return an item's comparisons and the weight of each: an item's weights add up to 1."""
+    compared = comparisons(pair.label, len(pair.responses), options.k_way)
+    if not compared and options.ties == "both":
         every = range(len(pair.responses))
-        met = [Comparison(one, other) for one in every for other in every if one != other]
-    if not met:
+        compared = [Comparison(one, other) for one in every for other in every if one != other]
+    if not compared:
         raise Unusable(_why_none(pair))
-    return met, 1 / len(met)
+    return compared, 1 / len(compared)
 
 
 def _why_none(pair: "Pair") -> str:
     return "both_bad" if pair.label and pair.label["kind"] == "both_bad" else "tie"
 
 
-def _unpaired_rows(pair: "Pair", plan: Plan, *, plain: bool) -> list[Row]:
-    verdicts = _verdicts(pair, plan)
+def _unpaired_rows(pair: "Pair", options: Options, *, plain: bool) -> list[Row]:
+    judged = _good_and_bad(pair, options)
     rows: list[Row] = []
-    for index, good in verdicts:
+    for index, good in judged:
         row: Row = {"prompt": pair.prompt, "completion": pair.responses[index], "label": good}
         if plain:
             row["prompt"] = _plain_prompt(pair.prompt)
             row["completion"] = _only_text(pair.responses[index])
-        if len(verdicts) != 2:
-            row["weight"] = 2 / len(verdicts)  # two rows are what a pair has
+        if len(judged) != 2:
+            row["weight"] = 2 / len(judged)  # two rows are what a pair has
         rows.append(row)
     return rows
 
 
-def _verdicts(pair: "Pair", plan: Plan) -> list[tuple[int, bool]]:
+def _good_and_bad(pair: "Pair", options: Options) -> list[tuple[int, bool]]:
     """Return which answers are good and which bad.
 
     The best are good. Bad are the worst alone under ``k_way`` "best-worst", else all but the best.
@@ -136,61 +129,63 @@ def _verdicts(pair: "Pair", plan: Plan) -> list[tuple[int, bool]]:
     levels = places(pair.label, len(pair.responses))
     if len(levels) > 1:
         bad = (
-            levels[-1] if plan.k_way == "best-worst" else [n for level in levels[1:] for n in level]
+            levels[-1]
+            if options.k_way == "best-worst"
+            else [n for level in levels[1:] for n in level]
         )
         return sorted([(n, True) for n in levels[0]] + [(n, False) for n in bad])
-    if plan.ties == "unpaired":
+    if options.ties == "unpaired":
         good = _why_none(pair) == "tie"
         return [(n, good) for n in range(len(pair.responses))]
     raise Unusable(_why_none(pair))
 
 
-def _explicit(contest: Contest) -> Row:
-    for answer in (contest.chosen, contest.rejected):
-        if without_prompt(answer, contest.prompt) is not answer:
+def _explicit(preference: Preference) -> Row:
+    for answer in (preference.chosen, preference.rejected):
+        if without_prompt(answer, preference.prompt) is not answer:
             raise Unusable("an answer begins with the prompt, which readers take for a repetition")
-    return contest._asdict()
+    return preference._asdict()
 
 
-def _standard(contest: Contest) -> Row:
+def _standard(preference: Preference) -> Row:
     return {
-        "prompt": _plain_prompt(contest.prompt),
-        "chosen": _only_text(contest.chosen),
-        "rejected": _only_text(contest.rejected),
+        "prompt": _plain_prompt(preference.prompt),
+        "chosen": _only_text(preference.chosen),
+        "rejected": _only_text(preference.rejected),
     }
 
 
-def _instruction(contest: Contest) -> Row:
+def _instruction(preference: Preference) -> Row:
     return {
-        "instruction": _only_text(contest.prompt),
-        "chosen": _only_text(contest.chosen),
-        "rejected": _only_text(contest.rejected),
+        "instruction": _only_text(preference.prompt),
+        "chosen": _only_text(preference.chosen),
+        "rejected": _only_text(preference.rejected),
     }
 
 
-def _implicit(contest: Contest) -> Row:
-    whole = [contest.prompt + contest.chosen, contest.prompt + contest.rejected]
-    if len(split_common(whole[0], whole[1])[0]) != len(contest.prompt):
+def _implicit(preference: Preference) -> Row:
+    whole = [preference.prompt + preference.chosen, preference.prompt + preference.rejected]
+    if len(split_common(whole[0], whole[1])[0]) != len(preference.prompt):
         raise Unusable("both answers begin with the same turns, which would join the prompt")
     return {"chosen": whole[0], "rejected": whole[1]}
 
 
-def _transcripts(contest: Contest) -> Row:
-    return {name: _transcript(turns) for name, turns in _implicit(contest).items()}
+def _transcripts(preference: Preference) -> Row:
+    return {name: _transcript(turns) for name, turns in _implicit(preference).items()}
 
 
-def _openai(contest: Contest) -> Row:
-    for answer in (contest.chosen, contest.rejected):
+def _openai(preference: Preference) -> Row:
+    for answer in (preference.chosen, preference.rejected):
         if len(answer) != 1:
             raise Unusable("an answer of several turns, which openai-dpo cannot hold")
     return {
-        "input": {"messages": contest.prompt},
-        "preferred_output": contest.chosen,
-        "non_preferred_output": contest.rejected,
+        "input": {"messages": preference.prompt},
+        "preferred_output": preference.chosen,
+        "non_preferred_output": preference.rejected,
     }
 
 
-_SHAPES: dict[str, Callable[[Contest], Row]] = {
+_SHAPES: dict[str, Callable[[Preference], Row]] = {
     "trl": _explicit,
     "trl-standard": _standard,
     "trl-implicit": _implicit,

@@ -11,8 +11,7 @@ from workbench.data.pairs import Pair, Pairs, pair_of
 from workbench.data.reading.sources import Record, open_source
 from workbench.data.store.label_events import LabelEvent
 from workbench.data.store.label_values import label_key
-from workbench.data.store.majority import by_majority
-from workbench.data.store.majority import votes_of as votes_by_item
+from workbench.data.store.majority import by_majority, votes_of
 from workbench.errors import DataError
 from workbench.json_lines import new_lines
 from workbench.version import __version__
@@ -122,7 +121,7 @@ def _check_head(head: Record | None, name: str) -> None:
         )
 
 
-def votes_of(store: "LabelStore", annotators: list[str] | None = None) -> Pairs:
+def pairs_of_each_vote(store: "LabelStore", annotators: list[str] | None = None) -> Pairs:
     """Return the labels that hold now, one item for each label that counts.
 
     Each label says whose it is (``annotator``) and which share of the people agree with it
@@ -141,10 +140,10 @@ def _votes(store: "LabelStore", annotators: list[str] | None) -> Iterator[Pair]:
             by_item.setdefault(event.item_id, []).append(event)
     for cells in store.copies(list(by_item)):
         events = by_item[str(cells[0])]
-        said = [label_key(event.payload["label"]) for event in events]
-        for event, vote in zip(events, said, strict=True):
-            share = said.count(vote) / len(said)
-            own = by_majority(votes_by_item([event]), [cells], keep_ties=True, min_agreement=0.0)
+        votes = [label_key(event.payload["label"]) for event in events]
+        for event, vote in zip(events, votes, strict=True):
+            share = votes.count(vote) / len(votes)
+            own = by_majority(votes_of([event]), [cells], keep_ties=True, min_agreement=0.0)
             for pair in map(pair_of, own):
                 label = {**(pair.label or {}), "annotator": event.annotator, "agreement": share}
                 yield replace(pair, label=label)

@@ -9,14 +9,14 @@ from workbench.data.comparisons import K_WAYS
 from workbench.data.manifest import Options, write_rows
 from workbench.data.messages import Unusable
 from workbench.data.splits import split_pairs
-from workbench.data.writing.row_layouts import HOLDS, UNPAIRED, Plan, rows_of
+from workbench.data.writing.row_layouts import HOLDS, UNPAIRED, rows_in_format
 from workbench.errors import ConfigError
 
 if TYPE_CHECKING:
     from workbench.data.pairs import Pair, Pairs
     from workbench.data.store.labels import LabelStore
 
-FORMATS = tuple(HOLDS)
+WRITTEN_FORMATS = tuple(HOLDS)
 """The names of the formats that can be written."""
 
 TIES = ("drop", "both", "unpaired")
@@ -41,7 +41,7 @@ def write_pairs(
     Args:
         pairs: what to write: a table, or a label store, whose labels that hold now are written.
         path: the file; it is replaced whole or not at all.
-        format: one of :data:`FORMATS`; ``HOLDS`` says what each can hold. "trl" is explicit and
+        format: one of :data:`WRITTEN_FORMATS`; ``HOLDS`` says what each can hold. "trl" is explicit and
             conversational. "events" is for a label store alone and writes all of it.
         ties: "drop" leaves out ties and both bad. "both" writes each in both orders, one half of
             the weight each. "unpaired", for the unpaired formats, writes a tie's answers as good
@@ -66,9 +66,8 @@ def write_pairs(
     )
     _check(pairs, format, options)
     if format == "events":
-        from workbench.data.writing.store_archive import (
-            write_events,  # a store is opened only where one is given
-        )
+        # a store is opened only where one is given
+        from workbench.data.writing.store_archive import write_events
 
         return write_events(cast("LabelStore", pairs), path)
     table, left_out = _table(pairs, options)
@@ -132,11 +131,9 @@ def _write(
     left_out: Mapping[str, int],
     split: Mapping[str, Any] | None = None,
 ) -> Path:
-    plan = Plan(options.ties, options.k_way)
-
     def rows(pair: "Pair") -> list[dict[str, Any]]:
         _check_agreement(pair, options.min_agreement)
-        return rows_of(pair, format, plan)
+        return rows_in_format(pair, format, options)
 
     return write_rows(
         pairs,
@@ -161,7 +158,7 @@ def _check_agreement(pair: "Pair", least: float | None) -> None:
 
 
 def _check(pairs: "Pairs | LabelStore", format: str, options: Options) -> None:
-    _one_of("format", format, FORMATS)
+    _one_of("format", format, WRITTEN_FORMATS)
     _one_of("ties", options.ties, TIES)
     _one_of("k_way", options.k_way, K_WAYS)
     _one_of("votes", options.votes, VOTES)
@@ -194,10 +191,10 @@ def _ties_for(format: str) -> tuple[str, ...]:
     return ("drop", "unpaired" if format in UNPAIRED else "both")
 
 
-def _one_of(name: str, given: str, known: Iterable[str]) -> None:
-    if given not in known:
+def _one_of(name: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
         raise ConfigError(
-            f"there is no {name} {given!r} to write",
+            f"there is no {name} {value!r} to write",
             where=f"write_pairs({name}=...)",
             fix=f"use one of: {', '.join(known)}",
         )
@@ -211,14 +208,13 @@ def _table(pairs: "Pairs | LabelStore", options: Options) -> "tuple[Pairs, dict[
     """Return the table to write, and how many items of a store have no place in it, by reason."""
     if not _is_store(pairs):
         return cast("Pairs", pairs), {}
-    from workbench.data.writing.store_archive import (
-        votes_of,  # a store is opened only where one is given
-    )
+    # a store is opened only where one is given
+    from workbench.data.writing.store_archive import pairs_of_each_vote
 
     store = cast("LabelStore", pairs)
     people = None if options.annotators is None else list(options.annotators)
     if options.votes == "each":
-        table = votes_of(store, people)
+        table = pairs_of_each_vote(store, people)
     else:
         table = store.pairs(annotators=people, ties="keep")
     table.report.source = str(store.path)
