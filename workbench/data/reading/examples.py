@@ -72,7 +72,7 @@ def _named(entry: Any, bare: str) -> Any:
 def _prompt(record: Record, name: str) -> list[Message]:
     row = _readable(record, name)
     try:
-        prompt = _asked(row)
+        prompt = _prompt_of(row)
         check_prompt(prompt)
     except Unusable as why:
         raise _bad_row(why, record, name) from why
@@ -93,17 +93,17 @@ def _example(record: Record, name: str) -> dict[str, Any]:
 
 
 def _turns(row: dict[str, Any]) -> tuple[list[Message], list[Message]]:
-    """Return what is asked and what is answered."""
+    """Return a row's prompt and its response."""
     if "messages" in row:
         turns = as_messages(row["messages"], "user")
         return turns[:-1], turns[-1:]
     answers = [row[key] for key in ("output", "response", "completion") if key in row]
     if not answers:
         raise Unusable("there is no output, response or completion")
-    return _asked(row), as_messages(answers[0], "assistant")
+    return _prompt_of(row), as_messages(answers[0], "assistant")
 
 
-def _asked(row: dict[str, Any]) -> list[Message]:
+def _prompt_of(row: dict[str, Any]) -> list[Message]:
     """Return the prompt of a row: ``prompt``, or ``instruction`` with what it is about."""
     if "instruction" not in row or row.get("prompt") is not None:
         return as_messages(row.get("prompt"), "user")
@@ -126,10 +126,10 @@ def _readable(record: Record, name: str) -> dict[str, Any]:
 
 
 def _bad_row(why: Unusable, record: Record, name: str) -> DataError:
-    found: Iterable[str] = map(str, record.fields)
+    columns: Iterable[str] = map(str, record.fields)
     return DataError(
         why.reason,
-        where=f"{name}:{record.row} (columns: {', '.join(found) or 'none'})",
+        where=f"{name}:{record.row} (columns: {', '.join(columns) or 'none'})",
         fix="mend or delete this row; prompts need prompt or instruction, examples need text, "
         "instruction + output, prompt + response, or messages",
     )

@@ -10,7 +10,7 @@ from workbench.data.arrow_table import open_saved
 from workbench.data.pairs import Pairs
 from workbench.data.reading.intake import import_records, lowered
 from workbench.data.reading.readers import FORMATS, Format
-from workbench.data.reading.sources import Record, Share, open_source
+from workbench.data.reading.sources import Record, ShareRead, open_source
 from workbench.data.writing.writers import write_pairs
 from workbench.errors import ConfigError, DataError
 
@@ -51,14 +51,15 @@ def load_pairs(source: Any, format: str = "auto", on_progress: OnProgress | None
     opened = open_source(source)
     with closing(opened.records) as records:
         first = list(islice(records, LOOK_AHEAD))
-        found = wanted or _detect(first, opened.name)
-        rows = chain(first, records)
-        return import_records(_told(rows, opened.share, on_progress), found, opened.name)
+        fmt = wanted or _detect(first, opened.name)
+        rows = _reported(chain(first, records), opened.share, on_progress)
+        return import_records(rows, fmt, opened.name)
 
 
-def _told(
-    records: Iterator[Record], share: Share, on_progress: OnProgress | None
+def _reported(
+    records: Iterator[Record], share: ShareRead, on_progress: OnProgress | None
 ) -> Iterator[Record]:
+    """Yield the records, and report every now and then how far the reading is."""
     if on_progress is None:
         yield from records
         return

@@ -40,7 +40,7 @@ class Intake:
         self.report = Report(format=fmt.name, source=name)
         self._table = TextTable(COLUMNS)
         self._file = f'{{"file":{dumps(name)},"row":'
-        self._seen: dict[str, str | None] = {}  # id -> who won, in a form free of order
+        self._outcomes: dict[str, str | None] = {}  # id -> who won, in a form free of order
         self._held: dict[str, list[_Held]] = {}  # prompt -> its rows
 
     def take(self, record: Record) -> None:
@@ -49,13 +49,13 @@ class Intake:
         try:
             if record.bad:
                 raise Unusable(record.bad)
-            found = self._format.parse(lowered(record.fields))
-            if isinstance(found, Parsed):
-                self._count(self._keep(found, record.row), 1)
-            elif isinstance(found, Tree):
-                self._count(self._keep_tree(found, record.row), 1)
+            parsed = self._format.parse(lowered(record.fields))
+            if isinstance(parsed, Parsed):
+                self._count(self._keep(parsed, record.row), 1)
+            elif isinstance(parsed, Tree):
+                self._count(self._keep_tree(parsed, record.row), 1)
             else:
-                self._hold(found, record)
+                self._hold(parsed, record)
         except WorkbenchError:
             raise
         except Exception as why:  # whatever one row holds, it never stops the rest
@@ -79,9 +79,9 @@ class Intake:
         """Put an item into the table; return its bucket."""
         keys = _checked(parsed)
         ident = id_from_keys(turn_key(parsed.prompt), keys)
-        verdict = _verdict(parsed.label, keys)
-        if ident in self._seen:
-            if verdict not in (None, self._seen[ident]):
+        outcome = _outcome(parsed.label, keys)
+        if ident in self._outcomes:
+            if outcome not in (None, self._outcomes[ident]):
                 raise Unusable("the same item came before with another label")
             return DUPLICATES
         cells = (
@@ -91,7 +91,7 @@ class Intake:
             dumps(parsed.source) if parsed.source else f"{self._file}{row}}}",
             dumps(parsed.meta) if parsed.meta else "{}",
         )
-        self._seen[ident] = verdict
+        self._outcomes[ident] = outcome
         self._table.add(ident, *cells)
         self.report.items += 1
         if parsed.left_out:
@@ -113,12 +113,12 @@ class Intake:
                 refused[why.reason] = refused.get(why.reason, 0) + 1
         if not buckets:
             raise Unusable(next(iter(refused), "no prompt in the tree has two ranked replies"))
-        found = next(name for name in (IMPORTED, TIES, DUPLICATES) if name in buckets)
-        if found != DUPLICATES:
+        best = next(name for name in (IMPORTED, TIES, DUPLICATES) if name in buckets)
+        if best != DUPLICATES:
             again = {"the same item came before": buckets.get(DUPLICATES, 0)}
             for counts in (tree.left_out, refused, again):
                 self.report.leave_out(counts)
-        return found
+        return best
 
     def _hold(self, part: Part, record: Record) -> None:
         check_prompt(part.prompt)
@@ -201,7 +201,7 @@ def _label_text(label: dict[str, Any] | None) -> str | None:
     return _FIRST_WON if label == FIRST_WON else dumps(label)
 
 
-def _verdict(label: dict[str, Any] | None, keys: list[str]) -> str | None:
+def _outcome(label: dict[str, Any] | None, keys: list[str]) -> str | None:
     """Return what a label says in a form free of order, so that swapped answers compare equal."""
     if label is None:
         return None
@@ -217,9 +217,9 @@ def _verdict(label: dict[str, Any] | None, keys: list[str]) -> str | None:
 @lru_cache(maxsize=256)
 def _renames(names: tuple[str, ...]) -> dict[str, str]:
     """Return the columns whose known name is written in another case (Chosen, PROMPT)."""
-    found = {name: str(name).strip().lower() for name in names}
+    lower = {name: str(name).strip().lower() for name in names}
     known = COLUMNS_OF_FORMATS - set(names)
-    return {name: low for name, low in found.items() if name != low and low in known}
+    return {name: low for name, low in lower.items() if name != low and low in known}
 
 
 def lowered(fields: dict[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from json import loads
 from typing import Any, NamedTuple, cast
 
 from workbench.data.messages import Message, Unusable, turn_key
+from workbench.data.pairs import Label
 
 Row = dict[str, Any]
-Label = dict[str, Any]
 
 FIRST_WON: Label = {"kind": "choice", "winner": 0, "strength": None}
 
@@ -61,7 +61,7 @@ class Format(NamedTuple):
     asks: tuple[str, ...] = ()
 
 
-class Answer(NamedTuple):
+class RatedAnswer(NamedTuple):
     """One of many answers: what is said, what is known about it, and its rank or score."""
 
     response: list[Message]
@@ -74,23 +74,23 @@ def number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        found = float(value)
+        parsed = float(value)
     except (ValueError, OverflowError):  # no number at all, or a whole one past every float
         return None
-    return found if abs(found) < float("inf") else None
+    return parsed if abs(parsed) < float("inf") else None
 
 
 def flag(value: Any) -> bool | None:
     """Return a truth value, also one written as a number or as text (CSV), else None."""
     if isinstance(value, str):
         value = {"true": 1, "false": 0}.get(value.strip().lower(), value)
-    found = float(value) if isinstance(value, bool) else number(value)
-    return bool(found) if found in (0.0, 1.0) else None
+    as_number = float(value) if isinstance(value, bool) else number(value)
+    return bool(as_number) if as_number in (0.0, 1.0) else None
 
 
 def mapping(value: Any) -> dict[str, Any]:
     """Return a nested object, also one that is JSON in a cell; an empty one where there is none."""
-    value = _unpacked(value, "{")
+    value = unpacked(value, ("{",))
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
@@ -100,14 +100,15 @@ def listed(value: Any, name: str) -> list[Any]:
     Raises:
         Unusable: it is not a list.
     """
-    value = _unpacked(value, "[")
+    value = unpacked(value, ("[",))
     if not isinstance(value, list):
         raise Unusable(f"{name} is not a list")
     return cast("list[Any]", value)
 
 
-def _unpacked(value: Any, start: str) -> Any:
-    if not isinstance(value, str) or not value.lstrip().startswith(start):
+def unpacked(value: Any, starts: tuple[str, ...]) -> Any:
+    """Return the value whose JSON a cell holds, where it starts as such; else what it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith(starts):
         return value
     try:
         return loads(value)
@@ -125,10 +126,10 @@ def about(
 ) -> dict[str, Any]:
     """Return what is known about an answer: its model, its scores by name, its flags."""
     known: dict[str, Any] = {"model": model} if isinstance(model, str) and model else {}
-    for name, given in (("scores", scores), ("flags", flags)):
-        held = {key: value for key, value in (given or {}).items() if value is not None}
-        if held:
-            known[name] = held
+    for name, values in (("scores", scores), ("flags", flags)):
+        present = {key: value for key, value in (values or {}).items() if value is not None}
+        if present:
+            known[name] = present
     return known
 
 
@@ -148,10 +149,10 @@ def named(value: Any, outcomes: dict[str, Label]) -> Label:
     Raises:
         Unusable: it is none of the words.
     """
-    found = outcomes.get(str(value).strip().lower())
-    if found is None:
+    label = outcomes.get(str(value).strip().lower())
+    if label is None:
         raise Unusable(f"the label is none of {', '.join(outcomes)}")
-    return dict(found)
+    return dict(label)
 
 
 def signed(value: Any, limit: int) -> Label:
@@ -160,10 +161,10 @@ def signed(value: Any, limit: int) -> Label:
     Raises:
         Unusable: it is no number from ``-limit`` to ``limit``.
     """
-    found = number(value)
-    if found is None or abs(found) > limit:
+    preference = number(value)
+    if preference is None or abs(preference) > limit:
         raise Unusable(f"the preference is not a number from -{limit} to {limit}")
-    return choice(int(found > 0), abs(found)) if found else {"kind": "tie"}
+    return choice(int(preference > 0), abs(preference)) if preference else {"kind": "tie"}
 
 
 def by_scores(scores: Sequence[float | None]) -> Label:
@@ -208,7 +209,7 @@ def _known(values: Sequence[float | None], name: str) -> set[float]:
 
 def several(
     prompt: list[Message],
-    answers: Iterable[Answer],
+    answers: Iterable[RatedAnswer],
     label_of: Callable[[Sequence[float | None]], Label],
     meta: dict[str, Any],
 ) -> Parsed:
@@ -217,7 +218,7 @@ def several(
     Raises:
         Unusable: fewer than two are left, or they have no label.
     """
-    kept: dict[str, Answer] = {}
+    kept: dict[str, RatedAnswer] = {}
     left_out: dict[str, int] = {}
     for answer in answers:
         key = turn_key(answer.response)

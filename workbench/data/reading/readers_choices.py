@@ -38,7 +38,7 @@ _ARENA: dict[str, Label] = {
 
 def read_stack_exchange(row: Row) -> Parsed:
     """Read question/response_j/response_k: j is better."""
-    answers = [_said(row.get("response_j")), _said(row.get("response_k"))]
+    answers = [_answer(row.get("response_j")), _answer(row.get("response_k"))]
     meta = rest(row, ("question", "response_j", "response_k"))
     return Parsed(as_messages(row.get("question"), "user"), answers, choice(0), meta)
 
@@ -46,11 +46,11 @@ def read_stack_exchange(row: Row) -> Parsed:
 def read_webgpt(row: Row) -> Parsed:
     """Read two answers with scores: the higher score is better, equal scores are a tie."""
     question, meta = row.get("question"), rest(row, _WEBGPT)
-    held = mapping(question)
-    if "full_text" in held:
-        question, meta["question"] = held["full_text"], rest(held, ("full_text",))
+    nested = mapping(question)
+    if "full_text" in nested:
+        question, meta["question"] = nested["full_text"], rest(nested, ("full_text",))
     scores = [number(row.get("score_0")), number(row.get("score_1"))]
-    answers = [_said(row.get("answer_0")), _said(row.get("answer_1"))]
+    answers = [_answer(row.get("answer_0")), _answer(row.get("answer_1"))]
     known = [about(scores={"score": score}) for score in scores]
     return Parsed(
         as_messages(question, "user"), answers, by_scores(scores), with_about(meta, known)
@@ -65,14 +65,14 @@ def read_shp(row: Row) -> Parsed:
     scores = [number(row.get("score_a")), number(row.get("score_b"))]
     known = [about(scores={"score": score}) for score in scores]
     meta = rest(row, ("history", "human_ref_a", "human_ref_b", "labels", "score_a", "score_b"))
-    answers = [_said(row.get("human_ref_a")), _said(row.get("human_ref_b"))]
+    answers = [_answer(row.get("human_ref_a")), _answer(row.get("human_ref_b"))]
     prompt = as_messages(row.get("history"), "user")
     return Parsed(prompt, answers, choice(0 if a_won else 1), with_about(meta, known))
 
 
 def read_helpsteer2_preference(row: Row) -> Parsed:
     """Read HelpSteer2's preference split: a negative strength means response_1 is better."""
-    answers = [_said(row.get("response_1")), _said(row.get("response_2"))]
+    answers = [_answer(row.get("response_1")), _answer(row.get("response_2"))]
     label = signed(row.get("preference_strength"), 3)
     meta = rest(row, ("prompt", "response_1", "response_2", "preference_strength"))
     return Parsed(read_steered(row.get("prompt")), answers, label, meta)
@@ -80,7 +80,7 @@ def read_helpsteer2_preference(row: Row) -> Parsed:
 
 def read_helpsteer3(row: Row) -> Parsed:
     """Read HelpSteer3: a negative overall_preference means response1 is better, 0 a tie."""
-    answers = [_said(row.get("response1")), _said(row.get("response2"))]
+    answers = [_answer(row.get("response1")), _answer(row.get("response2"))]
     label = signed(row.get("overall_preference"), 3)
     meta = rest(row, ("context", "response1", "response2", "overall_preference"))
     return Parsed(as_messages(row.get("context"), "user"), answers, label, meta)
@@ -110,13 +110,13 @@ def _pku(row: Row, column: str) -> Parsed:
     for n in (0, 1):
         names = (f"is_response_{n}_safe", f"response_{n}_severity_level")
         harms = mapping(row.get(f"response_{n}_harm_category"))
-        found = [name for name, there in harms.items() if there is True]
+        harmful = [name for name, present in harms.items() if present is True]
         flags = {"safe": flag(row.get(names[0])), "severity": row.get(names[1])}
         known.append(
-            about(row.get(f"response_{n}_source"), None, {**flags, "harms": found or None})
+            about(row.get(f"response_{n}_source"), None, {**flags, "harms": harmful or None})
         )
         used += [*names, f"response_{n}_harm_category", f"response_{n}_source"]
-    answers = [_said(row.get("response_0")), _said(row.get("response_1"))]
+    answers = [_answer(row.get("response_0")), _answer(row.get("response_1"))]
     meta = with_about(rest(row, tuple(used)), known)
     return Parsed(as_messages(row.get("prompt"), "user"), answers, choice(int(winner)), meta)
 
@@ -133,14 +133,14 @@ def read_arena_55k(row: Row) -> Parsed:
     won = [flag(row.get(name)) for name in names]
     if None in won or sum(map(bool, won)) != 1:
         raise Unusable("the winner columns do not name exactly one outcome")
-    asked = listed(row.get("prompt"), "prompt")
+    questions = listed(row.get("prompt"), "prompt")
     arms: list[list[Message]] = []
     for side in "ab":
-        said = listed(row.get(f"response_{side}"), "a response")
-        if len(said) != len(asked):
+        replies = listed(row.get(f"response_{side}"), "a response")
+        if len(replies) != len(questions):
             raise Unusable("there are not as many answers as prompts")
         arms.append([])
-        for question, answer in zip(asked, said, strict=True):
+        for question, answer in zip(questions, replies, strict=True):
             arms[-1] += [*as_messages(question, "user"), *as_messages(answer or "", "assistant")]
     label = (choice(0), choice(1), dict(_TIE))[won.index(True)]
     return _arena(row, arms, label, "response_", "prompt", *names)
@@ -159,21 +159,21 @@ def read_alpaca_farm(row: Row) -> Parsed:
     if preference not in (0, 1, 1.5, 2):
         raise Unusable("preference is neither 1 nor 2, nor 0 or 1.5 for a tie")
     label = choice(int(preference) - 1) if preference in (1, 2) else dict(_TIE)
-    answers = [_said(row.get("output_1")), _said(row.get("output_2"))]
+    answers = [_answer(row.get("output_1")), _answer(row.get("output_2"))]
     meta = rest(row, ("instruction", "input", "output_1", "output_2", "preference"))
     return Parsed(instructed(row.get("instruction"), row.get("input")), answers, label, meta)
 
 
 def read_summaries(row: Row) -> Parsed:
     """Read summarize_from_feedback's comparisons: choice counts from 0."""
-    found = [mapping(one) for one in listed(row.get("summaries"), "summaries")]
+    summaries = [mapping(one) for one in listed(row.get("summaries"), "summaries")]
     winner = number(row.get("choice"))
-    if winner is None or winner not in range(len(found)):
+    if winner is None or winner not in range(len(summaries)):
         raise Unusable("choice does not name one of the summaries")
     post, info = post_of(row.get("info"))
-    known = [about(one.get("policy"), flags={"note": one.get("note")}) for one in found]
+    known = [about(one.get("policy"), flags={"note": one.get("note")}) for one in summaries]
     meta = {**rest(row, ("info", "summaries", "choice")), "info": info}
-    answers = [_said(one.get("text")) for one in found]
+    answers = [_answer(one.get("text")) for one in summaries]
     return Parsed(post, answers, choice(int(winner)), with_about(meta, known))
 
 
@@ -185,10 +185,10 @@ def post_of(value: Any) -> tuple[list[Message], dict[str, Any]]:
     body = [(name.upper(), info[name]) for name in ("post", "article") if info.get(name)]
     if not body:
         raise Unusable("there is neither a post nor an article")
-    text = "\n\n".join(f"{name}: {said}" for name, said in [*head, *body[:1]])
-    prompt = as_messages(f"{text}\n\nTL;DR:", "user")
+    post = "\n\n".join(f"{name}: {text}" for name, text in [*head, *body[:1]])
+    prompt = as_messages(f"{post}\n\nTL;DR:", "user")
     return prompt, rest(info, (body[0][0].lower(), "title", "subreddit"))
 
 
-def _said(value: Any) -> list[Message]:
+def _answer(value: Any) -> list[Message]:
     return as_messages(value, "assistant")

@@ -42,24 +42,24 @@ def read_argilla(row: Row) -> Parsed:
         Unusable: the fields or the question cannot be told from the others.
     """
     fields = mapping(row.get("fields")) or row
-    asked, names = _asked(fields), _answers(fields)
+    prompt, names = _prompt_field(fields), _answer_fields(fields)
     if len(names) < 2:
         raise Unusable("the answers cannot be told from the other fields")
-    given = _nested_values(row.get("responses")) if fields is not row else _flat_values(row)
+    values = _nested_values(row.get("responses")) if fields is not row else _flat_values(row)
     by_question: dict[str, list[Label]] = {}
     unread: set[str] = set()
-    for question, value in given:
-        label = _judged(value, names)
+    for question, value in values:
+        label = _label_of(value, names)
         if label is None:
             unread.add(question)
         else:
             by_question.setdefault(question, []).append(label)
-    labels = [found for question, found in by_question.items() if question not in unread]
+    labels = [own for question, own in by_question.items() if question not in unread]
     if len(labels) > 1:
         raise Unusable("several questions could be the label")
     if unread and not labels:
         raise Unusable("no answer to a question names the better response")
-    return _item(row, fields, asked, names, labels[0] if labels else [])
+    return _item(row, fields, prompt, names, labels[0] if labels else [])
 
 
 def read_label_studio(row: Row) -> Parsed:
@@ -69,7 +69,7 @@ def read_label_studio(row: Row) -> Parsed:
     their names in the task's data.
     """
     fields = mapping(row.get("data"))
-    asked, names = _asked(fields), _answers(fields)
+    prompt, names = _prompt_field(fields), _answer_fields(fields)
     labels: list[Label] = []
     for annotation in _dicts(row.get("annotations")):
         for result in _dicts(annotation.get("result")):
@@ -81,29 +81,29 @@ def read_label_studio(row: Row) -> Parsed:
             labels.append(choice(("left", "right").index(side)))
     if len(names) != 2:
         raise Unusable("the answers cannot be told from the other fields")
-    return _item(row, fields, asked, names, labels)
+    return _item(row, fields, prompt, names, labels)
 
 
 def _item(
-    row: Row, fields: dict[str, Any], asked: str, names: list[str], labels: list[Label]
+    row: Row, fields: dict[str, Any], prompt: str, names: list[str], labels: list[Label]
 ) -> Parsed:
     responses = [as_messages(fields.get(name), "assistant") for name in names]
-    meta = rest(fields, (asked, *names))
+    meta = rest(fields, (prompt, *names))
     if fields is not row:
         meta = {**rest(row, ("fields", "data")), **meta}
     label = majority(labels) if len(labels) > 1 else labels[0] if labels else None
-    return Parsed(as_messages(fields.get(asked), "user"), responses, label, meta)
+    return Parsed(as_messages(fields.get(prompt), "user"), responses, label, meta)
 
 
-def _asked(fields: dict[str, Any]) -> str:
+def _prompt_field(fields: dict[str, Any]) -> str:
     """Return the name of the prompt's field."""
-    found = next((name for name in _PROMPTS if fields.get(name) is not None), None)
-    if found is None:
+    name = next((name for name in _PROMPTS if fields.get(name) is not None), None)
+    if name is None:
         raise Unusable("the prompt cannot be told from the other fields")
-    return found
+    return name
 
 
-def _answers(fields: dict[str, Any]) -> list[str]:
+def _answer_fields(fields: dict[str, Any]) -> list[str]:
     """Return the names of the answers' fields in their order."""
     names = [str(name) for name in fields if _ANSWER.match(str(name))]
     if not names:
@@ -113,32 +113,31 @@ def _answers(fields: dict[str, Any]) -> list[str]:
 
 def _flat_values(row: Row) -> Iterator[tuple[str, Any]]:
     for name, value in row.items():
-        found = _FLAT.match(str(name))
-        if found is None or found[2] in ("users", "status"):
+        match = _FLAT.match(str(name))
+        if match is None or match[2] in ("users", "status"):
             continue
-        if found[2] is not None or not isinstance(value, list):
+        if match[2] is not None or not isinstance(value, list):
             value = [value]
-        given_states = row.get(f"{found[1]}.responses.status")
-        states = cast("list[Any]", given_states) if isinstance(given_states, list) else []
-        for place, given in enumerate(cast("list[Any]", value)):
+        states = _list(row.get(f"{match[1]}.responses.status"))
+        for place, answer in enumerate(cast("list[Any]", value)):
             state = states[place] if place < len(states) else None
-            if given is not None and state not in _UNDECIDED:
-                yield found[1], given
+            if answer is not None and state not in _UNDECIDED:
+                yield match[1], answer
 
 
 def _nested_values(responses: Any) -> Iterator[tuple[str, Any]]:
     """Yield what was answered, from ``{question: [{"value"}]}`` or ``[{"values": {question}}]``."""
-    for question, given in mapping(responses).items():
-        for one in _dicts(given):
+    for question, answers in mapping(responses).items():
+        for one in _dicts(answers):
             if one.get("status") not in _UNDECIDED and one.get("value") is not None:
                 yield question, one["value"]
     for one in _dicts(responses):
         if one.get("status") not in _UNDECIDED:
-            for question, given in mapping(one.get("values")).items():
-                yield question, mapping(given).get("value")
+            for question, answer in mapping(one.get("values")).items():
+                yield question, mapping(answer).get("value")
 
 
-def _judged(value: Any, names: list[str]) -> Label | None:
+def _label_of(value: Any, names: list[str]) -> Label | None:
     """Return the label that an answer to a question says, None where it says none."""
     places = {_key(name): place for place, name in enumerate(names)}
     if isinstance(value, str):
@@ -162,22 +161,23 @@ def _ranking(value: Any) -> Iterable[tuple[Any, Any]]:
     """Return names with ranks from the shapes that a ranking has: 1, or the first, is best."""
     if isinstance(value, dict):  # {"value": [names], "rank": [ranks]}
         fields = cast("dict[str, Any]", value)
-        both = [fields.get("value"), fields.get("rank")]
-        lists = [cast("list[Any]", one) if isinstance(one, list) else [] for one in both]
-        return zip(*lists, strict=False)
-    given = cast("list[Any]", value) if isinstance(value, list) else []
-    if all(isinstance(one, dict) for one in given):
-        return [(one.get("value"), one.get("rank")) for one in _dicts(given)]
-    return [(name, place) for place, name in enumerate(given, start=1)]
+        return zip(_list(fields.get("value")), _list(fields.get("rank")), strict=False)
+    names = _list(value)
+    if all(isinstance(one, dict) for one in names):
+        return [(one.get("value"), one.get("rank")) for one in _dicts(names)]
+    return [(name, place) for place, name in enumerate(names, start=1)]
 
 
 def _key(name: Any) -> str:
     return re.sub(r"[\W_]", "", str(name)).lower()
 
 
+def _list(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
 def _dicts(value: Any) -> list[dict[str, Any]]:
-    given = cast("list[Any]", value) if isinstance(value, list) else []
-    return [cast("dict[str, Any]", one) for one in given if isinstance(one, dict)]
+    return [cast("dict[str, Any]", one) for one in _list(value) if isinstance(one, dict)]
 
 
 def is_argilla(row: Row) -> bool:

@@ -5,10 +5,10 @@ from typing import Any
 
 from workbench.data.messages import Unusable, as_messages, turn_key
 from workbench.data.reading.parsed import (
-    Answer,
     Label,
     Parsed,
     Part,
+    RatedAnswer,
     Row,
     about,
     by_ranks,
@@ -90,12 +90,12 @@ def _joined(parts: list[Part], label_of: Callable[[Sequence[float | None]], Labe
         raise Unusable("there is no other answer to its prompt")
     firsts = [same[0] for same in rated.values()]
     common = _common([part.meta for part in parts])
-    answers: list[Answer] = []
+    answers: list[RatedAnswer] = []
     for same in rated.values():
         own = [rest(part.meta, tuple(common)) for part in same]
         known = {**same[0].about, **({"meta": own} if any(own) else {})}
         mean = sum(part.score for part in same) / len(same)
-        answers.append(Answer(same[0].response, known, mean))
+        answers.append(RatedAnswer(same[0].response, known, mean))
     return several(firsts[0].prompt, answers, label_of, common)
 
 

@@ -1,10 +1,9 @@
 """Readers of the workbench's own rows: items with or without a label."""
 
-from json import loads
 from typing import Any, cast
 
 from workbench.data.messages import Unusable, as_messages
-from workbench.data.reading.parsed import Parsed, Row, number, rest
+from workbench.data.reading.parsed import Parsed, Row, number, rest, unpacked
 
 _CANONICAL = ("id", "prompt", "responses", "label", "source", "meta")
 _KINDS = ("choice", "tie", "both_bad", "rank", "scores")
@@ -12,10 +11,10 @@ _KINDS = ("choice", "tie", "both_bad", "rank", "scores")
 
 def read_unlabelled(row: Row) -> Parsed:
     """Read a prompt and several responses, with no label."""
-    given = row.get("responses")
-    if not isinstance(given, list):
+    values = row.get("responses")
+    if not isinstance(values, list):
         raise Unusable("responses is not a list")
-    responses = [as_messages(one, "assistant") for one in cast("list[Any]", given)]
+    responses = [as_messages(one, "assistant") for one in cast("list[Any]", values)]
     meta = rest(row, ("prompt", "responses", "label"))
     return Parsed(as_messages(row.get("prompt"), "user"), responses, None, meta)
 
@@ -23,7 +22,9 @@ def read_unlabelled(row: Row) -> Parsed:
 def read_canonical(row: Row) -> Parsed:
     """Read a line that ``Pairs.save`` wrote, or a row of ``Pairs.frame`` (JSON in its cells)."""
     packed = isinstance(row.get("responses"), str)
-    fields = {name: _unpacked(row.get(name), name != "prompt" or packed) for name in _CANONICAL}
+    fields = {name: row.get(name) for name in _CANONICAL}
+    for name in fields if packed else fields.keys() - {"prompt"}:  # a prompt may be plain text
+        fields[name] = unpacked(fields[name], ("[", "{", "n"))
     parsed = read_unlabelled(fields)
     label, source, meta = fields["label"], fields["source"], fields["meta"]
     if label is not None:
@@ -32,15 +33,6 @@ def read_canonical(row: Row) -> Parsed:
         raise Unusable("meta or source is not an object")
     meta = {**rest(row, _CANONICAL), **cast("dict[str, Any]", meta or {})}
     return parsed._replace(label=label, meta=meta, source=cast("dict[str, Any] | None", source))
-
-
-def _unpacked(value: Any, nested: bool) -> Any:
-    if not nested or not isinstance(value, str) or value[:1] not in ("[", "{", "n"):
-        return value
-    try:
-        return loads(value)
-    except (ValueError, RecursionError):
-        return value
 
 
 def _check_label(label: Any, responses: int) -> None:
@@ -57,9 +49,9 @@ def _check_label(label: Any, responses: int) -> None:
 
 
 def _check_values(values: Any, responses: int) -> None:
-    given = cast("list[Any]", values) if isinstance(values, list) else []
+    entries = cast("list[Any]", values) if isinstance(values, list) else []
     fit = all(
-        one is None or (number(one) is not None and not isinstance(one, str)) for one in given
+        one is None or (number(one) is not None and not isinstance(one, str)) for one in entries
     )
-    if not fit or len(given) != responses or sum(one is not None for one in given) < 2:
+    if not fit or len(entries) != responses or sum(one is not None for one in entries) < 2:
         raise Unusable("the label has not one number for each response")

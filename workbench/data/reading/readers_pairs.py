@@ -11,9 +11,9 @@ from workbench.data.messages import (
 )
 from workbench.data.reading.parsed import (
     FIRST_WON,
-    Answer,
     Label,
     Parsed,
+    RatedAnswer,
     Row,
     about,
     by_ranks,
@@ -90,17 +90,17 @@ def read_sharegpt(row: Row) -> Parsed:
     """Read LLaMA-Factory's ``conversations`` with the two answers to their end."""
     prompt = _system(row.get("system")) + as_messages(row.get("conversations"), "user")
     answers = [mapping(row.get(name)) or row.get(name) for name in ("chosen", "rejected")]
-    said = [as_messages(answer, "assistant") for answer in answers]
-    return _labelled(row, prompt, said, ("system", "conversations", "chosen", "rejected"))
+    responses = [as_messages(answer, "assistant") for answer in answers]
+    return _labelled(row, prompt, responses, ("system", "conversations", "chosen", "rejected"))
 
 
 def read_openai_dpo(row: Row) -> Parsed:
     """Read ``input`` with messages, and the preferred and the other output."""
-    given = mapping(row.get("input"))
+    nested = mapping(row.get("input"))
     names = ("preferred_output", "non_preferred_output")
     answers = [as_messages(row.get(name), "assistant") for name in names]
-    parsed = _labelled(row, as_messages(given.get("messages"), "user"), answers, ("input", *names))
-    parsed.meta.update(rest(given, ("messages",)))
+    parsed = _labelled(row, as_messages(nested.get("messages"), "user"), answers, ("input", *names))
+    parsed.meta.update(rest(nested, ("messages",)))
     return parsed
 
 
@@ -117,7 +117,7 @@ def read_implicit(row: Row) -> Parsed:
 def read_reward_bench_2(row: Row) -> Parsed:
     """Read lists of chosen and of rejected answers: each chosen one beats each rejected one."""
     answers = [
-        Answer(as_messages(text, "assistant"), {}, rank)
+        RatedAnswer(as_messages(text, "assistant"), {}, rank)
         for rank, name in ((1, "chosen"), (2, "rejected"))
         for text in listed(row.get(name), name)
     ]
@@ -136,8 +136,8 @@ def _system(value: Any) -> list[Message]:
 
 def _history(value: Any) -> list[Message]:
     turns: list[Message] = []
-    for said in listed(value or [], "the history"):
-        both = listed(said, "the history")
+    for exchange in listed(value or [], "the history"):
+        both = listed(exchange, "the history")
         if len(both) != 2:
             raise Unusable("the history is not made of pairs")
         turns += as_messages(both[0], "user") + as_messages(both[1], "assistant")
@@ -153,10 +153,11 @@ def _labelled(
     models: list[Any] = [None, None]
     for names in _SCORES:
         if names[0] in row:
-            found = [number(row.get(name)) for name in names]
-            if None not in found:
-                scores, used = found, (*used, *names)
-                label = by_scores(found) if found[0] == found[1] else {**label, "scores": found}
+            numbers = [number(row.get(name)) for name in names]
+            if None not in numbers:
+                scores, used = numbers, (*used, *names)
+                tied = scores[0] == scores[1]
+                label = by_scores(scores) if tied else {**label, "scores": scores}
                 break
     margin = number(row.get("margin"))
     if margin is not None:

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 from workbench.data.messages import Message, Unusable, as_messages
 from workbench.data.reading.parsed import (
-    Answer,
     Parsed,
+    RatedAnswer,
     Row,
     Tree,
     about,
@@ -31,29 +31,29 @@ def read_ultrafeedback(row: Row) -> Parsed:
     return several(as_messages(row.get("instruction"), "user"), answers, by_scores, meta)
 
 
-def _rated(completion: dict[str, Any]) -> Answer:
+def _rated(completion: dict[str, Any]) -> RatedAnswer:
     aspects = {
-        name: number(mapping(given).get("Rating"))
-        for name, given in mapping(completion.get("annotations")).items()
+        name: number(mapping(annotation).get("Rating"))
+        for name, annotation in mapping(completion.get("annotations")).items()
     }
     ratings = [rating for rating in aspects.values() if rating is not None]
     overall = number(completion.get("overall_score"))
     value = sum(ratings) / len(ratings) if ratings else overall
-    asked = {name: completion.get(name) for name in ("principle", "custom_system_prompt")}
-    known = about(completion.get("model"), {**aspects, "overall": overall}, asked)
-    return Answer(as_messages(completion.get("response"), "assistant"), known, value)
+    flags = {name: completion.get(name) for name in ("principle", "custom_system_prompt")}
+    known = about(completion.get("model"), {**aspects, "overall": overall}, flags)
+    return RatedAnswer(as_messages(completion.get("response"), "assistant"), known, value)
 
 
 def read_nectar(row: Row) -> Parsed:
     """Read Nectar's answers: rank 1 is best."""
-    found = [mapping(one) for one in listed(row.get("answers"), "answers")]
+    entries = [mapping(one) for one in listed(row.get("answers"), "answers")]
     answers = [
-        Answer(
+        RatedAnswer(
             as_messages(one.get("answer"), "assistant"),
             about(one.get("model")),
             number(one.get("rank")),
         )
-        for one in found
+        for one in entries
     ]
     meta = rest(row, ("prompt", "answers"))
     return several(read_prompt(row.get("prompt")), answers, by_ranks, meta)
@@ -67,7 +67,7 @@ def read_oasst(row: Row) -> Tree:
     left_out: dict[str, int] = {}
     items: list[Parsed] = []
     shared = rest(row, ("prompt",))
-    for asked, node in _prompts(mapping(row.get("prompt")), left_out):
+    for prompt, node in _prompts(mapping(row.get("prompt")), left_out):
         replies = [reply for reply in _sound(node, left_out) if reply.get("role") == "assistant"]
         ranked = [reply for reply in replies if number(reply.get("rank")) is not None]
         if len(ranked) < 2:
@@ -76,7 +76,7 @@ def read_oasst(row: Row) -> Tree:
         _count(left_out, "a reply has no rank", len(replies) - len(ranked))
         meta = {**shared, **rest(node, ("text", "role", "replies", "rank", "labels", "emojis"))}
         try:
-            items.append(several(asked, map(_reply, ranked), by_ranks, meta))
+            items.append(several(prompt, map(_reply, ranked), by_ranks, meta))
         except Unusable as why:
             _count(left_out, why.reason, len(ranked))
     return Tree(items, left_out)
@@ -114,10 +114,10 @@ def _passed(node: dict[str, Any]) -> bool:
     return bool(node) and not node.get("deleted") and node.get("review_result", True) is True
 
 
-def _reply(node: dict[str, Any]) -> Answer:
+def _reply(node: dict[str, Any]) -> RatedAnswer:
     names = ("message_id", "synthetic", "lang", "labels")
     known = about(node.get("model_name"), flags={name: node.get(name) for name in names})
-    return Answer(as_messages(node.get("text"), "assistant"), known, number(node.get("rank")))
+    return RatedAnswer(as_messages(node.get("text"), "assistant"), known, number(node.get("rank")))
 
 
 def _count(left_out: dict[str, int], why: str, replies: int) -> None:
@@ -132,5 +132,5 @@ def is_tree(row: Row) -> bool:
 
 def are_ranked(row: Row) -> bool:
     """Whether the answers are objects with a rank."""
-    found = row["answers"]
-    return isinstance(found, list) and any("rank" in mapping(one) for one in cast("Any", found))
+    answers = row["answers"]
+    return isinstance(answers, list) and any("rank" in mapping(one) for one in cast("Any", answers))

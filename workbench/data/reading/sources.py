@@ -35,7 +35,7 @@ class Record(NamedTuple):
     raw: Any = None  # what stands for a row that could not be read: its text or its cells
 
 
-Share = Callable[[int], float | None]
+ShareRead = Callable[[int], float | None]
 """How much of a source so many rows are, 0 to 1; None where that is not known."""
 
 
@@ -43,15 +43,15 @@ def _unknown(rows: int) -> float | None:
     return None
 
 
-class Source(NamedTuple):
+class RowSource(NamedTuple):
     """A stream of rows, the name to call it by, and how to tell how far the reading is."""
 
     name: str
     records: Generator[Record]  # to be closed by whoever takes it
-    share: Share = _unknown
+    share: ShareRead = _unknown
 
 
-def open_source(source: Any) -> Source:
+def open_source(source: Any) -> RowSource:
     """Return the rows of a path, a hub id, a frame, a list, columns or a ``datasets`` object.
 
     Raises:
@@ -60,13 +60,13 @@ def open_source(source: Any) -> Source:
     if isinstance(source, str | Path):
         return _named(str(source))
     if arrow_table.is_frame(source):
-        return Source("DataFrame", _objects(arrow_table.frame_rows(source)), _of(len(source)))
+        return RowSource("DataFrame", _objects(arrow_table.frame_rows(source)), _of(len(source)))
     if isinstance(source, Mapping):
         return _mapping(cast("Mapping[str, Any]", source))
     if isinstance(source, Iterable):
         rows = cast("Iterable[Any]", source)
         total = len(rows) if isinstance(rows, Sized) else 0
-        return Source(type(rows).__name__, _objects(rows), _of(total))
+        return RowSource(type(rows).__name__, _objects(rows), _of(total))
     raise DataError(
         f"cannot read rows from a {type(source).__name__}",
         where=repr(source)[:80],
@@ -74,15 +74,15 @@ def open_source(source: Any) -> Source:
     )
 
 
-def _of(total: int) -> Share:
+def _of(total: int) -> ShareRead:
     return (lambda rows: min(rows / total, 1.0)) if total else _unknown
 
 
-def _named(name: str) -> Source:
+def _named(name: str) -> RowSource:
     path = Path(name).expanduser()
     if not path.exists():
         if _HUB.fullmatch(name) and not name.endswith((*SUFFIXES, ".gz")):
-            return Source(name, _objects(hub_rows(name)))
+            return RowSource(name, _objects(hub_rows(name)))
         raise DataError(
             "no such file",
             where=name,
@@ -100,13 +100,13 @@ def _named(name: str) -> Source:
     return _file_source(path)
 
 
-def _file_source(path: Path) -> Source:
+def _file_source(path: Path) -> RowSource:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packed = suffixes[-1:] == [".gz"]
     kind = (suffixes[:-1] if packed else suffixes)[-1:]
     if kind == [".parquet"] and not packed:
         total, rows = arrow_table.parquet_rows(path)
-        return Source(path.name, _parquet_records(rows), _of(total))
+        return RowSource(path.name, _parquet_records(rows), _of(total))
     readers: dict[str, Callable[[BinaryIO], Generator[Record]]] = {
         ".jsonl": _jsonl_rows,
         ".ndjson": _jsonl_rows,
@@ -130,7 +130,7 @@ def _file_source(path: Path) -> Source:
             return None
         return 1.0 if file.closed else min(file.tell() / size, 1.0)
 
-    return Source(path.name, _opened(file, path, packed, readers[kind[0]]), share)
+    return RowSource(path.name, _opened(file, path, packed, readers[kind[0]]), share)
 
 
 def _open(path: Path) -> BinaryIO:
@@ -257,7 +257,7 @@ def _text_rows(file: BinaryIO) -> Generator[Record]:
             yield Record(number, {"prompt": text, "text": text})
 
 
-def _mapping(source: Mapping[str, Any]) -> Source:
+def _mapping(source: Mapping[str, Any]) -> RowSource:
     """Read columns, ``{"name": [values]}``; refuse splits; take anything else as one row."""
     if source and all(hasattr(value, "column_names") for value in source.values()):
         raise DataError(
@@ -269,12 +269,12 @@ def _mapping(source: Mapping[str, Any]) -> Source:
     if len(values) == 1 and isinstance(values[0], list):  # {"data": [rows]}
         inner = cast("list[Any]", values[0])
         if any(isinstance(entry, dict) for entry in inner):
-            return Source("rows", _objects(inner))
+            return RowSource("rows", _objects(inner))
     lengths = {len(cast("list[Any]", v)) if isinstance(v, list) else -1 for v in values}
     if len(lengths) == 1 and -1 not in lengths:
         rows = zip(*values, strict=True)
-        return Source("columns", _objects(dict(zip(source, row, strict=True)) for row in rows))
-    return Source("row", _objects([dict(source)]))
+        return RowSource("columns", _objects(dict(zip(source, row, strict=True)) for row in rows))
+    return RowSource("row", _objects([dict(source)]))
 
 
 def _objects(values: Iterable[Any]) -> Generator[Record]:

@@ -26,8 +26,8 @@ def read_transcript(text: str) -> list[Message]:
         raise Unusable("no role markers: the prompt cannot be told from the answer")
     parts = MARKER.split(text)[1:]  # role, text, role, text, ...
     return [
-        {"role": _ROLES[role], "content": said.strip()}
-        for role, said in zip(parts[::2], parts[1::2], strict=True)
+        {"role": _ROLES[role], "content": text.strip()}
+        for role, text in zip(parts[::2], parts[1::2], strict=True)
     ]
 
 
@@ -69,8 +69,8 @@ def read_steered(value: Any) -> list[Message]:
         return as_messages(value, "user")
     first, *parts = _STEERED.split(value)
     turns: list[Message] = [{"role": "user", "content": first}] if first.strip() else []
-    for role, said in zip(parts[::2], parts[1::2], strict=True):
-        turns.append({"role": role.lower(), "content": said})
+    for role, text in zip(parts[::2], parts[1::2], strict=True):
+        turns.append({"role": role.lower(), "content": text})
     return _without_cue(turns)
 
 

@@ -128,12 +128,9 @@ def _good_and_bad(pair: "Pair", options: Options) -> list[tuple[int, bool]]:
     """
     levels = places(pair.label, len(pair.responses))
     if len(levels) > 1:
-        bad = (
-            levels[-1]
-            if options.k_way == "best-worst"
-            else [n for level in levels[1:] for n in level]
-        )
-        return sorted([(n, True) for n in levels[0]] + [(n, False) for n in bad])
+        worse = levels[-1:] if options.k_way == "best-worst" else levels[1:]
+        bad = [(n, False) for level in worse for n in level]
+        return sorted([(n, True) for n in levels[0]] + bad)
     if options.ties == "unpaired":
         good = _why_none(pair) == "tie"
         return [(n, good) for n in range(len(pair.responses))]

@@ -41,8 +41,8 @@ def write_pairs(
     Args:
         pairs: what to write: a table, or a label store, whose labels that hold now are written.
         path: the file; it is replaced whole or not at all.
-        format: one of :data:`WRITTEN_FORMATS`; ``HOLDS`` says what each can hold. "trl" is explicit and
-            conversational. "events" is for a label store alone and writes all of it.
+        format: one of :data:`WRITTEN_FORMATS`; ``HOLDS`` says what each can hold. "trl" is
+            explicit and conversational. "events" is for a label store alone and writes all of it.
         ties: "drop" leaves out ties and both bad. "both" writes each in both orders, one half of
             the weight each. "unpaired", for the unpaired formats, writes a tie's answers as good
             and both bad's as bad. "canonical" keeps all items as they are.
