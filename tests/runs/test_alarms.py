@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from workbench.runs import Run, RunFolder
-from workbench.runs.alarms import RULES, alarm_table, alarms, repetition
+from workbench.runs.alarms import RULES, alarm_table, alarms, repeated_share
 
 HEALTHY = json.loads((Path(__file__).parent / "healthy_ppo.json").read_text())
 N = 50
@@ -101,11 +101,13 @@ def test_kinds_have_their_own_rules():
 
 
 def test_repetition_counts_runs_of_four_words():
-    assert repetition(["a b c d e f"]) == 0.0
-    assert repetition(["no no no no no no no no"]) == 1 - 1 / 5  # five runs, all the same
-    assert repetition(["a b c d a b c d"]) == 1 - 4 / 5
-    assert repetition(["", "a b"]) == 0.0 and repetition([]) == 0.0
-    assert repetition(["海が青い" * 5]) == 1 - 4 / 17  # characters: 17 runs, 4 of them different
+    assert repeated_share(["a b c d e f"]) == 0.0
+    assert repeated_share(["no no no no no no no no"]) == 1 - 1 / 5  # five runs, all the same
+    assert repeated_share(["a b c d a b c d"]) == 1 - 4 / 5
+    assert repeated_share(["", "a b"]) == 0.0 and repeated_share([]) == 0.0
+    assert (
+        repeated_share(["海が青い" * 5]) == 1 - 4 / 17
+    )  # characters: 17 runs, 4 different
 
 
 def test_a_run_says_its_alarms_as_a_table(tmp_path):

@@ -6,8 +6,9 @@ the panel's words, the table in ``workbench/METRICS.md`` and the tests come from
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,7 @@ from numpy.typing import NDArray
 from workbench.runs.folder import RunFolder
 
 Array = NDArray[np.float64]
-Columns = Mapping[str, Sequence[float]]
-Repeats = Mapping[int, float]
+MetricColumns = Mapping[str, Sequence[float]]
 
 MEAN = 5  # steps that one figure is a mean of
 BACK = 10  # steps between the two figures of a comparison
@@ -29,7 +29,8 @@ LONGER = 1.5
 REPEATED, GRAM = 0.2, 4
 GOLD_FALL, HELDOUT_FALL = 0.05, 0.25
 OVERFIT = 1.05
-RATIO = 1e-3
+RATIO_OFF = 1e-3
+_REPEATED = "response/repetition"  # here of the watched answers, by words
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,44 +55,59 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """At which steps a rule's condition holds, and the words for the row where it last does.
+class Rung:
+    """In which rows a rule's condition holds, and the words for a row by its number."""
 
-    ``metric`` is whose curve shows it, where that is not the rule's own.
+    rows: NDArray[np.bool_]
+    words: Callable[[int], str]
+
+
+class Watch(NamedTuple):
+    """What a rule reads: metrics, and what finds the rows where they ring.
+
+    ``find`` is given ``step`` and these metrics, each ``(rows,)``, in the rows that have them all.
     """
 
-    steps: Array
-    on: NDArray[np.bool_]
-    tell: Callable[[int], str]
-    metric: str = ""
+    metrics: tuple[str, ...]
+    find: Callable[..., Rung]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One alarm: when it rings (the documented threshold), what to do, and how it is found."""
+    """One alarm: when it rings (the documented threshold), what to do, and how it is found.
+
+    Of ``watches`` the first counts whose metrics the run has; the curve of its first metric shows
+    the alarm.
+    """
 
     name: str
     title: str
     kinds: tuple[str, ...]
     when: str
     fix: str
-    metric: str
-    find: Callable[[Columns, Repeats], Found | None]
+    watches: tuple[Watch, ...]
 
 
-def alarms(kind: str, columns: Columns, repeats: Repeats | None = None) -> list[Alarm]:
+def alarms(
+    kind: str, columns: MetricColumns, repeats: Mapping[int, float] | None = None
+) -> list[Alarm]:
     """What rang in a run, what rings still first, then the latest first.
 
     Args:
         kind: sft, reward or ppo.
         columns: ``step`` and the metrics, one value a row; NaN where a row has none.
-        repeats: :func:`repetition` of the watched answers at each step that has some.
+        repeats: :func:`repeated_share` of the watched answers at each step that has some.
     """
-    found: list[Alarm] = []
+    repeats = repeats or {}
+    answers = {"step": list(repeats), _REPEATED: list(repeats.values())}
+    rung: list[Alarm] = []
     for rule in RULES:
-        if kind in rule.kinds and (seen := rule.find(columns, repeats or {})) is not None:
-            found.extend(_stretches(rule, seen))
-    return sorted(found, key=lambda one: (one.until is not None, -one.since))
+        for watch in rule.watches if kind in rule.kinds else ():
+            source = answers if watch.metrics == (_REPEATED,) else columns
+            if (series := _present(source, *watch.metrics)) is not None:
+                rung.extend(_stretches(rule, watch, series))
+                break
+    return sorted(rung, key=lambda alarm: (alarm.until is not None, -alarm.since))
 
 
 def of_run(folder: RunFolder) -> list[Alarm]:
@@ -102,7 +118,7 @@ def of_run(folder: RunFolder) -> list[Alarm]:
     answers: dict[int, list[str]] = {}
     for row in folder.samples():
         answers.setdefault(int(row["step"]), []).append(str(row.get("response") or ""))
-    repeats = {step: repetition(texts) for step, texts in answers.items()}
+    repeats = {step: repeated_share(texts) for step, texts in answers.items()}
     return alarms(str(folder.config()["kind"]), columns, repeats)
 
 
@@ -118,26 +134,25 @@ def alarm_table() -> list[dict[str, str]]:
     ]
 
 
-def _stretches(rule: Rule, seen: Found) -> list[Alarm]:
-    """Rows of alarm in a row, gaps shorter than MEAN closed."""
-    rows = np.flatnonzero(seen.on)
+def _stretches(rule: Rule, watch: Watch, series: tuple[Array, ...]) -> list[Alarm]:
+    """One alarm for each stretch of rows that ring, gaps shorter than MEAN closed."""
+    steps, match = series[0], watch.find(*series)
+    rows = np.flatnonzero(match.rows)
     if not len(rows):
         return []
-    pieces = np.split(rows, np.flatnonzero(np.diff(rows) > MEAN) + 1)
-    last = len(seen.steps) - 1
-    found: list[Alarm] = []
-    for piece in pieces:
-        first, end = int(piece[0]), int(piece[-1])
-        until = None if end == last else int(seen.steps[end])
-        words = (rule.name, rule.title, int(seen.steps[first]), until, seen.tell(end))
-        found.append(Alarm(*words, rule.fix, seen.metric or rule.metric))
-    return found
+    stretches: list[Alarm] = []
+    for stretch in np.split(rows, np.flatnonzero(np.diff(rows) > MEAN) + 1):
+        first, end = int(stretch[0]), int(stretch[-1])
+        until = None if end == len(steps) - 1 else int(steps[end])
+        words = (rule.name, rule.title, int(steps[first]), until, match.words(end))
+        stretches.append(Alarm(*words, rule.fix, watch.metrics[0]))
+    return stretches
 
 
 # --- figures over several steps -------------------------------------------------------------------
 
 
-def _present(columns: Columns, *names: str) -> tuple[Array, ...] | None:
+def _present(columns: MetricColumns, *names: str) -> tuple[Array, ...] | None:
     """``step`` and these metrics at the rows that have them all; None where there is none."""
     if any(name not in columns for name in ("step", *names)):
         return None
@@ -170,14 +185,9 @@ def _start(values: Array) -> float:
 # --- the rules --------------------------------------------------------------------------------
 
 
-def _kl_racing(columns: Columns, _repeats: Repeats) -> Found | None:
-    series = _present(columns, "objective/kl", "objective/scores")
-    if series is None:
-        return None
-    steps, kl, score = series
+def _kl_racing(steps: Array, kl: Array, score: Array) -> Rung:
     kl_rise, gain = _risen(kl), _risen(score)
-    return Found(
-        steps,
+    return Rung(
         (kl_rise > KL_RISE) & (gain < SCORE_A_NAT * kl_rise),
         lambda i: (
             f"KL rose by {kl_rise[i]:.2f} nats in {BACK} updates, "
@@ -186,90 +196,54 @@ def _kl_racing(columns: Columns, _repeats: Repeats) -> Found | None:
     )
 
 
-def _entropy_collapse(columns: Columns, _repeats: Repeats) -> Found | None:
-    series = _present(columns, "objective/entropy")
-    if series is None:
-        return None
-    steps, entropy = series
+def _entropy_collapse(steps: Array, entropy: Array) -> Rung:
     start, mean = _start(entropy), _means(entropy)
-    return Found(
-        steps,
+    return Rung(
         mean < ENTROPY_LEFT * start,
         lambda i: f"Entropy is {mean[i]:.2g} nats a token; it began at {start:.2g}.",
     )
 
 
-def _clip_fraction(columns: Columns, _repeats: Repeats) -> Found | None:
-    series = _present(columns, "policy/clipfrac")
-    if series is None:
-        return None
-    steps, share = series
+def _clip_fraction(steps: Array, share: Array) -> Rung:
     mean = _means(share)
-    return Found(
-        steps,
+    return Rung(
         mean > CLIPPED,
         lambda i: f"{mean[i]:.0%} of the tokens were clipped, over the last {MEAN} updates.",
     )
 
 
-def _value_blind(columns: Columns, _repeats: Repeats) -> Found | None:
-    series = _present(columns, "value/explained_variance")
-    if series is None:
-        return None
-    steps, explained = series
+def _value_blind(steps: Array, explained: Array) -> Rung:
     mean = _means(explained, BACK)
     late = np.arange(len(steps)) >= GRACE
-    return Found(
-        steps,
+    return Rung(
         late & (mean < EXPLAINED),
         lambda i: f"The value model explains {mean[i]:.2g} of the returns' variance (1 = all).",
     )
 
 
-def _length(columns: Columns, _repeats: Repeats) -> Found | None:
-    series = _present(columns, "response/length")
-    if series is None:
-        return None
-    steps, length = series
+def _length(steps: Array, length: Array) -> Rung:
     start, mean = _start(length), _means(length)
-    return Found(
-        steps,
+    return Rung(
         mean > LONGER * start,
         lambda i: f"An answer has {mean[i]:.3g} tokens; it began at {start:.3g}.",
     )
 
 
-def _repetition(_columns: Columns, repeats: Repeats) -> Found | None:
-    if not repeats:
-        return None
-    steps = np.array(list(repeats), dtype=np.float64)
-    share = np.array(list(repeats.values()))
-    return Found(
-        steps,
+def _repetition(steps: Array, share: Array) -> Rung:
+    return Rung(
         share > REPEATED,
         lambda i: f"{share[i]:.0%} of what the watched answers say, they had said before.",
     )
 
 
-def _gold_falls(columns: Columns, _repeats: Repeats) -> Found | None:
-    named = (("heldout/scores", HELDOUT_FALL), ("objective/gold", GOLD_FALL))
-    for name, limit in named:
-        series = _present(columns, name, "objective/scores")
-        if series is not None:
-            steps, true, score = series
-            return replace(_parted(steps, true, score, limit), metric=name)
-    return None
-
-
-def _parted(steps: Array, true: Array, score: Array, limit: float) -> Found:
+def _parted(steps: Array, true: Array, score: Array, *, limit: float) -> Rung:
     """The true score under its best by ``limit``, and the learned one not under its own then."""
     true_mean, score_mean = _means(true, BACK), _means(score, BACK)
     filled = np.where(np.isnan(true_mean), -np.inf, true_mean)
     best = np.maximum.accumulate(filled)
     at = np.maximum.accumulate(np.where(filled == best, np.arange(len(filled)), 0))
     fallen, risen = best - true_mean, score_mean - score_mean[at]
-    return Found(
-        steps,
+    return Rung(
         (fallen > limit) & (risen > 0),
         lambda i: (
             f"The held-out score fell by {fallen[i]:.2g} since {int(steps[at[i]])}, "
@@ -278,32 +252,19 @@ def _parted(steps: Array, true: Array, score: Array, limit: float) -> Found:
     )
 
 
-def _overfit(columns: Columns, _repeats: Repeats) -> Found | None:
-    series = _present(columns, "heldout/loss")
-    if series is None or len(series[0]) < 2:
-        return None
-    steps, loss = series
+def _overfit(steps: Array, loss: Array) -> Rung:
     lowest = np.minimum.accumulate(loss)
-    return Found(
-        steps,
+    return Rung(
         loss > OVERFIT * lowest,
         lambda i: f"The held-out loss is {loss[i]:.3g}; it was {lowest[i]:.3g}.",
     )
 
 
-def _first_ratio(columns: Columns, _repeats: Repeats) -> Found | None:
-    series = _present(columns, "policy/first_ratio")
-    if series is None:
-        return None
-    steps, ratio = series
-    return Found(
-        steps,
-        np.abs(ratio - 1.0) > RATIO,
-        lambda i: f"The first ratio is {ratio[i]:.5f}.",
-    )
+def _first_ratio(steps: Array, ratio: Array) -> Rung:
+    return Rung(np.abs(ratio - 1.0) > RATIO_OFF, lambda i: f"The first ratio is {ratio[i]:.5f}.")
 
 
-def repetition(answers: Sequence[str]) -> float:
+def repeated_share(answers: Sequence[str]) -> float:
     """Mean share of an answer's runs of :data:`GRAM` words that came before in it.
 
     Characters count instead of words in a script without spaces.
@@ -323,11 +284,10 @@ RULES: tuple[Rule, ...] = (
         "ratio",
         "The first ratio is not 1",
         ("ppo",),
-        f"`policy/first_ratio` is further than {RATIO:g} from 1",
+        f"`policy/first_ratio` is further than {RATIO_OFF:g} from 1",
         "Nothing has been learned at that point, so policy and sampler disagree about the same "
         "tokens: look at temperature, dropout, padding and dtype before you trust any other curve.",
-        "policy/first_ratio",
-        _first_ratio,
+        (Watch(("policy/first_ratio",), _first_ratio),),
     ),
     Rule(
         "kl",
@@ -337,8 +297,7 @@ RULES: tuple[Rule, ...] = (
         f"and `objective/scores` by under {SCORE_A_NAT:g} a nat",
         "Double kl_coef, or halve learning_rate; if the answers already read badly, stop and "
         "resume from an earlier checkpoint.",
-        "objective/kl",
-        _kl_racing,
+        (Watch(("objective/kl", "objective/scores"), _kl_racing),),
     ),
     Rule(
         "gold",
@@ -348,8 +307,10 @@ RULES: tuple[Rule, ...] = (
         f"{HELDOUT_FALL:g} (`heldout/scores`), and `objective/scores` rose since",
         "The policy exploits the reward model. Stop here; raise kl_coef, or label what it says now "
         "(wb.next_round) and train the reward model on.",
-        "objective/gold",
-        _gold_falls,
+        (
+            Watch(("heldout/scores", "objective/scores"), partial(_parted, limit=HELDOUT_FALL)),
+            Watch(("objective/gold", "objective/scores"), partial(_parted, limit=GOLD_FALL)),
+        ),
     ),
     Rule(
         "entropy",
@@ -359,8 +320,7 @@ RULES: tuple[Rule, ...] = (
         f"{MEAN} updates'",
         "The policy says one thing only and explores no more: lower learning_rate, or raise "
         "kl_coef.",
-        "objective/entropy",
-        _entropy_collapse,
+        (Watch(("objective/entropy",), _entropy_collapse),),
     ),
     Rule(
         "length",
@@ -370,8 +330,7 @@ RULES: tuple[Rule, ...] = (
         "updates'",
         "Read the answers. If they are padded, the reward model likes length: wb.quality shows its "
         "bias; raise kl_coef or missing_eos_penalty meanwhile.",
-        "response/length",
-        _length,
+        (Watch(("response/length",), _length),),
     ),
     Rule(
         "repetition",
@@ -381,8 +340,7 @@ RULES: tuple[Rule, ...] = (
         "mean of the watched answers",
         "Lower learning_rate or raise kl_coef, and send such answers to the labeller so that the "
         "reward model learns to dislike them.",
-        "response/repetition",
-        _repetition,
+        (Watch((_REPEATED,), _repetition),),
     ),
     Rule(
         "clip",
@@ -390,8 +348,7 @@ RULES: tuple[Rule, ...] = (
         ("ppo",),
         f"mean `policy/clipfrac` of {MEAN} updates is over {CLIPPED:g}",
         "Each update moves too far: lower learning_rate, or use fewer epochs or larger batches.",
-        "policy/clipfrac",
-        _clip_fraction,
+        (Watch(("policy/clipfrac",), _clip_fraction),),
     ),
     Rule(
         "value",
@@ -401,8 +358,7 @@ RULES: tuple[Rule, ...] = (
         f"{GRACE}",
         "Advantages are then mostly noise: raise value_learning_rate or batch_size, or take "
         'advantage="rloo", which needs no value model.',
-        "value/explained_variance",
-        _value_blind,
+        (Watch(("value/explained_variance",), _value_blind),),
     ),
     Rule(
         "overfit",
@@ -411,7 +367,6 @@ RULES: tuple[Rule, ...] = (
         f"`heldout/loss` is over {OVERFIT:g} times its lowest",
         "It learns these examples by heart from here on: fewer epochs, a lower learning_rate, or "
         "more data.",
-        "heldout/loss",
-        _overfit,
+        (Watch(("heldout/loss",), _overfit),),
     ),
 )

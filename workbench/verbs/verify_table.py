@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import workbench
-from workbench.runs.alarms import RATIO
+from workbench.runs.alarms import RATIO_OFF
 from workbench.settings import PPOSettings
 from workbench.verbs.plan_memory import MemoryPlan
 from workbench.verbs.run_preflight import Preflight
@@ -116,7 +116,7 @@ class Verified:
     def passed(self) -> bool:
         """Whether all checks hold, and every update is finite and began at a ratio of 1."""
         checked = self.preflight is not None and self.preflight.passed
-        return checked and self.finite and abs(self.ratio - 1) <= RATIO
+        return checked and self.finite and abs(self.ratio - 1) <= RATIO_OFF
 
     @property
     def verdict(self) -> str:

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from workbench.json_lines import parse
-from workbench.runs.alarms import repetition
+from workbench.runs.alarms import repeated_share
 from workbench.widgets.kit.texts import as_text
 from workbench.widgets.kit.wire import outgoing
 
@@ -47,7 +47,7 @@ class WatchedPrompts:
             fresh[step] = None
         for step in list(fresh)[-ALARMED:]:
             answers = [as_text(row.get("response")) for row in self._rows(step)]
-            self.repeats[step] = repetition(answers)
+            self.repeats[step] = repeated_share(answers)
 
     def _rows(self, step: int | None) -> list[dict[str, Any]]:
         return [] if step is None else parse(self._lines.get(step, []))
