@@ -105,9 +105,7 @@ def test_repetition_counts_runs_of_four_words():
     assert repeated_share(["no no no no no no no no"]) == 1 - 1 / 5  # five runs, all the same
     assert repeated_share(["a b c d a b c d"]) == 1 - 4 / 5
     assert repeated_share(["", "a b"]) == 0.0 and repeated_share([]) == 0.0
-    assert (
-        repeated_share(["海が青い" * 5]) == 1 - 4 / 17
-    )  # characters: 17 runs, 4 different
+    assert repeated_share(["海が青い" * 5]) == 1 - 4 / 17  # characters: 17 runs, 4 different
 
 
 def test_a_run_says_its_alarms_as_a_table(tmp_path):

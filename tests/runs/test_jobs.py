@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from workbench.errors import ConfigError, RunError
-from workbench.runs.jobs import read_request, rebuilt, run_job
+from workbench.runs.jobs import error_from, read_request, run_job
 from workbench.runs.process import start_time
 
 from .conftest import until
@@ -37,9 +37,9 @@ def test_an_error_comes_back_as_itself(job_command):
 
 
 def test_an_error_of_an_unknown_class_is_a_run_error():
-    error = rebuilt({"class": "annotations", "what": "w"})
+    error = error_from({"class": "annotations", "what": "w"})
     assert type(error) is RunError
-    assert type(rebuilt({"class": "Exception", "what": "w"})) is RunError
+    assert type(error_from({"class": "Exception", "what": "w"})) is RunError
 
 
 def test_a_crash_is_told_with_the_logs_end(job_command):

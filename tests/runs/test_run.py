@@ -271,7 +271,7 @@ def test_a_run_is_read_again_once_it_has_changed(places, monkeypatch):
     write("finished", step=2, loss=1.0)
     assert (best(), len(reads)) == ("loss 1.5 at 2", 2)
     monkeypatch.setattr(RunFolder, "_why_dead", lambda *_: None)
-    monkeypatch.setattr(catalogue, "SHARE", 1e9)
+    monkeypatch.setattr(catalogue, "REREAD", 1e9)
     write("running", step=3, loss=0.0)
     assert (best(), len(reads)) == ("loss 1 at 3", 3)
     write("running", step=4, loss=0.0)

@@ -18,7 +18,7 @@ from workbench.json_lines import dumps, replacing, storable
 if TYPE_CHECKING:
     from pandas import DataFrame as Frame
 
-CHUNK = 20_000  # rows gathered as Python lists before they become Arrow memory
+ROWS_A_CHUNK = 20_000  # rows gathered as Python lists before they become Arrow memory
 BATCH = 5_000  # rows taken out of a frame or a Parquet file at a time
 
 
@@ -48,7 +48,7 @@ class TextTable:
     def add(self, *cells: str | None) -> None:
         """Append one row, its cells in the order of the columns."""
         self._open.append(cells)
-        if len(self._open) >= CHUNK:
+        if len(self._open) >= ROWS_A_CHUNK:
             self._close()
 
     def frame(self) -> "Frame":
@@ -185,7 +185,7 @@ def save_table(frame: "Frame", report: Report, path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file, pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table, max_chunksize=CHUNK)
+            writer.write_table(table, max_chunksize=ROWS_A_CHUNK)
     except OSError as error:
         raise DataError(
             f"the table could not be written: {error}",

@@ -7,6 +7,7 @@ Label kinds that say which response is better: ``choice`` (``winner``, above eac
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple, cast
 
 from workbench.errors import ConfigError, DataError
@@ -47,14 +48,14 @@ def comparisons(
         )
     levels = places(label, responses)
     if k_way == "all" or (label or {}).get("kind") == "choice":
-        met = [(high, low) for high in range(len(levels)) for low in range(high + 1, len(levels))]
+        compared = list(combinations(range(len(levels)), 2))
     elif k_way == "best-worst":
-        met = [(0, len(levels) - 1)] if len(levels) > 1 else []
+        compared = [(0, len(levels) - 1)] if len(levels) > 1 else []
     else:
-        met = [(high, high + 1) for high in range(len(levels) - 1)]
+        compared = [(high, high + 1) for high in range(len(levels) - 1)]
     return [
         Comparison(winner, loser)
-        for high, low in met
+        for high, low in compared
         for winner in levels[high]
         for loser in levels[low]
     ]
@@ -100,10 +101,10 @@ def _numbers(values: Any, wanted: int) -> list[float | None] | None:
     """Return a label's numbers, None for each that is missing; None where they do not fit."""
     if not isinstance(values, list | tuple):
         return None
-    found = list(cast("Sequence[Any]", values))
-    if len(found) != wanted or not all(v is None or isinstance(v, int | float) for v in found):
+    entries = list(cast("Sequence[Any]", values))
+    if len(entries) != wanted or not all(v is None or isinstance(v, int | float) for v in entries):
         return None
-    return [None if v is None or not math.isfinite(v) else float(v) for v in found]
+    return [None if v is None or not math.isfinite(v) else float(v) for v in entries]
 
 
 def _levels(values: list[float | None]) -> list[list[int]]:

@@ -90,7 +90,7 @@ class Report:
 
     @classmethod
     def from_saved(cls, saved: dict[str, Any]) -> "Report":
-        """Return the report that :meth:`saved` was asked of."""
+        """Return the report whose :meth:`saved` values these are."""
         return cls(**saved)
 
     def __str__(self) -> str:

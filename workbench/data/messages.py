@@ -143,8 +143,8 @@ def raw_messages(turns: list[Message]) -> str:
     """Return messages as JSON text, with lone surrogates as they are."""
     if len(turns) == 1:  # by far the most
         return f'[{{"role":"{turns[0]["role"]}","content":{quoted(turns[0]["content"])}}}]'
-    said = (f'{{"role":"{m["role"]}","content":{quoted(m["content"])}}}' for m in turns)
-    return f"[{','.join(said)}]"
+    turn_texts = (f'{{"role":"{m["role"]}","content":{quoted(m["content"])}}}' for m in turns)
+    return f"[{','.join(turn_texts)}]"
 
 
 def dump_messages(turns: list[Message]) -> str:

@@ -102,12 +102,12 @@ class Pairs:
     """
 
     def __init__(self, frame: "Frame", report: Report | None = None) -> None:
-        found = arrow_table.column_names(frame)
-        missing = [name for name in COLUMNS if name not in found]
+        columns = arrow_table.column_names(frame)
+        missing = [name for name in COLUMNS if name not in columns]
         if missing:
             raise DataError(
                 f"the frame has no column {', '.join(missing)}",
-                where=f"columns found: {', '.join(found)}",
+                where=f"columns found: {', '.join(columns)}",
                 fix="read it with load_pairs, which finds the format by the columns",
             )
         self.frame = frame
@@ -130,9 +130,9 @@ class Pairs:
         return len(self.frame)
 
     def __iter__(self) -> Iterator[Pair]:
-        for start in range(0, len(self), arrow_table.CHUNK):
+        for start in range(0, len(self), arrow_table.ROWS_A_CHUNK):
             part = [
-                arrow_table.texts(self.frame, name, start, start + arrow_table.CHUNK)
+                arrow_table.texts(self.frame, name, start, start + arrow_table.ROWS_A_CHUNK)
                 for name in COLUMNS
             ]
             for cells in zip(*part, strict=True):
@@ -213,8 +213,8 @@ def choice_rows(pair: Pair, k_way: str = "all") -> list[dict[str, Any]]:
         DataError: the label does not fit the item.
     """
     label = pair.label
-    met = comparisons(label, len(pair.responses), k_way)
-    if label is None or not met:
+    compared = comparisons(label, len(pair.responses), k_way)
+    if label is None or not compared:
         return []
     margin = label.get("margin", label.get("strength"))
     return [
@@ -223,9 +223,9 @@ def choice_rows(pair: Pair, k_way: str = "all") -> list[dict[str, Any]]:
             "chosen": pair.responses[winner],
             "rejected": pair.responses[loser],
             "margin": None if margin is None else float(margin),
-            "weight": 1 / len(met),
+            "weight": 1 / len(compared),
         }
-        for winner, loser in met
+        for winner, loser in compared
     ]
 
 

@@ -32,8 +32,8 @@ def split_pairs(pairs: Pairs, fractions: Mapping[str, float], *, seed: int = 0) 
     Raises:
         ConfigError: no parts, a share that is not above 0, or shares that do not add up to 1.
     """
-    given: list[Any] = list(fractions.values())
-    shares = [share if isinstance(share, int | float) else 0.0 for share in given]
+    values: list[Any] = list(fractions.values())
+    shares = [share if isinstance(share, int | float) else 0.0 for share in values]
     if not shares or min(shares) <= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-9):
         raise ConfigError(
             "the parts of a split must be above 0 and add up to 1",
@@ -43,8 +43,8 @@ def split_pairs(pairs: Pairs, fractions: Mapping[str, float], *, seed: int = 0) 
     bounds = [*accumulate(shares)][:-1]
     chosen: dict[str, list[int]] = {name: [] for name in fractions}
     names = list(fractions)
-    for start in range(0, len(pairs), arrow_table.CHUNK):
-        cells = arrow_table.texts(pairs.frame, "prompt", start, start + arrow_table.CHUNK)
+    for start in range(0, len(pairs), arrow_table.ROWS_A_CHUNK):
+        cells = arrow_table.texts(pairs.frame, "prompt", start, start + arrow_table.ROWS_A_CHUNK)
         for row, cell in enumerate(cells, start):
             place = _draw(group_of(loads(cell or "[]")), seed)
             chosen[names[sum(place >= bound for bound in bounds)]].append(row)
@@ -53,8 +53,8 @@ def split_pairs(pairs: Pairs, fractions: Mapping[str, float], *, seed: int = 0) 
 
 def group_of(prompt: list[Message]) -> str:
     """Return the text by which two prompts count as one: case and blanks do not tell them apart."""
-    said = (f"{turn['role']}:{' '.join(turn['content'].casefold().split())}" for turn in prompt)
-    return unicodedata.normalize("NFC", "\n".join(said))
+    turns = (f"{turn['role']}:{' '.join(turn['content'].casefold().split())}" for turn in prompt)
+    return unicodedata.normalize("NFC", "\n".join(turns))
 
 
 def _draw(group: str, seed: int) -> float:

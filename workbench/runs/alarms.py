@@ -62,7 +62,7 @@ class Rung:
     words: Callable[[int], str]
 
 
-class Watch(NamedTuple):
+class Condition(NamedTuple):
     """What a rule reads: metrics, and what finds the rows where they ring.
 
     ``find`` is given ``step`` and these metrics, each ``(rows,)``, in the rows that have them all.
@@ -76,8 +76,8 @@ class Watch(NamedTuple):
 class Rule:
     """One alarm: when it rings (the documented threshold), what to do, and how it is found.
 
-    Of ``watches`` the first counts whose metrics the run has; the curve of its first metric shows
-    the alarm.
+    Of ``conditions`` the first counts whose metrics the run has; its first metric is the curve
+    that shows the alarm.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Rule:
     kinds: tuple[str, ...]
     when: str
     fix: str
-    watches: tuple[Watch, ...]
+    conditions: tuple[Condition, ...]
 
 
 def alarms(
@@ -102,10 +102,10 @@ def alarms(
     answers = {"step": list(repeats), _REPEATED: list(repeats.values())}
     rung: list[Alarm] = []
     for rule in RULES:
-        for watch in rule.watches if kind in rule.kinds else ():
-            source = answers if watch.metrics == (_REPEATED,) else columns
-            if (series := _present(source, *watch.metrics)) is not None:
-                rung.extend(_stretches(rule, watch, series))
+        for condition in rule.conditions if kind in rule.kinds else ():
+            source = answers if condition.metrics == (_REPEATED,) else columns
+            if (series := _present(source, *condition.metrics)) is not None:
+                rung.extend(_stretches(rule, condition, series))
                 break
     return sorted(rung, key=lambda alarm: (alarm.until is not None, -alarm.since))
 
@@ -134,9 +134,9 @@ def alarm_table() -> list[dict[str, str]]:
     ]
 
 
-def _stretches(rule: Rule, watch: Watch, series: tuple[Array, ...]) -> list[Alarm]:
+def _stretches(rule: Rule, condition: Condition, series: tuple[Array, ...]) -> list[Alarm]:
     """One alarm for each stretch of rows that ring, gaps shorter than MEAN closed."""
-    steps, match = series[0], watch.find(*series)
+    steps, match = series[0], condition.find(*series)
     rows = np.flatnonzero(match.rows)
     if not len(rows):
         return []
@@ -145,7 +145,7 @@ def _stretches(rule: Rule, watch: Watch, series: tuple[Array, ...]) -> list[Alar
         first, end = int(stretch[0]), int(stretch[-1])
         until = None if end == len(steps) - 1 else int(steps[end])
         words = (rule.name, rule.title, int(steps[first]), until, match.words(end))
-        stretches.append(Alarm(*words, rule.fix, watch.metrics[0]))
+        stretches.append(Alarm(*words, rule.fix, condition.metrics[0]))
     return stretches
 
 
@@ -287,7 +287,7 @@ RULES: tuple[Rule, ...] = (
         f"`policy/first_ratio` is further than {RATIO_OFF:g} from 1",
         "Nothing has been learned at that point, so policy and sampler disagree about the same "
         "tokens: look at temperature, dropout, padding and dtype before you trust any other curve.",
-        (Watch(("policy/first_ratio",), _first_ratio),),
+        (Condition(("policy/first_ratio",), _first_ratio),),
     ),
     Rule(
         "kl",
@@ -297,7 +297,7 @@ RULES: tuple[Rule, ...] = (
         f"and `objective/scores` by under {SCORE_A_NAT:g} a nat",
         "Double kl_coef, or halve learning_rate; if the answers already read badly, stop and "
         "resume from an earlier checkpoint.",
-        (Watch(("objective/kl", "objective/scores"), _kl_racing),),
+        (Condition(("objective/kl", "objective/scores"), _kl_racing),),
     ),
     Rule(
         "gold",
@@ -308,8 +308,8 @@ RULES: tuple[Rule, ...] = (
         "The policy exploits the reward model. Stop here; raise kl_coef, or label what it says now "
         "(wb.next_round) and train the reward model on.",
         (
-            Watch(("heldout/scores", "objective/scores"), partial(_parted, limit=HELDOUT_FALL)),
-            Watch(("objective/gold", "objective/scores"), partial(_parted, limit=GOLD_FALL)),
+            Condition(("heldout/scores", "objective/scores"), partial(_parted, limit=HELDOUT_FALL)),
+            Condition(("objective/gold", "objective/scores"), partial(_parted, limit=GOLD_FALL)),
         ),
     ),
     Rule(
@@ -320,7 +320,7 @@ RULES: tuple[Rule, ...] = (
         f"{MEAN} updates'",
         "The policy says one thing only and explores no more: lower learning_rate, or raise "
         "kl_coef.",
-        (Watch(("objective/entropy",), _entropy_collapse),),
+        (Condition(("objective/entropy",), _entropy_collapse),),
     ),
     Rule(
         "length",
@@ -330,7 +330,7 @@ RULES: tuple[Rule, ...] = (
         "updates'",
         "Read the answers. If they are padded, the reward model likes length: wb.quality shows its "
         "bias; raise kl_coef or missing_eos_penalty meanwhile.",
-        (Watch(("response/length",), _length),),
+        (Condition(("response/length",), _length),),
     ),
     Rule(
         "repetition",
@@ -340,7 +340,7 @@ RULES: tuple[Rule, ...] = (
         "mean of the watched answers",
         "Lower learning_rate or raise kl_coef, and send such answers to the labeller so that the "
         "reward model learns to dislike them.",
-        (Watch((_REPEATED,), _repetition),),
+        (Condition((_REPEATED,), _repetition),),
     ),
     Rule(
         "clip",
@@ -348,7 +348,7 @@ RULES: tuple[Rule, ...] = (
         ("ppo",),
         f"mean `policy/clipfrac` of {MEAN} updates is over {CLIPPED:g}",
         "Each update moves too far: lower learning_rate, or use fewer epochs or larger batches.",
-        (Watch(("policy/clipfrac",), _clip_fraction),),
+        (Condition(("policy/clipfrac",), _clip_fraction),),
     ),
     Rule(
         "value",
@@ -358,7 +358,7 @@ RULES: tuple[Rule, ...] = (
         f"{GRACE}",
         "Advantages are then mostly noise: raise value_learning_rate or batch_size, or take "
         'advantage="rloo", which needs no value model.',
-        (Watch(("value/explained_variance",), _value_blind),),
+        (Condition(("value/explained_variance",), _value_blind),),
     ),
     Rule(
         "overfit",
@@ -367,6 +367,6 @@ RULES: tuple[Rule, ...] = (
         f"`heldout/loss` is over {OVERFIT:g} times its lowest",
         "It learns these examples by heart from here on: fewer epochs, a lower learning_rate, or "
         "more data.",
-        (Watch(("heldout/loss",), _overfit),),
+        (Condition(("heldout/loss",), _overfit),),
     ),
 )

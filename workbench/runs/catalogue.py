@@ -46,14 +46,14 @@ BEST: dict[str, tuple[tuple[str, str, bool], ...]] = {
     "sft": (("heldout/loss", "held-out loss", False), ("loss", "loss", False)),
 }
 """By kind: what a run is judged by, the first that it has; its word; whether more is better."""
-COLUMNS = (
+RUN_COLUMNS = (
     *("name", "kind", "state", "step", "total", "model", "data", "started", "best", "figures"),
     "path",
 )
-SHARE = 20.0  # a live run's rows are read again after so many times what reading them took
+REREAD = 20.0  # a live run's rows are read again after so many times what reading them took
 
 
-class _Known(NamedTuple):
+class _Summary(NamedTuple):
     """What was read of a run: when its files looked so, and until when a live run is let be."""
 
     stamp: tuple[int, ...]
@@ -61,7 +61,7 @@ class _Known(NamedTuple):
     facts: dict[str, Any]
 
 
-_KNOWN: dict[Path, _Known] = {}
+_READ: dict[Path, _Summary] = {}
 
 
 def list_runs(root: Path | None = None) -> "DataFrame":
@@ -70,7 +70,7 @@ def list_runs(root: Path | None = None) -> "DataFrame":
     ``figures`` are means over the last ten steps that report them, ``best`` is the best mean of
     ten in a row (held-out figures: the best one).
     """
-    return frame(summaries(root), list(COLUMNS))
+    return frame(summaries(root), list(RUN_COLUMNS))
 
 
 def summaries(root: Path | None = None) -> list[dict[str, Any]]:
@@ -111,7 +111,7 @@ class Runs:
         return len(self.folders)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(COLUMNS)  # as a frame does
+        return iter(RUN_COLUMNS)  # as a frame does
 
     def __repr__(self) -> str:
         return repr(self._shown())
@@ -134,15 +134,15 @@ class Runs:
 def _summary(folder: RunFolder) -> dict[str, Any]:
     status = folder.status()
     stamp = tuple(part for name in (METRICS, CONFIG) for part in _stamp(folder.path / name))
-    known, began = _KNOWN.get(folder.path), time.monotonic()
+    known, began = _READ.get(folder.path), time.monotonic()
     rests = known is not None and status["state"] in LIVE and began < known.again
     if known is None or (known.stamp != stamp and not rests):
         facts = _facts(folder)
         ended = time.monotonic()
-        again = ended + SHARE * (ended - began) if status["state"] in LIVE else ended
-        known = _KNOWN[folder.path] = _Known(stamp, again, facts)
+        again = ended + REREAD * (ended - began) if status["state"] in LIVE else ended
+        known = _READ[folder.path] = _Summary(stamp, again, facts)
     now = {"state": status["state"], "step": status["step"], "total": status["total_steps"]}
-    return {name: {**known.facts, **now}[name] for name in COLUMNS}
+    return {name: {**known.facts, **now}[name] for name in RUN_COLUMNS}
 
 
 def _facts(folder: RunFolder) -> dict[str, Any]:
@@ -163,10 +163,10 @@ def _facts(folder: RunFolder) -> dict[str, Any]:
 def _stamp(path: Path) -> tuple[int, int]:
     """When a file was written, and its size: two writes may fall into one tick of the clock."""
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return 0, 0
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 def _data(config: dict[str, Any]) -> str:
@@ -192,16 +192,16 @@ def paid_by(reward: Any) -> str:
 
 def _best(kind: str, rows: list[dict[str, Any]]) -> str:
     for key, word, up in BEST.get(kind, ()):
-        told = [(row["step"], float(row[key])) for row in rows if row.get(key) is not None]
-        if not told:
+        points = [(row["step"], float(row[key])) for row in rows if row.get(key) is not None]
+        if not points:
             continue
-        width = 1 if key.startswith("heldout/") else min(10, len(told))
+        width = 1 if key.startswith("heldout/") else min(10, len(points))
         means = [
-            sum(value for _, value in told[i : i + width]) / width
-            for i in range(len(told) - width + 1)
+            sum(value for _, value in points[i : i + width]) / width
+            for i in range(len(points) - width + 1)
         ]
         best = (max if up else min)(means)
-        return f"{word} {best:.3g} at {told[means.index(best) + width - 1][0]}"
+        return f"{word} {best:.3g} at {points[means.index(best) + width - 1][0]}"
     return ""
 
 

@@ -96,8 +96,8 @@ class FolderControls:
     def save_requested(self) -> bool:
         """Whether a checkpoint was asked for since the last call."""
         self._look()
-        asked, self._saving = self._saving, False
-        return asked
+        requested, self._saving = self._saving, False
+        return requested
 
     def _wait_while_paused(self) -> None:
         self._writer.set_state("paused")

@@ -20,8 +20,8 @@ _held: dict[str, int] = {}
 
 def lock_dir() -> Path:
     """Where the locks are: $WORKBENCH_LOCKS, else a folder of this user's in the temp folder."""
-    given = os.environ.get("WORKBENCH_LOCKS")
-    path = Path(given) if given else Path(tempfile.gettempdir()) / f"workbench-{os.getuid()}"
+    named = os.environ.get("WORKBENCH_LOCKS")
+    path = Path(named) if named else Path(tempfile.gettempdir()) / f"workbench-{os.getuid()}"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -47,15 +47,15 @@ def _read(descriptor: int) -> dict[str, Any]:
         value: Any = json.loads(os.pread(descriptor, 65536, 0))
     except ValueError:
         value = None
-    found = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-    return {"run": None, "pid": None, "folder": None, **found}
+    holder = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    return {"run": None, "pid": None, "folder": None, **holder}
 
 
 def write_holder(descriptor: int, folder: RunFolder, pid: int) -> None:
     """Say in a lock that we hold whose it is."""
-    told = {"run": folder.name, "pid": pid, "folder": str(folder.path)}
+    holder = {"run": folder.name, "pid": pid, "folder": str(folder.path)}
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(told).encode(), 0)
+    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
 
 
 def device_holder(device: str) -> dict[str, Any] | None:

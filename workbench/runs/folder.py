@@ -209,8 +209,8 @@ class RunFolder:
 
     def answer(self, command_id: str) -> dict[str, Any] | None:
         """The event that answers a command, or None while it waits."""
-        found = [row for row in self.events() if row.get("id") == command_id]
-        return found[-1] if found else None
+        answers = [row for row in self.events() if row.get("id") == command_id]
+        return answers[-1] if answers else None
 
     def data_rows(self) -> Iterator[dict[str, Any]]:
         """The rows the run works on, read as they are needed."""
@@ -220,12 +220,11 @@ class RunFolder:
 
     def checkpoints(self) -> list[Checkpoint]:
         """Complete checkpoints, newest last."""
-        found = [
+        return sorted(
             Checkpoint(int(match[1]), path)
             for path in (self.path / "checkpoints").glob("step-*")
             if (match := re.fullmatch(r"step-(\d+)", path.name)) and path.is_dir()
-        ]
-        return sorted(found)
+        )
 
     def log_tail(self, lines: int = 15) -> list[str]:
         """The last lines of log.txt."""

@@ -99,10 +99,10 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """Nested values by dotted names, such as settings.kl_coef."""
     if not isinstance(value, dict) or not value:
         return {prefix: value}
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, item in cast("dict[str, Any]", value).items():
-        found.update(_flat(item, f"{prefix}.{key}" if prefix else key))
-    return found
+        flat.update(_flat(item, f"{prefix}.{key}" if prefix else key))
+    return flat
 
 
 def _short(value: Any) -> str:
@@ -127,10 +127,10 @@ def _check_same(folder: RunFolder, identity: Mapping[str, Any]) -> None:
             where=str(folder.path),
             fix="give another name, or move the folder away",
         )
-    found = differences(folder.config(), identity)
-    if found:
+    differing = differences(folder.config(), identity)
+    if differing:
         raise ConfigError(
-            f"there is a run called {folder.name}, and it differs: {'; '.join(found)}",
+            f"there is a run called {folder.name}, and it differs: {'; '.join(differing)}",
             where=str(folder.path),
             fix="fresh=True starts over (the old run is kept aside), or give another name",
         )

@@ -24,7 +24,7 @@ REQUEST, RESULT, ERROR, PROGRESS = "request.json", "result.json", "error.json", 
 POLL = 0.05  # seconds
 
 
-class Request(NamedTuple):
+class JobRequest(NamedTuple):
     """What a job is asked to do."""
 
     kind: str
@@ -53,10 +53,9 @@ def run_job(
         RunError: it ended in any other way, with the end of its log; or took too long.
     """
     command = command or [sys.executable, "-m", "workbench.child", "--job"]
-    with tempfile.TemporaryDirectory(prefix="workbench-job-") as made:
-        place = Path(made)
-        asked = {"kind": kind, "request": request, "parent": os.getpid()}
-        write_json(place / REQUEST, asked)
+    with tempfile.TemporaryDirectory(prefix="workbench-job-") as folder:
+        place = Path(folder)
+        write_json(place / REQUEST, {"kind": kind, "request": request, "parent": os.getpid()})
         child = process.spawn(
             [*command, str(place / REQUEST)],
             log=place / LOG,
@@ -92,54 +91,55 @@ def _follow(
         if not ended and timeout is not None and time.monotonic() - begun > timeout:
             raise RunError(
                 f"the job {kind} was ended: it took longer than {timeout:g} s",
-                where=_log(place),
+                where=log_end(place),
                 fix="give it less to do, or more time",
             )
 
 
 def _outcome(kind: str, place: Path, code: int | None) -> dict[str, Any]:
-    told, result = read_json(place / ERROR), read_json(place / RESULT)
-    if told is not None:
-        raise rebuilt(told)
+    error, result = read_json(place / ERROR), read_json(place / RESULT)
+    if error is not None:
+        raise error_from(error)
     if result is not None and code == 0:
         return result
     raise RunError(
         f"the job {kind} ended without a result (exit code {code})",
-        where=_log(place),
+        where=log_end(place),
         fix="read the last lines of its log above; where memory ran out, give it less at once",
     )
 
 
-def _log(place: Path) -> str:
+def log_end(place: Path) -> str:
+    """The end of a log, to stand in an error; empty where there is none."""
     lines = RunFolder(place).log_tail(15)
     return "\n".join(["its log ends in:", *(f"    {line}" for line in lines)]) if lines else ""
 
 
-def rebuilt(told: dict[str, Any]) -> WorkbenchError:
+def error_from(values: dict[str, Any]) -> WorkbenchError:
     """An error of another process, as it was raised there."""
-    kind: Any = getattr(errors, str(told.get("class")), None)
+    kind: Any = getattr(errors, str(values.get("class")), None)
     if not (isinstance(kind, type) and issubclass(kind, WorkbenchError)):
         kind = RunError
     return kind(
-        str(told.get("what")), where=str(told.get("where", "")), fix=str(told.get("fix", ""))
+        str(values.get("what")), where=str(values.get("where", "")), fix=str(values.get("fix", ""))
     )
 
 
 # The child's side
 
 
-def read_request(file: str | Path) -> Request:
+def read_request(file: str | Path) -> JobRequest:
     """What is asked for; from now on this process ends when the one that asked is gone."""
-    asked = read_json(Path(file))
-    if asked is None:
+    request = read_json(Path(file))
+    if request is None:
         raise RunError(
             "this is not a job's request",
             where=str(file),
             fix="jobs are started by the workbench itself",
         )
-    watch = threading.Thread(target=_end_with, args=(asked["parent"],), daemon=True)
+    watch = threading.Thread(target=_end_with, args=(request["parent"],), daemon=True)
     watch.start()
-    return Request(str(asked["kind"]), asked["request"])
+    return JobRequest(str(request["kind"]), request["request"])
 
 
 def report_progress(file: str | Path, done: int, total: int | None, text: str = "") -> None:
@@ -154,13 +154,13 @@ def write_result(file: str | Path, result: Mapping[str, Any]) -> None:
 
 def write_error(file: str | Path, error: WorkbenchError) -> None:
     """Leave an error that a person can mend; it is raised again on the other side."""
-    write_json(Path(file).with_name(ERROR), told_of(error))
+    write_json(Path(file).with_name(ERROR), error_values(error))
 
 
-def told_of(error: WorkbenchError) -> dict[str, Any]:
+def error_values(error: WorkbenchError) -> dict[str, Any]:
     """An error as plain JSON values, for another process."""
-    told = {"what": error.what, "where": error.where, "fix": error.fix}
-    return {"class": type(error).__name__, **told}
+    kind = type(error).__name__
+    return {"class": kind, "what": error.what, "where": error.where, "fix": error.fix}
 
 
 def _end_with(parent: int) -> None:

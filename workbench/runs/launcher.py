@@ -15,8 +15,8 @@ from workbench.runs.folder import LIVE, LOG, STATUS, RunFolder, starting_status
 
 def runs_root() -> Path:
     """Where runs live: $WORKBENCH_RUNS, else runs/ in the project, else ~/workbench/runs."""
-    if given := os.environ.get("WORKBENCH_RUNS"):
-        return Path(given).expanduser().absolute()
+    if named := os.environ.get("WORKBENCH_RUNS"):
+        return Path(named).expanduser().absolute()
     project = Path(__file__).absolute().parents[2]
     inside = (project / "pyproject.toml").exists()
     return project / "runs" if inside else Path.home() / "workbench" / "runs"
@@ -31,8 +31,8 @@ def within_root(path: str | Path) -> str:
 def run_folders(root: Path | None = None) -> list[RunFolder]:
     """Every run below a root, also those in groups one folder deeper, oldest first."""
     root = runs_root() if root is None else root
-    found = [*root.glob("[!.]*/config.json"), *root.glob("[!.]*/[!.]*/config.json")]
-    folders = [folder for path in found if (folder := RunFolder(path.parent)).exists]
+    configs = [*root.glob("[!.]*/config.json"), *root.glob("[!.]*/[!.]*/config.json")]
+    folders = [folder for path in configs if (folder := RunFolder(path.parent)).exists]
     return sorted(folders, key=lambda f: (str(f.config().get("created")), f.name))
 
 
@@ -104,9 +104,9 @@ def _spawn(
     try:
         child = process.spawn(command, log=folder.path / LOG, env=env, pass_fds=handed)
     except OSError as error:
-        told = f"the process could not be started ({error})"
-        write_json(folder.path / STATUS, {**starting_status(), "state": "failed", "error": told})
+        reason = f"the process could not be started ({error})"
+        write_json(folder.path / STATUS, {**starting_status(), "state": "failed", "error": reason})
         raise RunError(
-            told, where=" ".join(command), fix="see that the command exists and may be run"
+            reason, where=" ".join(command), fix="see that the command exists and may be run"
         ) from error
     return child.pid

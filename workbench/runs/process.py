@@ -78,8 +78,8 @@ def _start_from_proc(pid: int) -> str | None:
 
 def start_from_ps(pid: int) -> str | None:
     """The same for systems without /proc."""
-    asked = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
-    text = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     state, _, started = text.strip().partition(" ")
     return started.strip() if state and not state.startswith("Z") else None
 

@@ -162,9 +162,8 @@ class Run:
 
     def alarms(self) -> "DataFrame":
         """What in its figures and answers deserves a look, and what to do; what rings first."""
-        found = alarms.of_run(self.folder)
         columns = ["name", "title", "since", "until", "text", "fix", "metric"]
-        return frame([alarm.as_dict() for alarm in found], columns)
+        return frame([alarm.as_dict() for alarm in alarms.of_run(self.folder)], columns)
 
     def wait(self, timeout: float | None = None, progress: bool = True) -> "Run":
         """Wait until it has finished or was stopped. An interrupt ends the waiting, not the run.
@@ -224,9 +223,9 @@ class Run:
         live = KINDS[self.kind].live_fields()
         fixed = [name for name in values if name not in live]
         if fixed or not values:
-            told = f"{', '.join(fixed)} cannot be changed" if fixed else "no setting was given"
+            reason = f"{', '.join(fixed)} cannot be changed" if fixed else "no setting was given"
             raise ConfigError(
-                f"{told} while a run goes on",
+                f"{reason} while a run goes on",
                 where=f"run {self.name}",
                 fix=f"these can: {', '.join(live)}",
             )

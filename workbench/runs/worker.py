@@ -22,16 +22,16 @@ from workbench.errors import RunError, WorkbenchError
 from workbench.json_lines import read_json, write_json
 from workbench.runs import process
 from workbench.runs.devices import lock_dir
-from workbench.runs.folder import LOG, RunFolder
-from workbench.runs.jobs import rebuilt, told_of
+from workbench.runs.folder import LOG
+from workbench.runs.jobs import error_from, error_values, log_end
 
 IDLE = 300.0  # seconds without a question until it ends by itself
 GONE = 5.0  # seconds that an ended process may take
 STARTED = "worker-"
 
-Event = Callable[[dict[str, Any]], None]
+OnEvent = Callable[[dict[str, Any]], None]
 Stopped = Callable[[], bool]
-Job = Callable[[dict[str, Any], Event, Stopped], dict[str, Any]]
+WorkerJob = Callable[[dict[str, Any], OnEvent, Stopped], dict[str, Any]]
 
 
 class Worker:
@@ -56,7 +56,7 @@ class Worker:
         return None if child is None or child.poll() is not None else child.pid
 
     def ask(
-        self, kind: str, request: Mapping[str, Any], on_event: Event = lambda _: None
+        self, kind: str, request: Mapping[str, Any], on_event: OnEvent = lambda _: None
     ) -> dict[str, Any]:
         """Ask one thing and wait for its answer; questions of other threads wait their turn.
 
@@ -83,7 +83,7 @@ class Worker:
                     if "event" in message:
                         on_event(message["event"])
                     elif "error" in message:
-                        raise rebuilt(message["error"])
+                        raise error_from(message["error"])
                     else:
                         return message["result"]
             finally:
@@ -140,8 +140,7 @@ class Worker:
     def _ended(self, kind: str) -> RunError:
         """The error for a worker that is gone; the next question starts another."""
         self.close()
-        lines = RunFolder(self._folder.name).log_tail(15) if self._folder else []
-        log = "\n".join(["its log ends in:", *(f"    {line}" for line in lines)]) if lines else ""
+        log = log_end(Path(self._folder.name)) if self._folder else ""
         return RunError(
             f"the worker ended before it had answered ({kind})",
             where=log or "a run that started, or wb.release(), ends it",
@@ -183,16 +182,16 @@ def _note(pid: int) -> Path:
 # The child's side
 
 
-def serve(jobs: Mapping[str, Job], *, idle: float = IDLE) -> int:
+def serve(jobs: Mapping[str, WorkerJob], *, idle: float = IDLE) -> int:
     """Answer questions from standard input until there are none for a while, or no one asks."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print goes to the log
-    asked: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    questions: queue.Queue[dict[str, Any] | None] = queue.Queue()
     stopped: set[str] = set()
-    threading.Thread(target=_read, args=(sys.stdin, asked, stopped), daemon=True).start()
+    threading.Thread(target=_read, args=(sys.stdin, questions, stopped), daemon=True).start()
     while True:
         try:
-            message = asked.get(timeout=idle)
+            message = questions.get(timeout=idle)
         except queue.Empty:
             return 0
         if message is None:
@@ -200,24 +199,26 @@ def serve(jobs: Mapping[str, Job], *, idle: float = IDLE) -> int:
         _answer(jobs, message, out, stopped)
 
 
-def _read(lines: IO[str], asked: "queue.Queue[dict[str, Any] | None]", stopped: set[str]) -> None:
+def _read(
+    lines: IO[str], questions: "queue.Queue[dict[str, Any] | None]", stopped: set[str]
+) -> None:
     for line in lines:
         message = json.loads(line)
         if "stop" in message:
             stopped.add(message["stop"])
         else:
-            asked.put(message)
-    asked.put(None)
+            questions.put(message)
+    questions.put(None)
     os._exit(0)  # who asked is gone: nobody waits for an answer
 
 
 def _answer(
-    jobs: Mapping[str, Job], message: dict[str, Any], out: IO[str], stopped: set[str]
+    jobs: Mapping[str, WorkerJob], message: dict[str, Any], out: IO[str], stopped: set[str]
 ) -> None:
     ident = message["id"]
 
-    def tell(**told: Any) -> None:
-        out.write(json.dumps({"id": ident, **told}) + "\n")
+    def tell(**values: Any) -> None:
+        out.write(json.dumps({"id": ident, **values}) + "\n")
         out.flush()
 
     try:
@@ -225,7 +226,7 @@ def _answer(
         result = job(message["request"], lambda e: tell(event=e), lambda: ident in stopped)
         tell(result=result)
     except WorkbenchError as error:
-        tell(error=told_of(error))
+        tell(error=error_values(error))
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
         tell(error={"class": "RunError", "what": what, "where": message["kind"], "fix": ""})

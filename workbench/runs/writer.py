@@ -65,7 +65,7 @@ class FolderWriter:
         trace: TracebackType | None,
     ) -> None:
         if error is not None and self.state != "failed":
-            self.failed(_told(error))
+            self.failed(_reason(error))
         elif self.state in LIVE:
             self.failed("the trainer ended before its last step without saying why")
         self.close()
@@ -126,15 +126,15 @@ class FolderWriter:
     def lengths(self) -> dict[str, int]:
         """How long each file is now, safely on disk [bytes]; a checkpoint stores this."""
         with self._lock:
-            found: dict[str, int] = {}
+            lengths: dict[str, int] = {}
             for name, file in self._files.items():
                 try:
                     os.fsync(file.fileno())
                 except OSError as error:
                     raise _no_room(error, self.folder.path / name) from error
-                found[name] = os.fstat(file.fileno()).st_size
+                lengths[name] = os.fstat(file.fileno()).st_size
         control = self.folder.path / CONTROL
-        return {**found, CONTROL: control.stat().st_size if control.exists() else 0}
+        return {**lengths, CONTROL: control.stat().st_size if control.exists() else 0}
 
     def truncate_to(self, lengths: Mapping[str, int], *, step: int = 0) -> None:
         """Go back to a checkpoint: cut what was written after it (all, where lengths is empty).
@@ -157,8 +157,8 @@ class FolderWriter:
             self._open()
             self.set_state("starting", step=step)
         for name in short:
-            told = f"{name} is shorter than at the checkpoint: rows before step {step} are lost"
-            self.record(kind="warning", message=told, data={})
+            message = f"{name} is shorter than at the checkpoint: rows before step {step} are lost"
+            self.record(kind="warning", message=message, data={})
 
     def close(self) -> None:
         """Write the last status and stop the heartbeat."""
@@ -255,15 +255,15 @@ def _cut(path: Path, length: int) -> None:
 
 
 def _no_room(error: OSError, path: Path) -> RunError:
-    told = "the disk is full" if error.errno in FULL else str(error)
+    reason = "the disk is full" if error.errno in FULL else str(error)
     return RunError(
-        f"{path.name} cannot be written: {told}",
+        f"{path.name} cannot be written: {reason}",
         where=str(path),
         fix="make room on the disk and resume: the run goes on from its last checkpoint",
     )
 
 
-def _told(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted"
     text = str(error)

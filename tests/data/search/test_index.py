@@ -199,7 +199,7 @@ def test_a_search_finds_all_while_the_index_grows():
 def test_several_cores_find_what_one_does(monkeypatch):
     texts = pa.chunked_array([[f"row {n}" for n in range(700)], [None], ["row 7"]])
     alone = arrow_texts.has(texts, "7$")
-    monkeypatch.setattr(arrow_texts, "SHARE", 100)
+    monkeypatch.setattr(arrow_texts, "ROWS_A_CORE", 100)
     monkeypatch.setattr(arrow_texts, "CORES", 3)
     assert arrow_texts.has(texts, "7$").tolist() == alone.tolist()
     assert alone.sum() == 71 and alone[701] and not alone[700]

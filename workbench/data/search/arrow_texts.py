@@ -17,9 +17,9 @@ pa: Any = importlib.import_module("pyarrow")  # without types
 pc: Any = importlib.import_module("pyarrow.compute")
 
 CORES = min(4, os.cpu_count() or 1)
-SHARE = 1024  # rows that are worth a core of their own
+ROWS_A_CORE = 1024  # rows that are worth a core of their own
 
-Rows = npt.NDArray[np.int64]
+RowNumbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -38,7 +38,7 @@ class Texts:
     def __len__(self) -> int:
         return len(self.columns[0])
 
-    def folded(self, rows: Rows) -> list[str]:
+    def folded(self, rows: RowNumbers) -> list[str]:
         """Return what is said in some rows, folded: all messages, one a line.
 
         Args:
@@ -53,12 +53,12 @@ class Texts:
             together = ",".join(f"[{prompt},{responses}]" for prompt, responses in cells)
             read = json.loads(f"[{together}]")
             if len(read) == len(cells):
-                return [_said(*parts) for parts in read]
+                return [_folded_text(*parts) for parts in read]
         except (ValueError, KeyError, TypeError):
             pass  # one of them is bad: say which
         return [self._one(row, *cell) for row, cell in zip(rows.tolist(), cells, strict=True)]
 
-    def _cells(self, column: int, rows: Rows) -> list[str]:
+    def _cells(self, column: int, rows: RowNumbers) -> list[str]:
         """Return some cells, chunk by chunk: Arrow's own ``take`` first joins all chunks to one."""
         chunks, starts = self.columns[column].chunks, self._starts[column]
         owners = np.searchsorted(starts, rows, side="right") - 1
@@ -70,7 +70,7 @@ class Texts:
 
     def _one(self, row: int, prompt: str, responses: str) -> str:
         try:
-            return _said(json.loads(prompt), json.loads(responses))
+            return _folded_text(json.loads(prompt), json.loads(responses))
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"the prompt or the responses are not JSON messages ({error})",
@@ -89,13 +89,13 @@ def _chunked(column: Any) -> Any:
     return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
 
 
-def _starts(column: Any) -> Rows:
+def _starts(column: Any) -> RowNumbers:
     """Return the row that each chunk begins with; of empty ones, too, which no row is in."""
     lengths = [len(chunk) for chunk in column.chunks]
     return np.cumsum([0, *lengths[:-1]]) if lengths else np.zeros(0, np.int64)
 
 
-def rows_of(frame: Any, rows: Rows) -> Any:
+def rows_of(frame: Any, rows: RowNumbers) -> Any:
     """Return some rows of a frame, in the order given, without a copy of all the others.
 
     pandas would join the chunks of every Arrow column first, which takes seconds and gigabytes.
@@ -104,9 +104,9 @@ def rows_of(frame: Any, rows: Rows) -> Any:
     kept = np.zeros(len(frame), dtype=bool)
     kept[ordered] = True
     few = {name: _filtered(frame[name], kept) for name in frame.columns}
-    found = type(frame)(few, columns=frame.columns)
-    found.index = frame.index[ordered]
-    return found if (rows == ordered).all() else found.iloc[np.searchsorted(ordered, rows)]
+    part = type(frame)(few, columns=frame.columns)
+    part.index = frame.index[ordered]
+    return part if (rows == ordered).all() else part.iloc[np.searchsorted(ordered, rows)]
 
 
 def _filtered(column: Any, kept: Mask) -> Any:
@@ -116,7 +116,7 @@ def _filtered(column: Any, kept: Mask) -> Any:
     return type(array)(_chunked(column).filter(pa.array(kept)))
 
 
-def _said(prompt: Any, responses: Any) -> str:
+def _folded_text(prompt: Any, responses: Any) -> str:
     return "\n".join(turn["content"] for side in (prompt, *responses) for turn in side).casefold()
 
 
@@ -140,7 +140,7 @@ def part_of(column: Any, runs: list[tuple[int, int]]) -> Any:
 def has(texts: Any, pattern: str) -> Mask:
     """Return which texts a regular expression is found in, ``(n,)``; several cores look at many."""
     count = len(texts)
-    workers = min(CORES, 1 + count // SHARE)
+    workers = min(CORES, 1 + count // ROWS_A_CORE)
     if workers == 1:
         return _has(texts, pattern)
     ends = np.linspace(0, count, workers + 1).astype(int).tolist()

@@ -99,7 +99,7 @@ def patterns(wanted: str) -> Patterns | None:
         The expressions, for RE2; None where only odd JSON can hold such a text.
     """
     line = max(wanted.split("\n"), key=len)  # line breaks may stand between two messages
-    if any(c not in ESCAPES for found in BROKEN.findall(line) for c in found):
+    if any(c not in ESCAPES for run in BROKEN.findall(line) for c in run):
         return None
     if not line:  # line breaks alone: found in every text, and looked at again there
         return Patterns("", "")
@@ -124,12 +124,12 @@ def _overlaps(line: str, folded: str) -> list[tuple[int, int]]:
 
     At its ends a line may be covered by the end of ``folded``, or by its beginning.
     """
-    found: list[tuple[int, int]] = []
+    overlaps: list[tuple[int, int]] = []
     for place in range(1 - len(folded), len(line)):
         start, stop = max(place, 0), min(place + len(folded), len(line))
         if line[start:stop] == folded[start - place : stop - place]:
-            found.append((start, stop - start))
-    return found
+            overlaps.append((start, stop - start))
+    return overlaps
 
 
 def _class(characters: set[str]) -> str:

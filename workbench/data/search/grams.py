@@ -33,8 +33,8 @@ def mark(text: bytes, marks: npt.NDArray[np.bool_]) -> None:
 
 def numbers(text: bytes, bits: int) -> list[int]:
     """Return the numbers of a text's grams, each once, below ``2 ** bits``."""
-    found = [part.astype(np.int64) for part in _numbers(text, bits)]
-    return [] if not found else np.unique(np.concatenate(found)).tolist()
+    parts = [part.astype(np.int64) for part in _numbers(text, bits)]
+    return [] if not parts else np.unique(np.concatenate(parts)).tolist()
 
 
 def _numbers(text: bytes, bits: int) -> list[Numbers]:

@@ -2,9 +2,9 @@
 
 The rows stand in blocks, and a block remembers which grams its texts have (``grams.py``): one bit
 a gram, under a number that grams may share. A search looks only into blocks that have all grams
-of what is wanted, there with a regular expression (``folding.py``), and decodes what that finds
-before it believes it. So the index may be wrong in one direction only, and a search needs none:
-rows that are not indexed yet are looked at all.
+of what is wanted, there with a regular expression (``case_folding.py``), and decodes what that
+finds before it believes it. So the index may be wrong in one direction only, and a search needs
+none: rows that are not indexed yet are looked at all.
 
 Why not SQLite's FTS5 or tantivy: FTS5's trigrams find nothing under three characters, and most
 Chinese and Japanese words have two; tantivy finds tokens, and here any part of a text is found.
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.data.search import case_folding, grams
-from workbench.data.search.arrow_texts import Mask, Rows, Texts, bytes_of, has, part_of
+from workbench.data.search.arrow_texts import Mask, RowNumbers, Texts, bytes_of, has, part_of
 
 pc: Any = importlib.import_module("pyarrow.compute")  # without types
 
@@ -46,7 +46,7 @@ class TextIndex:
     def __init__(self, texts: Texts, *, block: int = BLOCK) -> None:
         self.texts, self.block = texts, block
         self.odd: Mask = np.zeros(len(texts), dtype=bool)  # rows that only decoding can read
-        self.strange: Mask = np.zeros(len(texts), dtype=bool)  # rows with strangers (folding.py)
+        self.strange: Mask = np.zeros(len(texts), dtype=bool)  # rows with ``strangers()``
         self.bits = 0  # of a gram's number; 0: not yet known
         self._groups: list[npt.NDArray[np.uint64]] = []  # each (2 ** bits,), a bit a block
 
@@ -153,12 +153,12 @@ class Search:
         self._groups, self._backwards = max(1, len(groups)), backwards
         self._numbers: list[int] | None = None  # of the grams; once the index has its bits
         self._batch = BATCH[0]
-        self._hits: list[Rows] = []
+        self._hits: list[RowNumbers] = []
         self._runs: list[tuple[int, int]] = []  # rows to look at, the next ones last
         self.is_complete = False
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> RowNumbers:
         """The hits so far, ``(n,)``, in the order of the search."""
         self._hits = [np.concatenate(self._hits)] if self._hits else [np.empty(0, np.int64)]
         return self._hits[0]
@@ -180,13 +180,13 @@ class Search:
             if not (self._todo or self._runs):
                 self.is_complete = True
                 return
-            found = self._next()
-            self._hits.append(found)
-            count += len(found)
+            batch_hits = self._next()
+            self._hits.append(batch_hits)
+            count += len(batch_hits)
             if deadline is not None and time.perf_counter() > deadline:
                 return
 
-    def _next(self) -> Rows:
+    def _next(self) -> RowNumbers:
         """Look at the next rows; return the hits among them."""
         batch: list[tuple[int, int]] = []
         room = self._batch
@@ -215,8 +215,8 @@ class Search:
         """Return the rows of a group to look at, as runs from start to stop, the next one last."""
         index = self._index
         if index.bits and self._numbers is None:
-            found = (grams.numbers(piece, index.bits) for piece in self._pieces)
-            self._numbers = sorted({number for numbers in found for number in numbers})
+            wanted = (grams.numbers(piece, index.bits) for piece in self._pieces)
+            self._numbers = sorted({number for numbers in wanted for number in numbers})
         runs: list[tuple[int, int]] = []
         for block in index.candidates(group, self._numbers or ()):
             start = group * index.group + block * index.block
@@ -229,7 +229,7 @@ class Search:
                 runs.append((start, stop))
         return runs if self._backwards else runs[::-1]
 
-    def _look(self, runs: list[tuple[int, int]]) -> Rows:
+    def _look(self, runs: list[tuple[int, int]]) -> RowNumbers:
         """Return the rows of these runs that hold the text, in the order of the search."""
         if not runs:
             return np.empty(0, np.int64)
@@ -239,21 +239,21 @@ class Search:
         if int(rows[-1]) < index.indexed:
             odd, strange = index.odd[rows], np.flatnonzero(index.strange[rows])
         else:
-            odd, strange = self._found(parts, case_folding.ODD), np.arange(len(rows))
+            odd, strange = self._have(parts, case_folding.ODD), np.arange(len(rows))
         maybe = odd.copy()
         if self._patterns is not None:
-            maybe |= self._found(parts, self._patterns.plain)
+            maybe |= self._have(parts, self._patterns.plain)
             if len(strange):
                 few = [part.take(strange) for part in parts]
-                maybe[strange] |= self._found(few, self._patterns.strange)
+                maybe[strange] |= self._have(few, self._patterns.strange)
         if self._keep is not None:
             maybe &= self._keep[rows]
         rows = rows[maybe]
         texts = index.texts.folded(rows) if len(rows) else []
-        found = np.fromiter((self._wanted in text for text in texts), bool, len(texts))
-        return rows[found][::-1] if self._backwards else rows[found]
+        hits = rows[np.fromiter((self._wanted in text for text in texts), bool, len(texts))]
+        return hits[::-1] if self._backwards else hits
 
     @staticmethod
-    def _found(parts: list[Any], pattern: str) -> Mask:
+    def _have(parts: list[Any], pattern: str) -> Mask:
         """Return the rows in which either part has what is looked for."""
         return has(parts[0], pattern) | has(parts[1], pattern)
