@@ -20,6 +20,9 @@ def bot(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
 def test_prompts_come_in_many_shapes(tmp_path: Path) -> None:
     text = tmp_path / "p.txt"
     text.write_text("\ufeffone\n\ntwo\u2028half\r\n", encoding="utf-8")
@@ -36,11 +39,47 @@ def test_prompts_come_in_many_shapes(tmp_path: Path) -> None:
         [{"prompt": p, "chosen": "a", "rejected": "b"} for p in ("one", "two\u2028half")]
     )
     assert load_prompts(pairs) == want
-    asked = [
+    instructions = [
         {"instruction": "Add", "input": "1 + 1", "output": "2"},
         {"instruction": "Go", "input": ""},
     ]
-    assert load_prompts(asked) == [[user("Add\n1 + 1")], [user("Go")]]
+    assert load_prompts(instructions) == [[user("Add\n1 + 1")], [user("Go")]]
+
+
+TALK = [user("Hi?"), bot("Hello."), user("And?"), bot("So.")]
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"messages": TALK[:1]}, TALK[:1]),
+        ({"messages": TALK[:2]}, TALK[:1]),
+        ({"messages": TALK}, TALK[:3]),
+        ({"conversations": [{"from": "human", "value": "Hi?"}]}, TALK[:1]),
+        ({"conversations": TALK[:2], "system": "Be brief."}, [SYSTEM, *TALK[:1]]),
+        ({"question": "Hi?"}, TALK[:1]),
+        ({"question": "Hi?", "system": "Be brief."}, [SYSTEM, *TALK[:1]]),
+        ({"system": " ", "query": "Hi?"}, TALK[:1]),
+        ({"chosen": TALK[:2], "rejected": [TALK[0], bot("No.")]}, TALK[:1]),
+        (
+            {
+                "chosen": "\n\nHuman: Hi?\n\nAssistant: a",
+                "rejected": "\n\nHuman: Hi?\n\nAssistant: b",
+            },
+            TALK[:1],
+        ),
+        (
+            {"prompt": "Hi?", "messages": TALK, "question": "x", "chosen": "a", "rejected": "b"},
+            TALK[:1],
+        ),
+        ({"prompt": None, "question": "Hi?"}, TALK[:1]),
+        ({"instruction": "Hi?", "question": "x"}, TALK[:1]),
+    ],
+)
+def test_a_prompt_stands_in_the_columns_that_pairs_have(
+    row: dict[str, Any], prompt: list[dict[str, str]]
+) -> None:
+    assert load_prompts([row]) == [prompt]
 
 
 def test_examples_are_texts_or_questions_with_answers() -> None:
@@ -68,7 +107,11 @@ def test_examples_are_texts_or_questions_with_answers() -> None:
 BAD = [
     ({"prompt": ""}, "the prompt is empty"),
     ({"prompt": [bot("x")]}, "does not end with a user turn"),
-    ({"question": "x"}, "a needed field is missing"),
+    ({"subject": "x"}, "a needed field is missing"),
+    ({"messages": [bot("x")]}, "does not end with a user turn"),
+    ({"messages": "x", "question": None, "system": 7}, "neither text nor messages"),
+    ({"chosen": "a", "rejected": "b"}, "no role markers"),
+    ({"chosen": [user("x"), bot("a")]}, "a needed field is missing"),
     (7, "not an object with named fields"),
 ]
 

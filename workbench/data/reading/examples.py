@@ -13,6 +13,7 @@ from workbench.data.messages import (
     instructed,
 )
 from workbench.data.pairs import Pairs
+from workbench.data.reading.readers_pairs import read_implicit, system_turn
 from workbench.data.reading.sources import Record, open_source
 from workbench.errors import DataError
 
@@ -20,8 +21,11 @@ from workbench.errors import DataError
 def load_prompts(source: Any) -> list[list[Message]]:
     """Read prompts from a file (as load_pairs does, and .txt: one a line), a frame or a list.
 
-    A row has ``prompt`` (text or messages) or ``instruction`` with an optional ``input``. A list
-    may hold plain strings or message lists too; of pairs, the prompts are taken.
+    A row has ``prompt`` (text or messages) or ``instruction`` with an optional ``input``; else
+    ``messages`` or ``conversations``, of which the turns up to the last user's are taken;
+    ``question`` or ``query``; or ``chosen`` and ``rejected``, of which what both begin with is. A
+    ``system`` text stands before turns and questions. A list may hold plain strings or message
+    lists too; of pairs, the prompts are taken.
 
     Returns:
         One message list a prompt; each ends with a user message.
@@ -72,11 +76,30 @@ def _named(entry: Any, bare: str) -> Any:
 def _prompt(record: Record, name: str) -> list[Message]:
     row = _readable(record, name)
     try:
-        prompt = _prompt_of(row)
+        prompt = _prompt_in_any_column(row)
         check_prompt(prompt)
     except Unusable as why:
         raise _bad_row(why, record, name) from why
     return prompt
+
+
+def _prompt_in_any_column(row: dict[str, Any]) -> list[Message]:
+    """Return the prompt of a row, from the first column that has one."""
+    columns = {name for name, value in row.items() if value is not None}
+    if columns & {"prompt", "instruction"}:
+        return _prompt_of(row)
+    system = system_turn(row.get("system"))
+    for name in ("messages", "conversations"):
+        if name in columns:
+            turns = as_messages(row[name], "user")
+            ends = [place for place, turn in enumerate(turns, start=1) if turn["role"] == "user"]
+            return system + turns[: ends[-1] if ends else None]
+    for name in ("question", "query"):
+        if name in columns:
+            return system + as_messages(row[name], "user")
+    if {"chosen", "rejected"} <= columns:
+        return read_implicit(row).prompt
+    return _prompt_of(row)
 
 
 def _example(record: Record, name: str) -> dict[str, Any]:
@@ -130,6 +153,7 @@ def _bad_row(why: Unusable, record: Record, name: str) -> DataError:
     return DataError(
         why.reason,
         where=f"{name}:{record.row} (columns: {', '.join(columns) or 'none'})",
-        fix="mend or delete this row; prompts need prompt or instruction, examples need text, "
-        "instruction + output, prompt + response, or messages",
+        fix="mend or delete this row; prompts need prompt, instruction, messages, conversations, "
+        "question, query, or chosen and rejected; examples need text, instruction + output, "
+        "prompt + response, or messages",
     )

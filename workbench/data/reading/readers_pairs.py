@@ -51,7 +51,7 @@ def read_instruction(row: Row) -> Parsed:
     used = ("instruction", "input", "chosen", "rejected")
     prompt = instructed(row.get("instruction"), row.get("input"))
     if row.get("system") or row.get("history"):
-        prompt = _system(row.get("system")) + _history(row.get("history")) + prompt
+        prompt = system_turn(row.get("system")) + _history(row.get("history")) + prompt
         used = (*used, "system", "history")
     return _labelled(row, prompt, _both(row), used)
 
@@ -82,13 +82,13 @@ def read_ultrafeedback_binarized(row: Row) -> Parsed:
 
 def read_question(row: Row) -> Parsed:
     """Read system/question/chosen/rejected, as orca_dpo_pairs has them; an empty system is none."""
-    prompt = _system(row.get("system")) + as_messages(row.get("question"), "user")
+    prompt = system_turn(row.get("system")) + as_messages(row.get("question"), "user")
     return _labelled(row, prompt, _both(row), ("system", "question", "chosen", "rejected"))
 
 
 def read_sharegpt(row: Row) -> Parsed:
     """Read LLaMA-Factory's ``conversations`` with the two answers to their end."""
-    prompt = _system(row.get("system")) + as_messages(row.get("conversations"), "user")
+    prompt = system_turn(row.get("system")) + as_messages(row.get("conversations"), "user")
     answers = [mapping(row.get(name)) or row.get(name) for name in ("chosen", "rejected")]
     responses = [as_messages(answer, "assistant") for answer in answers]
     return _labelled(row, prompt, responses, ("system", "conversations", "chosen", "rejected"))
@@ -129,7 +129,7 @@ def _both(row: Row) -> list[list[Message]]:
     return [as_messages(row.get(name), "assistant") for name in ("chosen", "rejected")]
 
 
-def _system(value: Any) -> list[Message]:
+def system_turn(value: Any) -> list[Message]:
     """Return a system message as a prompt's beginning; nothing where it is empty."""
     return as_messages(value, "system") if value and str(value).strip() else []
 
