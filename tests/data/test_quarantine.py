@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from workbench.data import quarantine as aside_module
-from workbench.data.quarantine import Aside
+from workbench.data import quarantine
+from workbench.data.quarantine import QuarantinedRows
 from workbench.data.reading.formats import load_pairs
 from workbench.errors import DataError
 
 
 @pytest.mark.parametrize("in_memory", [1_000_000, 50])
 def test_rows_come_back_whole_from_memory_and_from_disk(in_memory: int, tmp_path: Path) -> None:
-    aside = Aside(in_memory)
+    aside = QuarantinedRows(in_memory)
     rows: list[Any] = [{"text": "a\u2028\x00\ud800b\n"}, "plain", [1, None, 10**30], 0.1]
     for number, value in enumerate(rows, start=1):
         aside.add(number, "why", value)
@@ -34,7 +34,7 @@ def test_what_is_no_json_is_kept_as_text() -> None:
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]
-    aside = Aside()
+    aside = QuarantinedRows()
     for value in ({("a", 1): 2}, ring, deep):
         aside.add(1, "why", value)
     kept = [row["value"] for row in aside]
@@ -56,12 +56,12 @@ def test_a_disk_without_room_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(aside_module.tempfile, "SpooledTemporaryFile", Full)
+    monkeypatch.setattr(quarantine.tempfile, "SpooledTemporaryFile", Full)
     with pytest.raises(DataError, match="No space left on device") as caught:
         load_pairs([{"prompt": "p", "chosen": "a", "rejected": "a"}])
     assert "TMPDIR" in caught.value.fix
     with pytest.raises(DataError, match="could not be written"):
-        Aside().write(tmp_path)
+        QuarantinedRows().write(tmp_path)
 
 
 def test_lines_that_could_not_be_read_are_written_whole(tmp_path: Path) -> None:

@@ -6,16 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workbench.data.quarantine import Aside
+from workbench.data.quarantine import QuarantinedRows
 from workbench.html_table import Html, table
-
-
-def _counts() -> dict[str, int]:
-    return {}
-
-
-def _rows() -> list[dict[str, Any]]:
-    return []
 
 
 @dataclass
@@ -32,13 +24,15 @@ class Report:
     imported: int = 0  # [rows]
     ties: int = 0  # [rows] no preference: tie or both bad
     duplicates: int = 0  # [rows] the same item with the same label, or with none, came before
-    quarantined: dict[str, int] = field(default_factory=_counts)  # reason -> rows
+    quarantined: dict[str, int] = field(default_factory=dict[str, int])  # reason -> rows
     items: int = 0
     format: str = ""
     source: str = ""
-    examples: list[dict[str, str]] = field(default_factory=_rows)  # the first three, as read
-    left_out: dict[str, int] = field(default_factory=_counts)  # of rows that count as imported
-    _aside: Aside = field(default_factory=Aside, repr=False, compare=False)
+    # the first three, as read
+    examples: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    # of rows that count as imported
+    left_out: dict[str, int] = field(default_factory=dict[str, int])
+    _rows: QuarantinedRows = field(default_factory=QuarantinedRows, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as plain JSON values, in the fixed names."""
@@ -56,7 +50,7 @@ class Report:
     @property
     def quarantined_rows(self) -> list[dict[str, Any]]:
         """The quarantined rows, whole: ``{"row", "reason", "value"}`` each."""
-        return list(self._aside)
+        return list(self._rows)
 
     def write_quarantined(self, path: str | Path) -> Path:
         """Write the quarantined rows, whole, one JSON object a line; return the path.
@@ -68,7 +62,7 @@ class Report:
             DataError: the file cannot be written.
         """
         path = Path(path)
-        self._aside.write(path)
+        self._rows.write(path)
         return path
 
     save_quarantined = write_quarantined
@@ -76,7 +70,7 @@ class Report:
     def quarantine(self, row: int, reason: str, value: Any) -> None:
         """Put one row aside, with the reason."""
         self.quarantined[reason] = self.quarantined.get(reason, 0) + 1
-        self._aside.add(row, reason, value)
+        self._rows.add(row, reason, value)
 
     def leave_out(self, counts: dict[str, int]) -> None:
         """Count what of an imported row is in no item."""

@@ -14,7 +14,7 @@ from workbench.json_lines import dumps
 IN_MEMORY = 4_000_000  # [bytes] of rows; what goes beyond lies in a file that goes with the process
 
 
-class Aside:
+class QuarantinedRows:
     """Quarantined rows, oldest first: each as ``{"row", "reason", "value"}``."""
 
     def __init__(self, in_memory: int = IN_MEMORY) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from workbench.errors import ConfigError, RunError
 from workbench.json_lines import clean, dumps, encode
-from workbench.runs.folder import DATA, LIVE, DataDigest, RunFolder, write_data
+from workbench.runs.folder import DATA, LIVE, RunFolder, write_data
 
 IDENTITY = ("kind", "model", "inputs", "settings", "data")
 _ABSENT = "(absent)"
@@ -62,7 +62,9 @@ def attach_or_create(
             _move_aside(folder)
         for file, content in (files or {}).items():
             (aside / file).write_bytes(content)
-        return _created(folder, aside, kind, config, digest)
+        aside.chmod(0o755)  # mkdtemp's folders are for their owner alone
+        folder.adopt(aside, kind, config, digest)
+        return Attached(folder, True)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -76,14 +78,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for key in keys
         if before.get(key, _ABSENT) != after.get(key, _ABSENT)
     ]
-
-
-def _created(
-    folder: RunFolder, aside: Path, kind: str, config: Mapping[str, Any], digest: DataDigest
-) -> Attached:
-    aside.chmod(0o755)  # mkdtemp's folders are for their owner alone
-    folder.adopt(aside, kind, config, digest)
-    return Attached(folder, True)
 
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:

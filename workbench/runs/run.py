@@ -232,20 +232,15 @@ class Run:
         return {n: getattr(KINDS[self.kind]().changed(**values), n) for n in values}
 
     def _until(self, command: str, done: Callable[[str], bool]) -> None:
-        deadline = time.monotonic() + ANSWER
-        while not done(state := self.status):
-            if time.monotonic() > deadline:
-                raise RunError(
-                    f"{self.name} did not {command} within {ANSWER:g} s; it is {state}",
-                    where=str(self.path),
-                    fix="it acts at its next safe point; look at log.txt if that never comes",
-                )
-            time.sleep(POLL / 5)
+        if not _happens(lambda: done(self.status), ANSWER):
+            raise RunError(
+                f"{self.name} did not {command} within {ANSWER:g} s; it is {self.status}",
+                where=str(self.path),
+                fix="it acts at its next safe point; look at log.txt if that never comes",
+            )
 
     def _wait_for_process_to_end(self) -> None:
-        deadline = time.monotonic() + LEAVING
-        while self.folder.process_alive() and time.monotonic() < deadline:
-            time.sleep(POLL / 5)
+        _happens(lambda: not self.folder.process_alive(), LEAVING)
 
     def _failure(self, reason: str) -> RunError:
         log = "\n".join(f"    {line}" for line in self.folder.log_tail(15))
@@ -255,6 +250,14 @@ class Run:
             where=f"{self.path / 'log.txt'}{ends}",
             fix="mend the cause; run.resume() then continues from the last checkpoint",
         )
+
+
+def _happens(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until a condition holds; whether it did so in time."""
+    deadline = time.monotonic() + seconds
+    while not (holds := condition()) and time.monotonic() <= deadline:
+        time.sleep(POLL / 5)
+    return holds
 
 
 def frame(rows: list[dict[str, Any]], columns: list[str] | None = None) -> "DataFrame":

@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from workbench.data.pairs import Pair, Pairs
-from workbench.data.reading.formats import load_pairs, write_pairs
+from workbench.data.reading.formats import load_pairs
+from workbench.data.writing.writers import write_pairs
 from workbench.errors import ConfigError, DataError
 
 

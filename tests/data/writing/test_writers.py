@@ -11,10 +11,10 @@ import pytest
 
 from workbench import __version__
 from workbench.data.pairs import Pair, Pairs
-from workbench.data.reading.formats import load_pairs, write_pairs
+from workbench.data.reading.formats import load_pairs
 from workbench.data.store.label_events import LabelEvent
 from workbench.data.store.labels import LabelStore
-from workbench.data.writing.writers import write_split
+from workbench.data.writing.writers import write_pairs, write_split
 from workbench.errors import ConfigError, DataError
 
 ROWS = [

@@ -11,10 +11,7 @@ from workbench.data.pairs import Pairs
 from workbench.data.reading.intake import import_records, lowered
 from workbench.data.reading.readers import FORMATS, Format
 from workbench.data.reading.sources import Record, ShareRead, open_source
-from workbench.data.writing.writers import write_pairs
 from workbench.errors import ConfigError, DataError
-
-__all__ = ["OnProgress", "load_pairs", "write_pairs"]
 
 OnProgress = Callable[[int, float | None], None]
 """Called with the rows read so far, and the share of the source they are where it is known."""
