@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from workbench import child, verbs
+import workbench as wb
+from workbench import child
 from workbench.cli import _settings, main
 from workbench.data.pairs import Pairs
 from workbench.data.store.label_events import LabelEvent
@@ -137,7 +138,7 @@ def test_the_same_command_goes_on_with_a_run_that_stands(state, files, tmp_path,
             self.did = (*self.did, "wait")
 
     run = Standing()
-    monkeypatch.setattr(verbs, "train_sft", lambda *given, **more: run)
+    monkeypatch.setattr(wb, "train_sft", lambda *given, **more: run)
     assert train("sft", files, "m", "instructions.jsonl", tmp_path / "run") == 0
     assert run.did == ("resume", "wait")
 
@@ -146,7 +147,7 @@ def test_sampled_pairs_are_written(tiny, files, tmp_path, here, capsys):
     out = tmp_path / "pairs.jsonl"
     given = ["--model", str(tiny), "--data", str(files / "prompts.jsonl"), "--out", str(out)]
     assert main(["sample", *given, "--responses", "2", "--set", *SET, "response_length=8"]) == 0
-    pairs = verbs.load_pairs(out)
+    pairs = wb.load_pairs(out)
     assert 1 <= len(pairs) <= 4
     assert {len(pair.responses) for pair in pairs} == {2}
     assert f"{len(pairs)} prompts with 2 answers each" in capsys.readouterr().out
@@ -160,7 +161,7 @@ def test_a_reward_model_is_evaluated(reward, files, tmp_path, here, capsys):
     figures = json.loads(out.read_text())["figures"]
     assert figures["pairs"] == 8.0 and 0.0 <= figures["accuracy"] <= 1.0
     wrong = round(8 * (1 - figures["accuracy"]))  # no two scores of this model are the same
-    assert wrong and len(verbs.load_pairs(worst)) == wrong
+    assert wrong and len(wb.load_pairs(worst)) == wrong
 
 
 def test_import_writes_pairs_and_a_report_whose_counts_add_up(files, tmp_path):
@@ -174,7 +175,7 @@ def test_import_writes_pairs_and_a_report_whose_counts_add_up(files, tmp_path):
     quarantined = sum(told["quarantined"].values())
     assert told["imported"] + told["ties"] + told["duplicates"] + quarantined == 8
     assert {"items", "format"} <= set(told)
-    assert isinstance(verbs.load_pairs(out), Pairs)
+    assert isinstance(wb.load_pairs(out), Pairs)
 
 
 def test_import_writes_the_rows_that_were_put_aside(tmp_path):
@@ -207,7 +208,7 @@ def test_export_writes_what_trl_reads(files, tmp_path):
 def labels(tmp_path):
     """A store in which ada prefers the first answer to both prompts, and bob the second to one."""
     path = tmp_path / "labels.sqlite"
-    pairs = verbs.load_pairs([{"prompt": p, "responses": ["x", "y"]} for p in ("one", "two")])
+    pairs = wb.load_pairs([{"prompt": p, "responses": ["x", "y"]} for p in ("one", "two")])
     with LabelStore(path) as store:
         for n, (who, row, winner) in enumerate([("ada", 0, 0), ("ada", 1, 0), ("bob", 0, 1)]):
             label = {"label": {"kind": "choice", "winner": winner}}
@@ -275,7 +276,7 @@ def test_help_names_every_setting(kind, capsys):
 def test_a_live_run_is_steered_and_holds_its_device(tiny, files, tmp_path, capsys):
     """A real process: status, pause, resume, stop; a second run is refused, naming the first."""
     settings = {"quantization": "none", "device": "cpu", "lora_rank": 4, "max_length": 32}
-    run = verbs.train_sft(tiny, INSTRUCTIONS, name="first", steps=100_000, **settings)
+    run = wb.train_sft(tiny, INSTRUCTIONS, name="first", steps=100_000, **settings)
     try:
         until(lambda: run.folder.status()["step"] > 0, seconds=60)
         assert main(["status", "first"]) == 0
@@ -450,5 +451,5 @@ def test_an_interrupt_is_no_fault(monkeypatch, files, tmp_path):
     def interrupted(*given, **more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verbs, "load_pairs", interrupted)
+    monkeypatch.setattr(wb, "load_pairs", interrupted)
     assert main(["import", str(files / "pairs.jsonl"), "--out", str(tmp_path / "out")]) == 130

@@ -7,7 +7,7 @@ from safetensors import safe_open
 
 from workbench.settings import PPOSettings
 from workbench.training import batch_jobs
-from workbench.verbs import load_prompts
+from workbench.verbs.load_data import load_prompts
 from workbench.world.judge import gold_score
 from workbench.world.sample_files import builtin, sample_dir
 

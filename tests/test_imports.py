@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import workbench
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "workbench"
 SCREEN = ("IPython", "ipywidgets", "anywidget", "plotly", "jupyterlab")
@@ -147,3 +149,14 @@ def test_no_submodule_hides_a_verb():
     code = "import workbench as wb, workbench.runs, workbench.reports; print(wb.runs, wb.report)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.startswith("<function runs") and "<function report" in told.stdout
+
+
+def test_a_mistyped_verb_is_told_the_nearest_one():
+    code = "import workbench as wb; wb.load_pair"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "has no attribute 'load_pair'. Did you mean: 'load_pairs'?" in told.stderr
+
+
+def test_no_module_of_the_verbs_is_called_as_a_verb():
+    stems = {file.stem for file in (PACKAGE / "verbs").glob("*.py")}
+    assert len(stems) > 10 and stems & set(workbench.__all__) == set()

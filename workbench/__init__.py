@@ -2,161 +2,48 @@
 
     import workbench as wb
 
-Nothing heavy is imported here: each name is loaded when it is first used.
+What is imported here is public. A verb loads what is heavy (torch, pandas, Plotly) when it is
+called, so that all of them together are imported in a fraction of a second.
 """
 
-import sys
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
-
+from workbench.data.labelling.session import LabelSession as LabelSession
+from workbench.data.pairs import Pair as Pair
+from workbench.data.pairs import Pairs as Pairs
+from workbench.data.store.labels import LabelStore as LabelStore
+from workbench.runs.run import Run as Run
+from workbench.verbs.batch import export_model as export_model
+from workbench.verbs.batch import sample_pairs as sample_pairs
+from workbench.verbs.batch import score as score
+from workbench.verbs.gold import gold_labels as gold_labels
+from workbench.verbs.load_data import load_examples as load_examples
+from workbench.verbs.load_data import load_pairs as load_pairs
+from workbench.verbs.load_data import load_prompts as load_prompts
+from workbench.verbs.optimisation_limits import analytic_check as analytic_check
+from workbench.verbs.optimisation_limits import best_of_n as best_of_n
+from workbench.verbs.optimisation_limits import overoptimisation as overoptimisation
+from workbench.verbs.plan_memory import plan as plan
+from workbench.verbs.publish import push as push
+from workbench.verbs.reward_evaluation import evaluate_reward as evaluate_reward
+from workbench.verbs.reward_evaluation import learning_curve as learning_curve
+from workbench.verbs.rounds import next_round as next_round
+from workbench.verbs.run_preflight import preflight as preflight
+from workbench.verbs.train import open_run as open_run
+from workbench.verbs.train import presets as presets
+from workbench.verbs.train import runs as runs
+from workbench.verbs.train import train_ppo as train_ppo
+from workbench.verbs.train import train_reward as train_reward
+from workbench.verbs.train import train_sft as train_sft
+from workbench.verbs.verify_model import verify as verify
+from workbench.verbs.views import browse as browse
+from workbench.verbs.views import compare as compare
+from workbench.verbs.views import label as label
+from workbench.verbs.views import loss_explorer as loss_explorer
+from workbench.verbs.views import playground as playground
+from workbench.verbs.views import quality as quality
+from workbench.verbs.views import release as release
+from workbench.verbs.write_report import report as report
 from workbench.version import __version__ as __version__
+from workbench.world.judge import gold_score as gold_score
+from workbench.world.sample_files import sample_dir as sample_dir
 
-if TYPE_CHECKING:
-    from workbench.data.labelling.session import LabelSession
-    from workbench.data.pairs import Pair, Pairs
-    from workbench.data.store.labels import LabelStore
-    from workbench.runs.run import Run
-    from workbench.verbs import (
-        analytic_check,
-        best_of_n,
-        browse,
-        compare,
-        evaluate_reward,
-        export_model,
-        gold_labels,
-        gold_score,
-        label,
-        learning_curve,
-        load_examples,
-        load_pairs,
-        load_prompts,
-        loss_explorer,
-        next_round,
-        open_run,
-        overoptimisation,
-        plan,
-        playground,
-        preflight,
-        presets,
-        push,
-        quality,
-        release,
-        report,
-        runs,
-        sample_dir,
-        sample_pairs,
-        score,
-        train_ppo,
-        train_reward,
-        train_sft,
-        verify,
-    )
-
-_VERBS = (
-    "analytic_check",
-    "best_of_n",
-    "browse",
-    "compare",
-    "evaluate_reward",
-    "export_model",
-    "gold_labels",
-    "gold_score",
-    "label",
-    "learning_curve",
-    "load_examples",
-    "load_pairs",
-    "load_prompts",
-    "loss_explorer",
-    "next_round",
-    "open_run",
-    "overoptimisation",
-    "plan",
-    "playground",
-    "preflight",
-    "presets",
-    "push",
-    "quality",
-    "release",
-    "report",
-    "runs",
-    "sample_dir",
-    "sample_pairs",
-    "score",
-    "train_ppo",
-    "train_reward",
-    "train_sft",
-    "verify",
-)
-_HOMES = {
-    **dict.fromkeys(_VERBS, "workbench.verbs"),
-    "LabelStore": "workbench.data.store.labels",
-    "LabelSession": "workbench.data.labelling.session",
-    "Pair": "workbench.data.pairs",
-    "Pairs": "workbench.data.pairs",
-    "Run": "workbench.runs.run",
-}
-
-__all__ = [
-    "LabelSession",
-    "LabelStore",
-    "Pair",
-    "Pairs",
-    "Run",
-    "analytic_check",
-    "best_of_n",
-    "browse",
-    "compare",
-    "evaluate_reward",
-    "export_model",
-    "gold_labels",
-    "gold_score",
-    "label",
-    "learning_curve",
-    "load_examples",
-    "load_pairs",
-    "load_prompts",
-    "loss_explorer",
-    "next_round",
-    "open_run",
-    "overoptimisation",
-    "plan",
-    "playground",
-    "preflight",
-    "presets",
-    "push",
-    "quality",
-    "release",
-    "report",
-    "runs",
-    "sample_dir",
-    "sample_pairs",
-    "score",
-    "train_ppo",
-    "train_reward",
-    "train_sft",
-    "verify",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'workbench' has no attribute {name!r}")
-
-
-class _Package(ModuleType):
-    """Python sets a submodule on its package; one that is called as a verb must not hide it."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _VERBS and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__ = sorted(name for name, value in globals().items() if callable(value))  # pyright: ignore[reportUnsupportedDunderAll]

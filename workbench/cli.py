@@ -8,6 +8,7 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import workbench as wb
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.presets import PRESETS
 from workbench.settings import KINDS, RunSettings
@@ -146,9 +147,7 @@ def _add_data(commands: Any) -> None:
 
 
 def _export_model(asked: argparse.Namespace) -> None:
-    from workbench import verbs
-
-    print(f"written: {verbs.export_model(asked.model, asked.out, dtype=asked.dtype)}")  # noqa: T201
+    print(f"written: {wb.export_model(asked.model, asked.out, dtype=asked.dtype)}")  # noqa: T201
 
 
 def _verify(asked: argparse.Namespace) -> int:
@@ -157,8 +156,6 @@ def _verify(asked: argparse.Namespace) -> int:
     Raises:
         ConfigError: the table has no place to be written to.
     """
-    from workbench import verbs
-
     if asked.out is not None and (asked.out.is_dir() or not asked.out.absolute().parent.is_dir()):
         raise ConfigError(
             "the table cannot be written there",
@@ -167,7 +164,7 @@ def _verify(asked: argparse.Namespace) -> int:
         )
     given = {"reward": asked.reward, "prompts": asked.data, "preset": asked.preset}
     with redirect_stdout(sys.stderr):
-        found = verbs.verify(asked.model, **given, **_settings(asked.set))
+        found = wb.verify(asked.model, **given, **_settings(asked.set))
     print(found.markdown)  # noqa: T201
     if asked.out is not None:
         found.save(asked.out)
@@ -199,13 +196,12 @@ def _settings(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def _train(asked: argparse.Namespace) -> int:
-    from workbench import verbs
     from workbench.runs import several_processes
 
     verbs_by_kind: dict[str, Callable[..., Any]] = {
-        "sft": verbs.train_sft,
-        "reward": verbs.train_reward,
-        "ppo": verbs.train_ppo,
+        "sft": wb.train_sft,
+        "reward": wb.train_reward,
+        "ppo": wb.train_ppo,
     }
     first = [asked.model, asked.reward] if asked.kind == "ppo" else [asked.model]
     out, settings = str(Path(asked.out).absolute()), _settings(asked.set)
@@ -217,7 +213,7 @@ def _train(asked: argparse.Namespace) -> int:
 
     if getattr(asked, "preflight_only", False):
         preset = more.get("preset")
-        found = verbs.preflight(*first, prompts=asked.data, preset=preset, **settings)
+        found = wb.preflight(*first, prompts=asked.data, preset=preset, **settings)
         print(found)  # noqa: T201
         return 0 if found.passed else 1
 
@@ -248,9 +244,7 @@ def _train_together(begin: Callable[[], "RunFolder"], settings: RunSettings) -> 
 
 
 def _import(asked: argparse.Namespace) -> None:
-    from workbench import verbs
-
-    pairs = verbs.load_pairs(asked.file, asked.format)
+    pairs = wb.load_pairs(asked.file, asked.format)
     pairs.save(asked.out)
     print(pairs.report)  # noqa: T201
     if asked.report:
@@ -260,7 +254,6 @@ def _import(asked: argparse.Namespace) -> None:
 
 
 def _export(asked: argparse.Namespace) -> None:
-    from workbench import verbs
     from workbench.data.store.labels import LabelStore
     from workbench.data.writing.writers import write_pairs, write_split
 
@@ -270,7 +263,7 @@ def _export(asked: argparse.Namespace) -> None:
     }
     stored = Path(asked.pairs).suffix in (".sqlite", ".db") and Path(asked.pairs).exists()
     with LabelStore(asked.pairs) if stored else nullcontext() as store:
-        given = store if store is not None else verbs.load_pairs(asked.pairs)
+        given = store if store is not None else wb.load_pairs(asked.pairs)
         if asked.split is None:
             written = [write_pairs(given, asked.out, **options)]
         else:
@@ -281,18 +274,15 @@ def _export(asked: argparse.Namespace) -> None:
 
 
 def _sample(asked: argparse.Namespace) -> None:
-    from workbench import verbs
-
-    pairs = verbs.sample_pairs(asked.model, asked.data, asked.responses, **_settings(asked.set))
+    pairs = wb.sample_pairs(asked.model, asked.data, asked.responses, **_settings(asked.set))
     pairs.save(asked.out)
     print(f"{len(pairs)} prompts with {asked.responses} answers each: {asked.out}")  # noqa: T201
 
 
 def _evaluate(asked: argparse.Namespace) -> None:
-    from workbench import verbs
     from workbench.json_lines import write_json
 
-    found = verbs.evaluate_reward(asked.reward, asked.data, **_settings(asked.set))
+    found = wb.evaluate_reward(asked.reward, asked.data, **_settings(asked.set))
     print(found)  # noqa: T201
     if asked.out:
         write_json(asked.out, found.saved())
@@ -301,9 +291,7 @@ def _evaluate(asked: argparse.Namespace) -> None:
 
 
 def _steer(asked: argparse.Namespace) -> None:
-    from workbench import verbs
-
-    run = verbs.open_run(asked.folder)
+    run = wb.open_run(asked.folder)
     if asked.command != "status":
         getattr(run, asked.command)()
     told = run.folder.status()

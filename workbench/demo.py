@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from workbench import verbs
+import workbench as wb
 from workbench.runs import Run
+from workbench.verbs.batch import before_and_after
+from workbench.verbs.train import finished
 from workbench.world.judge import gold_parts
 from workbench.world.sample_files import sample_dir
 
@@ -45,21 +47,19 @@ class Demo:
         """Do it all; returns what ``summary.json`` holds."""
         self.out.mkdir(parents=True, exist_ok=True)
         self._say("1", "Preference pairs: two answers to one prompt, and which one was preferred")
-        pairs = verbs.load_pairs(self.samples / "pairs_train.jsonl")
+        pairs = wb.load_pairs(self.samples / "pairs_train.jsonl")
         self.console.print(str(pairs.report))
         self._say("2", "The reward model: a 4-bit base, a LoRA adapter and a head learn the pairs")
-        reward = verbs.finished(
-            verbs.train_reward(
+        reward = finished(
+            wb.train_reward(
                 MODEL, self._rows(pairs), name=str(self.out / "reward"), **self._reward_settings()
             )
         )
         accuracy = self._accuracy(reward)
         self._say("3", "PPO: the policy answers, the reward model scores, the policy is updated")
         prompts = self.samples / "prompts_ppo.jsonl"
-        ppo = verbs.finished(
-            verbs.train_ppo(
-                MODEL, reward, prompts, name=str(self.out / "ppo"), **self._ppo_settings()
-            )
+        ppo = finished(
+            wb.train_ppo(MODEL, reward, prompts, name=str(self.out / "ppo"), **self._ppo_settings())
         )
         self._say("4", "Before and after, on prompts that neither model was trained on")
         rows = self._compare(reward, ppo)
@@ -81,10 +81,10 @@ class Demo:
         return _given(dealt(pairs.training_rows(), random.Random(self.seed)))
 
     def _accuracy(self, reward: Run) -> dict[str, float]:
-        heldout = verbs.load_pairs(self.samples / "pairs_heldout.jsonl")
+        heldout = wb.load_pairs(self.samples / "pairs_heldout.jsonl")
         rows = _given(heldout.training_rows())
         rows = rows[: 100 if self.quick else HELDOUT_PAIRS]
-        found = verbs.evaluate_reward(reward, rows)
+        found = wb.evaluate_reward(reward, rows)
         self.console.print(
             f"agrees with {found['accuracy']:.1%} of {found['pairs']:.0f} held-out labels "
             f"(95 % interval {found['low']:.1%} to {found['high']:.1%}); the labeller who makes "
@@ -93,7 +93,7 @@ class Demo:
         return found
 
     def _compare(self, reward: Run, ppo: Run) -> list[dict[str, Any]]:
-        prompts = verbs.load_prompts(self.samples / "prompts_heldout.jsonl")
+        prompts = wb.load_prompts(self.samples / "prompts_heldout.jsonl")
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self.console, transient=True) as bar:
             task = bar.add_task("sampling answers", total=None)
@@ -101,7 +101,7 @@ class Demo:
             def told(row: dict[str, Any]) -> None:
                 bar.update(task, completed=row["done"], total=row["total"])
 
-            return verbs.before_and_after(
+            return before_and_after(
                 [MODEL, ppo],
                 prompts[: 20 if self.quick else None],
                 reward=reward,

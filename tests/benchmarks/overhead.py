@@ -27,15 +27,15 @@ SIDES = ("folder", "bare")
 def train(side: str, folder: Path) -> dict:
     """CPU seconds of the updates after the first, and what was written."""
     made.alone()
+    import workbench as wb
     from workbench import child as process
-    from workbench import verbs
     from workbench.events import Place, Progress
     from workbench.runs import attach_or_create
     from workbench.settings import PPOSettings
     from workbench.training.ppo import ppo
 
     settings = PPOSettings(steps=UPDATES, device="cpu", threads=1)
-    prompts = [{"prompt": p} for p in verbs.load_prompts("sample:prompts_ppo")]
+    prompts = [{"prompt": p} for p in wb.load_prompts("sample:prompts_ppo")]
     inputs = {"reward": str(judge(folder, settings)), "judge": "none"}
     config = {"model": "builtin:tiny-chat", "inputs": inputs, "settings": settings.to_dict()}
     laps: list[float] = []

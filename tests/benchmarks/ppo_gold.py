@@ -25,7 +25,8 @@ from workbench.demo import MODEL, REWARD
 from workbench.models.model_source import resolve
 from workbench.runs import Run
 from workbench.settings import PPOSettings
-from workbench.verbs import before_and_after, finished
+from workbench.verbs.batch import before_and_after
+from workbench.verbs.train import finished
 
 RATES = (1e-4, 3e-4, 1e-3)
 EPOCHS, MINI_BATCHES = 4, 1  # the peer's defaults

@@ -19,7 +19,8 @@ from record import RESULTS, machine, record, tell
 import workbench as wb
 from workbench.demo import MODEL, REWARD
 from workbench.runs import Run
-from workbench.verbs import before_and_after, finished
+from workbench.verbs.batch import before_and_after
+from workbench.verbs.train import finished
 
 SEEDS = range(8)
 REWARDS = 4  # reward models, each for two of the policies

@@ -16,7 +16,8 @@ from statistics import fmean
 from record import machine, record, tell
 
 import workbench as wb
-from workbench import verbs
+from workbench.verbs.batch import before_and_after
+from workbench.verbs.train import finished
 
 SEEDS = (0, 1, 2)
 PROMPTS = 200
@@ -32,18 +33,18 @@ def both(place: Path, seed: int) -> dict:
     """Two rounds and the control of one seed; mean gold and KL on the same held-out prompts."""
     os.environ["WORKBENCH_RUNS"] = str(place)
     pairs = wb.load_pairs("sample:pairs_train")[seed * FIRST : (seed + 1) * FIRST]
-    reward = verbs.finished(wb.train_reward(MODEL, pairs, name="reward-1", seed=seed, **REWARD))
+    reward = finished(wb.train_reward(MODEL, pairs, name="reward-1", seed=seed, **REWARD))
     ppo = {**PPO, "seed": seed}
-    first = verbs.finished(wb.train_ppo(MODEL, reward, "sample:prompts_ppo", name="ppo-1", **ppo))
+    first = finished(wb.train_ppo(MODEL, reward, "sample:prompts_ppo", name="ppo-1", **ppo))
     store = wb.LabelStore(place / "labels.sqlite")
     drawn = wb.next_round(first, store, pairs=NEW, seed=seed, name="round-2")
     labelled = wb.gold_labels(drawn.pairs, store, seed=seed)
-    second = verbs.finished(drawn.train())
+    second = finished(drawn.train())
     again = {**ppo, "seed": seed + 1}  # as the round's own
-    control = verbs.finished(
+    control = finished(
         wb.train_ppo(first, reward, "sample:prompts_ppo", name="control", reference=MODEL, **again)
     )
-    rows = verbs.before_and_after(
+    rows = before_and_after(
         [MODEL, first, second, control],
         wb.load_prompts("sample:prompts_heldout")[:PROMPTS],
         with_kl=True,

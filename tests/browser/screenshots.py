@@ -26,9 +26,9 @@ from playwright.sync_api import Browser
 from small_png import in_few_colours
 
 import workbench as wb
-from workbench import verbs
 from workbench.errors import RunError
 from workbench.runs import Run
+from workbench.verbs.train import finished
 
 IMAGES = PROJECT / "notebooks" / "images"
 REWARD = PROJECT / "runs" / "demo" / "reward"  # by make demo
@@ -169,23 +169,23 @@ class Runs:
             run = wb.open_run(self.made)
             if run.status == "finished":
                 return run
-        return verbs.finished(wb.train_reward(MODEL, "sample:pairs_train", name="reward"))
+        return finished(wb.train_reward(MODEL, "sample:pairs_train", name="reward"))
 
     @cached_property
     def ppo(self) -> Run:
-        return verbs.finished(wb.train_ppo(MODEL, self.reward, PROMPTS, name="ppo"))
+        return finished(wb.train_ppo(MODEL, self.reward, PROMPTS, name="ppo"))
 
     @cached_property
     def held(self) -> Run:
         """A shorter one on a shorter leash, to be seen beside the other."""
         short = {"steps": 40, "kl_coef": 0.3}
-        return verbs.finished(wb.train_ppo(MODEL, self.reward, PROMPTS, name="held", **short))
+        return finished(wb.train_ppo(MODEL, self.reward, PROMPTS, name="held", **short))
 
     @cached_property
     def far(self) -> Run:
         """Notebook 04's run against a reward model of 200 pairs that nothing holds; it is live."""
         few = wb.load_pairs("sample:pairs_heldout")[:200]
-        weak = verbs.finished(wb.train_reward(MODEL, few, epochs=4, name="weak"))
+        weak = finished(wb.train_reward(MODEL, few, epochs=4, name="weak"))
         free = {"kl_coef": 0.0, "learning_rate": 1e-3, "steps": 120, "heldout_reward": self.reward}
         self.live = wb.train_ppo(MODEL, weak, PROMPTS, name="too-far", fresh=True, **free)
         return self.live
@@ -195,12 +195,12 @@ class Runs:
         """The store of notebook 06's second round, trained."""
         few = wb.load_pairs("sample:pairs_train")[:48]
         options = {"epochs": 8.0, "holdout": 0.0, "evaluate_every": 0, "name": "few-labels"}
-        reward = verbs.finished(wb.train_reward(MODEL, few, **options))
-        first = verbs.finished(wb.train_ppo(MODEL, reward, PROMPTS, steps=20, name="first"))
+        reward = finished(wb.train_reward(MODEL, few, **options))
+        first = finished(wb.train_ppo(MODEL, reward, PROMPTS, steps=20, name="first"))
         store = wb.LabelStore(wb_root() / "rounds.sqlite")
         again = wb.next_round(first, store, pairs=256)
         wb.gold_labels(again.pairs, store, seed=0)
-        verbs.finished(again.train())
+        finished(again.train())
         return store
 
 

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from workbench import child, verbs
+import workbench as wb
+from workbench import child
 from workbench.errors import ConfigError, DataError, ModelError
 from workbench.json_lines import clean
 from workbench.verbs import optimisation_limits
@@ -51,7 +52,7 @@ def here(monkeypatch):
 
 def test_best_of_n_is_drawn_once_and_rises_with_n(tiny, reward, other):
     told = []
-    found = verbs.best_of_n(
+    found = wb.best_of_n(
         str(tiny),
         reward,
         PROMPTS,
@@ -81,11 +82,11 @@ def test_scores_are_those_of_wb_score(tiny, reward, monkeypatch):
     from workbench.verbs import batch
 
     monkeypatch.setattr(batch, "run_job", optimisation_limits.run_job)
-    found = verbs.best_of_n(str(tiny), reward, PROMPTS, [8], **SAMPLING)
+    found = wb.best_of_n(str(tiny), reward, PROMPTS, [8], **SAMPLING)
     ended = [row for row in _rows(tiny, reward) if row["ended"] and row["text"]]
     assert ended
     prompts = [row["prompt"] for row in ended]
-    scores = verbs.score(reward, prompts, [row["text"] for row in ended], **FEW)
+    scores = wb.score(reward, prompts, [row["text"] for row in ended], **FEW)
     assert [row["score"] for row in ended] == pytest.approx(scores, abs=1e-5)
     assert len(found.frame) == 1 and "for the best of 8 by the learned" in found.sentence
 
@@ -95,7 +96,7 @@ def _rows(tiny, reward):
     asked = {
         "model": str(tiny),
         "rewards": {"score": reward},
-        "prompts": verbs.load_prompts(PROMPTS),
+        "prompts": wb.load_prompts(PROMPTS),
         "settings": SAMPLING,
         "count": 8,
     }
@@ -106,14 +107,14 @@ def _rows(tiny, reward):
 def test_a_reward_model_on_another_base_reads_the_text(tiny, other, tmp_path):
     beside = make_model(tmp_path / "beside", seed=5)
     reward = str(make_adapter(tmp_path / "reward", beside, 11, reward=True))
-    found = verbs.best_of_n(str(tiny), reward, PROMPTS, [2], heldout_reward=other, **SAMPLING)
+    found = wb.best_of_n(str(tiny), reward, PROMPTS, [2], heldout_reward=other, **SAMPLING)
     assert all(math.isfinite(score) for score in found.answers["score"])
 
 
 def test_in_the_sample_world_the_judge_scores_too(tiny, reward):
-    found = verbs.best_of_n(str(tiny), reward, WORLD, [1, 2], **SAMPLING)
+    found = wb.best_of_n(str(tiny), reward, WORLD, [1, 2], **SAMPLING)
     assert list(found.figures) == ["scores", "gold"]
-    expected = [verbs.gold_score(p, a) for p, a in found.answers[["prompt", "answer"]].to_numpy()]
+    expected = [wb.gold_score(p, a) for p, a in found.answers[["prompt", "answer"]].to_numpy()]
     assert found.answers["gold"].tolist() == expected
     page, text = found._repr_html_(), repr(found)
     assert "≤ 0.19" in page and "upper bound" in page and "The gold score is" in text
@@ -122,31 +123,31 @@ def test_in_the_sample_world_the_judge_scores_too(tiny, reward):
 
 def test_in_a_hurry_a_few_prompts_do(tiny, reward, here, monkeypatch):
     monkeypatch.setenv("WORKBENCH_QUICK", "1")
-    verbs.best_of_n(str(tiny), reward, ["a"] * 20, [1], **SAMPLING)
+    wb.best_of_n(str(tiny), reward, ["a"] * 20, [1], **SAMPLING)
     assert len(here[-1]["prompts"]) == 8
 
 
 @pytest.mark.parametrize("n", [[], [0, 1], [1.5]])
 def test_n_counts_answers(tiny, reward, n):
     with pytest.raises(ConfigError, match="n must be whole numbers"):
-        verbs.best_of_n(str(tiny), reward, PROMPTS, n)
+        wb.best_of_n(str(tiny), reward, PROMPTS, n)
 
 
 def test_what_best_of_n_needs(tiny, reward):
     with pytest.raises(ModelError, match="not a reward model"):
-        verbs.best_of_n(str(tiny), str(tiny), PROMPTS)
+        wb.best_of_n(str(tiny), str(tiny), PROMPTS)
     with pytest.raises(ModelError, match="not a reward model"):
-        verbs.best_of_n(str(tiny), reward, PROMPTS, heldout_reward=str(tiny))
+        wb.best_of_n(str(tiny), reward, PROMPTS, heldout_reward=str(tiny))
     with pytest.raises(DataError, match="there are no rows"):
-        verbs.best_of_n(str(tiny), reward, [])
+        wb.best_of_n(str(tiny), reward, [])
 
 
 def test_the_analytic_check_is_a_job_with_a_report(here):
-    found = verbs.analytic_check(steps=1, batch_size=8, kl_coef=1.0)
+    found = wb.analytic_check(steps=1, batch_size=8, kl_coef=1.0)
     assert here[-1]["settings"] == {"steps": 1, "batch_size": 8, "kl_coef": 1.0}
     assert len(found.frame) == 57 and len(found.worth) == 2 and not found.passed
     with pytest.raises(ConfigError, match="there is no setting called stps"):
-        verbs.analytic_check(stps=1)
+        wb.analytic_check(stps=1)
 
 
 def test_a_run_is_looked_at_by_name(monkeypatch, tmp_path):
@@ -161,7 +162,7 @@ def test_a_run_is_looked_at_by_name(monkeypatch, tmp_path):
     monkeypatch.setattr(Run, "metrics", lambda self: pd.DataFrame(rows))
     monkeypatch.setattr(optimisation_limits, "open_run", lambda name: made)
     for asked in ("ppo-1", made):
-        found = verbs.overoptimisation(asked)
+        found = wb.overoptimisation(asked)
         assert (found.name, found.frames["updates"]["kl"].tolist()) == ("ppo-1", [0.0, 1.0])
 
 
@@ -171,13 +172,11 @@ def test_a_run_may_have_a_model_that_only_watches(tiny, reward, other, monkeypat
     monkeypatch.setenv("WORKBENCH_RUNS", str(tmp_path))
     monkeypatch.setattr(Run, "start", lambda run, device=None: None)
     few = {**SAMPLING, "steps": 1, "keep_best": True}
-    run = verbs.train_ppo(str(tiny), reward, PROMPTS, heldout_reward=other, name="two", **few)
+    run = wb.train_ppo(str(tiny), reward, PROMPTS, heldout_reward=other, name="two", **few)
     assert run.config["inputs"]["heldout_reward"] == other
     with pytest.raises(ConfigError, match="keep_best goes by the held-out score"):
-        verbs.train_ppo(str(tiny), reward, PROMPTS, name="one", **few)
+        wb.train_ppo(str(tiny), reward, PROMPTS, name="one", **few)
     with pytest.raises(ModelError, match="not a reward model"):
-        verbs.train_ppo(
-            str(tiny), reward, PROMPTS, heldout_reward=str(tiny), name="three", **SAMPLING
-        )
-    plain = verbs.train_ppo(str(tiny), reward, PROMPTS, name="plain", **SAMPLING)
+        wb.train_ppo(str(tiny), reward, PROMPTS, heldout_reward=str(tiny), name="three", **SAMPLING)
+    plain = wb.train_ppo(str(tiny), reward, PROMPTS, name="plain", **SAMPLING)
     assert "heldout_reward" not in plain.config["inputs"]

@@ -3,7 +3,7 @@ from typing import ClassVar
 import huggingface_hub
 import pytest
 
-from workbench import verbs
+import workbench as wb
 from workbench.errors import ModelError
 
 from ..models.tiny import make_model
@@ -32,12 +32,12 @@ class Hub:
 def test_a_push_uploads_the_folder_as_it_is(policy, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
     Hub.asked.clear()
-    assert verbs.push(policy, "me/mine") == "https://example.org/me/mine"
+    assert wb.push(policy, "me/mine") == "https://example.org/me/mine"
     assert Hub.asked == [
         ("create", "me/mine", {"private": True, "exist_ok": True}),
         ("upload", {"repo_id": "me/mine", "folder_path": str(policy)}),
     ]
-    verbs.push(policy.parent, "me/mine", private=False)  # a run's folder: its final/
+    wb.push(policy.parent, "me/mine", private=False)  # a run's folder: its final/
     assert Hub.asked[-1][1]["folder_path"] == str(policy)
     assert Hub.asked[-2][2]["private"] is False
 
@@ -49,11 +49,11 @@ def test_a_hub_that_refuses_says_what_to_do(policy, monkeypatch):
     monkeypatch.setattr(Hub, "create_repo", refuse)
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
     with pytest.raises(ModelError, match="offline mode is enabled") as caught:
-        verbs.push(policy, "me/mine")
+        wb.push(policy, "me/mine")
     assert "and more" not in caught.value.what
     assert "hf auth login" in caught.value.fix and "me/mine" in caught.value.where
 
 
 def test_nothing_to_push(tmp_path):
     with pytest.raises(ModelError, match="no folder to upload"):
-        verbs.push(tmp_path / "absent", "me/mine")
+        wb.push(tmp_path / "absent", "me/mine")

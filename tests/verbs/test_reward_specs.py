@@ -8,7 +8,8 @@ import threading
 import cloudpickle
 import pytest
 
-from workbench import cli, verbs
+import workbench as wb
+from workbench import cli
 from workbench.errors import ConfigError, ModelError
 from workbench.runs import Run
 from workbench.verbs import reward_specs
@@ -187,11 +188,11 @@ def test_a_policy_is_no_reward_model(tiny):
 
 
 def test_the_run_with_another_function_is_another_run(tiny, still):
-    one = verbs.train_ppo(tiny, kind, ["a"], name="run", **FEW, **SHORT)
+    one = wb.train_ppo(tiny, kind, ["a"], name="run", **FEW, **SHORT)
     assert (one.path / "reward.pkl").is_file()
-    verbs.train_ppo(tiny, kind, ["a"], name="run", **FEW, **SHORT)  # the same attaches
+    wb.train_ppo(tiny, kind, ["a"], name="run", **FEW, **SHORT)  # the same attaches
     with pytest.raises(ConfigError, match=r"inputs.reward.function.source"):
-        verbs.train_ppo(tiny, lambda p, r: [0.0], ["a"], name="run", **FEW, **SHORT)
+        wb.train_ppo(tiny, lambda p, r: [0.0], ["a"], name="run", **FEW, **SHORT)
 
 
 def test_a_function_of_the_notebook_trains_a_policy(tiny, reward):
@@ -201,7 +202,7 @@ def test_a_function_of_the_notebook_trains_a_policy(tiny, reward):
         return [-float(len(text)) for text in responses]
 
     mix = [(1.0, reward), (0.1, brevity)]
-    run = verbs.train_ppo(tiny, mix, [user("a"), user("b c")], name="notebook", **FEW, **SHORT)
+    run = wb.train_ppo(tiny, mix, [user("a"), user("b c")], name="notebook", **FEW, **SHORT)
     run.wait(timeout=120, progress=False)
     assert run.status == "finished"
     (name,) = (column for column in run.metrics() if column.endswith("brevity"))

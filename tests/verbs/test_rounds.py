@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from workbench import child, verbs
+import workbench as wb
+from workbench import child
 from workbench.data.labelling.session import LabelSession
 from workbench.data.pairs import Pairs
 from workbench.data.store.labels import LabelStore
@@ -69,7 +70,7 @@ def here(monkeypatch):
         started.append(run.name)
         source = "reward" if run.kind == "reward" else "ppo"
         tiny = run.config["model"]
-        (run.path / "final").symlink_to(verbs.open_run(source).final)
+        (run.path / "final").symlink_to(wb.open_run(source).final)
         assert tiny
         finish(run.folder)
 
@@ -93,7 +94,7 @@ def label_all(drawn, store, choice="left"):
 
 
 def test_a_round_goes_from_the_policys_answers_to_a_policy_that_learned_on(first, here, store):
-    drawn = verbs.next_round(first, store, pairs=3, seed=1)
+    drawn = wb.next_round(first, store, pairs=3, seed=1)
     assert (drawn.number, len(drawn.pairs), drawn.path.name) == (2, 3, "ppo-round-2")
     assert drawn.reward is None and drawn.policy is None
     for pair in drawn.pairs:
@@ -120,25 +121,25 @@ def test_a_round_goes_from_the_policys_answers_to_a_policy_that_learned_on(first
     known = json.loads((drawn.path / "round.json").read_text())
     assert known["policy"] == str(first.path) and known["store"] == str(store.path)
     assert known["runs"] == {"reward": str(reward.path), "policy": str(policy.path)}
-    after = verbs.next_round(policy, store, pairs=2)  # and so on: the next stands on this one
+    after = wb.next_round(policy, store, pairs=2)  # and so on: the next stands on this one
     assert (after.number, after.path.name) == (3, "ppo-round-3")
     assert after.made["reference"] == first.config["model"]
     assert after.made["reward"] == str(reward.path)
 
 
 def test_the_same_call_finds_the_round_and_another_is_told(first, here, store):
-    drawn = verbs.next_round(first, store, pairs=3)
-    assert verbs.next_round("ppo", store, pairs=3).pairs.ids() == drawn.pairs.ids()
+    drawn = wb.next_round(first, store, pairs=3)
+    assert wb.next_round("ppo", store, pairs=3).pairs.ids() == drawn.pairs.ids()
     with pytest.raises(ConfigError, match="ppo-round-2, and it differs: asked"):
-        verbs.next_round(first, store, pairs=2)
-    again = verbs.next_round(first, store, pairs=2, fresh=True)
+        wb.next_round(first, store, pairs=2)
+    again = wb.next_round(first, store, pairs=2, fresh=True)
     assert len(again.pairs) == 2 and drawn.path.with_name("ppo-round-2~1").is_dir()
-    assert verbs.next_round(first, store, pairs=2, name="mine").path.name == "mine"
+    assert wb.next_round(first, store, pairs=2, name="mine").path.name == "mine"
 
 
 def test_what_the_store_says_replaces_what_an_earlier_round_said(first, here, store):
     old = next(iter(RunFolder(first.path.with_name("reward")).data_rows()))
-    drawn = verbs.next_round(first, store, pairs=2)
+    drawn = wb.next_round(first, store, pairs=2)
     label_all(drawn, store)
     assert old in [{k: row[k] for k in old} for row in drawn.rows()]
     item = Pairs.from_items([_pair_of(old)])
@@ -165,7 +166,7 @@ def test_the_figures_are_those_of_the_folders(first, here, store):
     ]
     with (first.path / "metrics.jsonl").open("w") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
-    drawn = verbs.next_round(first, store, pairs=2)
+    drawn = wb.next_round(first, store, pairs=2)
     found = drawn.figures()
     assert (found["pairs"], found["labelled"]) == (2, 0) and "old_agrees" not in found
     assert found["kl_before"] == pytest.approx(7.5)  # steps 3 to 12
@@ -192,7 +193,7 @@ def test_the_figures_are_those_of_the_folders(first, here, store):
     assert "policy before policy now" in told
     assert "learned score, by its own reward model [points] +15.00 –" in told
     assert "KL to the first model [nats] 7.50 –" in told
-    page = verbs.report(drawn)
+    page = wb.report(drawn)
     assert page == drawn.path / "report.html"
     told = page.read_text()
     assert "<h1>Round 2: ppo-round-2</h1>" in told and "What was labelled" in told
@@ -217,12 +218,12 @@ def test_no_prompt_is_drawn_again_before_each_was():
 @pytest.mark.parametrize("wishes", [{"pairs": 0}, {"explore": 1.5}])
 def test_a_round_that_cannot_be_drawn_is_refused(first, store, wishes):
     with pytest.raises(ConfigError, match="cannot be drawn"):
-        verbs.next_round(first, store, **wishes)
+        wb.next_round(first, store, **wishes)
 
 
 def test_a_round_goes_on_from_a_policy_alone(first, store):
     with pytest.raises(RunError, match="reward is a run of reward"):
-        verbs.next_round("reward", store)
+        wb.next_round("reward", store)
 
 
 def test_a_reward_model_that_is_no_run_leaves_no_labels_to_learn_from(first, store):
@@ -230,7 +231,7 @@ def test_a_reward_model_that_is_no_run_leaves_no_labels_to_learn_from(first, sto
     config["inputs"]["reward"] = "/nowhere"
     write_json(first.path / "config.json", config)
     with pytest.raises(RunError, match="no run of the workbench, or is gone"):
-        verbs.next_round(Run(first.folder), store)
+        wb.next_round(Run(first.folder), store)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +247,7 @@ def test_a_reward_that_is_no_single_model_has_nothing_to_learn_on(first, store, 
     config["inputs"]["reward"] = reward
     write_json(first.path / "config.json", config)
     with pytest.raises(RunError, match=words) as told:
-        verbs.next_round(Run(first.folder), store)
+        wb.next_round(Run(first.folder), store)
     assert told.value.where == str(first.path) and "wb.train_reward" in told.value.fix
 
 
@@ -254,13 +255,13 @@ def test_a_policy_that_says_one_thing_only_has_nothing_to_compare(first, store, 
     same = [[{"text": "a"}, {"text": "a"}]]
     monkeypatch.setattr(batch, "answers", lambda models, prompts, **_: [same * len(prompts)])
     with pytest.raises(DataError, match="same answer twice"):
-        verbs.next_round(first, store)
+        wb.next_round(first, store)
 
 
 def test_the_gold_judge_labels_through_a_session_with_the_sample_datas_slips(store):
-    pairs = verbs.load_pairs("sample:pairs_heldout")[:300]
-    assert verbs.gold_labels(pairs, store, seed=2) == 300
-    assert verbs.gold_labels(pairs, store, seed=2) == 0  # all is decided
+    pairs = wb.load_pairs("sample:pairs_heldout")[:300]
+    assert wb.gold_labels(pairs, store, seed=2) == 300
+    assert wb.gold_labels(pairs, store, seed=2) == 0  # all is decided
     events = store.event_list()
     assert {event.annotator for event in events} == {"gold"}
     lefts = sum(event.payload["choice"] == "left" for event in events)

@@ -57,7 +57,6 @@ def test_on_a_model_with_a_function_from_the_notebook(asked, tmp_path):
 
 @pytest.mark.parametrize(("check", "code"), [(GREEN, 0), (RED, 1)])
 def test_the_command_line_ends_after_it(monkeypatch, capsys, check, code):
-    from workbench import verbs
 
     given = {}
 
@@ -65,7 +64,7 @@ def test_the_command_line_ends_after_it(monkeypatch, capsys, check, code):
         given.update(named, model=model, reward=reward)
         return run_preflight.Preflight([check])
 
-    monkeypatch.setattr(verbs, "preflight", preflight)
+    monkeypatch.setattr(wb, "preflight", preflight)
     line = "ppo --model m --reward r --data p.jsonl --out o --preset 24gb-7b --preflight-only"
     assert cli.main([*line.split(), "--set", "steps=3"]) == code
     assert given == {

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from workbench import child, verbs
+import workbench as wb
+from workbench import child
 from workbench.data.pairs import Pairs
 from workbench.data.store.labels import LabelStore
 from workbench.errors import ConfigError, DataError, ModelError, RunError
@@ -81,10 +82,10 @@ def still(monkeypatch):
 @pytest.fixture(scope="module")
 def pipeline(tiny):
     """SFT, reward model and PPO, each on the one before; two steps each."""
-    sft = verbs.train_sft(tiny, INSTRUCTIONS, name="sft", steps=2, batch_size=4, **FEW)
+    sft = wb.train_sft(tiny, INSTRUCTIONS, name="sft", steps=2, batch_size=4, **FEW)
     # an unfinished run given as an input is waited for
-    reward = verbs.train_reward(sft, PAIRS, name="reward", steps=2, batch_size=4, **FEW)
-    ppo = verbs.train_ppo(
+    reward = wb.train_reward(sft, PAIRS, name="reward", steps=2, batch_size=4, **FEW)
+    ppo = wb.train_ppo(
         sft, reward, PROMPTS, name="ppo", steps=2, batch_size=4, watch_prompts=2, **SAMPLING
     )
     return sft, reward, ppo.wait(timeout=120, progress=False)
@@ -115,11 +116,11 @@ def test_the_rows_in_the_folder_are_those_that_were_given(pipeline):
 
 def test_the_same_again_attaches(pipeline, tiny, monkeypatch):
     monkeypatch.setattr(Run, "start", lambda *_: pytest.fail("it was started again"))
-    again = verbs.train_sft(tiny, INSTRUCTIONS, name="sft", steps=2, batch_size=4, **FEW)
+    again = wb.train_sft(tiny, INSTRUCTIONS, name="sft", steps=2, batch_size=4, **FEW)
     assert again.path == pipeline[0].path
     assert again.status == "finished"
-    assert verbs.open_run("sft").path == again.path
-    assert {"sft", "reward", "ppo"} <= set(verbs.runs()["name"])
+    assert wb.open_run("sft").path == again.path
+    assert {"sft", "reward", "ppo"} <= set(wb.runs()["name"])
 
 
 @pytest.mark.parametrize(
@@ -133,12 +134,12 @@ def test_the_same_again_attaches(pipeline, tiny, monkeypatch):
 def test_a_difference_is_an_error_that_names_it(pipeline, tiny, changes, rows, named):
     given = {"steps": 2, "batch_size": 4, **FEW, **changes}
     with pytest.raises(ConfigError, match=named) as caught:
-        verbs.train_sft(tiny, rows, name="sft", **given)
+        wb.train_sft(tiny, rows, name="sft", **given)
     assert "fresh=True" in caught.value.fix
 
 
 def test_fresh_starts_over_and_keeps_the_old(pipeline, tiny, still):
-    again = verbs.train_sft(tiny, INSTRUCTIONS, name="sft", fresh=True, steps=3, **FEW)
+    again = wb.train_sft(tiny, INSTRUCTIONS, name="sft", fresh=True, steps=3, **FEW)
     assert still == [("sft", "cpu")]
     assert again.path.with_name("sft~1").is_dir()
     again.path.rename(again.path.with_name("given-up"))
@@ -147,8 +148,8 @@ def test_fresh_starts_over_and_keeps_the_old(pipeline, tiny, still):
 
 def test_a_run_scores_and_answers_as_a_model(pipeline, here):
     sft, reward, ppo = pipeline
-    assert len(verbs.score(reward, PROMPTS, ["a"] * 4, **FEW)) == 4
-    found = verbs.answers([sft, ppo.path, str(ppo.final)], PROMPTS, with_kl=True, **SAMPLING)
+    assert len(wb.score(reward, PROMPTS, ["a"] * 4, **FEW)) == 4
+    found = batch.answers([sft, ppo.path, str(ppo.final)], PROMPTS, with_kl=True, **SAMPLING)
     assert len(found) == 3
     assert found[1] == found[2]  # a run is its final folder
 
@@ -157,16 +158,16 @@ def test_a_run_scores_and_answers_as_a_model(pipeline, here):
 
 
 def test_a_name_is_made_from_what_a_run_works_on(tiny, still):
-    one = verbs.train_sft(tiny, INSTRUCTIONS, **FEW)
-    same = verbs.train_sft(tiny, INSTRUCTIONS, **FEW)
-    other = verbs.train_sft(tiny, INSTRUCTIONS, seed=1, **FEW)
+    one = wb.train_sft(tiny, INSTRUCTIONS, **FEW)
+    same = wb.train_sft(tiny, INSTRUCTIONS, **FEW)
+    other = wb.train_sft(tiny, INSTRUCTIONS, seed=1, **FEW)
     assert one.path == same.path != other.path
     assert one.name.startswith("sft-")
     assert [name for name, _ in still] == [one.name, other.name]
 
 
 def test_a_path_is_a_place_of_its_own(tiny, still, tmp_path):
-    run = verbs.train_sft(tiny, INSTRUCTIONS, name=str(tmp_path / "deep" / "run"), **FEW)
+    run = wb.train_sft(tiny, INSTRUCTIONS, name=str(tmp_path / "deep" / "run"), **FEW)
     assert run.path == tmp_path / "deep" / "run"
 
 
@@ -181,39 +182,39 @@ def test_a_path_is_a_place_of_its_own(tiny, still, tmp_path):
 )
 def test_the_gold_judge_watches_embedded_models_only(tiny, reward, still, policy, judge, expected):
     model = tiny if policy == "tiny" else policy
-    run = verbs.train_ppo(model, reward, PROMPTS, judge=judge, name=f"{policy[:4]}-{judge}", **FEW)
+    run = wb.train_ppo(model, reward, PROMPTS, judge=judge, name=f"{policy[:4]}-{judge}", **FEW)
     assert run.config["inputs"]["judge"] == expected
 
 
 def test_a_judge_that_does_not_exist_lists_those_that_do(tiny, reward):
     with pytest.raises(ConfigError, match="judge cannot be 'me'") as caught:
-        verbs.train_ppo(tiny, reward, PROMPTS, judge="me", **FEW)
+        wb.train_ppo(tiny, reward, PROMPTS, judge="me", **FEW)
     assert "auto, gold or none" in caught.value.fix
 
 
 @pytest.mark.parametrize("advantage", ["rloo", "group"])
 def test_comparing_answers_to_one_prompt_takes_two(tiny, reward, advantage):
     with pytest.raises(ConfigError, match="only one") as caught:
-        verbs.train_ppo(tiny, reward, PROMPTS, advantage=advantage, **FEW)
+        wb.train_ppo(tiny, reward, PROMPTS, advantage=advantage, **FEW)
     assert "samples_per_prompt" in caught.value.fix
 
 
 def test_a_batch_holds_whole_groups(tiny, reward):
     with pytest.raises(ConfigError, match="no multiple") as caught:
-        verbs.train_ppo(tiny, reward, PROMPTS, batch_size=10, samples_per_prompt=4, **FEW)
+        wb.train_ppo(tiny, reward, PROMPTS, batch_size=10, samples_per_prompt=4, **FEW)
     assert "batch_size = 10" in caught.value.where
 
 
 def test_settings_that_do_not_exist_are_named_with_the_nearest(tiny):
     with pytest.raises(ConfigError, match="no setting called learning_rat") as caught:
-        verbs.train_sft(tiny, INSTRUCTIONS, learning_rat=1.0)
+        wb.train_sft(tiny, INSTRUCTIONS, learning_rat=1.0)
     assert "did you mean learning_rate" in caught.value.fix
 
 
 def test_a_policy_is_no_reward_model(tiny, tmp_path):
     adapter = make_adapter(tmp_path / "sft", tiny, 1)
     with pytest.raises(ModelError, match="not a reward model") as caught:
-        verbs.train_ppo(tiny, adapter, PROMPTS, **FEW)
+        wb.train_ppo(tiny, adapter, PROMPTS, **FEW)
     assert "train_reward" in caught.value.fix
 
 
@@ -221,14 +222,14 @@ def test_a_policy_is_no_reward_model(tiny, tmp_path):
 def test_a_reward_model_is_no_policy(reward, verb, still):
     given = (INSTRUCTIONS,) if verb == "train_sft" else (reward, PROMPTS)
     with pytest.raises(ModelError, match="scores answers"):
-        getattr(verbs, verb)(reward, *given, **FEW)
+        getattr(wb, verb)(reward, *given, **FEW)
     assert still == []
 
 
 def test_pairs_without_labels_cannot_be_learned_from(tiny):
     pairs = [{"prompt": "a", "responses": ["b", "c"]}]
     with pytest.raises(DataError, match="which answer is better") as caught:
-        verbs.train_reward(tiny, pairs, **FEW)
+        wb.train_reward(tiny, pairs, **FEW)
     assert "wb.label" in caught.value.fix
 
 
@@ -236,7 +237,7 @@ def test_cuda_that_is_absent_is_refused_before_a_run_exists(tiny, monkeypatch, s
     monkeypatch.setattr(model_names.ctypes.util, "find_library", lambda name: None)
     monkeypatch.setattr(model_names.shutil, "which", lambda name: None)
     with pytest.raises(ConfigError, match="CUDA was asked for"):
-        verbs.train_sft(tiny, INSTRUCTIONS, name="gpu", **{**FEW, "device": "cuda"})
+        wb.train_sft(tiny, INSTRUCTIONS, name="gpu", **{**FEW, "device": "cuda"})
     assert not (model_names.runs_root() / "gpu").exists()
 
 
@@ -244,7 +245,7 @@ def test_cuda_that_is_absent_is_refused_before_a_run_exists(tiny, monkeypatch, s
 def test_auto_is_told_without_torch(tiny, monkeypatch, still, driver, device):
     monkeypatch.setattr(model_names.ctypes.util, "find_library", lambda name: driver)
     monkeypatch.setattr(model_names.shutil, "which", lambda name: None)
-    verbs.train_sft(tiny, INSTRUCTIONS, name=f"on-{device}", **{**FEW, "device": "auto"})
+    wb.train_sft(tiny, INSTRUCTIONS, name=f"on-{device}", **{**FEW, "device": "auto"})
     assert still == [(f"on-{device}", device)]
 
 
@@ -255,7 +256,7 @@ def test_a_busy_device_refuses_a_second_run_and_names_the_first(tiny):
     lock = devices.take_device("cpu", first)
     try:
         with pytest.raises(RunError, match="cpu is busy: the run the-first") as caught:
-            verbs.train_sft(tiny, INSTRUCTIONS, name="second", **FEW)
+            wb.train_sft(tiny, INSTRUCTIONS, name="second", **FEW)
     finally:
         devices.os.close(lock)
     assert "stop()" in caught.value.fix
@@ -263,14 +264,14 @@ def test_a_busy_device_refuses_a_second_run_and_names_the_first(tiny):
 
 
 def test_starting_over_on_a_busy_device_leaves_the_old_run_where_it_is(tiny, still):
-    verbs.train_sft(tiny, INSTRUCTIONS, name="again", **FEW)
+    wb.train_sft(tiny, INSTRUCTIONS, name="again", **FEW)
     root = model_names.runs_root()
     config = {"model": str(tiny), "inputs": {}, "settings": {}}
     live = attach_or_create(root, "sft", "the-live-one", config, [{"text": "a"}]).folder
     lock = devices.take_device("cpu", live)
     try:
         with pytest.raises(RunError, match="cpu is busy: the run the-live-one"):
-            verbs.train_sft(tiny, INSTRUCTIONS, name="again", fresh=True, **FEW)
+            wb.train_sft(tiny, INSTRUCTIONS, name="again", fresh=True, **FEW)
     finally:
         devices.os.close(lock)
     assert (root / "again").exists()
@@ -283,7 +284,7 @@ def test_a_run_is_a_model_by_its_name(pipeline):
 
 def test_a_run_that_does_not_exist_names_the_nearest(pipeline):
     with pytest.raises(RunError, match="no run called rewrd") as caught:
-        verbs.open_run("rewrd")
+        wb.open_run("rewrd")
     assert "reward" in caught.value.fix
 
 
@@ -291,33 +292,33 @@ def test_a_run_that_does_not_exist_names_the_nearest(pipeline):
 
 
 def test_scores_come_in_order(reward, here):
-    found = verbs.score(reward, PROMPTS, ["a", "b c", "d", "good"], **FEW)
+    found = wb.score(reward, PROMPTS, ["a", "b c", "d", "good"], **FEW)
     assert all(isinstance(score, float) for score in found)
-    assert verbs.score(reward, PROMPTS[:1], ["a"], **FEW) == pytest.approx(found[:1], abs=1e-5)
+    assert wb.score(reward, PROMPTS[:1], ["a"], **FEW) == pytest.approx(found[:1], abs=1e-5)
     assert [kind for kind, _ in here] == ["scores", "scores"]
 
 
 def test_an_answer_that_is_too_long_has_no_score_and_disturbs_no_other(reward, here):
     long = " ".join("a" * 40)
-    found = verbs.score(reward, PROMPTS[:2], [long, "a"], **FEW)
+    found = wb.score(reward, PROMPTS[:2], [long, "a"], **FEW)
     assert math.isnan(found[0])
     assert math.isfinite(found[1])
     pairs = [*PAIRS, {"instruction": "say x", "chosen": long, "rejected": "b"}]
-    report = verbs.evaluate_reward(reward, pairs, **FEW)
+    report = wb.evaluate_reward(reward, pairs, **FEW)
     assert report["pairs"] == len(PAIRS)
-    assert report["accuracy"] == verbs.evaluate_reward(reward, PAIRS, **FEW)["accuracy"]
+    assert report["accuracy"] == wb.evaluate_reward(reward, PAIRS, **FEW)["accuracy"]
 
 
 def test_pairs_that_are_all_too_long_are_an_error(reward, here):
     pairs = [{"prompt": "a", "chosen": " ".join("a" * 40), "rejected": "b"}]
     with pytest.raises(DataError, match="no pair fits") as caught:
-        verbs.evaluate_reward(reward, pairs, **FEW)
+        wb.evaluate_reward(reward, pairs, **FEW)
     assert "max_length" in caught.value.fix
 
 
 def test_prompts_and_responses_must_pair_up(reward):
     with pytest.raises(DataError, match="do not pair up") as caught:
-        verbs.score(reward, PROMPTS, ["a"])
+        wb.score(reward, PROMPTS, ["a"])
     assert "4 prompts, 1 responses" in caught.value.where
 
 
@@ -330,7 +331,7 @@ def test_a_reward_models_report_by_hand(reward, monkeypatch):
         {"prompt": "c", "chosen": "same", "rejected": "size"},
         {"prompt": "d", "chosen": "long one", "rejected": "b"},
     ]
-    found = verbs.evaluate_reward(reward, pairs)
+    found = wb.evaluate_reward(reward, pairs)
     n, p, z = 4, 0.625, 1.959964
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
@@ -355,7 +356,7 @@ def test_the_noiseless_judge_stands_beside_the_model_in_the_sample_world(reward,
         },
         {"prompt": "List three fruits.", "chosen": "Apple, fig and plum.", "rejected": fruits},
     ]
-    found = verbs.evaluate_reward(reward, pairs)
+    found = wb.evaluate_reward(reward, pairs)
     assert (found["accuracy"], found["ceiling"], found["under_ceiling"]) == (0.0, 0.5, 0.5)
 
 
@@ -366,7 +367,7 @@ def test_probabilities_come_from_raw_scores(reward, monkeypatch):
         "workbench.models.model_source.Source.reward_stats", lambda source: RewardStats(5.0, 2.0)
     )
     monkeypatch.setattr(batch, "score", lambda *a, **k: [math.log(3) / 2 + 7, 7.0])
-    found = verbs.evaluate_reward(reward, PAIRS[:1])
+    found = wb.evaluate_reward(reward, PAIRS[:1])
     assert found["brier"] == pytest.approx(1 / 16)
     assert found["confidence"] == pytest.approx(0.75)
     assert set(stats) >= {"mean", "std"}
@@ -375,14 +376,14 @@ def test_probabilities_come_from_raw_scores(reward, monkeypatch):
 def test_an_evaluation_stays_in_the_runs_folder(pipeline, monkeypatch):
     _, run, _ = pipeline
     monkeypatch.setattr(batch, "score", lambda *a, **k: [1.0, 0.0] * len(PAIRS))
-    found = verbs.evaluate_reward(run, PAIRS)
+    found = wb.evaluate_reward(run, PAIRS)
     assert "trained on" in list(found.summary["figure"])
     (kept,) = json.loads((run.path / "evaluation.json").read_text()).values()
     assert kept["figures"]["accuracy"] == 1.0 and kept["frames"]["calibration"]
-    verbs.evaluate_reward(run, PAIRS[::-1])  # the same data in another order
+    wb.evaluate_reward(run, PAIRS[::-1])  # the same data in another order
     assert len(json.loads((run.path / "evaluation.json").read_text())) == 1
     monkeypatch.setattr(batch, "score", lambda *a, **k: [1.0, 0.0] * 4)
-    verbs.evaluate_reward(run, PAIRS[:4])
+    wb.evaluate_reward(run, PAIRS[:4])
     assert len(json.loads((run.path / "evaluation.json").read_text())) == 2
 
 
@@ -390,7 +391,7 @@ def test_a_quick_look_measures_a_few_pairs(reward, monkeypatch):
     monkeypatch.setenv("WORKBENCH_QUICK", "1")
     monkeypatch.setattr(batch, "score", lambda r, prompts, *a, **k: [0.0] * len(prompts))
     pairs = [{"prompt": f"p {n}", "chosen": f"a{n}", "rejected": f"b{n}"} for n in range(100)]
-    assert verbs.evaluate_reward(reward, pairs)["pairs"] == 64
+    assert wb.evaluate_reward(reward, pairs)["pairs"] == 64
 
 
 def test_a_learning_curve_is_runs_on_nested_shares(tiny, reward, still, monkeypatch):
@@ -413,7 +414,7 @@ def test_a_learning_curve_is_runs_on_nested_shares(tiny, reward, still, monkeypa
 
     monkeypatch.setattr(batch, "score", score)
     pairs = [{"prompt": f"p {n}", "chosen": f"a{n}", "rejected": f"b{n}"} for n in range(100)]
-    curve = verbs.learning_curve(
+    curve = wb.learning_curve(
         tiny, pairs[:80], [10, 20, 40], heldout=pairs[80:], name="curve", **FEW
     )
     assert [run.name for run in curve.runs] == ["curve-10", "curve-20", "curve-40"]
@@ -437,20 +438,20 @@ def test_a_learning_curve_goes_on_with_what_was_stopped(monkeypatch):
             return self
 
     run = Stopped()
-    assert verbs.finished(run) is run and run.resumed == 1
+    assert train.finished(run) is run and run.resumed == 1
 
 
 def test_answers_of_several_turns_are_scored_with_their_turns(reward, here):
     turns = [*assistant("b"), *user("c"), *assistant("a")]
     pairs = [{"prompt": user("a"), "chosen": turns, "rejected": assistant("b")}]
-    verbs.evaluate_reward(reward, pairs, **FEW)
+    wb.evaluate_reward(reward, pairs, **FEW)
     ((_, request),) = here
     assert request["prompts"] == [[*user("a"), *turns[:2]], user("a")]
     assert request["responses"] == ["a", "b"]
 
 
 def test_sampled_pairs_are_different_answers_to_each_prompt(tiny, here):
-    pairs = verbs.sample_pairs(tiny, PROMPTS, responses=3, **SAMPLING)
+    pairs = wb.sample_pairs(tiny, PROMPTS, responses=3, **SAMPLING)
     assert isinstance(pairs, Pairs)
     assert 1 <= len(pairs) <= len(PROMPTS)
     for pair in pairs:
@@ -465,19 +466,19 @@ def test_sampled_pairs_are_different_answers_to_each_prompt(tiny, here):
 def test_a_prompt_whose_answers_stay_equal_is_left_out(tiny, monkeypatch):
     drawn = [[{"text": "a"}] * 4, [{"text": "a"}, {"text": "a"}, {"text": "b"}, {"text": ""}]]
     monkeypatch.setattr(batch, "answers", lambda *a, **k: [drawn])
-    pairs = verbs.sample_pairs(tiny, ["x", "y"])
+    pairs = wb.sample_pairs(tiny, ["x", "y"])
     assert [pair.prompt[0]["content"] for pair in pairs] == ["y"]
     assert [r[0]["content"] for r in pairs[0].responses] == ["a", "b"]
 
 
 def test_progress_is_passed_on(tiny, here):
     told = []
-    verbs.answers([tiny], PROMPTS, on_progress=told.append, **SAMPLING)
+    batch.answers([tiny], PROMPTS, on_progress=told.append, **SAMPLING)
     assert told == [{"done": 4, "total": 4}]
 
 
 def test_before_and_after_puts_models_side_by_side(tiny, reward, here):
-    rows = verbs.before_and_after([tiny, tiny], PROMPTS, reward=reward, with_kl=True, **SAMPLING)
+    rows = batch.before_and_after([tiny, tiny], PROMPTS, reward=reward, with_kl=True, **SAMPLING)
     assert [row["prompt"] for row in rows] == PROMPTS
     one, other = rows[0]["answers"]
     assert (one["model"], other["model"]) == ("tiny (1)", "tiny (2)")
@@ -501,7 +502,7 @@ def test_a_run_that_failed_is_no_model(tiny):
     folder = attach_or_create(root, "sft", "broken", config, [{"text": "a"}]).folder
     (folder.path / "status.json").write_text('{"state": "failed", "error": "it broke"}')
     with pytest.raises(RunError, match="it broke"):
-        verbs.train_reward(Run(RunFolder(folder.path)), PAIRS, **FEW)
+        wb.train_reward(Run(RunFolder(folder.path)), PAIRS, **FEW)
 
 
 # --- data ----------------------------------------------------------------------------------------
@@ -509,9 +510,9 @@ def test_a_run_that_failed_is_no_model(tiny):
 
 def test_sample_files_have_names(tiny):
     assert given._sample_file("sample:prompts_ppo") == sample_dir() / "prompts_ppo.jsonl"
-    assert len(verbs.load_prompts("sample:prompts_heldout")) >= 200
+    assert len(wb.load_prompts("sample:prompts_heldout")) >= 200
     with pytest.raises(DataError, match="no sample file") as caught:
-        verbs.load_pairs("sample:pears")
+        wb.load_pairs("sample:pears")
     assert "sample:pairs_train" in caught.value.fix
 
 
@@ -522,7 +523,7 @@ def test_labelling_goes_into_the_store(tmp_path):
     """The widget stands on the session: what is chosen there is in the store."""
     pairs = [{"prompt": "a", "responses": ["b", "c"]}]
     store = LabelStore(tmp_path / "labels.sqlite")
-    labeller = verbs.label(pairs, store, annotator="ada")
+    labeller = wb.label(pairs, store, annotator="ada")
     assert labeller.session.current() is not None
     labeller.session.choose("left")
     assert len(store.events()) == 1
@@ -533,18 +534,18 @@ def test_labelling_goes_into_the_store(tmp_path):
 def test_a_cell_that_is_run_again_shows_what_the_first_desk_held(tmp_path):
     store = LabelStore(tmp_path / "labels.sqlite")
     rows = [{"prompt": f"q{n}", "responses": ["b", "c"]} for n in range(3)]
-    first = verbs.label(rows, store)
+    first = wb.label(rows, store)
     assert first.session.current().position == 0
-    assert verbs.label(rows, store, "bob").session.current().position == 1
-    assert verbs.label(rows, store).session.current().position == 0
+    assert wb.label(rows, store, "bob").session.current().position == 1
+    assert wb.label(rows, store).session.current().position == 0
 
 
 def test_of_many_pairs_some_come_back(tmp_path):
     store = LabelStore(tmp_path / "labels.sqlite")
     rows = [{"prompt": f"q{n}", "responses": ["b", "c"]} for n in range(100)]
-    assert verbs.label(rows, store).session.progress()["total"] == 105
-    assert verbs.label(rows[1:], store).session.progress()["total"] == 99
-    assert verbs.label(rows, store, repeats=0.0).session.progress()["total"] == 100
+    assert wb.label(rows, store).session.progress()["total"] == 105
+    assert wb.label(rows[1:], store).session.progress()["total"] == 99
+    assert wb.label(rows, store, repeats=0.0).session.progress()["total"] == 100
 
 
 def test_a_reward_model_says_what_to_ask_first(tmp_path, monkeypatch):
@@ -559,7 +560,7 @@ def test_a_reward_model_says_what_to_ask_first(tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "member_scores", score)
     rows = [{"prompt": f"q{n}", "responses": ["b", "c"]} for n in range(3)]
     store = LabelStore(tmp_path / "labels.sqlite")
-    desk = verbs.label(rows, store, order="uncertain", reward="my-reward", explore=0.0)
+    desk = wb.label(rows, store, order="uncertain", reward="my-reward", explore=0.0)
     shown = [desk.session.jump(n).prompt[0]["content"] for n in range(3)]
     assert shown == ["q2", "q0", "q1"]
     assert asked == [("my-reward", ["q0", "q0", "q1", "q1", "q2", "q2"], ["b", "c"] * 3)]
@@ -579,7 +580,7 @@ def test_an_ensemble_asks_first_what_its_members_disagree_about(tmp_path, monkey
     monkeypatch.setattr(batch, "member_scores", lambda *asked: members)
     rows = [{"prompt": f"q{n}", "responses": ["b", "c"]} for n in range(3)]
     store = LabelStore(tmp_path / "labels.sqlite")
-    desk = verbs.label(rows, store, order="uncertain", reward="my-reward", explore=0.0)
+    desk = wb.label(rows, store, order="uncertain", reward="my-reward", explore=0.0)
     shown = [desk.session.jump(n).prompt[0]["content"] for n in range(3)]
     assert shown == ["q1", "q0", "q2"]
     desk.session.jump(0)
@@ -592,60 +593,60 @@ def test_the_mean_of_an_ensemble_and_its_spread(monkeypatch):
     """Members say 1 and 3, then NaN: mean 2, deviation 1."""
     found = {"scores": [[1.0, None], [3.0, None]]}
     monkeypatch.setattr(batch, "run_job", lambda kind, request: found)
-    scores = verbs.score("builtin:tiny-chat", ["a", "b"], ["c", "d"], spread=True)
+    scores = wb.score("builtin:tiny-chat", ["a", "b"], ["c", "d"], spread=True)
     assert (scores.mean[0], scores.spread[0]) == (2.0, 1.0)
     assert math.isnan(scores.mean[1]) and math.isnan(scores.spread[1])
-    assert verbs.score("builtin:tiny-chat", ["a", "b"], ["c", "d"])[0] == 2.0
+    assert wb.score("builtin:tiny-chat", ["a", "b"], ["c", "d"])[0] == 2.0
 
 
 def test_browsing_takes_whatever_load_pairs_reads():
-    browser = verbs.browse(PAIRS)
+    browser = wb.browse(PAIRS)
     assert type(browser).__name__ == "Browser"
-    assert type(verbs.browse(verbs.load_pairs(PAIRS))).__name__ == "Browser"
+    assert type(wb.browse(wb.load_pairs(PAIRS))).__name__ == "Browser"
 
 
 def test_the_best_of_several_answers_stands_second(tiny, reward, here):
-    rows = verbs.before_and_after([tiny, tiny], PROMPTS, reward=reward, best_of=6, **SAMPLING)
+    rows = batch.before_and_after([tiny, tiny], PROMPTS, reward=reward, best_of=6, **SAMPLING)
     names = [answer["model"] for answer in rows[0]["answers"]]
     assert names == ["tiny (1)", "tiny (1), best of 6", "tiny (2)"]
-    drawn = verbs.answers([tiny], PROMPTS, responses=6, **SAMPLING)[0]
+    drawn = batch.answers([tiny], PROMPTS, responses=6, **SAMPLING)[0]
     for prompt, row, own in zip(PROMPTS, rows, drawn, strict=True):
-        scores = verbs.score(reward, [prompt] * 6, [answer["text"] for answer in own], **SAMPLING)
+        scores = wb.score(reward, [prompt] * 6, [answer["text"] for answer in own], **SAMPLING)
         assert row["answers"][1]["score"] == pytest.approx(max(scores), abs=1e-5)
     with pytest.raises(ConfigError, match="needs a reward model to choose it"):
-        verbs.before_and_after([tiny], PROMPTS, best_of=2, **SAMPLING)
+        batch.before_and_after([tiny], PROMPTS, best_of=2, **SAMPLING)
 
 
 def test_with_a_store_a_comparison_is_judged_blind(tiny, reward, here, tmp_path):
     store = LabelStore(tmp_path / "labels.sqlite")
     models = (tiny, f"{tiny.parent}/./{tiny.name}")
     wishes = {"prompts": PROMPTS, "store": store, "reward": reward, "best_of": 3, **SAMPLING}
-    desk = verbs.compare(*models, annotator="ada", **wishes)
+    desk = wb.compare(*models, annotator="ada", **wishes)
     assert desk.contest.models == ["tiny (1)", "tiny (1), best of 3", "tiny (2)"]
     assert desk.contest.measures == ["score"]  # prompts from outside have no gold score
     assert desk.session.annotator == "ada"
     first = desk.session.current().token
-    again = verbs.compare(*models, annotator="ada", **wishes)  # the cell is run again
+    again = wb.compare(*models, annotator="ada", **wishes)  # the cell is run again
     assert again.session.current().token == first
 
 
 def test_the_explorer_and_the_comparison_are_widgets(tiny, here):
-    assert type(verbs.loss_explorer()).__name__ == "LossExplorer"
-    view = verbs.compare(tiny, tiny, prompts=PROMPTS, gold=False, **SAMPLING)
+    assert type(wb.loss_explorer()).__name__ == "LossExplorer"
+    view = wb.compare(tiny, tiny, prompts=PROMPTS, gold=False, **SAMPLING)
     assert type(view).__name__ == "CompareView"
     assert [kind for kind, _ in here] == ["answers"]
 
 
 def test_a_report_is_one_file_in_the_runs_folder(pipeline, tmp_path):
     *_, ppo = pipeline
-    assert verbs.report(ppo) == ppo.path / "report.html"
-    other = verbs.report("ppo", tmp_path / "mine.html")
+    assert wb.report(ppo) == ppo.path / "report.html"
+    other = wb.report("ppo", tmp_path / "mine.html")
     assert other == tmp_path / "mine.html"
     assert "ppo" in other.read_text()
 
 
 def test_in_a_notebook_a_run_shows_its_panel(pipeline):
-    verbs.open_run("ppo")
+    wb.open_run("ppo")
     assert type(Run.panel_factory(pipeline[2])).__name__ == "RunPanel"
 
 

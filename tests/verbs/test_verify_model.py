@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import workbench as wb
-from workbench import child, cli, verbs
+from workbench import child, cli
 from workbench.errors import ConfigError, DataError, ModelError, RunError
 from workbench.json_lines import clean
 from workbench.runs import Run, RunFolder, devices
@@ -347,7 +347,7 @@ def test_the_command_line_prints_the_table_alone(monkeypatch, capsys, tmp_path, 
         verify_model.tell("1 of 3: something")
         return made(policy__first_ratio=1.0 if passed else 1.1)
 
-    monkeypatch.setattr(verbs, "verify", verify)
+    monkeypatch.setattr(wb, "verify", verify)
     out = tmp_path / "v.md"
     line = f"verify m --preset 24gb-7b --data p.txt --reward r --out {out} --set steps=3"
     assert cli.main(line.split()) == (0 if passed else 1)
@@ -365,7 +365,7 @@ def test_the_command_line_prints_the_table_alone(monkeypatch, capsys, tmp_path, 
 
 
 def test_a_table_without_a_place_is_refused_before_the_work(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(verbs, "verify", lambda *_, **__: pytest.fail("it went on"))
+    monkeypatch.setattr(wb, "verify", lambda *_, **__: pytest.fail("it went on"))
     for out in (tmp_path, tmp_path / "none" / "v.md"):
         assert cli.main(["verify", "m", "--out", str(out)]) == 1
         assert "cannot be written there" in capsys.readouterr().err

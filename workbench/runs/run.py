@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from workbench.errors import ConfigError, RunError
 from workbench.progress import run_progress, tell
-from workbench.runs import alarms, launcher, process
+from workbench.runs import launcher, process
 from workbench.runs.controls import ask
 from workbench.runs.folder import LIVE, METRICS, RunFolder
 from workbench.settings import KINDS
@@ -162,8 +162,10 @@ class Run:
 
     def alarms(self) -> "DataFrame":
         """What in its figures and answers deserves a look, and what to do; what rings first."""
+        from workbench.runs.alarms import of_run  # loads NumPy, which `import workbench` need not
+
         columns = ["name", "title", "since", "until", "text", "fix", "metric"]
-        return frame([alarm.as_dict() for alarm in alarms.of_run(self.folder)], columns)
+        return frame([alarm.as_dict() for alarm in of_run(self.folder)], columns)
 
     def wait(self, timeout: float | None = None, progress: bool = True) -> "Run":
         """Wait until it has finished or was stopped. An interrupt ends the waiting, not the run.

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import workbench
-from workbench.runs.alarms import RATIO_OFF
 from workbench.settings import PPOSettings
 from workbench.verbs.plan_memory import MemoryPlan
 from workbench.verbs.run_preflight import Preflight
@@ -115,6 +114,8 @@ class Verified:
     @property
     def passed(self) -> bool:
         """Whether all checks hold, and every update is finite and began at a ratio of 1."""
+        from workbench.runs.alarms import RATIO_OFF
+
         checked = self.preflight is not None and self.preflight.passed
         return checked and self.finite and abs(self.ratio - 1) <= RATIO_OFF
 
