@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from importlib import import_module
 
 import pytest
 from safetensors import SafetensorError
@@ -332,18 +333,18 @@ def test_a_job_that_does_not_exist_lists_those_that_do(tmp_path):
     assert "answers, scores" in error["fix"]
 
 
+@pytest.mark.parametrize("kind", child.JOBS)
+def test_every_job_has_its_function(kind):
+    module, _, name = child.JOBS[kind][0].partition(":")
+    assert callable(getattr(import_module(module), name))
+
+
 def test_an_error_in_the_jobs_process_is_raised_here_as_itself(tiny):
     """A real process: the same class, the same three parts."""
     request = {"reward": str(tiny), "prompts": [user("a")], "responses": ["b"]}
     with pytest.raises(ModelError, match="not a reward model") as caught:
         run_job("scores", {**request, "settings": KINDS["ppo"](**FEW).to_dict()})
     assert caught.value.where == str(tiny)
-
-
-def test_hardware_is_what_this_process_runs_on():
-    found = child.hardware()
-    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert found["threads"] >= 1
 
 
 def test_the_module_is_a_command(tmp_path):

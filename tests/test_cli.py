@@ -74,7 +74,7 @@ def here(monkeypatch):
     monkeypatch.setattr(
         batch,
         "run_job",
-        lambda kind, request, **_: clean(child.JOBS[kind](clean(request), lambda *_: None)),
+        lambda kind, request, **_: clean(child.do_job(kind, clean(request), lambda *_: None)),
     )
 
 

@@ -9,12 +9,13 @@ import errno
 import json
 import logging
 import os
-import platform
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> int:
     """Run what the arguments name; 0 when it went well."""
     _quiet()
     if arguments[:1] == ["--job"]:
-        return run_job(Path(arguments[1]))
+        return serve_job(Path(arguments[1]))
     if arguments[:1] == ["--worker"]:
         return serve_questions()
     return run_training(RunFolder(Path(arguments[0])))
@@ -144,6 +145,7 @@ def _drive(
     """Pass every event of the trainer to the folder."""
     from workbench.events import Notice, Place
     from workbench.training.checkpoint import checkpoints
+    from workbench.training.hardware import hardware
     from workbench.training.trackers import Trackers
 
     lengths: dict[str, int] = {}
@@ -191,34 +193,7 @@ def _trainer(
     )
 
 
-def hardware() -> dict[str, Any]:
-    """What this process runs on, and with which versions."""
-    from importlib.metadata import version
-
-    import torch
-
-    names = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "cpu": _processor(),
-        "cpu_cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": gpu,
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in names},
-    }
-
-
-def _processor() -> str:
-    """What the processor is called; empty where the system does not tell."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if "model name" in line), "")
-
-
-def run_job(file: Path) -> int:
+def serve_job(file: Path) -> int:
     """Do one job and leave its result, or the error that a person can mend."""
     request = jobs.read_request(file)
     try:
@@ -228,11 +203,48 @@ def run_job(file: Path) -> int:
                 where=str(file),
                 fix=f"choose one of {', '.join(JOBS)}",
             )
-        jobs.write_result(file, JOBS[request.kind](request.values, _teller(file)))
+
+        def tell(done: int, total: int, text: str) -> None:
+            jobs.report_progress(file, done, total, text)
+
+        jobs.write_result(file, do_job(request.kind, request.values, tell))
     except WorkbenchError as error:
         jobs.write_error(file, error)
         return 1
     return 0
+
+
+def do_job(kind: str, values: Mapping[str, Any], tell: Callable[..., None]) -> dict[str, Any]:
+    """Call a job's function in this process and return its result as plain JSON values.
+
+    Args:
+        kind: which job, a key of :data:`JOBS`.
+        values: the function's arguments as plain JSON values: of settings a dictionary, whose kind
+            is ``values["kind"]`` (PPO's where it is absent), of a folder its path.
+        tell: called with (done, total, text), where the job's function says how far it is.
+    """
+    address, name = JOBS[kind]
+    module, _, function_name = address.partition(":")
+    function = getattr(import_module(module), function_name)
+    arguments = dict(values)
+    if "settings" in arguments:
+        settings_class = KINDS[arguments.pop("kind", "ppo")]
+        arguments["settings"] = settings_class.from_dict(arguments["settings"])
+    if "folder" in arguments:
+        arguments["folder"] = Path(arguments["folder"])
+    if "tell" in signature(function).parameters:
+        arguments["tell"] = tell
+    result = _plain(function(**arguments))
+    return {name: result} if name else result
+
+
+def _plain(value: Any) -> Any:
+    """A result with every named tuple in it as a dictionary."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in cast("dict[str, Any]", value).items()}
+    return [_plain(each) for each in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def serve_questions() -> int:
@@ -242,91 +254,14 @@ def serve_questions() -> int:
     return worker.serve({"play": Stage().play})
 
 
-def _teller(file: Path) -> Callable[[int, int, str], None]:
-    return lambda done, total, text: jobs.report_progress(file, done, total, text)
-
-
-def _job_answers(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
-    from workbench.training import batch_jobs
-
-    found = batch_jobs.answers(
-        values["models"],
-        values["prompts"],
-        PPOSettings.from_dict(values["settings"]),
-        responses=values["responses"],
-        with_kl=values["with_kl"],
-        tell=tell,
-    )
-    return {"answers": found}
-
-
-def _job_scores(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
-    from workbench.training import batch_jobs
-
-    settings = PPOSettings.from_dict(values["settings"])
-    found = batch_jobs.scores(
-        values["reward"], values["prompts"], values["responses"], settings, tell=tell
-    )
-    return {"scores": found}
-
-
-def _job_export(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
-    from workbench.training.export import export_model
-
-    settings = PPOSettings.from_dict(values["settings"])
-    folder = Path(values["folder"])
-    return export_model(values["model"], folder, settings, dtype=values["dtype"])
-
-
-def _job_best_of_n(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
-    from workbench.training import best_of_n
-
-    found = best_of_n.candidates(
-        values["model"],
-        values["rewards"],
-        values["prompts"],
-        PPOSettings.from_dict(values["settings"]),
-        count=values["count"],
-        tell=tell,
-    )
-    return {"answers": found}
-
-
-def _job_optimum(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
-    import tempfile
-
-    from workbench.training.checks import analytic_optimum
-
-    with tempfile.TemporaryDirectory(prefix="workbench-optimum-") as folder:
-        found = analytic_optimum.compare(
-            analytic_optimum.SETTINGS.changed(**values["settings"]), Path(folder)
-        )
-    return {**found._asdict(), "answers": [answer._asdict() for answer in found.answers]}
-
-
-def _job_plan(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
-    from workbench.training.checks.memory_plan import plan
-
-    settings = KINDS[values["kind"]].from_dict(values["settings"])
-    return {**plan(values["model"], settings, card=values["card"]), "hardware": hardware()}
-
-
-def _job_preflight(values: dict[str, Any], tell: Callable[[int, int, str], None]) -> dict[str, Any]:
-    from workbench.training.checks.preflight import preflight
-
-    settings, folder = PPOSettings.from_dict(values["settings"]), Path(values["folder"])
-    found = preflight(values["model"], values["reward"], values["prompts"], settings, folder)
-    return {"checks": [check._asdict() for check in found]}
-
-
-JOBS: dict[str, Callable[[dict[str, Any], Callable[[int, int, str], None]], dict[str, Any]]] = {
-    "answers": _job_answers,
-    "scores": _job_scores,
-    "export": _job_export,
-    "best_of_n": _job_best_of_n,
-    "optimum": _job_optimum,
-    "plan": _job_plan,
-    "preflight": _job_preflight,
+JOBS = {  # module:function, and the name under which its result is given; none: it gives several
+    "answers": ("workbench.training.batch_jobs:answers", "answers"),
+    "scores": ("workbench.training.batch_jobs:scores", "scores"),
+    "export": ("workbench.training.export:export_model", ""),
+    "best_of_n": ("workbench.training.best_of_n:candidates", "answers"),
+    "optimum": ("workbench.training.checks.analytic_optimum:compare_changed", ""),
+    "plan": ("workbench.training.checks.memory_plan:plan", ""),
+    "preflight": ("workbench.training.checks.preflight:preflight", "checks"),
 }
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def here(monkeypatch):
     def run_job(kind, request, *, on_progress=None):
         asked.append(request)
         tell = on_progress or (lambda row: None)
-        found = child.JOBS[kind](clean(request), lambda d, t, x: tell({"done": d, "total": t}))
+        found = child.do_job(kind, clean(request), lambda d, t, x: tell({"done": d, "total": t}))
         return clean(found)  # through JSON, as from another process
 
     monkeypatch.delenv("WORKBENCH_QUICK", raising=False)
@@ -100,7 +100,7 @@ def _rows(tiny, reward):
         "settings": SAMPLING,
         "count": 8,
     }
-    found = child.JOBS["best_of_n"](asked, lambda d, t, x: None)["answers"]
+    found = child.do_job("best_of_n", asked, lambda d, t, x: None)["answers"]
     return [{**row, "prompt": p} for p, rows in zip(PROMPTS, found, strict=True) for row in rows]
 
 

@@ -35,7 +35,7 @@ def here(monkeypatch, tmp_path):
     monkeypatch.setenv("WORKBENCH_LOCKS", str(tmp_path / "locks"))
 
     def job(kind, request, **_):
-        return clean(child.JOBS[kind](clean(request), lambda *_: None))
+        return clean(child.do_job(kind, clean(request), lambda *_: None))
 
     def start(run, device=None):
         child.main([str(run.path)])

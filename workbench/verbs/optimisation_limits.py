@@ -136,4 +136,4 @@ def analytic_check(**settings: Any) -> "AnalyticCheck":
     from workbench.reports.analytic_check import AnalyticCheck
 
     PPOSettings.from_dict(settings)
-    return AnalyticCheck(run_job("optimum", {"settings": settings}))
+    return AnalyticCheck(run_job("optimum", {"changes": settings}))

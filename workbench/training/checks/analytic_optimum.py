@@ -8,7 +8,8 @@ which are that table's rewards, is the code of every other run.
 
 import json
 import math
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,6 +121,12 @@ def compare(settings: PPOSettings, folder: Path) -> Found:
         kl,
         error,
     )
+
+
+def compare_changed(changes: Mapping[str, Any]) -> Found:
+    """:func:`compare` with :data:`SETTINGS` changed by name, in a folder that is not kept."""
+    with tempfile.TemporaryDirectory(prefix="workbench-optimum-") as folder:
+        return compare(SETTINGS.changed(**changes), Path(folder))
 
 
 class TableReward:

@@ -28,6 +28,7 @@ from workbench.models.model_source import Source, resolve
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings, RewardSettings, RunSettings
 from workbench.training.checks.live_bytes import LiveBytes
+from workbench.training.hardware import hardware
 
 NF4_BITS = 4.127
 """Of a weight in 4 bits with double quantisation (Dettmers et al. 2023, section 3)."""
@@ -62,7 +63,8 @@ def plan(model: str, settings: RunSettings, *, card: int | None = None) -> dict[
         card: bytes of a GPU to plan for, which this machine need not have; None: this machine.
 
     Returns:
-        Plain values: ``parts`` (rows of ``phase``, ``part``, ``bytes``), ``free``, and facts.
+        Plain values: ``parts`` (rows of ``phase``, ``part``, ``bytes``), ``free``, facts and
+        ``hardware``.
 
     Raises:
         ModelError: the config cannot be read, or no language model can be made from it.
@@ -76,7 +78,7 @@ def plan(model: str, settings: RunSettings, *, card: int | None = None) -> dict[
         device, room = torch.device("cuda"), card
         dtype = DTYPES.get(settings.dtype, torch.bfloat16)
     try:
-        return _Plan(source, settings, device, dtype, room).told()
+        return _Plan(source, settings, device, dtype, room).told() | {"hardware": hardware()}
     except WorkbenchError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
