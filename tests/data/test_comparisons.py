@@ -81,6 +81,22 @@ def test_the_rows_of_an_item_weigh_one_together():
     assert (pairs.report.imported, pairs.report.ties) == (2, 0)
 
 
+def test_a_tie_gives_no_row_or_one_for_each_order():
+    tie = item({"kind": "tie", "margin": 2}, "a", "b", "c")
+    assert choice_rows(tie) == []
+    rows = choice_rows(tie, ties="half")
+    orders = {(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in rows}
+    assert orders == {(a, b) for a in "abc" for b in "abc" if a != b}
+    assert {(row["margin"], row["weight"]) for row in rows} == {(None, 1 / 6)}
+    assert choice_rows(item(None, "a", "b"), ties="half") == []
+
+
+def test_an_unknown_policy_for_ties_is_refused():
+    with pytest.raises(ConfigError, match="ties cannot be 'both'") as caught:
+        Pairs.from_items([item(None, "a", "b")]).training_rows(ties="both")
+    assert "drop, half" in caught.value.fix
+
+
 def test_ranks_and_scores_are_rendered_beside_their_answers():
     assert render(item({"kind": "rank", "ranks": [2, 1, None]}, "a", "b", "c")) == {
         "prompt": "p",

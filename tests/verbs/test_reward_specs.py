@@ -13,7 +13,7 @@ from workbench import cli
 from workbench.errors import ConfigError, ModelError
 from workbench.runs import Run
 from workbench.verbs import reward_specs
-from workbench.verbs.reward_specs import reward_given
+from workbench.verbs.reward_specs import ship_reward
 
 from ..models.tiny import make_model, user
 from ..training.conftest import make_adapter
@@ -49,11 +49,11 @@ def still(monkeypatch):
 
 
 def test_a_model_is_written_by_its_name(reward):
-    assert reward_given(reward) == (reward, {})
+    assert ship_reward(reward) == (reward, {})
 
 
 def test_a_function_is_shipped_and_its_source_and_what_it_uses_kept(still):
-    spec, files = reward_given(kind)
+    spec, files = ship_reward(kind)
     told = spec["function"]
     assert (told["function"], told["file"]) == ("kind", "reward.pkl")
     assert told["source"].startswith("def kind(prompts, responses):")
@@ -65,7 +65,7 @@ def test_a_shipped_function_stands_alone(tmp_path):
     """What lies beside a notebook cannot be imported where the run's process starts."""
     import subprocess
 
-    _, files = reward_given(kind)
+    _, files = ship_reward(kind)
     (tmp_path / "f.pkl").write_bytes(files["reward.pkl"])
     code = "import cloudpickle; print(cloudpickle.load(open('f.pkl', 'rb'))(0, ['good']))"
     done = subprocess.run(
@@ -88,10 +88,10 @@ def test_other_callables(still):
         (Judge(3.0).__call__, "__call__"),
         (lambda p, r: [0.0] * len(r), "<lambda>"),
     ):
-        spec, files = reward_given(given)
+        spec, files = ship_reward(given)
         assert spec["function"]["function"].endswith(name)
         assert len(cloudpickle.loads(files["reward.pkl"])([], ["a", "b"])) == 2
-    assert reward_given(Judge(2.0)).spec["function"]["captured"] == {"worth": 2.0}
+    assert ship_reward(Judge(2.0)).spec["function"]["captured"] == {"worth": 2.0}
 
 
 def test_what_is_used_tells_two_functions_apart_and_is_the_same_twice():
@@ -99,19 +99,19 @@ def test_what_is_used_tells_two_functions_apart_and_is_the_same_twice():
         allowed = {"x", "y", limit}
         return lambda prompts, responses: [float(r in allowed) for r in responses]
 
-    one, same, other = (reward_given(made(n)).spec for n in ("a", "a", "b"))
+    one, same, other = (ship_reward(made(n)).spec for n in ("a", "a", "b"))
     assert one == same != other
 
 
 def test_a_mix_and_an_ensemble(reward):
-    spec, files = reward_given({reward: 1, kind: 0.5})
+    spec, files = ship_reward({reward: 1, kind: 0.5})
     assert spec["mix"][0] == {"weight": 1.0, "source": reward}
     assert spec["mix"][1]["weight"] == 0.5
     assert list(files) == ["reward.pkl"]
-    spec, files = reward_given([(1.0, kind), (-1.0, kind), (0.5, [reward, reward])])
+    spec, files = ship_reward([(1.0, kind), (-1.0, kind), (0.5, [reward, reward])])
     assert [part["source"]["function"]["file"] for part in spec["mix"][:2]] == list(files)
     assert spec["mix"][2]["source"] == {"ensemble": [reward, reward]}
-    assert reward_given([reward, reward]).spec == {"ensemble": [reward, reward]}
+    assert ship_reward([reward, reward]).spec == {"ensemble": [reward, reward]}
     json.dumps(spec)
 
 
@@ -119,7 +119,7 @@ def test_a_function_by_its_name_is_imported_from_where_one_stands(tmp_path, monk
     text = "def brief(prompts, responses):\n    return [-len(r) for r in responses]\n"
     (tmp_path / "named_rewards_here.py").write_text(text)
     monkeypatch.chdir(tmp_path)
-    spec, files = reward_given("named_rewards_here:brief")
+    spec, files = ship_reward("named_rewards_here:brief")
     assert files == {}
     assert spec == {
         "function": {
@@ -132,7 +132,7 @@ def test_a_function_by_its_name_is_imported_from_where_one_stands(tmp_path, monk
 
 
 def test_an_installed_function_needs_no_path():
-    assert set(reward_given("operator:add").spec["function"]) == {"function", "source"}
+    assert set(ship_reward("operator:add").spec["function"]) == {"function", "source"}
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_an_installed_function_needs_no_path():
 )
 def test_what_cannot_be_a_reward_says_what_can(given, what, fix):
     with pytest.raises(ConfigError, match=what) as caught:
-        reward_given(given)
+        ship_reward(given)
     assert caught.value.where
     assert fix in caught.value.fix
 
@@ -165,7 +165,7 @@ def test_what_cannot_be_shipped_is_named():
             return [0.0] * len(responses)
 
     with pytest.raises(ConfigError, match="cannot be shipped") as caught:
-        reward_given(guarded)
+        ship_reward(guarded)
     assert "it uses lock" in caught.value.where
     assert "inside the function" in caught.value.fix
 
@@ -178,13 +178,13 @@ def test_what_is_too_large_to_ship_is_refused(monkeypatch):
         return [float(len(ballast))] * len(responses)
 
     with pytest.raises(ConfigError, match="carries") as caught:
-        reward_given(heavy)
+        ship_reward(heavy)
     assert "ballast" in caught.value.where
 
 
 def test_a_policy_is_no_reward_model(tiny):
     with pytest.raises(ModelError, match="not a reward model"):
-        reward_given({str(tiny): 1.0})
+        ship_reward({str(tiny): 1.0})
 
 
 def test_the_run_with_another_function_is_another_run(tiny, still):

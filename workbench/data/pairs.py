@@ -3,22 +3,24 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import permutations
 from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from workbench.data import arrow_table
-from workbench.data.comparisons import NO_PREFERENCE, comparisons
+from workbench.data.comparisons import NO_PREFERENCE, comparisons, is_tie
 from workbench.data.import_report import Report
 from workbench.data.manifest import write_rows
 from workbench.data.messages import Message, dump_messages, item_id, plain_text
-from workbench.errors import DataError
+from workbench.errors import ConfigError, DataError
 from workbench.json_lines import dumps
 
 if TYPE_CHECKING:
     from workbench.data.arrow_table import Frame
 
 COLUMNS = ("id", "prompt", "responses", "label", "source", "meta")
+_TIES = ("drop", "half")
 
 Label = dict[str, Any]
 Cells = tuple[Any, ...]  # a row of the table: id, then JSON text; the label's may be None
@@ -162,21 +164,19 @@ class Pairs:
         """Return the items without a label."""
         return Pairs(arrow_table.rows_without(self.frame, "label"))
 
-    def training_rows(self, k_way: str = "all") -> list[dict[str, Any]]:
+    def training_rows(self, k_way: str = "all", *, ties: str = "drop") -> list[dict[str, Any]]:
         """Return the rows to train on: each item's comparisons, as :func:`choice_rows` gives them.
 
         Args:
             k_way: which pairs a ranking or scores of several responses give: "all", "best-worst"
                 or "adjacent".
+            ties: "drop" leaves a tie out; "half" takes it for each order of its responses.
 
         Raises:
-            ConfigError: there is no such ``k_way``.
+            ConfigError: there is no such ``k_way`` or no such ``ties``.
             DataError: a label does not fit its item.
         """
-        rows: list[dict[str, Any]] = []
-        for pair in self:
-            rows.extend(choice_rows(pair, k_way))
-        return rows
+        return [row for pair in self for row in choice_rows(pair, k_way, ties=ties)]
 
     def save(self, path: str | Path) -> Path:
         """Write the canonical JSONL, one item a line, which load_pairs reads back whole.
@@ -196,27 +196,34 @@ class Pairs:
         return f"Pairs({len(self):,} items, {labelled:,} labelled)"
 
 
-def choice_rows(pair: Pair, k_way: str = "all") -> list[dict[str, Any]]:
+def choice_rows(pair: Pair, k_way: str = "all", *, ties: str = "drop") -> list[dict[str, Any]]:
     """Return a pair's rows for training: one for each comparison that its label gives.
 
     Args:
-        pair: the item; without a label, or with a tie, it gives no row.
+        pair: the item; without a label it gives no row.
         k_way: as in :func:`workbench.data.comparisons.comparisons`.
+        ties: what a tie gives: "drop" no row; "half" a row for each order of two of its responses,
+            so that each answer is half preferred.
 
     Returns:
         ``{"prompt", "chosen", "rejected"}``, all message lists, ``"margin"`` (the label's margin,
-        else its strength, else None; a gap of scores is on the scale of whoever scored, so it is
-        not taken for one [reward points]) and ``"weight"``, 1 / the rows of this item.
+        else its strength, else None; None for a tie; a gap of scores is on the scale of whoever
+        scored, so it is not taken for one [reward points]) and ``"weight"``, 1 / the rows of this
+        item.
 
     Raises:
-        ConfigError: there is no such ``k_way``.
+        ConfigError: there is no such ``k_way`` or no such ``ties``.
         DataError: the label does not fit the item.
     """
-    label = pair.label
-    compared = comparisons(label, len(pair.responses), k_way)
-    if label is None or not compared:
-        return []
+    if ties not in _TIES:
+        raise ConfigError(
+            f"ties cannot be {ties!r}", where="ties=...", fix=f"use one of: {', '.join(_TIES)}"
+        )
+    label, count = pair.label or {}, len(pair.responses)
+    compared: list[tuple[int, int]] = [*comparisons(pair.label, count, k_way)]
     margin = label.get("margin", label.get("strength"))
+    if ties == "half" and is_tie(pair.label, count):
+        compared, margin = list(permutations(range(count), 2)), None
     return [
         {
             "prompt": pair.prompt,

@@ -1,6 +1,5 @@
 """What a person gives: pairs, prompts and examples, from files, frames, lists or by name."""
 
-from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +8,7 @@ from workbench.world.sample_files import sample_dir
 
 if TYPE_CHECKING:
     from workbench.data.messages import Message
-    from workbench.data.pairs import Pair, Pairs
+    from workbench.data.pairs import Pairs
 
 
 def load_pairs(source: Any, format: str = "auto") -> "Pairs":
@@ -68,43 +67,6 @@ def as_pairs(pairs: Any) -> "Pairs":
     from workbench.data.pairs import Pairs
 
     return pairs if isinstance(pairs, Pairs) else load_pairs(pairs)
-
-
-def training_rows(pairs: Any, *, ties: str = "drop") -> list[dict[str, Any]]:
-    """What a reward model learns from, a row a judgement.
-
-    Args:
-        pairs: what :func:`load_pairs` reads.
-        ties: "half" takes a tie for as many preferences one way as the other; "drop" leaves it out.
-
-    Raises:
-        DataError: no pair has a label.
-    """
-    loaded = as_pairs(pairs)
-    rows = [row for pair in loaded for row in _rows_of(pair, ties)]
-    if not rows:
-        raise no_label(loaded)
-    return rows
-
-
-def _rows_of(pair: "Pair", ties: str) -> list[dict[str, Any]]:
-    """A pair's rows for training; of a tie both orders, which together weigh 1."""
-    from workbench.data.comparisons import is_tie
-    from workbench.data.pairs import choice_rows
-
-    if ties != "half" or not is_tie(pair.label, len(pair.responses)):
-        return choice_rows(pair)
-    orders = list(permutations(pair.responses, 2))
-    return [
-        {
-            "prompt": pair.prompt,
-            "chosen": one,
-            "rejected": other,
-            "margin": None,
-            "weight": 1 / len(orders),
-        }
-        for one, other in orders
-    ]
 
 
 def no_label(pairs: "Pairs") -> DataError:

@@ -29,14 +29,14 @@ LARGEST = 64 * 2**20  # bytes; what is larger is data, to be read where the func
 _MODULE_AND_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
-class Given(NamedTuple):
+class ShippedReward(NamedTuple):
     """A reward as the config names it, and the files that go into the run folder with it."""
 
     spec: Any
     files: dict[str, bytes]
 
 
-def reward_given(reward: Any) -> Given:
+def ship_reward(reward: Any) -> ShippedReward:
     """Read what was given as a reward; an unfinished run among it is waited for.
 
     Returns:
@@ -48,7 +48,7 @@ def reward_given(reward: Any) -> Given:
         ModelError: a model that is no reward model.
     """
     files: dict[str, bytes] = {}
-    return Given(_spec(reward, files), files)
+    return ShippedReward(_spec(reward, files), files)
 
 
 def _spec(reward: Any, files: dict[str, bytes]) -> Any:

@@ -12,7 +12,7 @@ from workbench.settings import PPOSettings
 from workbench.verbs.load_data import load_prompts
 from workbench.verbs.model_names import Model, model_name
 from workbench.verbs.plain_prompts import PROMPTS
-from workbench.verbs.reward_specs import reward_given
+from workbench.verbs.reward_specs import ship_reward
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -91,13 +91,13 @@ def preflight(
     """
     base = settings.to_dict() if settings is not None else {}
     checked = PPOSettings.from_dict(preset_settings(preset, {**base, **changes}))
-    payment = reward_given(reward)
+    shipped = ship_reward(reward)
     with tempfile.TemporaryDirectory(prefix="workbench-preflight-") as folder:
-        for name, content in payment.files.items():
+        for name, content in shipped.files.items():
             (Path(folder) / name).write_bytes(content)
         request = {
             "model": model_name(model),
-            "reward": payment.spec,
+            "reward": shipped.spec,
             "prompts": list(load_prompts(PROMPTS if prompts is None else prompts)),
             "settings": checked.to_dict(),
             "folder": folder,

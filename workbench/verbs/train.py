@@ -3,7 +3,7 @@
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench import quick
 from workbench.errors import ConfigError
@@ -20,7 +20,7 @@ from workbench.runs import (
 from workbench.runs import open_run as _open_run
 from workbench.runs.devices import busy
 from workbench.settings import PPOSettings, RewardSettings, RunSettings, SFTSettings
-from workbench.verbs.load_data import load_examples, load_prompts, training_rows
+from workbench.verbs.load_data import as_pairs, load_examples, load_prompts, no_label
 from workbench.verbs.model_names import (
     Model,
     check_reward,
@@ -28,7 +28,7 @@ from workbench.verbs.model_names import (
     model_name,
     on_embedded_base,
 )
-from workbench.verbs.reward_specs import reward_given
+from workbench.verbs.reward_specs import ship_reward
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -49,7 +49,7 @@ def train_sft(
         settings: see ``SFTSettings``.
     """
     checked = SFTSettings.from_dict(settings)
-    return _launch("sft", model, checked, load_examples(data), {}, name, fresh)
+    return _launch(_Launch(model, checked, load_examples(data), name, fresh))
 
 
 def train_reward(
@@ -68,9 +68,11 @@ def train_reward(
         DataError: no pair has a label to learn from.
     """
     checked = RewardSettings.from_dict(settings)
-    return _launch(
-        "reward", model, checked, training_rows(pairs, ties=checked.ties), {}, name, fresh
-    )
+    labelled = as_pairs(pairs)
+    rows = labelled.training_rows(ties=checked.ties)
+    if not rows:
+        raise no_label(labelled)
+    return _launch(_Launch(model, checked, rows, name, fresh))
 
 
 def train_ppo(
@@ -116,14 +118,14 @@ def train_ppo(
     rows = [{"prompt": prompt} for prompt in load_prompts(prompts)]
     if judge == "auto":
         judge = "gold" if on_embedded_base(policy) else "none"
-    given = reward_given(reward)
-    inputs = {"reward": given.spec, "judge": judge}
+    shipped = ship_reward(reward)
+    inputs = {"reward": shipped.spec, "judge": judge}
     if reference is not None:
         inputs["reference"] = model_name(reference)
     if heldout_reward is not None:
         inputs["heldout_reward"] = model_name(heldout_reward)
         check_reward(inputs["heldout_reward"])
-    return _launch("ppo", policy, checked, rows, inputs, name, fresh, given.files)
+    return _launch(_Launch(policy, checked, rows, name, fresh, inputs, shipped.files))
 
 
 def check_ppo(settings: PPOSettings, *, heldout: bool) -> None:
@@ -131,7 +133,7 @@ def check_ppo(settings: PPOSettings, *, heldout: bool) -> None:
 
     Args:
         settings: of the run.
-        heldout: whether a held-out reward model was given.
+        heldout: whether there is a held-out reward model.
 
     Raises:
         ConfigError: they do.
@@ -152,37 +154,50 @@ def check_ppo(settings: PPOSettings, *, heldout: bool) -> None:
     settings.check_heldout(heldout)
 
 
-def _launch(
-    kind: str,
-    model: Model,
-    settings: RunSettings,
-    rows: list[dict[str, Any]],
-    inputs: dict[str, Any],
-    name: str | None,
-    fresh: bool,
-    files: dict[str, bytes] | None = None,
-) -> Run:
+class _Launch(NamedTuple):
+    """What a verb asks for: the run of this name, with this model, settings and data.
+
+    Attributes:
+        model: what the run starts from.
+        settings: checked; their class says which kind of run it is.
+        rows: the data.
+        name: as the verb got it.
+        fresh: as the verb got it.
+        inputs: what else the run is made of, as its config names it.
+        files: what a new run's folder holds from the start, by name.
+    """
+
+    model: Model
+    settings: RunSettings
+    rows: list[dict[str, Any]]
+    name: str | None
+    fresh: bool
+    inputs: dict[str, Any] | None = None
+    files: dict[str, bytes] | None = None
+
+
+def _launch(launch: _Launch) -> Run:
     """Attach to the run that does this, or create it and start its process."""
     from workbench.models.model_source import resolve
     from workbench.training.trackers import check_trackers
 
-    check_trackers(settings.report_to)
-    reference = model_name(model)
-    source = resolve(reference)
+    kind = launch.settings.kind
+    check_trackers(launch.settings.report_to)
+    model = model_name(launch.model)
+    source = resolve(model)
     if kind != "reward":
         source.check_answers()
-    settings, rows = quick.shortened(settings, rows)
+    settings, rows = quick.shortened(launch.settings, launch.rows)
     device = device_of(settings)
-    config = {"model": reference, "inputs": inputs, "settings": settings.to_dict()}
-    root, called = _place(name)
-    holder = device_holder(device) if fresh else None
+    config = {"model": model, "inputs": launch.inputs or {}, "settings": settings.to_dict()}
+    root, name = _place(launch.name)
+    holder = device_holder(device) if launch.fresh else None
     if holder is not None:  # said before the old run is put aside
-        raise busy(device, holder, RunFolder(root / (called or kind)))
-    attached = attach_or_create(root, kind, called, config, rows, fresh, files)
+        raise busy(device, holder, RunFolder(root / (name or kind)))
+    attached = attach_or_create(root, kind, name, config, rows, launch.fresh, launch.files)
     run = _shown(Run(attached.folder))
-    if (
-        attached.created and several_processes.processes() == 1
-    ):  # else those launched train themselves
+    alone = several_processes.processes() == 1  # else those launched train themselves
+    if attached.created and alone:
         try:
             run.start(device)
         except Exception:
@@ -224,10 +239,10 @@ def runs() -> Runs:
     return Runs()
 
 
-def _runs_view(found: Runs) -> Any:
+def _runs_view(all_runs: Runs) -> Any:
     from workbench.widgets.all_runs.runs_view import RunsView
 
-    return RunsView(found)
+    return RunsView(all_runs)
 
 
 def presets() -> "DataFrame":

@@ -18,7 +18,7 @@ from workbench.verbs.load_data import load_prompts
 from workbench.verbs.model_names import Model, device_of, model_name
 from workbench.verbs.plain_prompts import PROMPTS
 from workbench.verbs.plan_memory import plan
-from workbench.verbs.reward_specs import reward_given
+from workbench.verbs.reward_specs import ship_reward
 from workbench.verbs.run_preflight import preflight
 from workbench.verbs.train import check_ppo, train_ppo
 from workbench.verbs.verify_table import Asked, Verified
@@ -66,7 +66,7 @@ def verify(
     messages = load_prompts(list(PROMPTS) if prompts is None else prompts)
     asked = Asked(
         model=_name(model),
-        reward=TARGET_TOLD if reward is None else _reward_name(reward_given(source).spec),
+        reward=TARGET_TOLD if reward is None else _reward_name(ship_reward(source).spec),
         prompts=f"{len(messages)} {'plain ones, built in' if prompts is None else 'given'}",
         changes=_changes(preset, settings),
     )
