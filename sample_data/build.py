@@ -23,7 +23,7 @@ if str(HERE.parent) not in sys.path:  # run as a script, before anything is inst
 
 from workbench.world.answer_mix import draw_answer, draw_degenerate, draw_slip, draw_with_choice  # noqa: E402
 from workbench.world.dice import Dice  # noqa: E402
-from workbench.world.grammar import KINDS, ListSubject, Request, requests  # noqa: E402
+from workbench.world.grammar import REQUEST_KINDS, ListSubject, Request, requests  # noqa: E402
 from workbench.world.judge import TAU, gold_score, slip_chance  # noqa: E402
 from workbench.world.prose import write_text  # noqa: E402
 
@@ -46,7 +46,7 @@ def split(dice: Dice) -> tuple[list[Request], list[Request]]:
     """Keep combinations of wording and subject back; return (seen, held out)."""
     seen: list[Request] = []
     heldout: list[Request] = []
-    for kind in KINDS:
+    for kind in REQUEST_KINDS:
         mixed = dice.shuffled([r for r in requests() if r.kind == kind])
         heldout += mixed[: HELDOUT[kind]]
         seen += mixed[HELDOUT[kind] :]
@@ -58,7 +58,7 @@ class PairMaker:
 
     def __init__(self, seen: list[Request], dice: Dice) -> None:
         self.dice = dice
-        self.by_kind = {kind: tuple(r for r in seen if r.kind == kind) for kind in KINDS}
+        self.by_kind = {kind: tuple(r for r in seen if r.kind == kind) for kind in REQUEST_KINDS}
         self.used: set[tuple[str, frozenset[str]]] = set()
 
     def draw(self) -> tuple[Request, str, str]:
@@ -120,7 +120,7 @@ def instructions(seen: list[Request], dice: Dice) -> list[Row]:
 def prompts_for_ppo(seen: list[Request], dice: Dice) -> list[Row]:
     """Choose prompts of each kind, all different."""
     chosen: list[Request] = []
-    for kind in KINDS:
+    for kind in REQUEST_KINDS:
         chosen += dice.sample([r for r in seen if r.kind == kind], PPO[kind])
     return [{"prompt": r.text} for r in dice.shuffled(chosen)]
 
@@ -162,7 +162,7 @@ def measure_pairs(rows: list[Row]) -> Row:
 def measure_gold(rows: list[Row]) -> dict[str, float]:
     """Mean gold of the instruction data, for each kind of prompt and for all rows."""
     kinds = {(r.instruction, r.input): (r.kind, r.text) for r in requests()}
-    scores: dict[str, list[float]] = {kind: [] for kind in (*KINDS, "all")}
+    scores: dict[str, list[float]] = {kind: [] for kind in (*REQUEST_KINDS, "all")}
     for row in rows:
         kind, text = kinds[row["instruction"], row["input"]]
         for name in (kind, "all"):

@@ -100,10 +100,10 @@ def run_together(begin: Callable[[], RunFolder], settings: RunSettings) -> int:
     accelerator = make_accelerator(settings)
     team = Team(accelerator.process_index, accelerator.num_processes)
     try:
-        found = team.told_by_main(_begun(begin) if team.main else None)
-        if isinstance(found, WorkbenchError):
-            raise found
-        folder = RunFolder(cast("str", found))
+        answer = team.told_by_main(_begun(begin) if team.main else None)
+        if isinstance(answer, WorkbenchError):
+            raise answer
+        folder = RunFolder(cast("str", answer))
         if folder.written_status()["state"] == "finished":
             return 0
         if team.main:
@@ -149,8 +149,8 @@ def _drive(
     from workbench.training.trackers import Trackers
 
     lengths: dict[str, int] = {}
-    if found := checkpoints(folder.path):
-        lengths = json.loads((found[-1][1] / "lengths.json").read_text())
+    if saved := checkpoints(folder.path):
+        lengths = json.loads((saved[-1][1] / "lengths.json").read_text())
     step = lengths.pop("step", 0)
     writer.truncate_to(lengths, step=step)
     controls = FolderControls(folder, writer, from_step=step)

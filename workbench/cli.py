@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it went well, 1 after a fault that the message helps to mend."""
-    asked = _parser().parse_args(arguments)
+    args = _parser().parse_args(arguments)
     try:
-        return int(asked.run(asked) or 0)
+        return int(args.run(args) or 0)
     except WorkbenchError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
         return 1
@@ -146,29 +146,29 @@ def _add_data(commands: Any) -> None:
     measure.set_defaults(run=_evaluate)
 
 
-def _export_model(asked: argparse.Namespace) -> None:
-    print(f"written: {wb.export_model(asked.model, asked.out, dtype=asked.dtype)}")  # noqa: T201
+def _export_model(args: argparse.Namespace) -> None:
+    print(f"written: {wb.export_model(args.model, args.out, dtype=args.dtype)}")  # noqa: T201
 
 
-def _verify(asked: argparse.Namespace) -> int:
+def _verify(args: argparse.Namespace) -> int:
     """The table alone goes to standard output, what is told meanwhile to standard error.
 
     Raises:
         ConfigError: the table has no place to be written to.
     """
-    if asked.out is not None and (asked.out.is_dir() or not asked.out.absolute().parent.is_dir()):
+    if args.out is not None and (args.out.is_dir() or not args.out.absolute().parent.is_dir()):
         raise ConfigError(
             "the table cannot be written there",
-            where=f"--out {asked.out}",
+            where=f"--out {args.out}",
             fix="give a file in a folder that exists, e.g. --out verified.md",
         )
-    given = {"reward": asked.reward, "prompts": asked.data, "preset": asked.preset}
+    inputs = {"reward": args.reward, "prompts": args.data, "preset": args.preset}
     with redirect_stdout(sys.stderr):
-        found = wb.verify(asked.model, **given, **_settings(asked.set))
-    print(found.markdown)  # noqa: T201
-    if asked.out is not None:
-        found.save(asked.out)
-    return 0 if found.passed else 1
+        verified = wb.verify(args.model, **inputs, **_settings(args.set))
+    print(verified.markdown)  # noqa: T201
+    if args.out is not None:
+        verified.save(args.out)
+    return 0 if verified.passed else 1
 
 
 def _names(kind: str) -> str:
@@ -181,7 +181,7 @@ def _settings(pairs: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: an entry without ``=``.
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
@@ -189,13 +189,13 @@ def _settings(pairs: Sequence[str]) -> dict[str, Any]:
                 f"{pair!r} is not a setting", where="--set", fix="write name=value, e.g. steps=20"
             )
         try:
-            found[name] = json.loads(value)
+            settings[name] = json.loads(value)
         except json.JSONDecodeError:
-            found[name] = value
-    return found
+            settings[name] = value
+    return settings
 
 
-def _train(asked: argparse.Namespace) -> int:
+def _train(args: argparse.Namespace) -> int:
     from workbench.runs import several_processes
 
     verbs_by_kind: dict[str, Callable[..., Any]] = {
@@ -203,26 +203,26 @@ def _train(asked: argparse.Namespace) -> int:
         "reward": wb.train_reward,
         "ppo": wb.train_ppo,
     }
-    first = [asked.model, asked.reward] if asked.kind == "ppo" else [asked.model]
-    out, settings = str(Path(asked.out).absolute()), _settings(asked.set)
+    first = [args.model, args.reward] if args.kind == "ppo" else [args.model]
+    out, settings = str(Path(args.out).absolute()), _settings(args.set)
     more = {
-        name: getattr(asked, name)
+        name: getattr(args, name)
         for name in ("heldout_reward", "preset")
-        if getattr(asked, name, None)
+        if getattr(args, name, None)
     }
 
-    if getattr(asked, "preflight_only", False):
+    if getattr(args, "preflight_only", False):
         preset = more.get("preset")
-        found = wb.preflight(*first, prompts=asked.data, preset=preset, **settings)
-        print(found)  # noqa: T201
-        return 0 if found.passed else 1
+        checks = wb.preflight(*first, prompts=args.data, preset=preset, **settings)
+        print(checks)  # noqa: T201
+        return 0 if checks.passed else 1
 
     def begin() -> Any:
-        return verbs_by_kind[asked.kind](*first, asked.data, name=out, **more, **settings)
+        return verbs_by_kind[args.kind](*first, args.data, name=out, **more, **settings)
 
     several_processes.start_all(sys.argv[1:])
     if several_processes.processes() > 1:
-        return _train_together(lambda: begin().folder, KINDS[asked.kind].from_dict(settings))
+        return _train_together(lambda: begin().folder, KINDS[args.kind].from_dict(settings))
     run = begin()
     if run.status in ("stopped", "failed", "paused"):  # the same command goes on with it
         run.resume()
@@ -243,64 +243,64 @@ def _train_together(begin: Callable[[], "RunFolder"], settings: RunSettings) -> 
     return code
 
 
-def _import(asked: argparse.Namespace) -> None:
-    pairs = wb.load_pairs(asked.file, asked.format)
-    pairs.save(asked.out)
+def _import(args: argparse.Namespace) -> None:
+    pairs = wb.load_pairs(args.file, args.format)
+    pairs.save(args.out)
     print(pairs.report)  # noqa: T201
-    if asked.report:
-        asked.report.write_text(json.dumps(pairs.report.as_dict(), indent=2) + "\n")
-    if asked.quarantine:
-        pairs.report.write_quarantined(asked.quarantine)
+    if args.report:
+        args.report.write_text(json.dumps(pairs.report.as_dict(), indent=2) + "\n")
+    if args.quarantine:
+        pairs.report.write_quarantined(args.quarantine)
 
 
-def _export(asked: argparse.Namespace) -> None:
+def _export(args: argparse.Namespace) -> None:
     from workbench.data.store.labels import LabelStore
     from workbench.data.writing.writers import write_pairs, write_split
 
     options: dict[str, Any] = {
-        name: getattr(asked, name)
+        name: getattr(args, name)
         for name in ("format", "ties", "k_way", "min_agreement", "annotators", "votes")
     }
-    stored = Path(asked.pairs).suffix in (".sqlite", ".db") and Path(asked.pairs).exists()
-    with LabelStore(asked.pairs) if stored else nullcontext() as store:
-        given = store if store is not None else wb.load_pairs(asked.pairs)
-        if asked.split is None:
-            written = [write_pairs(given, asked.out, **options)]
+    stored = Path(args.pairs).suffix in (".sqlite", ".db") and Path(args.pairs).exists()
+    with LabelStore(args.pairs) if stored else nullcontext() as store:
+        source = store if store is not None else wb.load_pairs(args.pairs)
+        if args.split is None:
+            written = [write_pairs(source, args.out, **options)]
         else:
-            parts = _settings(asked.split)
-            written = [*write_split(given, asked.out, parts, seed=asked.seed, **options).values()]
+            parts = _settings(args.split)
+            written = [*write_split(source, args.out, parts, seed=args.seed, **options).values()]
     for path in written:
         print(f"written: {path}")  # noqa: T201
 
 
-def _sample(asked: argparse.Namespace) -> None:
-    pairs = wb.sample_pairs(asked.model, asked.data, asked.responses, **_settings(asked.set))
-    pairs.save(asked.out)
-    print(f"{len(pairs)} prompts with {asked.responses} answers each: {asked.out}")  # noqa: T201
+def _sample(args: argparse.Namespace) -> None:
+    pairs = wb.sample_pairs(args.model, args.data, args.responses, **_settings(args.set))
+    pairs.save(args.out)
+    print(f"{len(pairs)} prompts with {args.responses} answers each: {args.out}")  # noqa: T201
 
 
-def _evaluate(asked: argparse.Namespace) -> None:
+def _evaluate(args: argparse.Namespace) -> None:
     from workbench.json_lines import write_json
 
-    found = wb.evaluate_reward(asked.reward, asked.data, **_settings(asked.set))
-    print(found)  # noqa: T201
-    if asked.out:
-        write_json(asked.out, found.saved())
-    if asked.worst:
-        found.worst.save(asked.worst)
+    report = wb.evaluate_reward(args.reward, args.data, **_settings(args.set))
+    print(report)  # noqa: T201
+    if args.out:
+        write_json(args.out, report.saved())
+    if args.worst:
+        report.worst.save(args.worst)
 
 
-def _steer(asked: argparse.Namespace) -> None:
-    run = wb.open_run(asked.folder)
-    if asked.command != "status":
-        getattr(run, asked.command)()
-    told = run.folder.status()
-    print(f"{run.name}: {told['state']}, step {told['step']} of {told['total_steps'] or '?'}")  # noqa: T201
-    if told["error"]:
-        print(told["error"])  # noqa: T201
+def _steer(args: argparse.Namespace) -> None:
+    run = wb.open_run(args.folder)
+    if args.command != "status":
+        getattr(run, args.command)()
+    status = run.folder.status()
+    print(f"{run.name}: {status['state']}, step {status['step']} of {status['total_steps'] or '?'}")  # noqa: T201
+    if status["error"]:
+        print(status["error"])  # noqa: T201
 
 
-def _demo(asked: argparse.Namespace) -> None:
+def _demo(args: argparse.Namespace) -> None:
     from workbench.demo import Demo
 
-    Demo(asked.out, seed=asked.seed, shuffle_labels=asked.shuffle_labels, quick=asked.quick).run()
+    Demo(args.out, seed=args.seed, shuffle_labels=args.shuffle_labels, quick=args.quick).run()

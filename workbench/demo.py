@@ -78,19 +78,19 @@ class Demo:
     def _rows(self, pairs: Any) -> Any:
         if not self.shuffle_labels:
             return pairs
-        return _given(dealt(pairs.training_rows(), random.Random(self.seed)))
+        return _without_blanks(dealt(pairs.training_rows(), random.Random(self.seed)))
 
     def _accuracy(self, reward: Run) -> dict[str, float]:
         heldout = wb.load_pairs(self.samples / "pairs_heldout.jsonl")
-        rows = _given(heldout.training_rows())
+        rows = _without_blanks(heldout.training_rows())
         rows = rows[: 100 if self.quick else HELDOUT_PAIRS]
-        found = wb.evaluate_reward(reward, rows)
+        report = wb.evaluate_reward(reward, rows)
         self.console.print(
-            f"agrees with {found['accuracy']:.1%} of {found['pairs']:.0f} held-out labels "
-            f"(95 % interval {found['low']:.1%} to {found['high']:.1%}); the labeller who makes "
-            f"no slips: {found['ceiling']:.1%}; preferring the longer: {found['longer_wins']:.1%}"
+            f"agrees with {report['accuracy']:.1%} of {report['pairs']:.0f} held-out labels "
+            f"(95 % interval {report['low']:.1%} to {report['high']:.1%}); the labeller who makes "
+            f"no slips: {report['ceiling']:.1%}; preferring the longer: {report['longer_wins']:.1%}"
         )
-        return found
+        return report
 
     def _compare(self, reward: Run, ppo: Run) -> list[dict[str, Any]]:
         prompts = wb.load_prompts(self.samples / "prompts_heldout.jsonl")
@@ -98,7 +98,7 @@ class Demo:
         with Progress(*columns, console=self.console, transient=True) as bar:
             task = bar.add_task("sampling answers", total=None)
 
-            def told(row: dict[str, Any]) -> None:
+            def show(row: dict[str, Any]) -> None:
                 bar.update(task, completed=row["done"], total=row["total"])
 
             return before_and_after(
@@ -106,7 +106,7 @@ class Demo:
                 prompts[: 20 if self.quick else None],
                 reward=reward,
                 with_kl=True,
-                on_progress=told,
+                on_progress=show,
                 temperature=TEMPERATURE,
                 seed=self.seed + 1,
             )
@@ -179,7 +179,7 @@ def _difference(row: dict[str, Any]) -> tuple[Any, ...]:
     return first.kind, *((gap > 0) - (gap < 0) for gap in gaps)
 
 
-def _given(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _without_blanks(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows as they would stand in a file: without the fields that nobody gave."""
     return [{k: v for k, v in row.items() if v is not None} for row in rows]
 

@@ -62,9 +62,9 @@ class Preset(NamedTuple):
     @property
     def minutes(self) -> float:
         """Of the whole run, planned from bytes and operations (:func:`update_seconds`)."""
-        made, on = PPOSettings.from_dict(self.settings), self.planned
-        found = update_seconds(on.shape, on.card, made, on.lengths, dense=on.dense)
-        return made.steps * found.total / 60
+        settings, plan = PPOSettings.from_dict(self.settings), self.planned
+        seconds = update_seconds(plan.shape, plan.card, settings, plan.lengths, dense=plan.dense)
+        return settings.steps * seconds.total / 60
 
     @property
     def basis(self) -> str:
@@ -137,21 +137,21 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def preset_settings(name: str | None, given: dict[str, Any]) -> dict[str, Any]:
+def preset_settings(name: str | None, changes: dict[str, Any]) -> dict[str, Any]:
     """A preset's settings with those a person gave over them.
 
     Raises:
         ConfigError: there is no such preset; all are listed.
     """
     if name is None:
-        return given
+        return changes
     if name not in PRESETS:
         raise ConfigError(
             f"there is no preset called {name}",
             where="preset",
             fix=f"choose one of {', '.join(PRESETS)}; wb.presets() shows them",
         )
-    return {**PRESETS[name].settings, **given}
+    return {**PRESETS[name].settings, **changes}
 
 
 def planned_table() -> str:

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from workbench.progress import tell
 from workbench.settings import RunSettings
 
-Row = TypeVar("Row")
+_Row = TypeVar("_Row")
 Settings = TypeVar("Settings", bound=RunSettings)
 
-MOST: dict[str, dict[str, int]] = {
+QUICK_MOST: dict[str, dict[str, int]] = {
     "sft": {"steps": 4, "batch_size": 8},
     "reward": {"steps": 4, "batch_size": 8},
     "ppo": {"steps": 2, "batch_size": 8, "watch_prompts": 4},
@@ -29,17 +29,17 @@ def is_quick() -> bool:
     return os.environ.get("WORKBENCH_QUICK", "") not in ("", "0")
 
 
-def shortened(settings: Settings, rows: list[Row]) -> tuple[Settings, list[Row]]:
-    """Settings and rows of a run, cut to :data:`MOST` where $WORKBENCH_QUICK asks for it.
+def shortened(settings: Settings, rows: list[_Row]) -> tuple[Settings, list[_Row]]:
+    """Settings and rows of a run, cut to :data:`QUICK_MOST` where $WORKBENCH_QUICK asks for it.
 
     Returns:
         Both as they came, or with fewer steps, smaller batches and the first rows alone.
     """
     if not is_quick():
         return settings, rows
-    asked = settings.to_dict()
-    cut = {name: _cut(asked[name], most) for name, most in MOST[settings.kind].items()}
-    cut["batch_size"] = _in_groups(cut["batch_size"], asked)
+    values = settings.to_dict()
+    cut = {name: _cut(values[name], most) for name, most in QUICK_MOST[settings.kind].items()}
+    cut["batch_size"] = _in_groups(cut["batch_size"], values)
     tell(f"WORKBENCH_QUICK is set: this {settings.kind} run has {cut['steps']} steps")
     return settings.changed(**cut), few(rows, TRAINING_ROWS)
 
@@ -49,12 +49,12 @@ def _cut(value: Any, most: int) -> Any:
     return value[:most] if isinstance(value, list) else min(value or most, most)
 
 
-def _in_groups(size: int, asked: dict[str, Any]) -> int:
+def _in_groups(size: int, settings: dict[str, Any]) -> int:
     """The nearest multiple of ``samples_per_prompt`` that is not larger, or one group."""
-    group = int(asked.get("samples_per_prompt", 1))
+    group = int(settings.get("samples_per_prompt", 1))
     return max(group, size - size % group)
 
 
-def few(rows: Sequence[Row], most: int) -> list[Row]:
+def few(rows: Sequence[_Row], most: int) -> list[_Row]:
     """All rows, or the first ``most`` where $WORKBENCH_QUICK asks for short runs."""
     return list(rows[:most] if is_quick() else rows)

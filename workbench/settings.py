@@ -158,8 +158,8 @@ def _check(kind: str, spec: "dataclasses.Field[Any]", value: Any, hint: Any) -> 
             fix=f"give {getattr(hint, '__name__', hint)}, as in the default {_default(spec)!r}",
         )
     choices, low, high = (spec.metadata[k] for k in ("choices", "low", "high"))
-    given = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
-    if choices and (wrong := [item for item in given if item not in choices]):
+    items = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
+    if choices and (wrong := [item for item in items if item not in choices]):
         raise ConfigError(
             f"{spec.name} cannot be {wrong[0]!r}",
             where=where,
@@ -424,14 +424,14 @@ class PPOSettings(RunSettings):
                     fix='give texts, or lists of {"role": ..., "content": ...}',
                 )
 
-    def check_heldout(self, given: bool) -> None:
+    def check_heldout(self, heldout: bool) -> None:
         """Refuse settings that go by the held-out score where there is none.
 
         Raises:
             ConfigError: ``keep_best`` or ``patience`` without a held-out reward model.
         """
         name = "keep_best" if self.keep_best else "patience"
-        if not given and (self.keep_best or self.patience):
+        if not heldout and (self.keep_best or self.patience):
             raise ConfigError(
                 f"{name} goes by the held-out score, and there is none",
                 where=f"{name} = {getattr(self, name)}",
@@ -439,12 +439,12 @@ class PPOSettings(RunSettings):
             )
 
 
-def _is_prompt(given: Any) -> bool:
-    if isinstance(given, str):
-        return bool(given)
-    if not isinstance(given, list | tuple) or not given:
+def _is_prompt(value: Any) -> bool:
+    if isinstance(value, str):
+        return bool(value)
+    if not isinstance(value, list | tuple) or not value:
         return False
-    messages = cast("Sequence[Any]", given)
+    messages = cast("Sequence[Any]", value)
     return all(
         isinstance(m, dict) and {"role", "content"} <= set(cast("dict[str, Any]", m))
         for m in messages

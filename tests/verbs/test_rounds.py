@@ -123,8 +123,8 @@ def test_a_round_goes_from_the_policys_answers_to_a_policy_that_learned_on(first
     assert known["runs"] == {"reward": str(reward.path), "policy": str(policy.path)}
     after = wb.next_round(policy, store, pairs=2)  # and so on: the next stands on this one
     assert (after.number, after.path.name) == (3, "ppo-round-3")
-    assert after.made["reference"] == first.config["model"]
-    assert after.made["reward"] == str(reward.path)
+    assert after.record["reference"] == first.config["model"]
+    assert after.record["reward"] == str(reward.path)
 
 
 def test_the_same_call_finds_the_round_and_another_is_told(first, here, store):

@@ -139,7 +139,7 @@ PARTS = [{"phase": "score", "part": "base: linear layers", "bytes": 2 * 10**9}]
 def made(rows=2, free=4, checks=(CHECK,), **changes):
     plan = plan_memory.MemoryPlan({**TOLD, "parts": PARTS, "free": free * 10**9}, PPOSettings())
     found = verify_table.Verified(
-        verify_table.Asked("m", "r", "p", "c"), plan, PPOSettings(steps=2), {"plan": 1.0}
+        verify_table.VerifiedInputs("m", "r", "p", "c"), plan, PPOSettings(steps=2), {"plan": 1.0}
     )
     found.preflight = run_preflight.Preflight(list(checks))
     found.rows = [{**ROW, "step": i + 1} for i in range(rows)]

@@ -8,7 +8,7 @@ import pytest
 
 from workbench.world.answer_mix import draw_answer, draw_degenerate, draw_slip
 from workbench.world.dice import Dice
-from workbench.world.grammar import KINDS, ListSubject, requests
+from workbench.world.grammar import REQUEST_KINDS, ListSubject, requests
 from workbench.world.judge import gold_parts, gold_score
 
 
@@ -29,13 +29,13 @@ def test_the_judge_finds_no_fault_of_form_in_any_answer_of_the_mix():
         assert gold_parts(request.text, answer).faults == (), (request.text, answer)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", REQUEST_KINDS)
 def test_the_best_answers_are_at_most_three_nats_away(golds: dict[str, list[float]], kind: str):
     best = sum(score >= 0.95 for score in golds[kind]) / len(golds[kind])
     assert -math.log(best) <= 3.0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", REQUEST_KINDS)
 def test_the_mix_is_neither_good_nor_bad(golds: dict[str, list[float]], kind: str):
     assert 0.46 <= sum(golds[kind]) / len(golds[kind]) <= 0.57
 

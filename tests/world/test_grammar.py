@@ -3,7 +3,7 @@
 import pytest
 
 from workbench.world.grammar import (
-    KINDS,
+    REQUEST_KINDS,
     ListSubject,
     bare,
     category_sentences,
@@ -17,7 +17,7 @@ from workbench.world.vocabulary import THINGS
 
 
 def test_every_kind_has_twelve_wordings():
-    for kind in KINDS:
+    for kind in REQUEST_KINDS:
         assert {r.wording for r in requests() if r.kind == kind} == set(range(12))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from workbench.world.grammar import KINDS, find_request
+from workbench.world.grammar import REQUEST_KINDS, find_request
 from workbench.world.judge import TAU, gold_score, slip_chance
 
 FOLDER = Path(__file__).parents[2] / "sample_data"
@@ -126,7 +126,9 @@ def test_columns(rows: dict[str, list[Row]]):
 def test_held_out_prompts_are_of_every_kind_and_nowhere_else(rows: dict[str, list[Row]]):
     held_out = {row["prompt"] for row in rows["prompts_heldout"]}
     kinds = [find_request(prompt) for prompt in held_out]
-    assert {request.kind for request in kinds if request} == set(KINDS) and None not in kinds
+    assert {request.kind for request in kinds if request} == set(
+        REQUEST_KINDS
+    ) and None not in kinds
     for name in ("instructions", "pairs_train", "pairs_heldout", "unlabelled", "prompts_ppo"):
         assert held_out.isdisjoint(prompt_of(row) for row in rows[name]), name
     lines = {line for row in rows["texts"] for line in ("\n" + row["text"]).split("\nQuestion: ")}

@@ -62,15 +62,15 @@ def sample_pairs(model: Model, prompts: Any, responses: int = 2, **settings: Any
     """
     from workbench.data.pairs import Pair, Pairs
 
-    asked = quick.few(load_prompts(prompts), quick.PROMPTS)
-    drawn = answers([model], asked, responses=responses * 2, **settings)[0]
+    messages = quick.few(load_prompts(prompts), quick.PROMPTS)
+    drawn = answers([model], messages, responses=responses * 2, **settings)[0]
     items: list[Pair] = []
-    for prompt, found in zip(asked, drawn, strict=True):
-        texts = list(dict.fromkeys(row["text"] for row in found if row["text"]))[:responses]
+    for prompt, rows in zip(messages, drawn, strict=True):
+        texts = list(dict.fromkeys(row["text"] for row in rows if row["text"]))[:responses]
         if len(texts) == responses:
-            messages = [[_assistant(text)] for text in texts]
+            answered = [[_assistant(text)] for text in texts]
             source = {"dataset": "sample_pairs", "model": model_name(model)}
-            items.append(Pair.make(prompt, messages, source=source))
+            items.append(Pair.make(prompt, answered, source=source))
     return Pairs.from_items(items)
 
 
@@ -78,7 +78,7 @@ def _assistant(text: str) -> "Message":
     return {"role": "assistant", "content": text}
 
 
-class Scores(NamedTuple):
+class ScoresAndSpread(NamedTuple):
     """Scores with how far the members of an ensemble are apart.
 
     Attributes:
@@ -109,7 +109,7 @@ def score(
     *,
     spread: Literal[True],
     **settings: Any,
-) -> Scores: ...
+) -> ScoresAndSpread: ...
 
 
 def score(
@@ -119,7 +119,7 @@ def score(
     *,
     spread: bool = False,
     **settings: Any,
-) -> list[float] | Scores:
+) -> list[float] | ScoresAndSpread:
     """Scores of answers by a trained reward model, mean 0 and deviation 1 on SFT answers.
 
     An answer that fills ``max_length`` has none: NaN. Of an ensemble the score is the mean over
@@ -129,7 +129,7 @@ def score(
         reward: a run of :func:`train_reward`, or its folder.
         prompts: what :func:`load_prompts` reads.
         responses: one for each prompt.
-        spread: return :class:`Scores`: the mean, and how far the members are apart.
+        spread: return :class:`ScoresAndSpread`: the mean, and how far the members are apart.
         settings: quantization, dtype, device, max_length as in ``PPOSettings``.
 
     Raises:
@@ -138,7 +138,7 @@ def score(
     by_member = member_scores(reward, prompts, responses, **settings)
     by_answer = list(zip(*by_member, strict=True))
     mean = [fmean(own) for own in by_answer]
-    return Scores(mean, [deviation(own) for own in by_answer]) if spread else mean
+    return ScoresAndSpread(mean, [deviation(own) for own in by_answer]) if spread else mean
 
 
 def member_scores(
@@ -149,21 +149,22 @@ def member_scores(
     Raises:
         DataError: prompts and responses do not pair up.
     """
-    asked = load_prompts(prompts)
-    if len(asked) != len(responses):
+    messages = load_prompts(prompts)
+    if len(messages) != len(responses):
         raise DataError(
             "prompts and responses do not pair up",
-            where=f"{len(asked)} prompts, {len(responses)} responses",
+            where=f"{len(messages)} prompts, {len(responses)} responses",
             fix="give one response for each prompt, in the same order",
         )
     request = {
         "reward": model_name(reward),
-        "prompts": asked,
+        "prompts": messages,
         "responses": list(responses),
         "settings": PPOSettings.from_dict(settings).to_dict(),
     }
-    found = run_job("scores", request)["scores"]
-    return [[math.nan if value is None else value for value in own] for own in found]  # JSON: null
+    by_member = run_job("scores", request)["scores"]
+    # JSON has no NaN: a null stands for it
+    return [[math.nan if value is None else value for value in own] for own in by_member]
 
 
 def export_model(model: Model, folder: str | Path, *, dtype: str = "auto", **settings: Any) -> Path:
@@ -221,15 +222,15 @@ def before_and_after(
             where=f"best_of={best_of}",
             fix="give reward=, a run of wb.train_reward",
         )
-    asked = quick.few(load_prompts(prompts), quick.PROMPTS)
-    sampled = answers(models, asked, with_kl=with_kl, on_progress=on_progress, **settings)
+    messages = quick.few(load_prompts(prompts), quick.PROMPTS)
+    sampled = answers(models, messages, with_kl=with_kl, on_progress=on_progress, **settings)
     columns = dict(zip(short_names(models), ([own[0] for own in t] for t in sampled), strict=True))
     several: Answers = []
     if best_of > 1:
-        several = answers(models[:1], asked, responses=best_of, **settings)[0]
+        several = answers(models[:1], messages, responses=best_of, **settings)[0]
     if reward is not None:
         _add_scores(
-            asked, [*([a] for t in columns.values() for a in t), *several], reward, settings
+            messages, [*([a] for t in columns.values() for a in t), *several], reward, settings
         )
     names = column_names(models, best_of)
     if several:
@@ -240,7 +241,7 @@ def before_and_after(
             "messages": prompt,
             "answers": [_named(name, columns[name][index], prompt, gold) for name in names],
         }
-        for index, prompt in enumerate(asked)
+        for index, prompt in enumerate(messages)
     ]
 
 
@@ -254,16 +255,12 @@ def _named(
     name: str, answer: dict[str, Any], prompt: "list[Message]", gold: bool
 ) -> dict[str, Any]:
     """An answer as a comparison shows it."""
-    judged = {"gold": _gold(prompt, answer["text"])} if gold else {}
+    judged = {"gold": gold_score(prompt, answer["text"])} if gold else {}
     return {"model": name, **answer, **judged}
 
 
 def _score_of(answer: dict[str, Any]) -> float:
     return -math.inf if math.isnan(answer["score"]) else answer["score"]
-
-
-def _gold(prompt: "Sequence[Message]", text: str) -> float:
-    return gold_score([{**message} for message in prompt], text)  # pyright: ignore[reportArgumentType]
 
 
 def _add_scores(
@@ -275,6 +272,6 @@ def _add_scores(
         for index, group in enumerate(groups)
         for answer in group
     ]
-    found = score(reward, [p for p, _ in flat], [a["text"] for _, a in flat], **settings)
-    for (_, answer), value in zip(flat, found, strict=True):
+    scores = score(reward, [p for p, _ in flat], [a["text"] for _, a in flat], **settings)
+    for (_, answer), value in zip(flat, scores, strict=True):
         answer["score"] = value

@@ -20,7 +20,7 @@ POOL = 4  # candidates drawn for each pair that is kept
 SAMPLING = ("temperature", "response_length", "max_length", "quantization", "dtype", "device")
 
 
-class Standing(NamedTuple):
+class RoundStart(NamedTuple):
     """What a round stands on: the policy of the round before, and what that was made of."""
 
     policy: Run
@@ -29,44 +29,44 @@ class Standing(NamedTuple):
     number: int
 
 
-def draw(stands: Standing, *, pairs: int, explore: float, seed: int) -> "list[Pair]":
+def draw_round(start: RoundStart, *, pairs: int, explore: float, seed: int) -> "list[Pair]":
     """Sample candidates from the policy, score them, and choose.
 
     Raises:
         DataError: the policy gives two different answers to none of its prompts.
     """
-    prompts = [row["prompt"] for row in stands.policy.folder.data_rows()]
-    lots = random.Random(f"{seed} {stands.number}")
+    prompts = [row["prompt"] for row in start.policy.folder.data_rows()]
+    lots = random.Random(f"{seed} {start.number}")
     wanted = min(pairs, quick.PROMPTS) if quick.is_quick() else pairs
-    asked = [prompts[i] for i in passes(len(prompts), POOL * wanted, lots)]
-    own = stands.policy.config["settings"]
+    drawn_prompts = [prompts[i] for i in passes(len(prompts), POOL * wanted, lots)]
+    own = start.policy.config["settings"]
     settings = {name: own[name] for name in SAMPLING if name in own}
     sampled = batch.answers(
-        [stands.policy], asked, responses=2, **settings, seed=seed + stands.number
+        [start.policy], drawn_prompts, responses=2, **settings, seed=seed + start.number
     )[0]
     both = [
         (prompt, (first["text"], second["text"]))
-        for prompt, (first, second) in zip(asked, sampled, strict=True)
+        for prompt, (first, second) in zip(drawn_prompts, sampled, strict=True)
         if first["text"] != second["text"] and first["text"] and second["text"]
     ]
     if not both:
         raise DataError(
             "the policy gives the same answer twice to every prompt",
-            where=str(stands.policy.path),
+            where=str(start.policy.path),
             fix="its answers have nothing left to choose from; raise the temperature",
         )
     flat = [(prompt, text) for prompt, texts in both for text in texts]
     settings.pop("temperature", None)
     settings.pop("response_length", None)
     by_member = batch.member_scores(
-        stands.reward, [prompt for prompt, _ in flat], [text for _, text in flat], **settings
+        start.reward, [prompt for prompt, _ in flat], [text for _, text in flat], **settings
     )
     scores = [fmean(own) for own in zip(*by_member, strict=True)]
     gaps = [
         _size(sureness([own[2 * i : 2 * i + 2] for own in by_member])) for i in range(len(both))
     ]
     return [
-        _pair(*both[i], scores[2 * i : 2 * i + 2], stands, reason)
+        _pair(*both[i], scores[2 * i : 2 * i + 2], start, reason)
         for i, reason in chosen(gaps, wanted, explore, lots)
     ]
 
@@ -107,15 +107,15 @@ def _pair(
     prompt: "list[Message]",
     texts: tuple[str, str],
     scores: Sequence[float],
-    stands: Standing,
+    start: RoundStart,
     reason: str,
 ) -> "Pair":
     from workbench.data.pairs import Pair
 
     responses = [[{"role": "assistant", "content": text}] for text in texts]
-    source = {"dataset": f"round {stands.number}", "model": str(stands.policy.path)}
+    source = {"dataset": f"round {start.number}", "model": str(start.policy.path)}
     known = [None if math.isnan(score) else score for score in scores]
-    meta = {"reason": reason, "scores": known, "reward": str(stands.reward.path)}
+    meta = {"reason": reason, "scores": known, "reward": str(start.reward.path)}
     return Pair.make(prompt, responses, source=source, meta=meta)  # pyright: ignore[reportArgumentType]
 
 

@@ -1,12 +1,14 @@
-"""The sample world's judge in a person's place: labels with slips, for loops without a person."""
+"""The sample world's judge: labels in a person's place, and the true scores of answers."""
 
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench.verbs.load_data import as_pairs
-from workbench.world.judge import gold_score, slip_chance
+from workbench.world.judge import gold_parts, gold_score, slip_chance
 
 if TYPE_CHECKING:
+    from workbench.data.messages import Message
     from workbench.data.store.labels import LabelStore
 
 
@@ -31,13 +33,15 @@ def gold_labels(pairs: Any, store: "LabelStore", annotator: str = "gold", seed: 
     session = LabelSession(as_pairs(pairs), store, annotator=annotator, seed=seed)
     lots, done = random.Random(f"{seed} slips"), 0
     while (shown := session.current()) is not None and shown.decided is None:
-        prompt = [{**message} for message in shown.prompt]
-        left, right = (
-            gold_score(prompt, [{**message} for message in side])  # pyright: ignore[reportArgumentType]
-            for side in (shown.left, shown.right)
-        )
+        left, right = (gold_score(shown.prompt, side) for side in (shown.left, shown.right))
         slips = lots.random() < slip_chance(abs(left - right))
         session.choose("left" if (left >= right) != slips else "right", token=shown.token)
         done += 1
     session.close()
     return done
+
+
+def gold_scores(prompts: "Sequence[list[Message]]", responses: Sequence[str]) -> list[float] | None:
+    """The sample world's true score of each answer; None where a prompt is from outside of it."""
+    parts = [gold_parts(*pair) for pair in zip(prompts, responses, strict=True)]
+    return None if any(part.kind == "unknown" for part in parts) else [part.gold for part in parts]

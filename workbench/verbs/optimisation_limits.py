@@ -8,10 +8,10 @@ from workbench.errors import ConfigError
 from workbench.runs import Run, run_job
 from workbench.settings import PPOSettings
 from workbench.verbs.batch import Progress
+from workbench.verbs.gold import gold_scores
 from workbench.verbs.load_data import load_prompts
 from workbench.verbs.model_names import Model, check_reward, model_name, short_names
 from workbench.verbs.train import open_run
-from workbench.world.judge import gold_parts
 
 if TYPE_CHECKING:
     from workbench.data.messages import Message
@@ -64,7 +64,7 @@ def best_of_n(
             where=f"n = {list(n)}",
             fix="give for instance [1, 2, 4, 8, 16, 32, 64]",
         )
-    asked = quick.few(load_prompts(prompts), quick.PROMPTS)
+    messages = quick.few(load_prompts(prompts), quick.PROMPTS)
     rewards = {"score": model_name(reward)}
     if heldout_reward is not None:
         rewards["heldout"] = model_name(heldout_reward)
@@ -73,27 +73,23 @@ def best_of_n(
     request = {
         "model": model_name(model),
         "rewards": rewards,
-        "prompts": asked,
+        "prompts": messages,
         "count": sizes[-1],
         "settings": PPOSettings.from_dict(settings).to_dict(),
     }
-    found = run_job("best_of_n", request, on_progress=on_progress)["answers"]
-    _add_gold(asked, found)
-    shown = [prompt[-1]["content"] for prompt in asked]
-    return BestOfN(shown, found, sizes, name=short_names([model])[0])
+    answers = run_job("best_of_n", request, on_progress=on_progress)["answers"]
+    _add_gold(messages, answers)
+    questions = [prompt[-1]["content"] for prompt in messages]
+    return BestOfN(questions, answers, sizes, name=short_names([model])[0])
 
 
-def _add_gold(prompts: "list[list[Message]]", found: list[list[dict[str, Any]]]) -> None:
+def _add_gold(prompts: "list[list[Message]]", answers: list[list[dict[str, Any]]]) -> None:
     """The sample world's true score of each answer; nothing where a prompt is from outside it."""
-    parts = [
-        [gold_parts([{**m} for m in prompt], row["text"]) for row in rows]  # pyright: ignore[reportArgumentType]
-        for prompt, rows in zip(prompts, found, strict=True)
-    ]
-    if any(each[0].kind == "unknown" for each in parts):
-        return
-    for rows, each in zip(found, parts, strict=True):
-        for row, part in zip(rows, each, strict=True):
-            row["gold"] = part.gold
+    flat = [(prompt, row) for prompt, rows in zip(prompts, answers, strict=True) for row in rows]
+    scores = gold_scores([prompt for prompt, _ in flat], [row["text"] for _, row in flat])
+    if scores is not None:
+        for (_, row), score in zip(flat, scores, strict=True):
+            row["gold"] = score
 
 
 def overoptimisation(run: Run | str, best_of_n: "BestOfN | None" = None) -> "Overoptimisation":

@@ -43,10 +43,10 @@ class MemoryPlan(ReportPage):
     @property
     def phases(self) -> dict[str, float]:
         """GB that each phase takes."""
-        found: dict[str, float] = {}
+        sizes: dict[str, float] = {}
         for part in self.told["parts"]:
-            found[part["phase"]] = found.get(part["phase"], 0.0) + part["bytes"] / GB
-        return found
+            sizes[part["phase"]] = sizes.get(part["phase"], 0.0) + part["bytes"] / GB
+        return sizes
 
     @property
     def peak_gb(self) -> float:
@@ -75,8 +75,8 @@ class MemoryPlan(ReportPage):
             text = self._remedy(part)
             if text:
                 advice.append((size, text))
-        told = dict.fromkeys(text for _, text in sorted(advice, reverse=True))
-        return "; ".join(told) or "take a smaller model"
+        texts = dict.fromkeys(text for _, text in sorted(advice, reverse=True))
+        return "; ".join(texts) or "take a smaller model"
 
     def _remedy(self, part: str) -> str:
         settings, rows = self.settings, self.told["rows"]
@@ -101,16 +101,16 @@ class MemoryPlan(ReportPage):
     @property
     def verdict(self) -> str:
         """One sentence."""
-        said = "fits" if self.fits else "does not fit"
-        told = f"{self.peak_gb:.2f} GB at the peak, {self.free_gb:.2f} GB free: it {said}"
-        return told if self.fits else f"{told}; {self.advice}"
+        outcome = "fits" if self.fits else "does not fit"
+        sizes = f"{self.peak_gb:.2f} GB at the peak, {self.free_gb:.2f} GB free: it {outcome}"
+        return sizes if self.fits else f"{sizes}; {self.advice}"
 
     @property
     def _title(self) -> str:
-        told = self.told
+        facts = self.told
         return (
-            f"{told['model']}, {self.settings.kind}, {told['device']}, {told['dtype']}, "
-            f"{told['quantization']}; micro-batch {told['rows']} × {told['length']} tokens"
+            f"{facts['model']}, {self.settings.kind}, {facts['device']}, {facts['dtype']}, "
+            f"{facts['quantization']}; micro-batch {facts['rows']} × {facts['length']} tokens"
         )
 
     def _cells(self) -> "DataFrame":

@@ -41,9 +41,9 @@ def push(model: Model, repository: str, *, private: bool = True) -> str:
 def _published(model: Model) -> Path:
     folder = Path(model_name(model))
     final = folder / "final"
-    found = final if final.is_dir() else folder
-    if not found.is_dir():
+    upload = final if final.is_dir() else folder
+    if not upload.is_dir():
         raise ModelError(
             "there is no folder to upload", where=str(model), fix="give a run or a model's folder"
         )
-    return found
+    return upload

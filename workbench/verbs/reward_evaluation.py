@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 from workbench import quick
 from workbench.runs import Run, RunFolder, keep_evaluation
 from workbench.verbs import batch
+from workbench.verbs.gold import gold_scores
 from workbench.verbs.load_data import as_pairs, no_label
 from workbench.verbs.model_names import Model, model_name, short_names
 from workbench.verbs.train import finished, train_reward
-from workbench.world.judge import gold_parts
 
 if TYPE_CHECKING:
-    from workbench.data.messages import Message
     from workbench.reports.learning_curve import LearningCurve
     from workbench.reports.reward_model import RewardReport
 
@@ -56,8 +55,8 @@ def evaluate_reward(reward: Model, pairs: Any, **settings: Any) -> "RewardReport
     stats = resolve(name).reward_stats()
     scores = batch.score(reward, prompts, texts, **settings)
     scale = {"std": stats.std, "sharpness": stats.sharpness}
-    found = appraise(sheet, scores, **scale, gold=_gold_of_all(prompts, texts))
-    report = RewardReport(found, name=short_names([reward])[0], trained_on=stats.training_pairs)
+    appraisal = appraise(sheet, scores, **scale, gold=gold_scores(prompts, texts))
+    report = RewardReport(appraisal, name=short_names([reward])[0], trained_on=stats.training_pairs)
     if RunFolder(name).exists:
         keep_evaluation(RunFolder(name), sheet.digest, report.saved())
         _onto_card(RunFolder(name).final, report)
@@ -71,18 +70,8 @@ def _onto_card(final: Path, report: "RewardReport") -> None:
     """The latest evaluation stands in the model's card."""
     from workbench.models.model_card import put_section
 
-    found = {name.replace("_", " "): report[name] for name in _ON_CARD}
-    put_section(final, "Evaluation on other pairs", found)
-
-
-def _gold_of_all(prompts: "list[list[Message]]", texts: list[str]) -> list[float] | None:
-    """The sample world's true scores, None where a prompt is from outside of it."""
-    parts = [
-        gold_parts([{**message} for message in prompt], text)  # pyright: ignore[reportArgumentType]
-        for prompt, text in zip(prompts, texts, strict=True)
-    ]
-    outside = any(part.kind == "unknown" for part in parts)
-    return None if outside else [part.gold for part in parts]
+    figures = {name.replace("_", " "): report[name] for name in _ON_CARD}
+    put_section(final, "Evaluation on other pairs", figures)
 
 
 def learning_curve(
@@ -125,8 +114,8 @@ def learning_curve(
     runs: list[Run] = []
     reports: list[RewardReport] = []
     for share in shares.train:
-        called = None if name is None else f"{name}-{len(share)}"
-        runs.append(finished(train_reward(model, share, name=called, **settings)))
+        run_name = None if name is None else f"{name}-{len(share)}"
+        runs.append(finished(train_reward(model, share, name=run_name, **settings)))
         reports.append(evaluate_reward(runs[-1], shares.heldout, **scoring))
     labels = [len(share) for share in shares.train]
     curve = fit_line(labels, rightness_by_item([report.frames["pairs"] for report in reports]))

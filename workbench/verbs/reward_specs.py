@@ -37,7 +37,7 @@ class ShippedReward(NamedTuple):
 
 
 def ship_reward(reward: Any) -> ShippedReward:
-    """Read what was given as a reward; an unfinished run among it is waited for.
+    """Read what a person passed as a reward; an unfinished run among it is waited for.
 
     Returns:
         ``spec``: a model's name as a plain string, or ``{"function"}``, ``{"ensemble"}``,
@@ -100,7 +100,7 @@ def _mix(parts: Sequence[tuple[Any, Any]], files: dict[str, bytes]) -> dict[str,
             where="reward",
             fix="give {source: weight}, or a list of (weight, source)",
         )
-    found: list[dict[str, Any]] = []
+    mixed: list[dict[str, Any]] = []
     for weight, source in parts:
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             raise ConfigError(
@@ -113,8 +113,8 @@ def _mix(parts: Sequence[tuple[Any, Any]], files: dict[str, bytes]) -> dict[str,
             raise ConfigError(
                 "a mix cannot hold another mix", where="reward", fix="give one flat list of parts"
             )
-        found.append({"weight": float(weight), "source": spec})
-    return {"mix": found}
+        mixed.append({"weight": float(weight), "source": spec})
+    return {"mix": mixed}
 
 
 # --- functions ------------------------------------------------------------------------------------
@@ -147,12 +147,12 @@ def _imported(reference: str) -> dict[str, Any]:
         if added:
             sys.path.remove(here)
     _check_callable(function, reference)
-    found: dict[str, Any] = {"function": reference, "source": _source(function)}
+    spec: dict[str, Any] = {"function": reference, "source": _source(function)}
     if _is_local(module):
         top = sys.modules[module_name.partition(".")[0]]
         file = Path(str(top.__file__)).absolute()
-        found["path"] = str(file.parents[1] if file.name == "__init__.py" else file.parent)
-    return {"function": found}
+        spec["path"] = str(file.parents[1] if file.name == "__init__.py" else file.parent)
+    return {"function": spec}
 
 
 def _shipped(function: Callable[..., Any], files: dict[str, bytes]) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def _shipped(function: Callable[..., Any], files: dict[str, bytes]) -> dict[str,
     number = len(files) + 1
     file = "reward.pkl" if number == 1 else f"reward-{number}.pkl"
     files[file] = packed
-    captured = {key: _told(value) for key, value in _captured(function).items()}
+    captured = {key: _as_json(value) for key, value in _captured(function).items()}
     source = {"source": _source(function), "captured": captured}
     return {"function": {"function": name, "file": file, **source}}
 
@@ -283,13 +283,13 @@ def _captured(function: "Callable[..., Any] | partial[Any]") -> dict[str, Any]:
     """What it uses from outside itself, by name; modules left out."""
     if isinstance(function, types.FunctionType):
         known, code = function.__globals__, function.__code__
-        found = {name: known[name] for name in sorted(_names(code)) if name in known}
+        used = {name: known[name] for name in sorted(_names(code)) if name in known}
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             with suppress(ValueError):  # not filled yet
-                found[name] = cell.cell_contents
+                used[name] = cell.cell_contents
         if function.__defaults__:
-            found["its defaults"] = function.__defaults__
-        return {k: v for k, v in found.items() if not isinstance(v, types.ModuleType)}
+            used["its defaults"] = function.__defaults__
+        return {k: v for k, v in used.items() if not isinstance(v, types.ModuleType)}
     if isinstance(function, partial):
         return {"func": function.func, "args": function.args, "keywords": function.keywords}
     owner = getattr(function, "__self__", function)
@@ -302,7 +302,7 @@ def _names(code: types.CodeType) -> set[str]:
     return set(code.co_names).union(*map(_names, inner))
 
 
-def _told(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     """A captured value as the config shows it, the same for the same value in any process."""
     if callable(value):
         return _source(value) or _name(value)

@@ -6,7 +6,7 @@ from typing import Any
 
 from workbench.html_table import Html, table
 
-WORDS = {
+FIGURE_WORDS = {
     "round": "round",
     "pairs": "pairs drawn",
     "labelled": "of these labelled, with a winner",
@@ -38,7 +38,7 @@ def as_html(title: str, figures: Mapping[str, Any]) -> str:
     """A round's figures: what was drawn and learned, then the policy before and now."""
     both = {name for turn in _TURNS for name in (turn, f"{turn}_before")}
     facts = [
-        (WORDS.get(name, name), _bold(f"{value:.0%}" if name in _SHARES else f"{value:,}"))
+        (FIGURE_WORDS.get(name, name), _bold(f"{value:.0%}" if name in _SHARES else f"{value:,}"))
         for name, value in figures.items()
         if name not in {"round", *both}
     ]

@@ -14,7 +14,7 @@ from workbench.errors import ConfigError, DataError, RunError
 from workbench.json_lines import read_json, write_json
 from workbench.runs import Run, RunFolder, runs_root
 from workbench.runs.catalogue import paid_by
-from workbench.verbs.draw_pairs import Standing, draw
+from workbench.verbs.draw_pairs import RoundStart, draw_round
 from workbench.verbs.model_names import model_name
 from workbench.verbs.round_summary import as_html
 from workbench.verbs.train import finished, open_run, train_ppo, train_reward
@@ -75,30 +75,30 @@ def next_round(
             where="next_round(pairs=..., explore=...)",
             fix="draw one pair or more, and give a share from 0 to 1",
         )
-    stands = standing(run if isinstance(run, Run) else open_run(run))
-    folder = runs_root() / (name or f"{_stem(stands.policy)}-round-{stands.number}")
-    made = {
-        "round": stands.number,
-        "policy": str(stands.policy.path),
-        "reward": str(stands.reward.path),
-        "reference": stands.reference,
+    start = round_start(run if isinstance(run, Run) else open_run(run))
+    folder = runs_root() / (name or f"{_stem(start.policy)}-round-{start.number}")
+    record = {
+        "round": start.number,
+        "policy": str(start.policy.path),
+        "reward": str(start.reward.path),
+        "reference": start.reference,
         "store": str(store.path.absolute()),
         "asked": {"pairs": pairs, "explore": explore, "seed": seed},
     }
-    found = read_json(folder / ROUND)
-    if found is not None and not fresh:
-        _check_same(folder, found, made)
+    earlier = read_json(folder / ROUND)
+    if earlier is not None and not fresh:
+        _check_same(folder, earlier, record)
         return Round(folder, store)
-    drawn = draw(stands, pairs=pairs, explore=explore, seed=seed)
+    drawn = draw_round(start, pairs=pairs, explore=explore, seed=seed)
     if folder.exists():
         _move_aside(folder)
     folder.mkdir(parents=True)
     Pairs.from_items(drawn).save(folder / PAIRS)
-    write_json(folder / ROUND, made)
+    write_json(folder / ROUND, record)
     return Round(folder, store)
 
 
-def standing(run: Run) -> Standing:
+def round_start(run: Run) -> RoundStart:
     """What the next round after a policy's run stands on.
 
     Raises:
@@ -130,7 +130,7 @@ def standing(run: Run) -> Standing:
     before = read_json(run.path.parent / ROUND)
     number = 2 if before is None else int(before["round"]) + 1
     reference = str(inputs.get("reference") or run.config["model"])
-    return Standing(run, Run(reward), reference, number)
+    return RoundStart(run, Run(reward), reference, number)
 
 
 class Round:
@@ -143,13 +143,13 @@ class Round:
         from workbench.data.reading.formats import load_pairs
 
         self.path, self.store = path, store
-        self.made = dict(read_json(path / ROUND) or {})
+        self.record = dict(read_json(path / ROUND) or {})
         self.pairs: Pairs = load_pairs(path / PAIRS)
 
     @property
     def number(self) -> int:
         """Which round it is; what was trained before the first one drawn was round 1."""
-        return int(self.made["round"])
+        return int(self.record["round"])
 
     @property
     def reward(self) -> Run | None:
@@ -200,18 +200,18 @@ class Round:
             )
         )
         inputs = policy.config["inputs"]
-        made = train_ppo(
+        policy_run = train_ppo(
             policy,
             learned,
             [row["prompt"] for row in policy.folder.data_rows()],
             name=str(self._place("ppo")),
             judge=str(inputs.get("judge", "none")),
             heldout_reward=inputs.get("heldout_reward"),
-            reference=str(self.made["reference"]),
+            reference=str(self.record["reference"]),
             **{**self._settings(policy), **settings},
         )
-        write_json(self.path / ROUND, {**self.made, "runs": self._links()})
-        return made
+        write_json(self.path / ROUND, {**self.record, "runs": self._links()})
+        return policy_run
 
     def rows(self) -> list[dict[str, Any]]:
         """What the reward model learns from: the earlier labels, and all that the store says.
@@ -243,20 +243,20 @@ class Round:
         ``heldout_accuracy``; of the policy's run, and of the one before as ``…_before``, means
         over the last ten updates: ``gold``, ``score`` (of its own reward model), ``kl`` [nats].
         """
-        found: dict[str, Any] = {"round": self.number, "pairs": len(self.pairs), **self._labels()}
+        figures: dict[str, Any] = {"round": self.number, "pairs": len(self.pairs), **self._labels()}
         if self.reward is not None:
-            found["rows"] = int(self.reward.config["data"]["rows"])
+            figures["rows"] = int(self.reward.config["data"]["rows"])
             accuracy = _last_mean(self.reward.folder.metrics(), "heldout/accuracy", 1)
-            found |= {} if accuracy is None else {"heldout_accuracy": accuracy}
+            figures |= {} if accuracy is None else {"heldout_accuracy": accuracy}
         for suffix, run in (("_before", self.before("policy")), ("", self.policy)):
             rows = [] if run is None else run.folder.metrics()
             for key, word in FIGURES.items():
                 value = _last_mean(rows, key, 10)
-                found |= {} if value is None else {f"{word}{suffix}": value}
+                figures |= {} if value is None else {f"{word}{suffix}": value}
         if self.policy is not None and self.policy.status == "finished":
-            kept = {**self.made, "runs": self._links(), "figures": found}
+            kept = {**self.record, "runs": self._links(), "figures": figures}
             write_json(self.path / ROUND, kept)
-        return found
+        return figures
 
     def __repr__(self) -> str:
         labelled = self._labels()["labelled"]
@@ -271,14 +271,14 @@ class Round:
         from workbench.data.store.label_values import winner_of
 
         right, counted = 0.0, 0
-        standing = {pair.id: pair for pair in self.store.pairs()}
+        labelled = {pair.id: pair for pair in self.store.pairs()}
         for pair in self.pairs:
-            verdict = standing.get(pair.id)
-            best = None if verdict is None or verdict.label is None else winner_of(verdict.label)
-            if verdict is None or best is None:
+            judged = labelled.get(pair.id)
+            best = None if judged is None or judged.label is None else winner_of(judged.label)
+            if judged is None or best is None:
                 continue
             counted += 1
-            gap = _gap(pair, verdict.responses[best])
+            gap = _gap(pair, judged.responses[best])
             right += 0.5 if gap == 0 else float(gap > 0)
         return {"labelled": counted, **({"old_agrees": right / counted} if counted else {})}
 
@@ -291,7 +291,7 @@ class Round:
 
     def before(self, role: str) -> Run:
         """The run that the round stands on: its ``policy`` or its ``reward``."""
-        return Run(RunFolder(str(self.made[role])))
+        return Run(RunFolder(str(self.record[role])))
 
     def _settings(self, run: Run) -> dict[str, Any]:
         """A run's settings for the next round: other draws, all else the same."""
@@ -299,8 +299,8 @@ class Round:
         return {**settings, "seed": int(settings["seed"]) + 1}
 
     def _links(self) -> dict[str, str]:
-        made = {"reward": self.reward, "policy": self.policy}
-        return {role: str(run.path) for role, run in made.items() if run is not None}
+        runs = {"reward": self.reward, "policy": self.policy}
+        return {role: str(run.path) for role, run in runs.items() if run is not None}
 
 
 def _gap(pair: "Pair", won: "list[Message]") -> float:
@@ -314,8 +314,8 @@ def _gap(pair: "Pair", won: "list[Message]") -> float:
 
 def _of_what(row: Mapping[str, Any]) -> str:
     """What a comparison is about, whichever answer won."""
-    told = sorted((repr(row["chosen"]), repr(row["rejected"])))
-    return "\x1f".join([repr(row["prompt"]), *told])
+    answers = sorted((repr(row["chosen"]), repr(row["rejected"])))
+    return "\x1f".join([repr(row["prompt"]), *answers])
 
 
 def _last_mean(rows: Sequence[Mapping[str, Any]], key: str, count: int) -> float | None:
@@ -329,9 +329,11 @@ def _stem(run: Run) -> str:
     return re.sub(r"-round-\d+$", "", run.path.parent.name if own else run.name)
 
 
-def _check_same(folder: Path, found: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+def _check_same(folder: Path, earlier: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     differs = [
-        f"{key}: {found.get(key)} -> {made[key]}" for key in made if found.get(key) != made[key]
+        f"{key}: {earlier.get(key)} -> {record[key]}"
+        for key in record
+        if earlier.get(key) != record[key]
     ]
     if differs:
         raise ConfigError(

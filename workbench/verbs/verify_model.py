@@ -21,14 +21,14 @@ from workbench.verbs.plan_memory import plan
 from workbench.verbs.reward_specs import ship_reward
 from workbench.verbs.run_preflight import preflight
 from workbench.verbs.train import check_ppo, train_ppo
-from workbench.verbs.verify_table import Asked, Verified
+from workbench.verbs.verify_table import Verified, VerifiedInputs
 
 if TYPE_CHECKING:
     from workbench.data.messages import Message
 
 UPDATES = 20
 TARGET = "workbench.training.fixed_rewards:letter_e"
-TARGET_TOLD = "e's in every twenty letters of an answer (built in: a target to be seen to learn)"
+TARGET_WORDS = "e's in every twenty letters of an answer (built in: a target to be seen to learn)"
 USUAL = {"steps": UPDATES, "schedule": "constant", "checkpoint_every": 0, "watch_every": UPDATES}
 USUAL |= {"watch_prompts": 1}
 """The first updates of a longer run: nothing is saved, and the learning rate does not fall yet."""
@@ -64,9 +64,9 @@ def verify(
     checked = PPOSettings.from_dict({**preset_settings(preset, {}), **usual, **settings})
     source = TARGET if reward is None else reward
     messages = load_prompts(list(PROMPTS) if prompts is None else prompts)
-    asked = Asked(
+    inputs = VerifiedInputs(
         model=_name(model),
-        reward=TARGET_TOLD if reward is None else _reward_name(ship_reward(source).spec),
+        reward=TARGET_WORDS if reward is None else _reward_name(ship_reward(source).spec),
         prompts=f"{len(messages)} {'plain ones, built in' if prompts is None else 'given'}",
         changes=_changes(preset, settings),
     )
@@ -74,16 +74,16 @@ def verify(
     worker.release()  # what is interactive makes room, as for any run: the plan asks what is free
     seconds: dict[str, float] = {}
     with _stage(seconds, "plan", "1 of 3: the memory plan"):
-        found = Verified(asked, plan(model, checked), checked, seconds)
-    if not found.plan.fits:
-        return found
-    with _stage(seconds, "preflight", "2 of 3: the preflight"), _faults(found, "preflight"):
-        found.preflight = preflight(model, source, checked, prompts=messages)
-    if found.preflight is not None:
-        told = f"3 of 3: {checked.steps} updates"
-        with _stage(seconds, "updates", told), _faults(found, "updates"):
-            _update(found, model, source, messages)
-    return found
+        verified = Verified(inputs, plan(model, checked), checked, seconds)
+    if not verified.plan.fits:
+        return verified
+    with _stage(seconds, "preflight", "2 of 3: the preflight"), _faults(verified, "preflight"):
+        verified.preflight = preflight(model, source, checked, prompts=messages)
+    if verified.preflight is not None:
+        text = f"3 of 3: {checked.steps} updates"
+        with _stage(seconds, "updates", text), _faults(verified, "updates"):
+            _update(verified, model, source, messages)
+    return verified
 
 
 def _check(model: Model, settings: PPOSettings) -> None:
@@ -109,19 +109,19 @@ def _check(model: Model, settings: PPOSettings) -> None:
         raise busy(device, holder, RunFolder("verify"))
 
 
-def _update(found: Verified, model: Model, reward: Any, messages: "list[list[Message]]") -> None:
+def _update(verified: Verified, model: Model, reward: Any, messages: "list[list[Message]]") -> None:
     """The first updates of a run, in a folder that is not kept."""
-    with tempfile.TemporaryDirectory(prefix="workbench-", ignore_cleanup_errors=True) as made:
-        name, settings = str(Path(made) / "verify"), found.settings.to_dict()
+    with tempfile.TemporaryDirectory(prefix="workbench-", ignore_cleanup_errors=True) as folder:
+        name, settings = str(Path(folder) / "verify"), verified.settings.to_dict()
         run = train_ppo(model, reward, messages, name=name, judge="none", **settings)
         try:
             run.wait()
         finally:
             _end(run)
-            found.run, found.rows = run.config, run.folder.metrics()
-            found.samples = run.folder.samples()
+            verified.run, verified.rows = run.config, run.folder.metrics()
+            verified.samples = run.folder.samples()
             events = run.folder.events()
-            found.notices = [row["message"] for row in events if row["kind"] == "warning"]
+            verified.notices = [row["message"] for row in events if row["kind"] == "warning"]
 
 
 def _end(run: Run) -> None:
@@ -133,9 +133,9 @@ def _end(run: Run) -> None:
 
 
 @contextmanager
-def _stage(seconds: dict[str, float], name: str, told: str) -> Iterator[None]:
+def _stage(seconds: dict[str, float], name: str, text: str) -> Iterator[None]:
     """Say what goes on, and keep how long it took."""
-    tell(told)
+    tell(text)
     begun = time.monotonic()
     try:
         yield
@@ -144,12 +144,12 @@ def _stage(seconds: dict[str, float], name: str, told: str) -> Iterator[None]:
 
 
 @contextmanager
-def _faults(found: Verified, name: str) -> Iterator[None]:
+def _faults(verified: Verified, name: str) -> Iterator[None]:
     """What ends a process early is a finding, to be shared with the rest."""
     try:
         yield
     except RunError as error:
-        found.stopped, found.log = f"the {name} ended early", str(error)
+        verified.stopped, verified.log = f"the {name} ended early", str(error)
 
 
 def _name(model: Model) -> str:
@@ -172,8 +172,8 @@ def _reward_name(spec: Any) -> str:
 
 
 def _changes(preset: str | None, settings: dict[str, Any]) -> str:
-    told = [] if preset is None else [f"preset {preset}"]
-    told += [f"{name} = {value!r}" for name, value in settings.items()]
+    changes = [] if preset is None else [f"preset {preset}"]
+    changes += [f"{name} = {value!r}" for name, value in settings.items()]
     if "schedule" not in settings:
-        told.append("a constant learning rate")
-    return f"{', '.join(told)}; otherwise PPO's defaults"
+        changes.append("a constant learning rate")
+    return f"{', '.join(changes)}; otherwise PPO's defaults"

@@ -15,9 +15,9 @@ from workbench.verbs.run_preflight import Preflight
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Row = dict[str, Any]
+_Row = dict[str, Any]
 
-COLUMNS = {  # of the updates' table: what it is called, and how it is written
+_UPDATE_COLUMNS = {  # of the updates' table: what it is called, and how it is written
     "step": ("update", "d"),
     "objective/scores": ("score", ".2f"),
     "objective/kl": ("KL, nats", ".3f"),
@@ -41,13 +41,13 @@ MUST_BE_FINITE = (
     "policy/approxkl",
     "response/length",
 )
-SHOWN = 5  # updates of the table
+_SHOWN_UPDATES = 5  # updates of the table
 GREEN, RED = "🟢", "🔴"
 SMALLEST = 0.01  # of a plan's figures
 LONG = 300  # letters of an answer
 
 
-class Asked(NamedTuple):
+class VerifiedInputs(NamedTuple):
     """What was verified, in a person's words.
 
     Attributes:
@@ -80,12 +80,16 @@ class Verified:
     """
 
     def __init__(
-        self, asked: Asked, plan: MemoryPlan, settings: PPOSettings, seconds: dict[str, float]
+        self,
+        asked: VerifiedInputs,
+        plan: MemoryPlan,
+        settings: PPOSettings,
+        seconds: dict[str, float],
     ) -> None:
         self.asked, self.plan, self.settings, self.seconds = asked, plan, settings, seconds
         self.preflight: Preflight | None = None
-        self.rows: list[Row] = []
-        self.samples: list[Row] = []
+        self.rows: list[_Row] = []
+        self.samples: list[_Row] = []
         self.notices: list[str] = []
         self.run: dict[str, Any] = {}
         self.stopped = self.log = ""
@@ -107,8 +111,8 @@ class Verified:
     @property
     def ratio(self) -> float:
         """The first ratio of the update where it is furthest from 1; NaN where there is none."""
-        found = [row["policy/first_ratio"] for row in self.rows]
-        known = [value for value in found if value is not None]
+        ratios = [row["policy/first_ratio"] for row in self.rows]
+        known = [value for value in ratios if value is not None]
         return max(known, key=lambda value: abs(value - 1), default=math.nan)
 
     @property
@@ -124,16 +128,16 @@ class Verified:
         """What was found, in a few words."""
         plan = self.plan
         sizes = f"{plan.peak_gb:.2f} GB are planned and {plan.free_gb:.2f} GB are free"
-        told = [] if plan.fits else [f"nothing was loaded: {sizes}"]
+        clauses = [] if plan.fits else [f"nothing was loaded: {sizes}"]
         if self.preflight is not None:
             red = sum(not check["passed"] for check in self.preflight.checks)
             count = len(self.preflight.checks)
-            told.append(f"{red} of {count} checks failed" if red else f"all {count} checks hold")
+            clauses.append(f"{red} of {count} checks failed" if red else f"all {count} checks hold")
         if self.rows:
-            told.append(self._updates_verdict())
+            clauses.append(self._updates_verdict())
         if self.stopped:
-            told.append(self.stopped)
-        return "; ".join(told)
+            clauses.append(self.stopped)
+        return "; ".join(clauses)
 
     def _updates_verdict(self) -> str:
         first, last = (self.rows[i].get("objective/scores") for i in (0, -1))
@@ -146,8 +150,8 @@ class Verified:
     @property
     def _steps(self) -> int:
         """Updates that were asked for; $WORKBENCH_QUICK may have cut them."""
-        made: dict[str, Any] = self.run.get("settings", {})
-        return int(made.get("steps", self.settings.steps))
+        settings: dict[str, Any] = self.run.get("settings", {})
+        return int(settings.get("steps", self.settings.steps))
 
     @property
     def markdown(self) -> str:
@@ -170,15 +174,15 @@ class Verified:
         return "\n\n".join(parts) + "\n"
 
     def _facts(self) -> list[list[str]]:
-        told, loaded = self.plan.told, self.run.get("resolved", {})
-        hardware: Mapping[str, Any] = self.run.get("hardware") or told.get("hardware", {})
+        planned, loaded = self.plan.told, self.run.get("resolved", {})
+        hardware: Mapping[str, Any] = self.run.get("hardware") or planned.get("hardware", {})
         versions = {"workbench": workbench.__version__, "Python": hardware.get("python", "?")}
         versions |= hardware.get("versions", {})
         took = ", ".join(f"{name} {value:.0f}" for name, value in self.seconds.items())
-        dtype = loaded.get("dtype", told["dtype"])
-        quantization = loaded.get("quantization", told["quantization"])
+        dtype = loaded.get("dtype", planned["dtype"])
+        quantization = loaded.get("quantization", planned["quantization"])
         facts = {
-            "machine": machine(hardware, told["device"]),
+            "machine": machine(hardware, planned["device"]),
             "model": f"{self.asked.model}, base in {quantization}, computing in {dtype}",
             "reward": self.asked.reward,
             "prompts": self.asked.prompts,
@@ -192,10 +196,10 @@ class Verified:
 
     def _memory(self) -> str:
         plan, (unit, many) = self.plan, _unit(self.plan)
-        said = "it fits" if plan.fits else f"it does not fit; {plan.advice}"
+        verdict = "it fits" if plan.fits else f"it does not fit; {plan.advice}"
         planned = (
             f"Planned for the longest prompts and answers: {plan.peak_gb * many:.2f} {unit} at the "
-            f"peak, {plan.free_gb:.2f} GB free: {said}."
+            f"peak, {plan.free_gb:.2f} GB free: {verdict}."
         )
         peaks = [row["memory/peak_gb"] for row in self.rows if row.get("memory/peak_gb")]
         if not peaks:
@@ -234,15 +238,15 @@ def _trained(loaded: Mapping[str, Any]) -> str:
         "learning rate": loaded.get("learning_rate"),
         "of the value model": loaded.get("value_learning_rate"),
     }
-    told = [f"{name} {rate:.3g}" for name, rate in rates.items() if rate is not None]
-    return ", ".join([f"{loaded['trainable']:,} weights", *told]) if loaded else ""
+    figures = [f"{name} {rate:.3g}" for name, rate in rates.items() if rate is not None]
+    return ", ".join([f"{loaded['trainable']:,} weights", *figures]) if loaded else ""
 
 
 def shown(count: int) -> list[int]:
     """Which of so many updates a table shows: the first, the last, and some between them."""
-    quarter = count / (SHOWN - 1)
-    found = {1, *(round(quarter * i) for i in range(1, SHOWN))} if count else set[int]()
-    return sorted(number for number in found if number >= 1)
+    quarter = count / (_SHOWN_UPDATES - 1)
+    numbers = {1, *(round(quarter * i) for i in range(1, _SHOWN_UPDATES))} if count else set[int]()
+    return sorted(number for number in numbers if number >= 1)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -299,22 +303,22 @@ def _checks_table(preflight: Preflight) -> str:
     return table(["", "check", "found", "what to do"][:most], [row[:most] for row in rows])
 
 
-def _updates_table(rows: Sequence[Row]) -> str:
-    names = [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
+def _updates_table(rows: Sequence[_Row]) -> str:
+    names = [name for name in _UPDATE_COLUMNS if any(row.get(name) is not None for row in rows)]
     if not any(row.get("skipped_steps") for row in rows):
         names = [name for name in names if name != "skipped_steps"]
     cells = [
-        [_figure(rows[number - 1].get(name), COLUMNS[name][1]) for name in names]
+        [_figure(rows[number - 1].get(name), _UPDATE_COLUMNS[name][1]) for name in names]
         for number in shown(len(rows))
     ]
-    return table([COLUMNS[name][0] for name in names], cells)
+    return table([_UPDATE_COLUMNS[name][0] for name in names], cells)
 
 
 def _figure(value: float | None, how: str) -> str:
     return "not finite" if value is None else format(value, how)
 
 
-def _answers_table(samples: Sequence[Row]) -> str:
+def _answers_table(samples: Sequence[_Row]) -> str:
     known = (samples[0], samples[-1])
     rows = [[str(row["step"]), f"{row['score']:.2f}", _plain(row["response"])] for row in known]
     return table(["update", "score", _plain(str(known[0]["prompt"]))], rows)

@@ -107,7 +107,7 @@ def label(
         overlap=overlap,
         repeats=repeats,
         gold=None if gold is None else as_pairs(gold),
-        scores=None if reward is None else lambda given: _margins(reward, given),
+        scores=None if reward is None else lambda unlabelled: _margins(reward, unlabelled),
         model=None if reward is None else model_name(reward),
         explore=explore,
     )
@@ -144,15 +144,15 @@ def _margins(reward: Model, pairs: "Pairs") -> list[float]:
     where the members do not agree which of the two is better.
     """
     items = list(pairs)
-    asked = [(item.prompt, response) for item in items for response in item.responses]
-    prompts = [[*prompt, *response[:-1]] for prompt, response in asked]
-    texts = [response[-1]["content"] for _, response in asked]
+    answers = [(item.prompt, response) for item in items for response in item.responses]
+    prompts = [[*prompt, *response[:-1]] for prompt, response in answers]
+    texts = [response[-1]["content"] for _, response in answers]
     by_member = batch.member_scores(reward, prompts, texts)
     margins: list[float] = []
     at = 0
     for item in items:
-        found = [scores[at : at + len(item.responses)] for scores in by_member]
-        margins.append(sureness(found))
+        of_item = [scores[at : at + len(item.responses)] for scores in by_member]
+        margins.append(sureness(of_item))
         at += len(item.responses)
     return margins
 
@@ -214,10 +214,10 @@ def compare(
     from workbench.widgets.compare.blind_comparison import BlindComparisonView
     from workbench.widgets.compare.compare import CompareView
 
-    asked = load_prompts(prompts)
-    known = gold and all(find_request(prompt[-1]["content"]) is not None for prompt in asked)
+    messages = load_prompts(prompts)
+    known = gold and all(find_request(prompt[-1]["content"]) is not None for prompt in messages)
     rows = batch.before_and_after(
-        models, asked, reward=reward, best_of=best_of, gold=known, seed=seed, **settings
+        models, messages, reward=reward, best_of=best_of, gold=known, seed=seed, **settings
     )
     if store is None:
         return CompareView(rows, queue=queue, annotator=annotator)
@@ -261,7 +261,7 @@ def playground(
     shared = worker.shared()
     return Playground(
         dict(zip(short_names(models), names, strict=True)),
-        lambda request, told: shared.ask("play", request, told),
+        lambda request, on_event: shared.ask("play", request, on_event),
         stop=shared.stop,
         reward=None if reward is None else model_name(reward),
         store=store,

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.runs import Run
-from workbench.verbs.round_summary import WORDS
+from workbench.verbs.round_summary import FIGURE_WORDS
 from workbench.verbs.rounds import Round
 from workbench.verbs.train import open_run
 
@@ -59,7 +59,7 @@ def _of_round(turn: Round, path: str | Path | None) -> Path:
         Path(path) if path is not None else turn.path / "report.html",
         title=f"Round {turn.number}: {turn.path.name}",
         runs=[run.folder for run in runs] or [before.folder],
-        summary={WORDS.get(name, name): value for name, value in turn.figures().items()},
+        summary={FIGURE_WORDS.get(name, name): value for name, value in turn.figures().items()},
         samples=answers_between(before.folder, after.folder),
         more=labelled(pairs),
     )

@@ -165,11 +165,11 @@ def draw_degenerate(request: Request, others: tuple[Request, ...], dice: Dice) -
         times = 2 + dice.below(3) if len(sentence.split()) < 10 else 2
         return " ".join([sentence] * times)
     if kind == "padded":
-        said = _content(request.subject, dice)[1]
+        sentences = _content(request.subject, dice)[1]
         padding = 2 + dice.below(2)
         if dice.chance(0.5):
-            return " ".join([*dice.sample(POLITE, padding), *said])
-        return " ".join([*said, *dice.sample(OFFERS, padding)])
+            return " ".join([*dice.sample(POLITE, padding), *sentences])
+        return " ".join([*sentences, *dice.sample(OFFERS, padding)])
     if kind == "pasted":
         prompt = " ".join(request.text.split())
         return f"{prompt} {answer}" if dice.chance(0.3) else prompt
@@ -183,7 +183,7 @@ def draw_degenerate(request: Request, others: tuple[Request, ...], dice: Dice) -
 
 def _garbled(words: list[str], foreign: list[str], dice: Dice) -> str:
     """Put one to four words of another answer into this one, in the place of at most two."""
-    taken = 1 + dice.below(4)
-    start = dice.below(max(1, len(foreign) - taken))
+    count = 1 + dice.below(4)
+    start = dice.below(max(1, len(foreign) - count))
     place, lost = dice.below(len(words)), dice.below(3)
-    return " ".join([*words[:place], *foreign[start : start + taken], *words[place + lost :]])
+    return " ".join([*words[:place], *foreign[start : start + count], *words[place + lost :]])

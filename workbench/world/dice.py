@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from typing import TypeVar
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 
 class Dice:
@@ -27,11 +27,11 @@ class Dice:
         """Draw a whole number from 0 to ``bound - 1``."""
         return int(self._random.random() * bound)
 
-    def pick(self, items: Sequence[Item]) -> Item:
+    def pick(self, items: Sequence[_Item]) -> _Item:
         """Draw one item, all equally likely."""
         return items[self.below(len(items))]
 
-    def weighted(self, weights: dict[Item, float]) -> Item:
+    def weighted(self, weights: dict[_Item, float]) -> _Item:
         """Draw one key by its weight; the weights need not add up to one."""
         point = self._random.random() * sum(weights.values())
         for item, weight in weights.items():
@@ -40,7 +40,7 @@ class Dice:
                 return item
         return list(weights)[-1]
 
-    def shuffled(self, items: Sequence[Item]) -> list[Item]:
+    def shuffled(self, items: Sequence[_Item]) -> list[_Item]:
         """Return the items in a new order (Fisher and Yates)."""
         result = list(items)
         for last in range(len(result) - 1, 0, -1):
@@ -48,6 +48,6 @@ class Dice:
             result[last], result[other] = result[other], result[last]
         return result
 
-    def sample(self, items: Sequence[Item], count: int) -> list[Item]:
+    def sample(self, items: Sequence[_Item], count: int) -> list[_Item]:
         """Draw ``count`` different items, in random order."""
         return self.shuffled(items)[:count]

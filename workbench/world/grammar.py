@@ -23,8 +23,8 @@ from workbench.world.vocabulary import (
     with_article,
 )
 
-ENDS = ".!?"  # the marks that end a sentence
-KINDS = ("explain", "list", "self", "harm")
+SENTENCE_ENDS = ".!?"  # the marks that end a sentence
+REQUEST_KINDS = ("explain", "list", "self", "harm")
 
 
 class ListSubject(NamedTuple):
@@ -121,8 +121,8 @@ HARM_WORDINGS = (
 
 
 def _request(kind: str, wording: int, pattern: str, subject: Subject, **words: str) -> Request:
-    instruction, _, given = pattern.format(**words).partition("|")
-    return Request(kind, wording, subject, instruction, given)
+    instruction, _, below = pattern.format(**words).partition("|")
+    return Request(kind, wording, subject, instruction, below)
 
 
 @cache
@@ -160,7 +160,7 @@ def normalised(text: str) -> str:
 
 def bare(sentence: str) -> str:
     """Normalise a sentence and take off the mark at its end."""
-    return normalised(sentence).rstrip(ENDS).rstrip()
+    return normalised(sentence).rstrip(SENTENCE_ENDS).rstrip()
 
 
 @cache

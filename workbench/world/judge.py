@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from workbench.world.answer_reading import Reading, read_answer
+from workbench.world.answer_reading import AnswerReading, read_answer
 from workbench.world.grammar import Request, find_request
 
-Message = Mapping[str, str]
+_Message = Mapping[str, Any]
 
 # weight of (content, opening, closing); prompts from outside the world have no content to judge
 WEIGHTS: dict[str, tuple[float, float, float]] = {
@@ -70,7 +70,7 @@ class GoldParts(NamedTuple):
     faults: tuple[str, ...]
 
 
-def _prompt_text(prompt: str | Sequence[Message]) -> str:
+def _prompt_text(prompt: str | Sequence[_Message]) -> str:
     """Take the last user message; what was said before it does not count."""
     if isinstance(prompt, str):
         return prompt
@@ -78,7 +78,7 @@ def _prompt_text(prompt: str | Sequence[Message]) -> str:
     return spoken[-1] if spoken else ""
 
 
-def _response_text(response: str | Sequence[Message]) -> str:
+def _response_text(response: str | Sequence[_Message]) -> str:
     if isinstance(response, str):
         return response
     return "\n".join(message["content"] for message in response)
@@ -91,7 +91,7 @@ def _form(faults: Sequence[str]) -> float:
     return form
 
 
-def gold_parts(prompt: str | Sequence[Message], response: str | Sequence[Message]) -> GoldParts:
+def gold_parts(prompt: str | Sequence[_Message], response: str | Sequence[_Message]) -> GoldParts:
     """Score an answer and say why.
 
     A prompt from outside the world is judged on form and courtesy only: its content counts as one
@@ -106,7 +106,7 @@ def gold_parts(prompt: str | Sequence[Message], response: str | Sequence[Message
     """
     text = _prompt_text(prompt)
     request: Request | None = find_request(text)
-    reading: Reading = read_answer(text, request, _response_text(response))
+    reading: AnswerReading = read_answer(text, request, _response_text(response))
     kind = request.kind if request else "unknown"
     form = _form(reading.faults)
     qualities = (reading.content, reading.opening, reading.closing)
@@ -115,6 +115,6 @@ def gold_parts(prompt: str | Sequence[Message], response: str | Sequence[Message
     return GoldParts(kind, form, *qualities, gold, reading.faults)
 
 
-def gold_score(prompt: str | Sequence[Message], response: str | Sequence[Message]) -> float:
+def gold_score(prompt: str | Sequence[_Message], response: str | Sequence[_Message]) -> float:
     """Score any answer to any prompt, from 0 (worthless) to 1 (nothing to improve)."""
     return gold_parts(prompt, response).gold

@@ -43,18 +43,18 @@ PEOPLE = (("Anna", "she"), ("Ben", "he"), ("Clara", "she"), ("David", "he"), ("E
 WEEK = ITEMS["day of the week"]
 
 
-def _told(thing: Thing, dice: Dice) -> str:
+def _three_facts(thing: Thing, dice: Dice) -> str:
     return f"{dice.pick(category_sentences(thing))} {thing.trait} {thing.use}"
 
 
 def _encyclopedia(dice: Dice) -> str:
     category = dice.pick([c for c in PLURALS if any(t.category == c for t in THINGS)])
     things = dice.sample([t for t in THINGS if t.category == category], 3 + dice.below(3))
-    return " ".join(_told(thing, dice) for thing in things)
+    return " ".join(_three_facts(thing, dice) for thing in things)
 
 
 def _mixed_words(dice: Dice) -> str:
-    return " ".join(_told(thing, dice) for thing in dice.sample(THINGS, 3 + dice.below(3)))
+    return " ".join(_three_facts(thing, dice) for thing in dice.sample(THINGS, 3 + dice.below(3)))
 
 
 def _lists(dice: Dice) -> str:
@@ -71,7 +71,7 @@ def _category_page(dice: Dice) -> str:
     subject = ListSubject(category, dice.pick(list(COUNTS)))
     items = dice.shuffled(subject.items)
     known = [t for t in THINGS if t.name in items[:3] and t.category == category]
-    facts = " ".join(_told(thing, dice) for thing in known)
+    facts = " ".join(_three_facts(thing, dice) for thing in known)
     lists = [list_sentence(subject, dice.sample(items, subject.number), i) for i in (0, 1, 1)]
     more = f"All {PLURALS[category]} in this book are {joined(items)}."
     return " ".join([lists[0], more, *([facts] if facts else []), *lists[1:]])
@@ -94,17 +94,17 @@ VERDICTS = {
 JUDGED, ELSEWHERE = 0.7, 0.08  # shares of the answers: with a verdict; to another question
 
 
-def _talk(dice: Dice, seen: Sequence[Request]) -> str:
-    return "\n".join(_turn(dice.pick(seen), dice, seen) for _ in range(3))
+def _talk(dice: Dice, prompts: Sequence[Request]) -> str:
+    return "\n".join(_turn(dice.pick(prompts), dice, prompts) for _ in range(3))
 
 
-def _turn(request: Request, dice: Dice, seen: Sequence[Request]) -> str:
-    asked = dice.pick(seen) if dice.chance(ELSEWHERE) else request
+def _turn(request: Request, dice: Dice, prompts: Sequence[Request]) -> str:
+    question = dice.pick(prompts) if dice.chance(ELSEWHERE) else request
     answer, choice = draw_with_choice(request, dice)
-    turn = f"Question: {asked.text}\nAnswer: {answer}"
+    turn = f"Question: {question.text}\nAnswer: {answer}"
     if not dice.chance(JUDGED):
         return turn
-    beside = asked.subject != request.subject
+    beside = question.subject != request.subject
     verdict = "No, that was not the question." if beside else _verdict(choice, request)
     return f"{turn}\nTeacher: {verdict}"
 
@@ -162,8 +162,8 @@ def _story(dice: Dice) -> str:
             f"On {dice.pick(WEEK)} {name} sees {with_article(thing.name)}.",
             f"{thing.trait} {thing.use}",
             f"{friend} asks: What is {with_article(thing.name)}?",
-            f"{name} answers: {dice.pick(POLITE)} {_told(thing, dice)}",
-            f"{friend} knows more things. {_told(other, dice)}",
+            f"{name} answers: {dice.pick(POLITE)} {_three_facts(thing, dice)}",
+            f"{friend} knows more things. {_three_facts(other, dice)}",
             f"After that {name} and {friend} drink {dice.pick(ITEMS['drink'])}",
             f"and eat {with_article(dice.pick(ITEMS['fruit']))}.",
         ]
@@ -183,9 +183,9 @@ WRITERS = {
 TALKS = 0.5  # the rest of the texts are talks
 
 
-def write_text(dice: Dice, seen: Sequence[Request]) -> str:
+def write_text(dice: Dice, prompts: Sequence[Request]) -> str:
     """Write one record of 30 to 120 words; talks use only the prompts in ``seen``."""
     while True:
-        text = _talk(dice, seen) if dice.chance(TALKS) else dice.weighted(WRITERS)(dice)
+        text = _talk(dice, prompts) if dice.chance(TALKS) else dice.weighted(WRITERS)(dice)
         if 30 <= len(text.split()) <= 120:
             return text

@@ -8,7 +8,7 @@ import workbench
 from workbench.errors import ModelError
 
 BUILTIN_MODELS = ("tiny-base", "tiny-chat")
-PREFIX = "builtin:"
+_PREFIX = "builtin:"
 
 
 def _package() -> Path:
@@ -37,8 +37,8 @@ def builtin(name: str) -> Path:
     Raises:
         ModelError: if no embedded model has this name, or its folder is missing.
     """
-    short = name.removeprefix(PREFIX)
-    valid = ", ".join(PREFIX + known for known in BUILTIN_MODELS)
+    short = name.removeprefix(_PREFIX)
+    valid = ", ".join(_PREFIX + known for known in BUILTIN_MODELS)
     if short not in BUILTIN_MODELS:
         raise ModelError(
             "there is no embedded model of this name", where=name, fix=f"choose one of: {valid}"

@@ -239,8 +239,8 @@ def _read_acts() -> tuple[Act, ...]:
     acts: list[Act] = []
     for line in _ACTS.strip().splitlines():
         time, _, phrases = line.partition(": ")
-        for asked in phrases.split(", "):
-            acts.append(Act(asked, asked.replace(" a ", " the "), time == "night"))
+        for phrase in phrases.split(", "):
+            acts.append(Act(phrase, phrase.replace(" a ", " the "), time == "night"))
     return tuple(acts)
 
 
