@@ -57,7 +57,7 @@ def circles(arrows: dict[str, set[str]]) -> list[str]:
 
 
 def test_no_circle_of_imports():
-    # the package's __init__ names everything, loaded when it is asked for
+    # the package's __init__ imports all that is public
     arrows = {
         name: {module for module, _ in imports_of(tree)} - {name, "workbench"}
         for name, tree in MODULES.items()

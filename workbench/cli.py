@@ -51,9 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("--data", help="prompts; else 32 plain ones")
     look.add_argument("--preset", help=f"settings by name: {', '.join(PRESETS)}")
     look.add_argument("--out", type=Path, help="a file for the table, as Markdown")
-    look.add_argument(
-        "--set", nargs="+", default=[], metavar="k=v", help=f"settings: {_names('ppo')}"
-    )
+    _add_settings(look, "ppo")
     look.set_defaults(run=_verify)
     for name, text in (
         ("status", "say how far a run is"),
@@ -67,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_settings(command: argparse.ArgumentParser, kind: str | None = None) -> None:
+    """``--set``; of a kind of run its help names the settings."""
+    text = kind and f"settings: {', '.join(row['name'] for row in KINDS[kind].table())}"
+    command.add_argument("--set", nargs="+", default=[], metavar="k=v", help=text)
+
+
 def _add_training(commands: Any) -> None:
     texts = {
         "sft": "fine-tune on instructions or texts",
@@ -78,9 +82,7 @@ def _add_training(commands: Any) -> None:
         command.add_argument("--model", required=True, help="hub id, folder, run or builtin:NAME")
         command.add_argument("--data", required=True, help="pairs, prompts, instructions or texts")
         command.add_argument("--out", required=True, help="the run's folder")
-        command.add_argument(
-            "--set", nargs="+", default=[], metavar="k=v", help=f"settings: {_names(name)}"
-        )
+        _add_settings(command, name)
         if name == "ppo":
             command.add_argument(
                 "--reward", required=True, help="the reward model's run, or module:function"
@@ -130,7 +132,7 @@ def _add_data(commands: Any) -> None:
     sample.add_argument("--data", required=True, help="prompts")
     sample.add_argument("--responses", default=2, type=int)
     sample.add_argument("--out", required=True, type=Path)
-    sample.add_argument("--set", nargs="+", default=[], metavar="k=v")
+    _add_settings(sample)
     sample.set_defaults(run=_sample)
     plain = commands.add_parser("export-model", help="write a run as plain weights, merged")
     plain.add_argument("model", help="a run, or its final/")
@@ -142,7 +144,7 @@ def _add_data(commands: Any) -> None:
     measure.add_argument("--data", required=True, help="labelled pairs it was not trained on")
     measure.add_argument("--out", type=Path, help="a JSON file for all figures")
     measure.add_argument("--worst", type=Path, help="a file for the worst disagreements, as pairs")
-    measure.add_argument("--set", nargs="+", default=[], metavar="k=v")
+    _add_settings(measure)
     measure.set_defaults(run=_evaluate)
 
 
@@ -171,10 +173,6 @@ def _verify(args: argparse.Namespace) -> int:
     return 0 if verified.passed else 1
 
 
-def _names(kind: str) -> str:
-    return ", ".join(row["name"] for row in KINDS[kind].table())
-
-
 def _settings(pairs: Sequence[str]) -> dict[str, Any]:
     """``k=v`` to values: JSON where it reads as JSON, text otherwise.
 
@@ -198,11 +196,6 @@ def _settings(pairs: Sequence[str]) -> dict[str, Any]:
 def _train(args: argparse.Namespace) -> int:
     from workbench.runs import several_processes
 
-    verbs_by_kind: dict[str, Callable[..., Any]] = {
-        "sft": wb.train_sft,
-        "reward": wb.train_reward,
-        "ppo": wb.train_ppo,
-    }
     first = [args.model, args.reward] if args.kind == "ppo" else [args.model]
     out, settings = str(Path(args.out).absolute()), _settings(args.set)
     more = {
@@ -218,7 +211,8 @@ def _train(args: argparse.Namespace) -> int:
         return 0 if checks.passed else 1
 
     def begin() -> Any:
-        return verbs_by_kind[args.kind](*first, args.data, name=out, **more, **settings)
+        train = getattr(wb, f"train_{args.kind}")
+        return train(*first, args.data, name=out, **more, **settings)
 
     several_processes.start_all(sys.argv[1:])
     if several_processes.processes() > 1:

@@ -144,7 +144,7 @@ def test_what_best_of_n_needs(tiny, reward):
 
 def test_the_analytic_check_is_a_job_with_a_report(here):
     found = wb.analytic_check(steps=1, batch_size=8, kl_coef=1.0)
-    assert here[-1]["settings"] == {"steps": 1, "batch_size": 8, "kl_coef": 1.0}
+    assert here[-1]["changes"] == {"steps": 1, "batch_size": 8, "kl_coef": 1.0}
     assert len(found.frame) == 57 and len(found.worth) == 2 and not found.passed
     with pytest.raises(ConfigError, match="there is no setting called stps"):
         wb.analytic_check(stps=1)

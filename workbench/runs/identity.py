@@ -59,7 +59,7 @@ def attach_or_create(
             if not fresh:
                 _check_same(folder, identity)
                 return Attached(folder, False)
-            _move_aside(folder)
+            _put_aside(folder)
         for file, content in (files or {}).items():
             (aside / file).write_bytes(content)
         aside.chmod(0o755)  # mkdtemp's folders are for their owner alone
@@ -130,14 +130,19 @@ def _check_same(folder: RunFolder, identity: Mapping[str, Any]) -> None:
         )
 
 
-def _move_aside(folder: RunFolder) -> None:
+def _put_aside(folder: RunFolder) -> None:
     if folder.exists and folder.status()["state"] in LIVE:
         raise RunError(
             f"{folder.name} is live and cannot be started over",
             where=str(folder.path),
             fix=f"stop it first with wb.open_run({folder.name!r}).stop(wait=True)",
         )
+    move_aside(folder.path)
+
+
+def move_aside(folder: Path) -> None:
+    """Rename a folder to the first of NAME~1, NAME~2, … that is free."""
     number = 1
-    while (target := folder.path.with_name(f"{folder.name}~{number}")).exists():
+    while (target := folder.with_name(f"{folder.name}~{number}")).exists():
         number += 1
-    folder.path.rename(target)
+    folder.rename(target)

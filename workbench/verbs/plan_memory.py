@@ -23,8 +23,8 @@ class MemoryPlan(ReportPage):
         told: the plan in plain values.
     """
 
-    def __init__(self, told: dict[str, Any], settings: RunSettings) -> None:
-        self.told, self.settings = told, settings
+    def __init__(self, facts: dict[str, Any], settings: RunSettings) -> None:
+        self.told, self.settings = facts, settings
         super().__init__(self.verdict)
 
     @property

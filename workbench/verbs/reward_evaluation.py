@@ -67,7 +67,7 @@ _ON_CARD = ("pairs", "accuracy", "low", "high", "longer_wins", "ceiling", "ece",
 
 
 def _onto_card(final: Path, report: "RewardReport") -> None:
-    """The latest evaluation stands in the model's card."""
+    """Write an evaluation into the model's card, in place of the one before."""
     from workbench.models.model_card import put_section
 
     figures = {name.replace("_", " "): report[name] for name in _ON_CARD}

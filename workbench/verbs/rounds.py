@@ -5,7 +5,6 @@ A round is a folder among the runs: ``round.json`` says what it stands on and li
 """
 
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from workbench.errors import ConfigError, DataError, RunError
 from workbench.json_lines import read_json, write_json
 from workbench.runs import Run, RunFolder, runs_root
 from workbench.runs.catalogue import paid_by
+from workbench.runs.identity import move_aside
 from workbench.verbs.draw_pairs import RoundStart, draw_round
 from workbench.verbs.model_names import model_name
 from workbench.verbs.round_summary import as_html
@@ -91,7 +91,7 @@ def next_round(
         return Round(folder, store)
     drawn = draw_round(start, pairs=pairs, explore=explore, seed=seed)
     if folder.exists():
-        _move_aside(folder)
+        move_aside(folder)
     folder.mkdir(parents=True)
     Pairs.from_items(drawn).save(folder / PAIRS)
     write_json(folder / ROUND, record)
@@ -246,12 +246,12 @@ class Round:
         figures: dict[str, Any] = {"round": self.number, "pairs": len(self.pairs), **self._labels()}
         if self.reward is not None:
             figures["rows"] = int(self.reward.config["data"]["rows"])
-            accuracy = _last_mean(self.reward.folder.metrics(), "heldout/accuracy", 1)
+            accuracy = last_mean(self.reward.folder.metrics(), "heldout/accuracy", 1)
             figures |= {} if accuracy is None else {"heldout_accuracy": accuracy}
         for suffix, run in (("_before", self.before("policy")), ("", self.policy)):
             rows = [] if run is None else run.folder.metrics()
             for key, word in FIGURES.items():
-                value = _last_mean(rows, key, 10)
+                value = last_mean(rows, key, 10)
                 figures |= {} if value is None else {f"{word}{suffix}": value}
         if self.policy is not None and self.policy.status == "finished":
             kept = {**self.record, "runs": self._links(), "figures": figures}
@@ -318,7 +318,8 @@ def _of_what(row: Mapping[str, Any]) -> str:
     return "\x1f".join([repr(row["prompt"]), *answers])
 
 
-def _last_mean(rows: Sequence[Mapping[str, Any]], key: str, count: int) -> float | None:
+def last_mean(rows: Sequence[Mapping[str, Any]], key: str, count: int) -> float | None:
+    """The mean of a metric's last ``count`` values; None where there is none."""
     values = [row[key] for row in rows if row.get(key) is not None][-count:]
     return sum(values) / len(values) if values else None
 
@@ -341,10 +342,3 @@ def _check_same(folder: Path, earlier: Mapping[str, Any], record: Mapping[str, A
             where=str(folder),
             fix="fresh=True draws anew (the old one is kept aside), or give another name",
         )
-
-
-def _move_aside(folder: Path) -> None:
-    number = 1
-    while (target := folder.with_name(f"{folder.name}~{number}")).exists():
-        number += 1
-    shutil.move(folder, target)

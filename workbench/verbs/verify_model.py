@@ -125,7 +125,7 @@ def _update(verified: Verified, model: Model, reward: Any, messages: "list[list[
 
 
 def _end(run: Run) -> None:
-    """Where the waiting was interrupted, the run ends with it: its folder goes."""
+    """Stop a run whose waiting was interrupted: its folder is about to be deleted."""
     if run.status in LIVE:
         tell("… or rather: it ends here, since nobody waits for its table")
         with suppress(RunError):
@@ -134,7 +134,7 @@ def _end(run: Run) -> None:
 
 @contextmanager
 def _stage(seconds: dict[str, float], name: str, text: str) -> Iterator[None]:
-    """Say what goes on, and keep how long it took."""
+    """Print what goes on, and write into ``seconds`` how long the block took."""
     tell(text)
     begun = time.monotonic()
     try:
@@ -145,7 +145,7 @@ def _stage(seconds: dict[str, float], name: str, text: str) -> Iterator[None]:
 
 @contextmanager
 def _faults(verified: Verified, name: str) -> Iterator[None]:
-    """What ends a process early is a finding, to be shared with the rest."""
+    """Write a RunError of the block into the table, which is shared all the same."""
     try:
         yield
     except RunError as error:

@@ -81,12 +81,12 @@ class Verified:
 
     def __init__(
         self,
-        asked: VerifiedInputs,
+        inputs: VerifiedInputs,
         plan: MemoryPlan,
         settings: PPOSettings,
         seconds: dict[str, float],
     ) -> None:
-        self.asked, self.plan, self.settings, self.seconds = asked, plan, settings, seconds
+        self.asked, self.plan, self.settings, self.seconds = inputs, plan, settings, seconds
         self.preflight: Preflight | None = None
         self.rows: list[_Row] = []
         self.samples: list[_Row] = []

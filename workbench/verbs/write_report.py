@@ -5,7 +5,7 @@ from typing import Any
 
 from workbench.runs import Run
 from workbench.verbs.round_summary import FIGURE_WORDS
-from workbench.verbs.rounds import Round
+from workbench.verbs.rounds import Round, last_mean
 from workbench.verbs.train import open_run
 
 LAST = {  # what a run has come to, by kind: means over its last ten steps
@@ -34,9 +34,8 @@ def report(run: "Run | Round | str", path: str | Path | None = None) -> Path:
     summary: dict[str, Any] = {"run": opened.name, "kind": opened.kind, "state": opened.status}
     rows = opened.folder.metrics()
     for key in LAST.get(opened.kind, ()):
-        values = [row[key] for row in rows if row.get(key) is not None][-10:]
-        if values:
-            summary[key] = sum(values) / len(values)
+        if (mean := last_mean(rows, key, 10)) is not None:
+            summary[key] = mean
     return write_report(
         Path(path) if path is not None else opened.path / "report.html",
         title=opened.name,
