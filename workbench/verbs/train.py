@@ -256,18 +256,14 @@ def presets() -> "DataFrame":
     """
     import pandas as pd
 
+    columns = dict.fromkeys(key for preset in PRESETS.values() for key in preset.settings)
     rows: list[dict[str, Any]] = []
     for name, preset in PRESETS.items():
+        settings = PPOSettings.from_dict(preset.settings).to_dict()
         planned = {"planned_gb": preset.planned.gb, "planned_minutes": rounded(preset.minutes)}
-        about = {"preset": name, "card": preset.card, "model": preset.model}
-        rows.append({**about, **planned, "basis": preset.basis, **preset.settings})
-    defaults = PPOSettings().to_dict()
-    table = pd.DataFrame(rows).set_index("preset")
-    for name in table.columns.intersection(list(defaults)):
-        table[name] = (
-            table[name].where(table[name].notna(), defaults[name]).astype(type(defaults[name]))
-        )
-    return table
+        about = {"preset": name, "card": preset.card, "model": preset.model, **planned}
+        rows.append({**about, "basis": preset.basis, **{key: settings[key] for key in columns}})
+    return pd.DataFrame(rows).set_index("preset")
 
 
 def finished(run: Run) -> Run:
