@@ -129,7 +129,7 @@ def test_which_updates_are_shown(count, expected):
 
 # --- what goes badly -----------------------------------------------------------------------------
 
-ROW = dict.fromkeys((*verify_table.COLUMNS, *verify_table.MUST_BE_FINITE, "value/loss"), 1.0)
+ROW = dict.fromkeys((*verify_table.UPDATE_COLUMNS, *verify_table.MUST_BE_FINITE, "value/loss"), 1.0)
 CHECK = {"name": "a", "passed": True, "found": "x | y", "fix": "mend it"}
 TOLD = {"free": 4 * 10**9, "rows": 2, "length": 64, "device": "cuda", "dtype": "bfloat16"}
 TOLD |= {"quantization": "nf4", "model": "m", "hardware": {"gpu": "some card"}}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _Row = dict[str, Any]
 
-_UPDATE_COLUMNS = {  # of the updates' table: what it is called, and how it is written
+UPDATE_COLUMNS = {  # of the updates' table: what it is called, and how it is written
     "step": ("update", "d"),
     "objective/scores": ("score", ".2f"),
     "objective/kl": ("KL, nats", ".3f"),
@@ -304,14 +304,14 @@ def _checks_table(preflight: Preflight) -> str:
 
 
 def _updates_table(rows: Sequence[_Row]) -> str:
-    names = [name for name in _UPDATE_COLUMNS if any(row.get(name) is not None for row in rows)]
+    names = [name for name in UPDATE_COLUMNS if any(row.get(name) is not None for row in rows)]
     if not any(row.get("skipped_steps") for row in rows):
         names = [name for name in names if name != "skipped_steps"]
     cells = [
-        [_figure(rows[number - 1].get(name), _UPDATE_COLUMNS[name][1]) for name in names]
+        [_figure(rows[number - 1].get(name), UPDATE_COLUMNS[name][1]) for name in names]
         for number in shown(len(rows))
     ]
-    return table([_UPDATE_COLUMNS[name][0] for name in names], cells)
+    return table([UPDATE_COLUMNS[name][0] for name in names], cells)
 
 
 def _figure(value: float | None, how: str) -> str:

@@ -49,7 +49,7 @@ def browse(
 REPEATS, REPEATS_FROM = 0.05, 100  # of fewer items than that, a rate says nothing
 
 
-Desk = TypeVar("Desk", bound="Labeller")
+_View = TypeVar("_View", bound="Labeller")
 _SESSIONS: "WeakValueDictionary[tuple[str, str], LabelSession]" = WeakValueDictionary()
 
 
@@ -111,16 +111,16 @@ def label(
         model=None if reward is None else model_name(reward),
         explore=explore,
     )
-    return _one_desk(Labeller(session, keys, ranking=ranking), store, annotator)
+    return _with_own_session(Labeller(session, keys, ranking=ranking), store, annotator)
 
 
-def _one_desk(desk: "Desk", store: "LabelStore", annotator: str) -> "Desk":
-    """A desk whose cell may be run again: what the one before held is free for the new one."""
+def _with_own_session(view: _View, store: "LabelStore", annotator: str) -> _View:
+    """Close the session that this annotator had open on the store: a cell may be run again."""
     before = _SESSIONS.pop((str(store.path), annotator), None)
     if before is not None:
         before.close()
-    _SESSIONS[str(store.path), annotator] = desk.session
-    return desk
+    _SESSIONS[str(store.path), annotator] = view.session
+    return view
 
 
 def with_queue(pairs: "Pairs", store: "LabelStore") -> "Pairs":
@@ -222,8 +222,8 @@ def compare(
     if store is None:
         return CompareView(rows, queue=queue, annotator=annotator)
     contest = BlindComparison(rows, batch.column_names(models, best_of))
-    desk = BlindComparisonView(contest, store, annotator=annotator, seed=seed, keys=keys)
-    return _one_desk(desk, store, annotator)
+    view = BlindComparisonView(contest, store, annotator=annotator, seed=seed, keys=keys)
+    return _with_own_session(view, store, annotator)
 
 
 def playground(
