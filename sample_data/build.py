@@ -21,11 +21,12 @@ HERE = Path(__file__).resolve().parent
 if str(HERE.parent) not in sys.path:  # run as a script, before anything is installed
     sys.path.insert(0, str(HERE.parent))
 
-from workbench.world.answer_mix import draw_answer, draw_degenerate, draw_slip, draw_with_choice  # noqa: E402
-from workbench.world.dice import Dice  # noqa: E402
+from answer_mix import draw_answer, draw_degenerate, draw_slip, draw_with_choice  # noqa: E402
+from dice import Dice  # noqa: E402
+from prose import write_text  # noqa: E402
+
 from workbench.world.grammar import REQUEST_KINDS, ListSubject, Request, requests  # noqa: E402
 from workbench.world.judge import TAU, gold_score, slip_chance  # noqa: E402
-from workbench.world.prose import write_text  # noqa: E402
 
 SEED = 20
 TEXTS = 7000

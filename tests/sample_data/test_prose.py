@@ -2,9 +2,10 @@
 
 import re
 
-from workbench.world.dice import Dice
+from dice import Dice
+from prose import write_text
+
 from workbench.world.grammar import requests
-from workbench.world.prose import write_text
 
 
 def test_records_have_30_to_120_words():

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.world.answer_mix import draw_with_choice
-from workbench.world.dice import Dice
+from answer_mix import draw_with_choice
+from dice import Dice
+
 from workbench.world.grammar import (
     ListSubject,
     Request,

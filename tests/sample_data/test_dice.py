@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from workbench.world.dice import Dice
+from dice import Dice
 
 
 def test_one_seed_makes_the_same_choices():

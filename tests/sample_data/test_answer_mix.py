@@ -5,9 +5,9 @@ from collections import defaultdict
 from itertools import pairwise
 
 import pytest
+from answer_mix import draw_answer, draw_degenerate, draw_slip
+from dice import Dice
 
-from workbench.world.answer_mix import draw_answer, draw_degenerate, draw_slip
-from workbench.world.dice import Dice
 from workbench.world.grammar import REQUEST_KINDS, ListSubject, requests
 from workbench.world.judge import gold_parts, gold_score
 

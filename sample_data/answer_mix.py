@@ -6,7 +6,8 @@ preferences have something to change and no quality can be told from the length 
 
 from __future__ import annotations
 
-from workbench.world.dice import Dice
+from dice import Dice
+
 from workbench.world.grammar import ListSubject, Request, category_sentences, list_sentence
 from workbench.world.vocabulary import (
     AFTERWARDS,
