@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workbench.widgets.labeller.labeller import Labeller
 
 ROUND, PAIRS = "round.json", "pairs.jsonl"
-FIGURES = {  # of the policy's run: what they are called, means over the last ten updates
+_POLICY_FIGURES = {  # of the policy's run: what they are called, means over the last ten updates
     "objective/gold": "gold",
     "objective/scores": "score",
     "objective/kl": "kl",
@@ -250,7 +250,7 @@ class Round:
             figures |= {} if accuracy is None else {"heldout_accuracy": accuracy}
         for suffix, run in (("_before", self.before("policy")), ("", self.policy)):
             rows = [] if run is None else run.folder.metrics()
-            for key, word in FIGURES.items():
+            for key, word in _POLICY_FIGURES.items():
                 value = last_mean(rows, key, 10)
                 figures |= {} if value is None else {f"{word}{suffix}": value}
         if self.policy is not None and self.policy.status == "finished":
