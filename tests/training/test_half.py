@@ -7,9 +7,11 @@ import torch
 
 from workbench.settings import PPOSettings
 from workbench.training.ppo import ppo
+from workbench.training.ppo.mini_batches import MiniBatch
 
 from ..models.tiny import tiny_settings
 from .conftest import PROMPTS, metrics
+from .ppo.test_ppo import estimates_of
 
 
 def updates(tiny, reward, place, count):
@@ -54,9 +56,10 @@ def test_gradients_in_float16_are_those_of_float32_but_for_rounding(tiny, reward
         made = ppo.PPOTrainer(str(tiny), reward, PROMPTS, settings, place(dtype), None)
         rows = [ppo.Encoded([2, 5, 3], [6, 7, 1]), ppo.Encoded([2, 8, 9, 3], [10, 11, 12, 13])]
         seen = made._measured(rows, [PROMPTS[0]] * 2, [[0, 1]])
-        estimates = ppo.estimate(seen, settings, kl_coef=0.05)
+        estimates = estimates_of(made, seen, 0.05)
         estimates.advantages[seen.response_mask] = torch.linspace(-1, 1, 7)
-        made._mini_batch([[0, 1]], seen, estimates, 7)
+        part = MiniBatch([0, 1], [[0, 1]])
+        made.clipped_steps.gradients(part, seen, estimates, clip_range=0.2)
         made.optimiser._collect()
         grads = [p.grad for p in made.roles.parameters("policy") if p.grad is not None]
         found.append(torch.cat([g.flatten() for g in grads]))

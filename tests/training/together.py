@@ -23,7 +23,8 @@ from workbench.runs import RunFolder, ask, attach_or_create
 from workbench.settings import KINDS
 
 # loaded once, before the forks
-from workbench.training.ppo import ppo
+from workbench.training.ppo import ppo  # noqa: F401
+from workbench.training.ppo.mini_batches import ClippedSteps
 from workbench.training.reward import members, reward  # noqa: F401
 
 STEPS = 20
@@ -92,7 +93,7 @@ def fork(folder: RunFolder, rank: int, count: int, port: int) -> int:
             os.environ.update({name: str(value) for name, value in names.items()})
             if rank == 1 and not folder.checkpoints():
                 scarce(members.Member, "judge", 1)
-                scarce(ppo.PPOTrainer, "_losses", 1)
+                scarce(ClippedSteps, "_losses", 1)
             settings = KINDS[folder.config()["kind"]](device="cpu")
             code = child.run_together(lambda: folder, settings)
     finally:

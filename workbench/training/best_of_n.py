@@ -14,7 +14,7 @@ from workbench.models.sampling import sample_responses
 from workbench.settings import PPOSettings
 from workbench.training.batch_jobs import Tell
 from workbench.training.optimiser import make_accelerator
-from workbench.training.ppo.watching_models import Reader
+from workbench.training.ppo.heldout_reward import HeldoutReward
 
 
 def candidates(
@@ -48,7 +48,8 @@ def candidates(
     if role is not None:
         roles.add(role, trainable=False, source=source.adapter)
     readers = {
-        name: Reader(f"judge-{name}", reward, roles, settings) for name, reward in rewards.items()
+        name: HeldoutReward(f"judge-{name}", reward, roles, settings)
+        for name, reward in rewards.items()
     }
     encoder = Encoder(base, max_length=settings.max_length, template=settings.chat_template_kwargs)
     asked = [(prompt, encoder.prompt(prompt, room=settings.response_length)) for prompt in prompts]

@@ -81,11 +81,17 @@ class StepLoop(ABC, Generic[S]):
     def write_final(self, folder: Path) -> None:
         """Write the trained model into an empty folder."""
 
-    def attempt(self, work: Callable[[], R], undo: Callable[[], None] = lambda: None) -> R:
+    def attempt(
+        self,
+        work: Callable[[], R],
+        undo: Callable[[], None] = lambda: None,
+        smaller: Callable[[], str | None] | None = None,
+    ) -> R:
         """Do work that goes through the model in micro-batches; where memory runs out, again.
 
         Gradients add up to the same in smaller micro-batches. What the work changed beside them
-        is for ``undo`` to put back.
+        is for ``undo`` to put back. One attempt may be part of another, so that a part has its own
+        way to become ``smaller``.
 
         Raises:
             StopRequested: the run was asked to stop; everything is as before the work.
@@ -108,10 +114,10 @@ class StepLoop(ABC, Generic[S]):
             if news is News.STOP:
                 raise StopRequested
             give_back()
-            told = None if news is News.NO_SMALLER else self.smaller()
-            if told is None:
+            notice = None if news is News.NO_SMALLER else (smaller or self.smaller)()
+            if notice is None:
                 raise self._no_memory()
-            self._asides.append(told)
+            self._asides.append(notice)
 
     def smaller(self) -> str | None:
         """Send less through the model at once; says what, or None where it cannot be less."""

@@ -6,7 +6,7 @@ import torch
 from workbench.models.base import Base
 from workbench.settings import PPOSettings
 from workbench.training.checks import preflight as checks
-from workbench.training.ppo import ppo, rollout
+from workbench.training.ppo import mini_batches, ppo, rollout
 
 from ...models.tiny import EOS, tiny_settings
 from ..conftest import PROMPTS
@@ -69,7 +69,7 @@ def shifted(function):
 
 
 def break_ratio(patch):
-    patch.setattr(ppo, "response_logprobs", shifted(ppo.response_logprobs))
+    patch.setattr(mini_batches, "response_logprobs", shifted(mini_batches.response_logprobs))
 
 
 def break_kl(patch):

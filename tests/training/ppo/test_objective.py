@@ -19,6 +19,8 @@ from workbench.training.ppo.rollout import Episodes
 
 from ...models.tiny import tiny_settings, user
 
+PAID = torch.tensor([2.0, -1.5])  # at the end of the two answers
+
 
 def settings(**changes):
     return tiny_settings(PPOSettings, **changes)
@@ -31,8 +33,10 @@ def episodes():
     ref = torch.tensor([[-1.5, -2.0, -1.0], [-1.0, -1.2, 0.0]])
     return Episodes(
         rows=[Encoded([2], [5, 6, 7]), Encoded([2], [5, 6])],
+        messages=[user("a"), user("b")],
+        temperature=1.0,
         scores=torch.tensor([2.0, -1.0]),
-        rewards_at_end=torch.tensor([2.0, -1.5]),
+        parts={},
         ended=torch.tensor([True, False]),
         rollout_logprobs=policy,
         ref_logprobs=ref,
@@ -49,7 +53,7 @@ def test_kl_of_each_answer(episodes):
 
 def test_gae_on_charged_rewards(episodes):
     """beta 0.1: rewards -0.05, 0, 1.95 | 0.05, -1.52; gamma 1, lambda 0: TD errors."""
-    found = estimate(episodes, settings(lam=0.0, whiten_advantages=False), kl_coef=0.1)
+    found = estimate(episodes, PAID, settings(lam=0.0, whiten_advantages=False), kl_coef=0.1)
     expected = torch.tensor(
         [
             [-0.05 + 1.0 - 0.5, 0.0 + 1.5 - 1.0, 1.95 - 1.5],
@@ -61,7 +65,7 @@ def test_gae_on_charged_rewards(episodes):
 
 
 def test_whitened_advantages_leave_the_returns(episodes):
-    raw = estimate(episodes, settings(), kl_coef=0.1)
+    raw = estimate(episodes, PAID, settings(), kl_coef=0.1)
     assert whitened(raw, episodes.response_mask, settings(whiten_advantages=False)) is raw
     white = whitened(raw, episodes.response_mask, settings())
     torch.testing.assert_close(white.returns, raw.returns)
@@ -74,7 +78,7 @@ def test_whitened_advantages_leave_the_returns(episodes):
 def test_rloo_compares_whole_answers_with_their_charge(episodes):
     """Rewards 2 - 0.1 and -1.5 + 0.03: each less the other's."""
     given = settings(advantage="rloo", samples_per_prompt=2, batch_size=2, whiten_advantages=False)
-    found = estimate(episodes, given, kl_coef=0.1)
+    found = estimate(episodes, PAID, given, kl_coef=0.1)
     gap = (2.0 - 0.1) - (-1.5 + 0.03)
     expected = torch.tensor([[gap, gap, gap], [-gap, -gap, 0.0]])
     torch.testing.assert_close(found.advantages, expected)
@@ -84,14 +88,14 @@ def test_rloo_compares_whole_answers_with_their_charge(episodes):
 def test_group_divides_by_the_deviation(episodes):
     """Two answers are one deviation above and below their mean, whatever the gap."""
     given = settings(advantage="group", samples_per_prompt=2, batch_size=2, whiten_advantages=False)
-    found = estimate(episodes, given, kl_coef=0.1).advantages
+    found = estimate(episodes, PAID, given, kl_coef=0.1).advantages
     torch.testing.assert_close(found[:, 0], torch.tensor([1.0, -1.0]), rtol=0, atol=1e-3)
 
 
 def test_what_is_told_of_an_update(episodes):
     given = settings(lam=0.0)
-    estimates = estimate(episodes, given, kl_coef=0.1)
-    found = describe(episodes, estimates, given, kl_coef=0.1)
+    estimates = estimate(episodes, PAID, given, kl_coef=0.1)
+    found = describe(episodes, PAID, estimates, given, kl_coef=0.1)
     deltas = torch.tensor([0.45, 0.5, 0.45, -0.45, -1.02])  # as in the test of GAE above
     expected = {
         "objective/kl": (1.0 - 0.3) / 2,
@@ -108,7 +112,7 @@ def test_what_is_told_of_an_update(episodes):
         "value/mean": (0.5 + 1.0 + 1.5 + 0.0 - 0.5) / 5,
     }
     assert {name: found[name] for name in expected} == pytest.approx(expected)
-    without = describe(episodes, estimates, settings(advantage="rloo"), kl_coef=0.1)
+    without = describe(episodes, PAID, estimates, settings(advantage="rloo"), kl_coef=0.1)
     assert "value/mean" not in without
 
 
@@ -122,10 +126,12 @@ def test_the_charge_by_each_estimator(episodes):
     }
     for name, kl in by_hand.items():
         given = settings(kl_estimator=name, gamma=1.0, lam=1.0)
-        returns = estimate(episodes, given, kl_coef=0.1).returns[:, 0]
+        returns = estimate(episodes, PAID, given, kl_coef=0.1).returns[:, 0]
         expected = torch.tensor([2.0 - 0.1 * sum(kl[0]), -1.5 - 0.1 * sum(kl[1])])
         torch.testing.assert_close(returns, expected)
-        told = describe(episodes, estimate(episodes, given, kl_coef=0.1), given, kl_coef=0.1)
+        told = describe(
+            episodes, PAID, estimate(episodes, PAID, given, kl_coef=0.1), given, kl_coef=0.1
+        )
         assert told["objective/rlhf_reward"] == pytest.approx(float(expected.mean()), abs=1e-6)
         assert told["objective/kl"] == pytest.approx(0.35)  # told by k1, whatever is charged
 
@@ -155,10 +161,10 @@ def test_running_normalisation_remembers(episodes):
 
 
 def test_rows_of_the_sample_table(episodes):
-    prompts, tokens = [user("a"), user("b")], [["x", " y", " z"], ["x", " y"]]
-    estimates = estimate(episodes, settings(lam=0.0), kl_coef=0.1)
+    tokens = [["x", " y", " z"], ["x", " y"]]
+    estimates = estimate(episodes, PAID, settings(lam=0.0), kl_coef=0.1)
     judge = lambda p, t: float(len(p[0]["content"]))  # noqa: E731
-    rows = sample_rows(prompts, ["one", "two"], tokens, episodes, estimates, judge)
+    rows = sample_rows(episodes, ["one", "two"], tokens, estimates, judge)
     assert rows[1] == {
         "prompt": "b",
         "response": "two",
@@ -171,6 +177,6 @@ def test_rows_of_the_sample_table(episodes):
         "token_advantage": pytest.approx([-0.45, -1.02]),
         "gold": 1.0,
     }
-    bare = sample_rows(prompts, ["one", "two"], tokens, episodes, None, None)[0]
+    bare = sample_rows(episodes, ["one", "two"], tokens, None, None)[0]
     assert not {"gold", "token_value", "token_advantage"} & set(bare)
     assert bare["token_kl"] == [0.5, 0.0, 0.5]

@@ -15,8 +15,9 @@ from workbench.models.forward import lay, response_hidden, response_stats, seque
 from workbench.models.model_source import resolve
 from workbench.settings import PPOSettings
 from workbench.training.batch_jobs import scores as evaluate
-from workbench.training.ppo import ppo
-from workbench.training.ppo.rollout import mini_batch_groups
+from workbench.training.ppo import mini_batches, ppo
+from workbench.training.ppo.mini_batches import MiniBatch
+from workbench.training.ppo.objective import estimate
 
 from ...models.tiny import EOS, PAD, load, make_model, tiny_settings, user
 from ..conftest import PROMPTS, Steering, bytes_of, forget_after, make_adapter, metrics
@@ -90,13 +91,13 @@ def test_each_tokens_ratio_is_1_before_its_first_step(
 ):
     """Bit for bit: the forward that measured is the forward that trains, batched alike."""
     seen = []
-    real = ppo.clipped_policy_loss
+    real = mini_batches.clipped_policy_loss
 
     def watched(policy, rollout, advantages, mask, **more):
         seen.append(torch.equal(policy.detach()[mask], rollout[mask]))
         return real(policy, rollout, advantages, mask, **more)
 
-    monkeypatch.setattr(ppo, "clipped_policy_loss", watched)
+    monkeypatch.setattr(mini_batches, "clipped_policy_loss", watched)
     made = trainer(
         tiny, reward, place(), quantization=quantization, epochs=1, mini_batches=1, batch_size=12
     )
@@ -284,8 +285,24 @@ def test_a_reference_on_another_base_is_refused(tiny, tuned, reward, place, tmp_
 
 
 def episodes_of(made, rows):
-    groups = mini_batch_groups(rows, range(len(rows)), settings(mini_batches=1), made.base)[0]
+    everything, few = range(len(rows)), settings(mini_batches=1)
+    groups = mini_batches.own_micro_batches(rows, everything, few, made.base, made.team)
     return made._measured(rows, [PROMPTS[0]] * len(rows), groups)
+
+
+def answers_of(made, numbers, generator=None):
+    """An answer to each prompt of these numbers, and the prompts' messages."""
+    prompts = [made.prompts[i] for i in numbers]
+    return made.sample(prompts, generator), [prompt.messages for prompt in prompts]
+
+
+def numbers_drawn(made):
+    """The prompts of an update by their numbers."""
+    return [made.prompts.index(prompt) for prompt in made._draw()]
+
+
+def estimates_of(made, seen, kl_coef):
+    return estimate(seen, made.shaping.paid(seen), made.settings, kl_coef=kl_coef)
 
 
 def test_what_comes_after_eos_is_masked_and_eos_itself_is_not(tiny, reward, place):
@@ -312,10 +329,11 @@ def test_ending_is_learned(tiny, reward, place):
     made = trainer(tiny, reward, place(), advantage="rloo", samples_per_prompt=2, batch_size=2)
     rows = [Encoded([2, 5, 3], [EOS]), Encoded([2, 5, 3], [7, 8])]
     seen = episodes_of(made, rows)
-    estimates = ppo.estimate(seen, made.settings, kl_coef=0.0)
+    estimates = estimates_of(made, seen, 0.0)
     estimates.advantages[seen.response_mask] = torch.tensor([1.0, 0.0, 0.0])
     before = logprobs(made, "policy", rows)
-    made._optimise(seen, estimates, [[0, 1]])
+    one = MiniBatch([0, 1], [[0, 1]])
+    made.clipped_steps.take(seen, estimates, [[one]], clip_range=made.clip_range)
     after = logprobs(made, "policy", rows)
     assert float(after[0, 0]) > float(before[0, 0]) + 1e-3
 
@@ -324,7 +342,7 @@ def test_an_answer_that_did_not_end_pays_the_penalty(tiny, reward, place):
     made = trainer(tiny, reward, place(), missing_eos_penalty=0.75)
     seen = episodes_of(made, FIXED)
     expected = made.scorer.scores(FIXED, tokens=4096) - torch.tensor([0.0, 0.75])
-    torch.testing.assert_close(seen.rewards_at_end, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(made.shaping.paid(seen), expected, rtol=0, atol=1e-6)
 
 
 def test_any_of_several_eos_tokens_counts_as_an_end(tiny, reward, place):
@@ -338,7 +356,7 @@ def test_scores_are_clipped_before_the_penalty_and_shown_unclipped(tiny, reward,
     seen = episodes_of(made, FIXED)
     assert bool((seen.scores.abs() > 0.1).all())
     expected = seen.scores.sign() * 0.1 - torch.tensor([0.0, 1.0])
-    torch.testing.assert_close(seen.rewards_at_end, expected)
+    torch.testing.assert_close(made.shaping.paid(seen), expected)
 
 
 def test_log_probabilities_are_at_the_sampling_temperature(tiny, reward, place):
@@ -354,7 +372,7 @@ def test_log_probabilities_are_at_the_sampling_temperature(tiny, reward, place):
 
 def test_answers_of_one_prompt_stand_side_by_side(tiny, reward, place):
     made = trainer(tiny, reward, place(), samples_per_prompt=4, advantage="rloo")
-    drawn = made._draw()
+    drawn = numbers_drawn(made)
     assert len(drawn) == 8
     assert drawn == [drawn[0]] * 4 + [drawn[4]] * 4
     assert drawn[0] != drawn[4]
@@ -368,7 +386,7 @@ def test_the_first_updates_metrics_by_definition(tiny, reward, place):
     made = trainer(tiny, reward, place(), missing_eos_penalty=0.5)
     again = trainer(tiny, reward, place("again"), missing_eos_penalty=0.5)
     row = made.train_step().metrics
-    rows, messages = again.sample(again._draw())
+    rows, messages = answers_of(again, numbers_drawn(again))
     texts = [again.encoder.decode(r.response) for r in rows]
     ended = [r.response[-1] == EOS for r in rows]
     score = again.scorer.scores(rows, tokens=4096)
@@ -534,8 +552,8 @@ def test_rloo_by_hand(tiny, reward, place):
     )
     rows = [*FIXED, *FIXED[::-1]]
     seen = episodes_of(made, rows)
-    found = ppo.estimate(seen, made.settings, kl_coef=0.0).advantages
-    r = seen.rewards_at_end
+    found = estimates_of(made, seen, 0.0).advantages
+    r = made.shaping.paid(seen)
     expected = torch.stack([r[0] - r[1], r[1] - r[0], r[2] - r[3], r[3] - r[2]])
     torch.testing.assert_close(found, torch.where(seen.response_mask, expected[:, None], 0.0))
 
@@ -735,7 +753,7 @@ def test_answers_that_did_not_end_or_are_too_long_keep_within_its_length(tiny, f
 def test_it_reads_the_text_with_its_own_tokenizer(tiny, foreign, place):
     """An answer is worth in PPO what ``score`` says of its text."""
     made = trainer(tiny, foreign, place())
-    rows, messages = made.sample(made._draw())
+    rows, messages = answers_of(made, numbers_drawn(made))
     rows = [
         Encoded(r.prompt, r.response if r.response[-1] == EOS else [*r.response, EOS]) for r in rows
     ]
@@ -775,8 +793,8 @@ def test_answers_that_leave_no_room_for_a_prompt_are_an_error(tiny, reward, plac
 def test_prompts_that_are_shortened_are_told(tiny, reward, place):
     made = trainer(tiny, reward, place(), prompts=[user(" ".join("a" * 40)), *PROMPTS])
     assert made.notices == ["1 prompts were shortened from the left (max_length)"]
-    assert len(made.prompts[0]) == 32 - 8
-    assert made.prompts[0] == Encoder(made.base, max_length=24, template={}).prompt(
+    assert len(made.prompts[0].ids) == 32 - 8
+    assert made.prompts[0].ids == Encoder(made.base, max_length=24, template={}).prompt(
         user(" ".join("a" * 40)), room=0
     )
 
@@ -830,7 +848,7 @@ def test_steps_go_through_all_prompts_before_any_again(tiny, reward, place):
     drawn = []
     for step in range(6):
         made.step = step
-        drawn.append(made._draw())
+        drawn.append(numbers_drawn(made))
     first, second = ([i for two in part for i in two] for part in (drawn[:3], drawn[3:]))
     assert sorted(first) == sorted(second) == list(range(6))
     assert all(a != b for a, b in pairwise(first))

@@ -93,11 +93,12 @@ from workbench.models.encoding import Encoded
 from workbench.models.forward import lay, response_hidden, response_stats
 from workbench.models.roles import Roles
 from workbench.training.ppo import ppo
-from workbench.training.ppo.rollout import mini_batch_groups
+from workbench.training.ppo.mini_batches import mini_batches
+from workbench.training.ppo.ppo_roles import ValueModel
 
 from ...models.tiny import EOS, load, make_model, tiny_settings
 from ..conftest import fill, metrics
-from .test_ppo import FIXED, episodes_of, logprobs, trainer
+from .test_ppo import FIXED, answers_of, episodes_of, estimates_of, logprobs, trainer
 
 TESTS = Path(__file__).parents[2]
 PRECISIONS = [("none", "float32"), ("none", "bfloat16"), ("nf4", "float32"), ("nf4", "bfloat16")]
@@ -128,7 +129,7 @@ def test_14_27_rebatched_the_ratio_stays_near_1(tiny, reward, place, quantizatio
     """The same answers measured in other micro-batches: 1e-5 in fp32, else 1e-2 on average."""
     made = trainer(tiny, reward, place(), quantization=quantization, dtype=dtype)
     fill(made.roles, "policy", 5)
-    rows, messages = made.sample([i % 6 for i in range(12)])
+    rows, messages = answers_of(made, [i % 6 for i in range(12)])
     one = made._measured(rows, messages, [list(range(12))])
     several = made._measured(rows, messages, [[i, i + 6] for i in range(6)])
     mask = one.response_mask
@@ -140,27 +141,22 @@ def test_14_27_rebatched_the_ratio_stays_near_1(tiny, reward, place, quantizatio
 
 def gradients(made, rows, size):
     """Of the first mini-batch, with micro-batches of so many tokens."""
-    groups = mini_batch_groups(
-        rows,
-        range(len(rows)),
-        made.settings.changed(mini_batches=1, micro_batch_tokens=size),
-        made.base,
-    )
+    one = made.settings.changed(mini_batches=1, micro_batch_tokens=size)
+    (part,) = mini_batches(rows, range(len(rows)), one, made.base, made.team)
     episodes = episodes_of(made, rows)
-    estimates = ppo.estimate(episodes, made.settings, kl_coef=0.1)
-    tokens = int(episodes.response_mask.sum())
-    made._mini_batch(groups[0], episodes, estimates, tokens)
+    estimates = estimates_of(made, episodes, 0.1)
+    made.clipped_steps.gradients(part, episodes, estimates, clip_range=made.clip_range)
     found = torch.cat([p.grad.flatten() for p in made.optimiser.parameters])
     for parameter in made.optimiser.parameters:
         parameter.grad = None
-    return found, len(groups[0])
+    return found, len(part.micro_batches)
 
 
 @pytest.mark.parametrize("value", ["adapter", "shared"])
 def test_7_41_micro_batches_change_gradients_by_1e_4_at_most(tiny, reward, place, value):
     made = trainer(tiny, reward, place(), value=value)
     fill(made.roles, "policy", 5)
-    rows, _ = made.sample([0, 1, 2, 3, 4, 5])
+    rows, _ = answers_of(made, [0, 1, 2, 3, 4, 5])
     whole, one = gradients(made, rows, 4096)
     split, several = gradients(made, rows, 16)
     assert (one, several > 2) == (1, True)
@@ -186,7 +182,7 @@ def test_12_decoding_draws_from_what_training_sees(tiny, reward, place, quantiza
     made = trainer(tiny, reward, place(), quantization=quantization)
     fill(made.roles, "policy", 5)
     numbers = torch.Generator().manual_seed(9)
-    rows, _ = made.sample([0, 1, 2, 3], numbers)
+    rows, _ = answers_of(made, [0, 1, 2, 3], numbers)
     uniforms = torch.rand(8, 4, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     batch = lay(rows, made.base)
     with torch.no_grad(), made.roles.acting("policy"):
@@ -237,7 +233,7 @@ def test_17_the_final_policy_and_value_are_loaded_bit_for_bit(tiny, reward, plac
     with torch.no_grad(), roles.acting("policy"):
         again = response_stats(roles.base, batch, temperature=1.0).logprobs
     assert torch.equal(again, said)
-    value = ppo.ValueModel(roles, "value", roles.heads["value"], (made.value.mean, made.value.std))
+    value = ValueModel(roles, "value", roles.heads["value"], (made.value.mean, made.value.std))
     assert torch.equal(value.values(roles.base, batch), foreseen)
     assert "score.weight" in " ".join(load_file(final / "value" / "adapter_model.safetensors"))
 
@@ -248,7 +244,7 @@ def test_26_a_models_own_truncation_is_not_taken(tiny, reward, place):
     bent = trainer(tiny, reward, place("bent"))
     config = bent.base.model.generation_config
     config.top_k, config.top_p, config.repetition_penalty, config.do_sample = 1, 0.1, 5.0, False
-    drawn = [made.sample([0, 1, 2, 3, 4, 5])[0] for made in (plain, bent)]
+    drawn = [answers_of(made, [0, 1, 2, 3, 4, 5])[0] for made in (plain, bent)]
     assert drawn[0] == drawn[1]
 
 
@@ -256,7 +252,7 @@ def test_29_an_eos_in_the_prompt_does_not_pay_for_the_answers(tiny, reward, plac
     made = trainer(tiny, reward, place(), missing_eos_penalty=0.75)
     rows = [Encoded([2, EOS, 5, EOS, 3], [6, 7]), Encoded([2, 5, 3], [6, EOS])]
     seen = episodes_of(made, rows)
-    paid = (seen.scores - seen.rewards_at_end).tolist()
+    paid = (seen.scores - made.shaping.paid(seen)).tolist()
     assert paid == pytest.approx([0.75, 0.0], abs=1e-6)
 
 

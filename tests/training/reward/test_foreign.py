@@ -107,7 +107,8 @@ def test_a_whole_classifier_beside_the_policys_base(tiny, tmp_path, place, kind)
     few = tiny_settings(PPOSettings, steps=1, batch_size=2, response_length=4)
     made = ppo.PPOTrainer(str(tiny), str(folder), PROMPTS, few, place(), None)
     assert not made.scorer.shares_base and made.scorer.base.encoder == (kind == "encoder")
-    rows, messages = made.sample(made._draw())
+    prompts = made._draw()
+    rows, messages = made.sample(prompts), [prompt.messages for prompt in prompts]
     rows = [r._replace(response=[*r.response, made.encoder.eos]) for r in rows]
     seen = made._measured(rows, messages, [[0, 1]])
     texts = [made.encoder.decode(row.response) for row in rows]

@@ -161,17 +161,17 @@ class Countable(PPOTrainer):
     @torch.no_grad()
     def log_probabilities(self, role: str | None) -> Tensor:
         """Log-probability of each of :data:`ANSWERS` under a role, in float64."""
-        rows = [Encoded(self.prompts[0], answer) for answer in ANSWERS]
+        rows = [Encoded(self.prompts[0].ids, answer) for answer in ANSWERS]
         with self.roles.acting(role):
             stats = response_stats(self.base, collate(rows, self.base), temperature=1.0)
         return stats.logprobs.sum(1).double()
 
     def reported_kl(self) -> tuple[float, float]:
         """KL(policy ‖ reference) from samples, as a run logs it, and its standard error."""
-        rows, messages = self.sample([0] * DRAWS)
-        seen = self._measured(rows, messages, [list(range(DRAWS))])
-        found = response_kl(seen).double()
-        return float(found.mean()), float(found.std()) / math.sqrt(DRAWS)
+        rows = self.sample([self.prompts[0]] * DRAWS)
+        episodes = self._measured(rows, [PROMPT] * DRAWS, [list(range(DRAWS))])
+        kl = response_kl(episodes).double()
+        return float(kl.mean()), float(kl.std()) / math.sqrt(DRAWS)
 
 
 def write_reward(folder: Path, model: Path, settings: PPOSettings) -> Path:

@@ -80,7 +80,8 @@ def preflight(
         response_length=min(ANSWER, settings.response_length),
     )
     made = PPOTrainer(model, reward, prompts, short, Place(folder), None)
-    rows, messages = made.sample([i % made.drawn_from for i in range(EPISODES)])
+    drawn = [made.prompts[i % len(made.prompts)] for i in range(EPISODES)]
+    rows, messages = made.sample(drawn), [prompt.messages for prompt in drawn]
     checks = [_rebatched(made, rows), _ends(made, rows, settings)]
     before = _frozen(made, rows, messages)
     metrics = made.train_step().metrics

@@ -6,7 +6,8 @@ learned one rises, the policy is over-optimised. Nothing here is ever learned fr
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,9 +15,9 @@ from torch import Tensor, nn
 
 from workbench.models.encoding import Encoded, Encoder, Message
 from workbench.models.roles import Roles
-from workbench.settings import PPOSettings
+from workbench.settings import PPOSettings, RunSettings
 from workbench.training.ppo.rollout import Episodes
-from workbench.training.ppo.watching_models import Reader
+from workbench.training.reward.scorer import Scorer
 
 GRAM = 3  # tokens that count as a phrase
 WINDOW = 5  # updates whose held-out scores are averaged: those of one are noisy
@@ -39,6 +40,31 @@ def perplexity(logprobs: Tensor, mask: Tensor) -> float:
     return math.exp(-float((logprobs * mask).sum() / mask.sum()))
 
 
+class HeldoutReward:
+    """A reward model that nothing learns from: it scores a policy's answers, on whichever base.
+
+    Args:
+        role: its name on the policy's base, which nothing else there may have.
+        reward: a run of ``train_reward``, or its ``final/``.
+        roles: the policy's base.
+        settings: as of the run.
+    """
+
+    def __init__(self, role: str, reward: str, roles: Roles, settings: RunSettings) -> None:
+        self.scorer = Scorer.attach(reward, roles, settings, role=role)
+        self.eos_ids = roles.base.eos_ids
+        self.settings = settings
+        self.own = self.scorer.encoder(settings)
+
+    def scores(
+        self, rows: Sequence[Encoded], prompts: Sequence[list[Message]], policy: Encoder
+    ) -> Tensor:
+        """Normalised scores ``(B,)`` of answers in the policy's ids, as ``policy`` decodes them."""
+        if not self.scorer.shares_base:
+            rows = self.scorer.read(rows, prompts, policy, self.own, self.eos_ids)
+        return self.scorer.scores(rows, tokens=self.settings.micro_batch_tokens)
+
+
 class Watch:
     """Measures every update's answers in the ways that PPO does not see.
 
@@ -50,26 +76,25 @@ class Watch:
 
     def __init__(self, heldout: str | None, roles: Roles, settings: PPOSettings) -> None:
         settings.check_heldout(heldout is not None)
-        self.reader = None if heldout is None else Reader("heldout", heldout, roles, settings)
-        self.best = Best(roles.parameters("policy"), settings)
+        self.reader = (
+            None if heldout is None else HeldoutReward("heldout", heldout, roles, settings)
+        )
+        self.best = BestPolicy(roles.parameters("policy"), settings)
 
-    def look(
-        self, step: int, prompts: Sequence[list[Message]], episodes: Episodes, encoder: Encoder
-    ) -> dict[str, float | None]:
+    def look(self, step: int, episodes: Episodes, encoder: Encoder) -> dict[str, float | None]:
         """Measure the answers of update ``step`` (from 1) before the policy learns from them."""
-        rows: list[Encoded] = episodes.rows
         metrics: dict[str, float | None] = {
-            "response/repetition": repetition([row.response for row in rows]),
+            "response/repetition": repetition([row.response for row in episodes.rows]),
             "response/ref_perplexity": perplexity(episodes.ref_logprobs, episodes.response_mask),
         }
         if self.reader is not None:
-            score = float(self.reader.scores(rows, prompts, encoder).mean())
+            score = float(self.reader.scores(episodes.rows, episodes.messages, encoder).mean())
             metrics["heldout/scores"] = score
-            metrics |= self.best.tell(step, score)
+            metrics |= self.best.note(step, score)
         return metrics
 
 
-class Best:
+class BestPolicy:
     """The update whose held-out score, averaged over a few, was highest, and its policy.
 
     Args:
@@ -83,7 +108,7 @@ class Best:
         self.score, self.step = -math.inf, 0
         self.kept: list[Tensor] = []
 
-    def tell(self, step: int, score: float) -> dict[str, float | None]:
+    def note(self, step: int, score: float) -> dict[str, float | None]:
         """Take note of an update's held-out score; the weights are those that wrote the answers."""
         self.recent = [*self.recent, score][-WINDOW:]
         if len(self.recent) == WINDOW:
@@ -94,12 +119,23 @@ class Best:
                     self.kept = [p.detach().to("cpu", copy=True) for p in self.weights]
         return {"heldout/best_step": float(self.step) if self.step else None}
 
-    def waited_too_long(self, step: int) -> bool:
-        """Whether ``patience`` updates have passed since the best one."""
-        patience = self.settings.patience
-        return bool(patience and self.step and step - self.step >= patience)
+    def last_update(self, done: int, total: int) -> tuple[int, tuple[str, ...]]:
+        """Which update is the last, and what to say after update ``done`` of ``total``.
 
-    def sentence(self) -> str:
+        That is this one where ``patience`` updates have passed since the best.
+        """
+        patience, notices = self.settings.patience, list[str]()
+        if patience and self.step and done - self.step >= patience and done < total:
+            notices.append(
+                f"stopped after update {done}: the held-out score was best at {self.step}, "
+                f"{patience} updates ago"
+            )
+            total = done
+        if self.settings.keep_best and done == total:
+            notices.append(self._final())
+        return total, tuple(notices)
+
+    def _final(self) -> str:
         """What ``final/`` holds."""
         if not self.kept:
             return f"final/ is the last policy: fewer than {WINDOW} updates have a held-out score"
@@ -108,13 +144,20 @@ class Best:
             f"({self.score:+.2f}, mean of {WINDOW} updates)"
         )
 
+    @contextmanager
+    def in_place(self) -> Generator[None, None, None]:
+        """Within the block the policy has the kept weights, where there are any."""
+        now = [weight.detach().clone() for weight in self.weights]
+        self._put(self.kept)
+        try:
+            yield
+        finally:
+            self._put(now)
+
     @torch.no_grad()
-    def swap(self) -> None:
-        """Put the kept weights in the place of those of now, and keep those; nothing without."""
-        for parameter, other in zip(self.weights, self.kept, strict=False):
-            now = parameter.detach().to("cpu", copy=True)
-            parameter.copy_(other)
-            other.copy_(now)
+    def _put(self, tensors: Sequence[Tensor]) -> None:
+        for weight, tensor in zip(self.weights, tensors, strict=False):
+            weight.copy_(tensor)
 
     def state(self) -> dict[str, Any]:
         """All that changes; the kept weights are not copied, since they are only replaced."""

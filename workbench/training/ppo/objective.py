@@ -1,4 +1,4 @@
-"""From measured episodes to what PPO optimises, and to what a person reads."""
+"""Step 3 of an update: from scores to rewards to advantages; and what a person reads of it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,10 +16,10 @@ from workbench.algos.advantages import (
     rloo,
     whiten,
 )
-from workbench.algos.kl import KL_ESTIMATORS, kl_k1
+from workbench.algos.kl import KL_ESTIMATORS, AdaptiveKL, kl_k1
 from workbench.algos.rewards import token_rewards
 from workbench.algos.scores import RunningMoments, end_rewards, standardised
-from workbench.models.encoding import Message
+from workbench.models.encoding import Encoder, Message
 from workbench.settings import PPOSettings
 from workbench.training.ppo.rollout import Episodes
 
@@ -56,11 +56,16 @@ class Shaping:
         )
 
 
-def estimate(episodes: Episodes, settings: PPOSettings, *, kl_coef: float) -> Estimates:
-    """Advantages, not yet whitened, and returns ``(B, T)`` by the settings' estimator."""
+def estimate(
+    episodes: Episodes, rewards_at_end: Tensor, settings: PPOSettings, *, kl_coef: float
+) -> Estimates:
+    """Advantages, not yet whitened, and returns ``(B, T)`` by the settings' estimator.
+
+    ``rewards_at_end`` ``(B,)`` are paid at an answer's last token, beside the KL charge.
+    """
     mask = episodes.response_mask
     rewards = token_rewards(
-        episodes.rewards_at_end,
+        rewards_at_end,
         episodes.rollout_logprobs,
         episodes.ref_logprobs,
         mask,
@@ -84,7 +89,12 @@ def whitened(estimates: Estimates, response_mask: Tensor, settings: PPOSettings)
 
 
 def describe(
-    episodes: Episodes, estimates: Estimates, settings: PPOSettings, *, kl_coef: float
+    episodes: Episodes,
+    rewards_at_end: Tensor,
+    estimates: Estimates,
+    settings: PPOSettings,
+    *,
+    kl_coef: float,
 ) -> dict[str, float | None]:
     """What a practitioner asks of an update, measured before its first step.
 
@@ -94,7 +104,7 @@ def describe(
     kl = response_kl(episodes)
     estimator = KL_ESTIMATORS[settings.kl_estimator]
     per_token = estimator(episodes.rollout_logprobs, episodes.ref_logprobs)
-    charged = episodes.rewards_at_end - kl_coef * (per_token * mask).sum(1)
+    charged = rewards_at_end - kl_coef * (per_token * mask).sum(1)
     metrics: dict[str, float | None] = {
         "objective/kl": float(kl.mean()),
         "objective/entropy": float(masked_mean(episodes.entropy, mask)),
@@ -110,24 +120,42 @@ def describe(
     }
     metrics |= {f"reward/{name}": float(part.mean()) for name, part in episodes.parts.items()}
     if settings.advantage == "gae":
-        foreseen = explained_variance(episodes.values, estimates.returns, mask)
-        metrics["value/explained_variance"] = float(foreseen)
+        explained = explained_variance(episodes.values, estimates.returns, mask)
+        metrics["value/explained_variance"] = float(explained)
         metrics["value/mean"] = float(masked_mean(episodes.values, mask))
         metrics["returns/mean"] = float(masked_mean(estimates.returns, mask))
     return metrics
 
 
-def response_kl(episodes: Episodes) -> torch.Tensor:
+def next_kl_coef(kl_coef: float, kl: float, answers: int, settings: PPOSettings) -> float:
+    """The charge of the next update: as it is, or steered by this one's mean KL [nats]."""
+    if settings.kl_control != "adaptive":
+        return kl_coef
+    controller = AdaptiveKL(
+        coef=kl_coef, target=settings.adaptive_kl_target, horizon=settings.adaptive_kl_horizon
+    )
+    return controller.updated(kl, answers).coef
+
+
+def mean_gold(judge: Judge, episodes: Episodes, encoder: Encoder) -> float:
+    """The judge's mean score of an update's answers."""
+    scores = [
+        judge(messages, encoder.decode(row.response))
+        for messages, row in zip(episodes.messages, episodes.rows, strict=True)
+    ]
+    return sum(scores) / len(scores)
+
+
+def response_kl(episodes: Episodes) -> Tensor:
     """KL(policy || reference) of each response by k1, summed over its tokens: ``(B,)`` nats."""
     k1 = kl_k1(episodes.rollout_logprobs, episodes.ref_logprobs)
     return (k1 * episodes.response_mask).sum(1)
 
 
 def sample_rows(
-    messages: Sequence[list[Message]],
+    episodes: Episodes,
     texts: Sequence[str],
     tokens: Sequence[list[str]],
-    seen: Episodes,
     estimates: Estimates | None,
     judge: Judge | None,
 ) -> tuple[dict[str, Any], ...]:
@@ -136,18 +164,18 @@ def sample_rows(
     For each token its text, its KL by k1 [nats] and, where there is a value model (``estimates``),
     its value and its advantage before whitening [reward].
     """
-    kl = response_kl(seen)
-    tables = {"token_kl": kl_k1(seen.rollout_logprobs, seen.ref_logprobs)}
+    kl = response_kl(episodes)
+    tables = {"token_kl": kl_k1(episodes.rollout_logprobs, episodes.ref_logprobs)}
     if estimates is not None:
-        tables |= {"token_value": seen.values, "token_advantage": estimates.advantages}
+        tables |= {"token_value": episodes.values, "token_advantage": estimates.advantages}
     rows: list[dict[str, Any]] = []
-    for index, (prompt, text) in enumerate(zip(messages, texts, strict=True)):
+    for index, (prompt, text) in enumerate(zip(episodes.messages, texts, strict=True)):
         row: dict[str, Any] = {
             "prompt": prompt[-1]["content"],
             "response": text,
-            "score": float(seen.scores[index]),
+            "score": float(episodes.scores[index]),
             "kl": float(kl[index]),
-            "ended": bool(seen.ended[index]),
+            "ended": bool(episodes.ended[index]),
             "tokens": tokens[index],
         }
         for name, table in tables.items():

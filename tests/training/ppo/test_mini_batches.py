@@ -7,7 +7,8 @@ from workbench.models import forward
 from workbench.models.encoding import Encoded
 from workbench.settings import PPOSettings
 from workbench.training.batches import shuffled
-from workbench.training.ppo.rollout import mini_batch_groups, mini_batch_parts, shuffled_episodes
+from workbench.training.ppo.mini_batches import mini_batch_parts, mini_batches, shuffled_episodes
+from workbench.training.process_group import Team
 
 from ...models.tiny import load, make_model, tiny_settings
 
@@ -18,6 +19,13 @@ def settings(**changes):
 
 def rows_of(lengths):
     return [Encoded([2], [5] * (n - 1)) for n in lengths]
+
+
+def micro_batches(rows, order, settings, base):
+    """Those of each mini-batch."""
+    parts = mini_batches(rows, order, settings, base, Team())
+    assert [part.episodes for part in parts] == mini_batch_parts(list(order), settings)
+    return [part.micro_batches for part in parts]
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +44,9 @@ def padded(flat, monkeypatch):
 def test_mini_batches_by_hand(padded):
     """Order 3 0 2 1 in two parts: (3, 2) and (0, 1); 8 tokens hold two rows of 4, one of 6."""
     rows = rows_of([4, 6, 2, 4])
-    found = mini_batch_groups(rows, [3, 0, 2, 1], _tokens(16), padded)
+    found = micro_batches(rows, [3, 0, 2, 1], _tokens(16), padded)
     assert found == [[[2, 3]], [[0, 1]]]
-    found = mini_batch_groups(rows, [3, 0, 2, 1], _tokens(8), padded)
+    found = micro_batches(rows, [3, 0, 2, 1], _tokens(8), padded)
     assert found == [[[2, 3]], [[0], [1]]]
 
 
@@ -46,12 +54,12 @@ def test_flat_mini_batches_by_hand(flat):
     """Without padding rows of 2 and 6 tokens fill 8; samples of one prompt count it once."""
     rows = rows_of([4, 2, 6, 5])
     # all begin alike: 2 tokens and 5 more are 7, but 4 and 4 more are not
-    assert mini_batch_groups(rows, [1, 0, 2, 3], _tokens(7), flat) == [[[1, 2]], [[0], [3]]]
+    assert micro_batches(rows, [1, 0, 2, 3], _tokens(7), flat) == [[[1, 2]], [[0], [3]]]
     one, other = [2, 5, 6], [2, 7, 8]
     rows = [Encoded(p, [9] * n) for p, n in ((one, 2), (other, 4), (one, 1), (other, 5))]
     # rows 0 and 2 are 3 + 2 + 1 tokens, row 1 is 7 more, and row 3 begins its prompt anew
-    assert mini_batch_groups(rows, range(4), _tokens(14, 1), flat) == [[[0, 2, 1], [3]]]
-    assert mini_batch_groups(rows, range(4), _tokens(4, 1), flat) == [[[0], [2], [1], [3]]]
+    assert micro_batches(rows, range(4), _tokens(14, 1), flat) == [[[0, 2, 1], [3]]]
+    assert micro_batches(rows, range(4), _tokens(4, 1), flat) == [[[0], [2], [1], [3]]]
 
 
 def test_samples_of_one_prompt_stay_together_in_every_order():
@@ -86,7 +94,7 @@ def _tokens(size, count=2):
 
 def test_no_more_mini_batches_than_episodes(flat):
     rows = rows_of([3, 3])
-    assert len(mini_batch_groups(rows, [0, 1], settings(mini_batches=9), flat)) == 2
+    assert len(micro_batches(rows, [0, 1], settings(mini_batches=9), flat)) == 2
 
 
 @given(
@@ -96,7 +104,7 @@ def test_no_more_mini_batches_than_episodes(flat):
 )
 def test_mini_batches_are_a_partition(flat, lengths, count, data):
     order = data.draw(st.permutations(range(len(lengths))))
-    found = mini_batch_groups(rows_of(lengths), order, settings(mini_batches=count), flat)
+    found = micro_batches(rows_of(lengths), order, settings(mini_batches=count), flat)
     flattened = [i for part in found for group in part for i in group]
     assert sorted(flattened) == list(range(len(lengths)))
     sizes = [sum(map(len, part)) for part in found]
