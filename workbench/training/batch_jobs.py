@@ -1,6 +1,6 @@
 """Batch work on finished models: sample answers, score them, measure KL and accuracy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -95,23 +95,30 @@ def _answers_of(
     encoder = Encoder(base, max_length=settings.max_length, template=settings.chat_template_kwargs)
     encoded = [encoder.prompt(p, room=settings.response_length) for p in prompts]
     repeated = [ids for ids in encoded for _ in range(responses)]
+    rows = [row for batch in sampled_batches(roles, role, repeated, settings) for row in batch]
+    return [as_answer(base, encoder, row) for row in rows], rows
+
+
+def sampled_batches(
+    roles: Roles, role: str | None, prompts: Sequence[list[int]], settings: PPOSettings
+) -> Iterator[list[Encoded]]:
+    """One answer to each prompt under a role, ``batch_size`` at once, from the settings' seed."""
     generator = torch.Generator().manual_seed(settings.seed)
-    rows: list[Encoded] = []
-    for start in range(0, len(repeated), settings.batch_size):
-        part = repeated[start : start + settings.batch_size]
+    for start in range(0, len(prompts), settings.batch_size):
+        batch = prompts[start : start + settings.batch_size]
         with dense(roles, role):
-            sampled = sample_responses(
-                base,
-                part,
+            responses = sample_responses(
+                roles.base,
+                batch,
                 length=settings.response_length,
                 temperature=settings.temperature,
                 generator=generator,
             )
-        rows += [Encoded(p, r) for p, r in zip(part, sampled, strict=True)]
-    return [_answer(base, encoder, row) for row in rows], rows
+        yield [Encoded(ids, response) for ids, response in zip(batch, responses, strict=True)]
 
 
-def _answer(base: Base, encoder: Encoder, row: Encoded) -> dict[str, Any]:
+def as_answer(base: Base, encoder: Encoder, row: Encoded) -> dict[str, Any]:
+    """An answer in plain values: its text, whether it ended by itself, its number of tokens."""
     return {
         "text": encoder.decode(row.response),
         "ended": bool(row.response) and row.response[-1] in base.eos_ids,

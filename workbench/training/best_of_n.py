@@ -3,18 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-
 from workbench.models.base import load_base
-from workbench.models.encoding import Encoded, Encoder, Message
-from workbench.models.fast.dense_weights import dense
+from workbench.models.encoding import Encoder, Message
 from workbench.models.model_source import resolve
 from workbench.models.roles import Roles
-from workbench.models.sampling import sample_responses
 from workbench.settings import PPOSettings
-from workbench.training.batch_jobs import Tell
+from workbench.training.batch_jobs import Tell, as_answer, sampled_batches
 from workbench.training.optimiser import make_accelerator
-from workbench.training.ppo.heldout_reward import HeldoutReward
+from workbench.training.reward.reward_sources import ModelReward
 
 
 def candidates(
@@ -47,36 +43,21 @@ def candidates(
     role = None if source.adapter is None else "policy"
     if role is not None:
         roles.add(role, trainable=False, source=source.adapter)
-    readers = {
-        name: HeldoutReward(f"judge-{name}", reward, roles, settings)
+    encoder = Encoder(base, max_length=settings.max_length, template=settings.chat_template_kwargs)
+    judges = {
+        name: ModelReward.attach(f"judge-{name}", reward, roles, settings, encoder)
         for name, reward in rewards.items()
     }
-    encoder = Encoder(base, max_length=settings.max_length, template=settings.chat_template_kwargs)
-    asked = [(prompt, encoder.prompt(prompt, room=settings.response_length)) for prompt in prompts]
-    generator = torch.Generator().manual_seed(settings.seed)
-    flat = [each for each in asked for _ in range(count)]
-    found: list[dict[str, Any]] = []
-    for start in range(0, len(flat), settings.batch_size):
-        part = flat[start : start + settings.batch_size]
-        with dense(roles, role):
-            responses = sample_responses(
-                base,
-                [ids for _, ids in part],
-                length=settings.response_length,
-                temperature=settings.temperature,
-                generator=generator,
-            )
-        rows = [Encoded(ids, r) for (_, ids), r in zip(part, responses, strict=True)]
-        answers = [_answer(row, encoder, base.eos_ids) for row in rows]
-        for name, reader in readers.items():
-            scores = reader.scores(rows, [prompt for prompt, _ in part], encoder)
-            for answer, score in zip(answers, scores, strict=True):
+    repeated = [prompt for prompt in prompts for _ in range(count)]
+    encoded = [encoder.prompt(prompt, room=settings.response_length) for prompt in prompts]
+    ids = [each for each in encoded for _ in range(count)]
+    answers: list[dict[str, Any]] = []
+    for rows in sampled_batches(roles, role, ids, settings):
+        batch = [as_answer(base, encoder, row) for row in rows]
+        messages = repeated[len(answers) : len(answers) + len(batch)]
+        for name, judge in judges.items():
+            for answer, score in zip(batch, judge.mean_scores(rows, messages), strict=True):
                 answer[name] = float(score)
-        found += answers
-        tell(len(found), len(flat), "answers")
-    return [found[i : i + count] for i in range(0, len(found), count)]
-
-
-def _answer(row: Encoded, encoder: Encoder, eos_ids: Sequence[int]) -> dict[str, Any]:
-    ended = bool(row.response) and row.response[-1] in eos_ids
-    return {"text": encoder.decode(row.response), "ended": ended, "tokens": len(row.response)}
+        answers += batch
+        tell(len(answers), len(repeated), "answers")
+    return [answers[i : i + count] for i in range(0, len(answers), count)]

@@ -48,10 +48,10 @@ def told(made, scores):
     left = list(scores)
 
     class Fixed:
-        def scores(self, rows, prompts, encoder):
+        def mean_scores(self, rows, prompts):
             return torch.full((len(rows),), left.pop(0))
 
-    made.watch.reader = Fixed()
+    made.watch.reward = Fixed()
     return list(made.run())
 
 
@@ -94,7 +94,7 @@ def test_the_heldout_score_is_that_model_s_score_of_the_answers(tiny, reward, he
     ended = [i for i in range(4) if bool(episodes.ended[i])]
     texts = [made.encoder.decode(r.response) for r in episodes.rows]
     (expected,) = batch_jobs.scores(heldout, prompts, texts, settings())
-    found = made.watch.reader.scores(episodes.rows, prompts, made.encoder)
+    found = made.watch.reward.mean_scores(episodes.rows, prompts)
     assert row["heldout/scores"] == pytest.approx(float(found.mean()))
     for i in ended:
         assert float(found[i]) == pytest.approx(expected[i], abs=1e-5)

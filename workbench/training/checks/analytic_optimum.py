@@ -26,7 +26,7 @@ from workbench.models.roles import Roles
 from workbench.settings import PPOSettings
 from workbench.training.ppo.objective import response_kl
 from workbench.training.ppo.ppo import PPOTrainer
-from workbench.training.reward.reward_sources import Scored
+from workbench.training.reward.reward_sources import Scores
 
 PROMPT = [{"role": "user", "content": "well yes sorry"}]
 ANSWERS = [
@@ -142,9 +142,9 @@ class TableReward:
         """The rows as they are."""
         return list(rows)
 
-    def scores(self, read: Sequence[Any], *, tokens: int) -> Scored:
+    def scores(self, read: Sequence[Any], *, tokens: int) -> Scores:
         """The table's rewards."""
-        return Scored(torch.tensor([self.table[tuple(row.response)] for row in read]), {})
+        return Scores(torch.tensor([self.table[tuple(row.response)] for row in read]), {})
 
 
 class Countable(PPOTrainer):

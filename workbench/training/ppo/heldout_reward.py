@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.models.encoding import Encoded, Encoder, Message
+from workbench.models.encoding import Encoder
 from workbench.models.roles import Roles
-from workbench.settings import PPOSettings, RunSettings
+from workbench.settings import PPOSettings
 from workbench.training.ppo.rollout import Episodes
-from workbench.training.reward.scorer import Scorer
+from workbench.training.reward.reward_sources import ModelReward
 
 GRAM = 3  # tokens that count as a phrase
 WINDOW = 5  # updates whose held-out scores are averaged: those of one are noisy
@@ -40,31 +40,6 @@ def perplexity(logprobs: Tensor, mask: Tensor) -> float:
     return math.exp(-float((logprobs * mask).sum() / mask.sum()))
 
 
-class HeldoutReward:
-    """A reward model that nothing learns from: it scores a policy's answers, on whichever base.
-
-    Args:
-        role: its name on the policy's base, which nothing else there may have.
-        reward: a run of ``train_reward``, or its ``final/``.
-        roles: the policy's base.
-        settings: as of the run.
-    """
-
-    def __init__(self, role: str, reward: str, roles: Roles, settings: RunSettings) -> None:
-        self.scorer = Scorer.attach(reward, roles, settings, role=role)
-        self.eos_ids = roles.base.eos_ids
-        self.settings = settings
-        self.own = self.scorer.encoder(settings)
-
-    def scores(
-        self, rows: Sequence[Encoded], prompts: Sequence[list[Message]], policy: Encoder
-    ) -> Tensor:
-        """Normalised scores ``(B,)`` of answers in the policy's ids, as ``policy`` decodes them."""
-        if not self.scorer.shares_base:
-            rows = self.scorer.read(rows, prompts, policy, self.own, self.eos_ids)
-        return self.scorer.scores(rows, tokens=self.settings.micro_batch_tokens)
-
-
 class Watch:
     """Measures every update's answers in the ways that PPO does not see.
 
@@ -72,23 +47,26 @@ class Watch:
         heldout: a second reward model, trained on other pairs; None for none.
         roles: the policy's base.
         settings: of the run.
+        policy: encodes for the policy.
     """
 
-    def __init__(self, heldout: str | None, roles: Roles, settings: PPOSettings) -> None:
+    def __init__(
+        self, heldout: str | None, roles: Roles, settings: PPOSettings, policy: Encoder
+    ) -> None:
         settings.check_heldout(heldout is not None)
-        self.reader = (
-            None if heldout is None else HeldoutReward("heldout", heldout, roles, settings)
-        )
+        self.reward: ModelReward | None = None
+        if heldout is not None:
+            self.reward = ModelReward.attach("heldout", heldout, roles, settings, policy)
         self.best = BestPolicy(roles.parameters("policy"), settings)
 
-    def look(self, step: int, episodes: Episodes, encoder: Encoder) -> dict[str, float | None]:
+    def look(self, step: int, episodes: Episodes) -> dict[str, float | None]:
         """Measure the answers of update ``step`` (from 1) before the policy learns from them."""
         metrics: dict[str, float | None] = {
             "response/repetition": repetition([row.response for row in episodes.rows]),
             "response/ref_perplexity": perplexity(episodes.ref_logprobs, episodes.response_mask),
         }
-        if self.reader is not None:
-            score = float(self.reader.scores(episodes.rows, episodes.messages, encoder).mean())
+        if self.reward is not None:
+            score = float(self.reward.mean_scores(episodes.rows, episodes.messages).mean())
             metrics["heldout/scores"] = score
             metrics |= self.best.note(step, score)
         return metrics

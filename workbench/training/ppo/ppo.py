@@ -109,10 +109,10 @@ class PPOTrainer(StepLoop[PPOSettings]):
         self.shaping = Shaping(settings)
         self.figures: dict[str, float | None] = {}  # of the last update
         self.reference = add_policy(self.roles, reference)
-        self.watch = Watch(heldout, self.roles, settings)
         self.encoder = Encoder(
             self.base, max_length=settings.max_length, template=settings.chat_template_kwargs
         )
+        self.watch = Watch(heldout, self.roles, settings, self.encoder)
         built = SourceBuilder(self.roles, settings, self.encoder, place.folder).build(reward)
         self.reward, self.scorer = built.source, built.scorer
         self.notices += built.notices
@@ -221,7 +221,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
             first = [group for part in epochs[0] for group in part.micro_batches]
             episodes = self._measured(rows, [prompt.messages for prompt in prompts], first)
         with clock.phase("watch"):
-            watched = self.watch.look(self.step + 1, episodes, self.encoder)
+            watched = self.watch.look(self.step + 1, episodes)
         # 3: rewards and advantages
         self.shaping.learn(episodes.scores)
         paid = self.shaping.paid(episodes)

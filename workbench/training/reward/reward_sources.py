@@ -33,7 +33,7 @@ from workbench.training.reward.scorer import Scorer
 Function = Callable[[list[list[Message]], list[str]], Sequence[float]]
 
 
-class Scored(NamedTuple):
+class Scores(NamedTuple):
     """Scores of ``B`` answers, and what they are made of.
 
     Attributes:
@@ -55,7 +55,7 @@ class RewardSource(Protocol):
         """A policy's answers in this source's own form, one entry an answer."""
         ...
 
-    def scores(self, read: Sequence[Any], *, tokens: int) -> Scored:
+    def scores(self, read: Sequence[Any], *, tokens: int) -> Scores:
         """Scores of what :meth:`read` returned; ``tokens`` padded tokens in one forward."""
         ...
 
@@ -73,30 +73,46 @@ class ModelReward:
     ) -> None:
         self.name, self.scorers, self.settings = name, list(scorers), settings
         self.policy, self.eos_ids = policy, eos_ids
-        self._own = [None if s.shares_base else s.encoder(settings) for s in self.scorers]
+        self._own = [scorer.encoder(settings) for scorer in self.scorers]
+
+    @classmethod
+    def attach(
+        cls, role: str, reward: str, roles: Roles, settings: PPOSettings, policy: Encoder
+    ) -> "ModelReward":
+        """One reward model in a role of its own on the policy's base, or on its own beside it."""
+        scorer = Scorer.attach(reward, roles, settings, role=role)
+        return cls(role, [scorer], settings, policy, roles.base.eos_ids)
 
     def read(self, rows: Sequence[Encoded], prompts: Sequence[list[Message]]) -> list[Any]:
         """The policy's own ids, or the text in the ids of a model on another base."""
         tables = [
-            list(rows)
-            if own is None
-            else scorer.read(rows, prompts, self.policy, own, self.eos_ids)
+            scorer.read(rows, prompts, self.policy, own, self.eos_ids)
             for scorer, own in zip(self.scorers, self._own, strict=True)
         ]
         return list(zip(*tables, strict=True))
 
-    def scores(self, read: Sequence[Any], *, tokens: int) -> Scored:
+    def _members(self, read: Sequence[Any], tokens: int) -> Tensor:
+        """Each member's normalised scores ``(M, B)``."""
+        return torch.cat(
+            [
+                scorer.member_scores([row[i] for row in read], tokens=tokens)
+                for i, scorer in enumerate(self.scorers)
+            ]
+        )
+
+    def mean_scores(self, rows: Sequence[Encoded], prompts: Sequence[list[Message]]) -> Tensor:
+        """Normalised scores ``(B,)`` of a policy's answers, mean over the members."""
+        read = self.read(rows, prompts)
+        return self._members(read, self.settings.micro_batch_tokens).mean(0)
+
+    def scores(self, read: Sequence[Any], *, tokens: int) -> Scores:
         """The model's score, or the members' reduced to one."""
-        tables = [
-            scorer.member_scores([row[i] for row in read], tokens=tokens)
-            for i, scorer in enumerate(self.scorers)
-        ]
-        members = torch.cat(tables)
+        members = self._members(read, tokens)
         if len(members) == 1:
-            return Scored(members[0], {})
+            return Scores(members[0], {})
         reduce = REDUCERS[self.settings.reward_reduce]
         total = reduce(members, self.settings.reward_std_coef)
-        return Scored(total, {"ensemble_std": members.std(0, correction=0)})
+        return Scores(total, {"ensemble_std": members.std(0, correction=0)})
 
 
 class FunctionReward:
@@ -112,36 +128,36 @@ class FunctionReward:
             for row, prompt in zip(rows, prompts, strict=True)
         ]
 
-    def scores(self, read: Sequence[Any], *, tokens: int) -> Scored:
+    def scores(self, read: Sequence[Any], *, tokens: int) -> Scores:
         """What the function says of them, called once for all that this process scores.
 
         Raises:
             RunError: it fails, or does not return one finite number for each answer.
         """
         if not read:
-            return Scored(torch.zeros(0), {})
+            return Scores(torch.zeros(0), {})
         prompts, texts = [p for p, _ in read], [t for _, t in read]
         try:
-            found = [float(value) for value in self.function(prompts, texts)]
+            scores = [float(value) for value in self.function(prompts, texts)]
         except Exception as error:
             raise RunError(
                 f"the reward function failed ({type(error).__name__}: {error})",
                 where=f"{self.name}, {_line_of(error)}",
                 fix="mend it and start a run with it",
             ) from error
-        wrong = next((i for i, value in enumerate(found) if not math.isfinite(value)), None)
-        if len(found) != len(texts) or wrong is not None:
+        wrong = next((i for i, value in enumerate(scores) if not math.isfinite(value)), None)
+        if len(scores) != len(texts) or wrong is not None:
             what = (
-                f"{len(found)} scores for {len(texts)} answers"
+                f"{len(scores)} scores for {len(texts)} answers"
                 if wrong is None
-                else f"{found[wrong]} for the answer {texts[wrong][:60]!r}"
+                else f"{scores[wrong]} for the answer {texts[wrong][:60]!r}"
             )
             raise RunError(
                 f"the reward function returned {what}",
                 where=self.name,
                 fix="return one finite number for each response, in their order",
             )
-        return Scored(torch.tensor(found), {})
+        return Scores(torch.tensor(scores), {})
 
 
 def _line_of(error: BaseException) -> str:
@@ -161,17 +177,17 @@ class MixedReward:
         """Each answer as each source reads it."""
         return list(zip(*(source.read(rows, prompts) for _, source in self.parts), strict=True))
 
-    def scores(self, read: Sequence[Any], *, tokens: int) -> Scored:
+    def scores(self, read: Sequence[Any], *, tokens: int) -> Scores:
         """Sum of weight times score; each source's own score among the parts."""
         total = torch.zeros(len(read))
         shown: dict[str, Tensor] = {}
         for index, (weight, source) in enumerate(self.parts):
-            found = source.scores([row[index] for row in read], tokens=tokens)
-            total = total + weight * found.total
+            own = source.scores([row[index] for row in read], tokens=tokens)
+            total = total + weight * own.total
             name = source.name if source.name not in shown else f"{source.name}-{index + 1}"
-            shown[name] = found.total
-            shown |= {f"{name}/{key}": value for key, value in found.parts.items()}
-        return Scored(total, shown)
+            shown[name] = own.total
+            shown |= {f"{name}/{key}": value for key, value in own.parts.items()}
+        return Scores(total, shown)
 
 
 class Built(NamedTuple):
@@ -236,16 +252,16 @@ class SourceBuilder:
         return self._function(spec["function"])
 
     def _models(self, names: Sequence[str], weight: float) -> ModelReward:
-        found: list[Scorer] = []
+        scorers: list[Scorer] = []
         for name in names:
             number = len(self._scorers)
             role = f"{Scorer.ROLE}_{number}m" if number else Scorer.ROLE  # members add a number
             scorer = Scorer.attach(name, self.roles, self.settings, role=role)
             self._scorers.append((weight, scorer))
-            found.append(scorer)
+            scorers.append(scorer)
         called = "-".join(Path(name.removesuffix("/final")).name for name in names)
         eos_ids = self.roles.base.eos_ids
-        return ModelReward(called, found, self.settings, self.policy, eos_ids)
+        return ModelReward(called, scorers, self.settings, self.policy, eos_ids)
 
     def _function(self, spec: dict[str, Any]) -> FunctionReward:
         name = str(spec["function"])
@@ -272,10 +288,10 @@ def _imported(spec: dict[str, Any]) -> Function:
     path = spec.get("path")
     if path is not None and path not in sys.path:
         sys.path.append(path)
-    found: Any = importlib.import_module(module)
+    function: Any = importlib.import_module(module)
     for part in name.split("."):
-        found = getattr(found, part)
-    return found
+        function = getattr(function, part)
+    return function
 
 
 def _source_of(function: Any) -> str | None:

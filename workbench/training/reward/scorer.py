@@ -136,9 +136,10 @@ class Scorer:
         own: Encoder,
         eos_ids: Sequence[int],
     ) -> list[Encoded]:
-        """A policy's answers as this model reads them, beside the policy's base: by their text.
+        """A policy's answers as this model reads them: as they are, or by their text.
 
-        An answer that did not end has no EOS here either; one that is too long loses its end.
+        By their text where the model stands beside the policy's base. An answer that did not end
+        has no EOS here either; one that is too long loses its end.
 
         Args:
             rows: in the policy's ids.
@@ -147,14 +148,16 @@ class Scorer:
             own: encodes for this model.
             eos_ids: the policy's.
         """
-        found: list[Encoded] = []
+        if self.shares_base:
+            return list(rows)
+        read: list[Encoded] = []
         for row, prompt in zip(rows, prompts, strict=True):
             ids = own.text(policy.decode(row.response))
             if not own.two_texts and (not row.response or row.response[-1] not in eos_ids):
                 ids.pop()
             answer = ids[: own.max_length - own.least]
-            found.append(Encoded(own.prompt(prompt, room=len(answer)), answer))
-        return found
+            read.append(Encoded(own.prompt(prompt, room=len(answer)), answer))
+        return read
 
     def encoder(self, settings: RunSettings) -> Encoder:
         """Encodes for the reward model's own tokenizer."""
@@ -170,7 +173,7 @@ def as_response(text: str) -> list[dict[str, Any]]:
 
 def _attached(roles: Roles, source: Source, first: str) -> list[Scored]:
     """A reward model's adapters and heads, frozen, each in a role of its own."""
-    found: list[Scored] = []
+    members: list[Scored] = []
     for index, folder in enumerate(source.judges):
         role = role_of(index, first)
         roles.add(role, trainable=False, source=folder)
@@ -180,9 +183,9 @@ def _attached(roles: Roles, source: Source, first: str) -> list[Scored]:
                 where=str(folder),
                 fix="train it again with task_type='SEQ_CLS', which trains and saves the head",
             )
-        found.append(Scored(role, roles.heads.get(role), RewardStats.read(folder)))
-    if found:
-        return found
+        members.append(Scored(role, roles.heads.get(role), RewardStats.read(folder)))
+    if members:
+        return members
     base = roles.base
     if base.answers or not is_classifier(base.model.config):
         raise _no_reward_model(source.reference)
