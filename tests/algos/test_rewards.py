@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from workbench.algos.rewards import clip_scores, ended, first_eos_mask, token_rewards
+from workbench.algos.rewards import clip_scores, ended, token_rewards
 
 EOS, OTHER_EOS = 2, 9
 
@@ -34,8 +34,7 @@ def test_without_a_charge_only_the_last_valid_token_is_paid():
 
 
 def test_the_score_goes_to_the_eos():
-    tokens = torch.tensor([[5, EOS, 7, 7]])
-    mask = first_eos_mask(tokens, [EOS])
+    mask = mask_of(2, width=4)  # an answer of a word and EOS
     zeros = torch.zeros(1, 4)
     got = token_rewards(torch.tensor([3.0]), zeros, zeros, mask, kl_coef=0.1)
     torch.testing.assert_close(got, torch.tensor([[0.0, 3.0, 0.0, 0.0]]))
@@ -66,27 +65,6 @@ def test_scores_are_held_within_the_limit():
     assert got.tolist() == [-2.0, -2.0, 0.5, 2.0, 2.0]
 
 
-def test_everything_after_the_first_eos_is_masked_and_the_eos_is_not():
-    tokens = torch.tensor(
-        [
-            [5, 6, EOS, 7, EOS],  # a second EOS does not open the mask again
-            [EOS, EOS, EOS, EOS, EOS],
-            [5, 6, 7, 8, EOS],
-            [5, 6, 7, 8, 5],  # none
-        ]
-    )
-    mask = first_eos_mask(tokens, [EOS])
-    assert mask.dtype == torch.bool
-    assert torch.equal(mask, mask_of(3, 1, 5, 5, width=5))
-
-
-def test_every_eos_id_ends_a_response():
-    tokens = torch.tensor([[5, OTHER_EOS, 6, EOS], [5, EOS, 6, OTHER_EOS]])
-    assert torch.equal(first_eos_mask(tokens, [EOS, OTHER_EOS]), mask_of(2, 2, width=4))
-    assert torch.equal(first_eos_mask(tokens, (EOS,)), mask_of(4, 2, width=4))
-    assert torch.equal(first_eos_mask(tokens, []), mask_of(4, 4, width=4))
-
-
 def test_ended_looks_at_the_last_valid_token_only():
     tokens = torch.tensor(
         [
@@ -107,7 +85,8 @@ def test_ended_looks_at_the_last_valid_token_only():
 def test_a_sampled_response_has_ended_exactly_if_an_eos_is_in_it():
     torch.manual_seed(0)
     tokens = torch.randint(10, (200, 6))
-    mask = first_eos_mask(tokens, [EOS])
-    got = ended(tokens, mask, [EOS])
-    assert got.tolist() == [EOS in row for row in tokens.tolist()]
+    rows = tokens.tolist()
+    lengths = [row.index(EOS) + 1 if EOS in row else len(row) for row in rows]
+    got = ended(tokens, mask_of(*lengths, width=6), [EOS])
+    assert got.tolist() == [EOS in row for row in rows]
     assert 0 < got.sum() < 200

@@ -62,25 +62,6 @@ def clip_scores(scores: Tensor, *, limit: float) -> Tensor:
     return scores.clamp(-limit, limit)
 
 
-def first_eos_mask(tokens: Tensor, eos_ids: Sequence[int]) -> Tensor:
-    """True for every token up to and including the first EOS of its row.
-
-    The EOS itself counts: ending is an action that the policy chose. A row without any EOS
-    counts throughout. Source: Huang et al. 2024, "The N+ Implementation Details of RLHF with
-    PPO" (truncation at EOS).
-
-    Args:
-        tokens: ``(B, T)`` integer response tokens, without the prompt.
-        eos_ids: every id that ends a response (some models have several).
-
-    Returns:
-        ``(B, T)`` bool; in a row that ends, its sum is the index of the first EOS + 1.
-    """
-    is_eos = _is_eos(tokens, eos_ids)
-    earlier = is_eos.long().cumsum(1) - is_eos.long()
-    return earlier == 0
-
-
 def ended(tokens: Tensor, response_mask: Tensor, eos_ids: Sequence[int]) -> Tensor:
     """Whether each response ended by itself: its last valid token is an EOS.
 
