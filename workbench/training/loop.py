@@ -24,7 +24,7 @@ from workbench.models.roles import Roles
 from workbench.settings import RunSettings
 from workbench.training.checkpoint import load_checkpoint, replace_folder, save_checkpoint
 from workbench.training.optimiser import Optimiser, make_accelerator
-from workbench.training.out_of_memory import give_back, keep_freed, ran_out
+from workbench.training.out_of_memory import give_back, ran_out
 from workbench.training.process_group import MemoryRanOut, News, Team
 
 S = TypeVar("S", bound=RunSettings)
@@ -62,8 +62,6 @@ class StepLoop(ABC, Generic[S]):
         self.team = Team(self.accelerator.process_index, self.accelerator.num_processes)
         self.at_once = 0
         self.base = load_base(resolve(model), settings)
-        if self.base.device.type == "cpu":
-            keep_freed()
         self.roles = Roles(self.base, settings)
         self.notices: list[str] = list(self.base.notices)
         self._asides: list[str] = []
