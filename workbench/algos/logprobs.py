@@ -185,8 +185,8 @@ def _chunked(
     several = tokens.shape[0] > chunk
     one_chunk = part_again if several and torch.is_grad_enabled() else part
     pieces = zip(torch.split(hidden, chunk), torch.split(tokens, chunk), strict=True)
-    found = [one_chunk(h, t) for h, t in pieces]
-    return tuple(torch.cat(tables) for tables in zip(*found, strict=True))
+    chunks = [one_chunk(h, t) for h, t in pieces]
+    return tuple(torch.cat(tables) for tables in zip(*chunks, strict=True))
 
 
 def _scaled(logits: Tensor, temperature: float) -> Tensor:

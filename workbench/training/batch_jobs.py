@@ -50,7 +50,7 @@ def answers(
         for, ``"kl"`` summed over the answer's tokens [nats].
     """
     make_accelerator(settings)
-    found: dict[int, list[list[dict[str, Any]]]] = {}
+    by_model: dict[int, list[list[dict[str, Any]]]] = {}
     done, total = 0, len(models) * len(prompts)
     for sources in _by_base(models).values():
         base = load_base(next(iter(sources.values())), settings)
@@ -68,10 +68,10 @@ def answers(
                 kls = response_kl(roles, role, rows, settings, start=start)
                 for table, kl in zip(tables, kls, strict=True):
                     table["kl"] = float(kl)
-            found[index] = [tables[i : i + responses] for i in range(0, len(tables), responses)]
+            by_model[index] = [tables[i : i + responses] for i in range(0, len(tables), responses)]
             done += len(prompts)
             tell(done, total, f"answers of {models[index]}")
-    return [found[index] for index in range(len(models))]
+    return [by_model[index] for index in range(len(models))]
 
 
 def _by_base(models: Sequence[str]) -> dict[str, dict[int, Source]]:
@@ -162,8 +162,8 @@ def per_token_kl(
     if role is None:
         return [0.0] * len(row.response)
     batch = collate([row], roles.base)
-    found = _token_kl(roles, role, start, batch, settings.temperature).float().cpu()
-    return [float(value) for value in found]
+    per_token = _token_kl(roles, role, start, batch, settings.temperature).float().cpu()
+    return [float(value) for value in per_token]
 
 
 def _token_kl(

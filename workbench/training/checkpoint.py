@@ -95,9 +95,9 @@ def _tidy(home: Path) -> None:
 
 
 def _no_room(error: Exception, target: Path) -> RunError:
-    told = "the disk is full" if getattr(error, "errno", None) in FULL else str(error)
+    why = "the disk is full" if getattr(error, "errno", None) in FULL else str(error)
     return RunError(
-        f"the checkpoint cannot be written: {told.splitlines()[0]}",
+        f"the checkpoint cannot be written: {why.splitlines()[0]}",
         where=str(target),
         fix="make room on the disk and resume: the run goes on from the checkpoint before, which "
         "is whole",
@@ -107,12 +107,12 @@ def _no_room(error: Exception, target: Path) -> RunError:
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
     """Complete checkpoints, oldest first."""
     home = folder / "checkpoints"
-    found: dict[int, Path] = {}
+    complete: dict[int, Path] = {}
     for path in (*home.glob(".step-*.old"), *home.glob("step-*")):
         if (path / "lengths.json").is_file():
             number = path.name.removeprefix(".").removesuffix(".old").removeprefix("step-")
-            found[int(number)] = path
-    return sorted(found.items())
+            complete[int(number)] = path
+    return sorted(complete.items())
 
 
 def load_checkpoint(folder: Path) -> tuple[int, dict[str, Any]] | None:
@@ -121,10 +121,10 @@ def load_checkpoint(folder: Path) -> tuple[int, dict[str, Any]] | None:
     Raises:
         RunError: the newest checkpoint cannot be read.
     """
-    found = checkpoints(folder)
-    if not found:
+    complete = checkpoints(folder)
+    if not complete:
         return None
-    step, path = found[-1]
+    step, path = complete[-1]
     try:
         return step, torch.load(path / "state.pt", map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:

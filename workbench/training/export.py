@@ -54,8 +54,8 @@ def export_model(model: str, folder: Path, settings: RunSettings, *, dtype: str)
     _check_one_adapter(source, model)
     check_plain(source)
     trained = _card(source)
-    given = {name: trained[name] for name in ("quantization", "dtype") if name in trained}
-    base = load_base(source, settings.changed(**given))
+    as_trained = {name: trained[name] for name in ("quantization", "dtype") if name in trained}
+    base = load_base(source, settings.changed(**as_trained))
     roles = Roles(base, settings)
     roles.add(ROLE, trainable=False, source=source.adapter)
     wide = base.dtype if dtype == "auto" else DTYPES[dtype]
@@ -110,8 +110,8 @@ def _put_head(roles: Roles, plain: Any) -> None:
 def _write(folder: Path, plain: Any, base: Base, source: Source) -> None:
     plain.save_pretrained(str(folder))
     base.tokenizer.save_pretrained(str(folder))  # pyright: ignore[reportUnknownMemberType]
-    told = {"kind": "export", "started_from": source.reference, "adapter": str(source.adapter)}
-    (folder / CARD).write_text(json.dumps(told, indent=2) + "\n")
+    card = {"kind": "export", "started_from": source.reference, "adapter": str(source.adapter)}
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
     stats = source.judges[0] / STATS
     if stats.is_file():
         (folder / STATS).write_text(stats.read_text())

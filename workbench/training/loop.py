@@ -168,8 +168,8 @@ class StepLoop(ABC, Generic[S]):
                 outcome = None
             if outcome is not None:
                 self.step += 1
-            told = () if outcome is None else outcome.notices
-            for message in (*self._asides, *told):
+            notices = () if outcome is None else outcome.notices
+            for message in (*self._asides, *notices):
                 yield Notice(self.step, "warning", message)
             self._asides.clear()
             if outcome is None:
@@ -187,7 +187,7 @@ class StepLoop(ABC, Generic[S]):
     def _setup(self) -> Notice:
         """What was really loaded, and where: a person asked for auto."""
         base = self.base
-        found = {
+        facts = {
             "base": base.source.reference,
             "device": str(base.device),
             "dtype": str(base.dtype).removeprefix("torch."),
@@ -195,7 +195,7 @@ class StepLoop(ABC, Generic[S]):
             "trainable": sum(p.numel() for p in self.optimiser.parameters),
         }
         text = "{base} on {device}, {dtype}, quantization {quantization}, {trainable:,} trained"
-        return Notice(self.step, "setup", text.format(**found), found)
+        return Notice(self.step, "setup", text.format(**facts), facts)
 
     def _checkpoint_due(self) -> bool:
         if not self.team.main:
@@ -237,10 +237,10 @@ class StepLoop(ABC, Generic[S]):
         return Saved(self.step, str(path))
 
     def _resume(self) -> None:
-        own = load_checkpoint(self.place.folder) if self.team.main else None
-        found = self.team.told_by_main(own)
-        if found is not None:
-            self.step, state = found
+        newest = load_checkpoint(self.place.folder) if self.team.main else None
+        newest = self.team.told_by_main(newest)
+        if newest is not None:
+            self.step, state = newest
             self.load(state)
 
 

@@ -146,8 +146,8 @@ class Stage:
             for text in texts
         ]
         usable = [row for row in rows if row is not None]
-        found = iter(scorer.scores(usable, tokens=settings.micro_batch_tokens) if usable else ())
-        return [None if row is None else float(next(found)) for row in rows]
+        scores = iter(scorer.scores(usable, tokens=settings.micro_batch_tokens) if usable else ())
+        return [None if row is None else float(next(scores)) for row in rows]
 
 
 def tokens(base: Base, prompt: list[int], settings: PPOSettings) -> Generator[int, None, None]:
@@ -168,13 +168,13 @@ def tokens(base: Base, prompt: list[int], settings: PPOSettings) -> Generator[in
 
 def pieces(encoder: Encoder, row: list[int]) -> list[str]:
     """What each token adds to the text."""
-    found: list[str] = []
+    texts: list[str] = []
     before = ""
     for end in range(1, len(row) + 1):
         now = encoder.text_of(row[:end])
-        found.append(now[len(before) :] if now.startswith(before) else now)
+        texts.append(now[len(before) :] if now.startswith(before) else now)
         before = now
-    return found
+    return texts
 
 
 def _encoder(base: Base, settings: PPOSettings) -> Encoder:

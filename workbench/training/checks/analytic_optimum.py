@@ -56,7 +56,7 @@ SETTINGS = PPOSettings(
 )
 
 
-class Answer(NamedTuple):
+class CountedAnswer(NamedTuple):
     """One of all answers: its reward, and how probable it is under each policy."""
 
     text: str
@@ -66,7 +66,7 @@ class Answer(NamedTuple):
     ppo: float
 
 
-class Found(NamedTuple):
+class OptimumResult(NamedTuple):
     """What PPO came to, beside what can be worked out.
 
     Attributes:
@@ -77,7 +77,7 @@ class Found(NamedTuple):
         reported: as the run measures it, from samples; ``error``: its standard error.
     """
 
-    answers: list[Answer]
+    answers: list[CountedAnswer]
     worth: list[float]
     best: float
     kl: float
@@ -85,37 +85,37 @@ class Found(NamedTuple):
     error: float
 
 
-def compare(settings: PPOSettings, folder: Path) -> Found:
+def compare(settings: PPOSettings, folder: Path) -> OptimumResult:
     """Train by PPO and count every answer.
 
     Args:
         settings: :data:`SETTINGS`, or a change of them.
         folder: where the tiny model and the run go.
     """
-    made = Countable(settings, folder)
-    ref = made.log_probabilities(made.reference)
-    rewards = made.rewards.double()
+    run = Countable(settings, folder)
+    ref = run.log_probabilities(run.reference)
+    rewards = run.rewards.double()
     beta = settings.kl_coef
     log_z = (ref + rewards / beta).logsumexp(0)
 
     def worth() -> float:
-        now = made.log_probabilities("policy")
+        now = run.log_probabilities("policy")
         return float((now.exp() * (rewards - beta * (now - ref))).sum())
 
-    found = [worth()]
-    for event in made.run():
+    worths = [worth()]
+    for event in run.run():
         if isinstance(event, Progress):
-            found.append(worth())
-    policy = made.log_probabilities("policy")
-    kl, error = made.reported_kl()
+            worths.append(worth())
+    policy = run.log_probabilities("policy")
+    kl, error = run.reported_kl()
     tables = [ref.exp(), (ref + rewards / beta - log_z).exp(), policy.exp()]
     rows = torch.stack([rewards, *tables], dim=1)
-    return Found(
+    return OptimumResult(
         [
-            Answer(" ".join(WORDS[i] for i in ids), *map(float, row))
+            CountedAnswer(" ".join(WORDS[i] for i in ids), *map(float, row))
             for ids, row in zip(ANSWERS, rows, strict=True)
         ],
-        found,
+        worths,
         beta * float(log_z),
         float((policy.exp() * (policy - ref)).sum()),
         kl,

@@ -36,11 +36,11 @@ class LiveBytes(TorchDispatchMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         """Do the operation, and see what it made."""
-        made = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(made):
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
                 self._see(leaf, True)
-        return made
+        return result
 
     def _see(self, tensor: Tensor, counted: bool) -> None:
         key = address(tensor)
@@ -68,4 +68,4 @@ def address(tensor: Tensor) -> int | None:
 def all_tensors() -> list[Tensor]:
     """Every tensor that Python knows of."""
     gc.collect()
-    return [found for found in gc.get_objects() if issubclass(type(found), Tensor)]
+    return [each for each in gc.get_objects() if issubclass(type(each), Tensor)]

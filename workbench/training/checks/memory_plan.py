@@ -236,8 +236,8 @@ class _Plan:
 
     def _dense_copy(self, held: int) -> int:
         """What the dense copy for sampling will take (``models/fast/dense_weights.py``)."""
-        found = (m for _, m in layers_of(self.base.model))
-        layers = [getattr(m, "base_layer", m) for m in found]
+        modules = (m for _, m in layers_of(self.base.model))
+        layers = [getattr(m, "base_layer", m) for m in modules]
         size = sum(cast("Tensor", m.weight).numel() for m in layers) * self.base.dtype.itemsize
         return size if size <= SHARE * (self.free - held) else 0
 
@@ -266,9 +266,9 @@ class _Plan:
         at = [end - shape.answer + i for end in last for i in range(shape.answer)]
         states, tokens = _hidden(base, shape, at), torch.zeros(len(at), dtype=torch.long)
         chunked = chunked_token_logprobs if train else chunked_token_stats
-        found: Any = chunked(states, tokens, base.logits, temperature=1.0, chunk=CHUNK)
+        logprobs: Any = chunked(states, tokens, base.logits, temperature=1.0, chunk=CHUNK)
         if train:
-            torch.autograd.backward(found.sum())
+            torch.autograd.backward(logprobs.sum())
 
 
 def _hidden(base: Base, shape: Shape, at: list[int]) -> Tensor:
@@ -282,18 +282,18 @@ def _hidden(base: Base, shape: Shape, at: list[int]) -> Tensor:
 
 def _make_fake(network: nn.Module) -> None:
     """Put a fake tensor on a CPU in the place of each that is on no device."""
-    made: dict[int, Tensor] = {}  # tied weights stay one
+    fakes: dict[int, Tensor] = {}  # tied weights stay one
     for module in network.modules():
         tables = cast("tuple[dict[str, Any], ...]", (module._parameters, module._buffers))  # pyright: ignore[reportPrivateUsage]
         for table in tables:
             for name, own in table.items():
                 if own is None:
                     continue
-                if id(own) not in made:
+                if id(own) not in fakes:
                     new = torch.empty(own.shape, dtype=own.dtype)
                     learned = isinstance(own, nn.Parameter)
-                    made[id(own)] = nn.Parameter(new, own.requires_grad) if learned else new
-                table[name] = made[id(own)]
+                    fakes[id(own)] = nn.Parameter(new, own.requires_grad) if learned else new
+                table[name] = fakes[id(own)]
 
 
 def _size(tensor: Tensor) -> int:

@@ -79,24 +79,24 @@ def preflight(
         patience=0,
         response_length=min(ANSWER, settings.response_length),
     )
-    made = PPOTrainer(model, reward, prompts, short, Place(folder), None)
-    drawn = [made.prompts[i % len(made.prompts)] for i in range(EPISODES)]
-    rows, messages = made.sample(drawn), [prompt.messages for prompt in drawn]
-    checks = [_rebatched(made, rows), _ends(made, rows, settings)]
-    before = _frozen(made, rows, messages)
-    metrics = made.train_step().metrics
-    checks = [*_first(metrics), *checks, _isolated(before, _frozen(made, rows, messages))]
-    checks += [_finite(metrics, half=made.optimiser.half), _saved(made)]
-    return checks + _longest(made, model, settings, others)
+    trainer = PPOTrainer(model, reward, prompts, short, Place(folder), None)
+    drawn = [trainer.prompts[i % len(trainer.prompts)] for i in range(EPISODES)]
+    rows, messages = trainer.sample(drawn), [prompt.messages for prompt in drawn]
+    checks = [_rebatched(trainer, rows), _ends(trainer, rows, settings)]
+    before = _frozen(trainer, rows, messages)
+    metrics = trainer.train_step().metrics
+    checks = [*_first(metrics), *checks, _isolated(before, _frozen(trainer, rows, messages))]
+    checks += [_finite(metrics, half=trainer.optimiser.half), _saved(trainer)]
+    return checks + _longest(trainer, model, settings, others)
 
 
 @torch.no_grad()
-def _logprobs(made: PPOTrainer, rows: Sequence[Encoded], role: str | None) -> list[Tensor]:
+def _logprobs(trainer: PPOTrainer, rows: Sequence[Encoded], role: str | None) -> list[Tensor]:
     """Of each row its answer's log-probabilities."""
-    batch = lay(rows, made.base)
-    with made.roles.acting(role):
-        found = response_stats(made.base, batch, temperature=made.temperature).logprobs
-    return [row[mask] for row, mask in zip(found, batch.response_mask, strict=True)]
+    batch = lay(rows, trainer.base)
+    with trainer.roles.acting(role):
+        table = response_stats(trainer.base, batch, temperature=trainer.temperature).logprobs
+    return [row[mask] for row, mask in zip(table, batch.response_mask, strict=True)]
 
 
 def _first(metrics: dict[str, float | None]) -> list[Check]:
@@ -121,12 +121,12 @@ def _first(metrics: dict[str, float | None]) -> list[Check]:
     ]
 
 
-def _rebatched(made: PPOTrainer, rows: Sequence[Encoded]) -> Check:
-    together = _logprobs(made, rows, "policy")
-    alone = [_logprobs(made, [row], "policy")[0] for row in rows]
+def _rebatched(trainer: PPOTrainer, rows: Sequence[Encoded]) -> Check:
+    together = _logprobs(trainer, rows, "policy")
+    alone = [_logprobs(trainer, [row], "policy")[0] for row in rows]
     apart = (torch.cat(together).double() - torch.cat(alone).double()).exp().sub(1).abs()
-    wide = made.base.dtype in (torch.float32, torch.float64)
-    limit = EXACT if wide and made.base.quantization == "none" else ROUNDED
+    wide = trainer.base.dtype in (torch.float32, torch.float64)
+    limit = EXACT if wide and trainer.base.quantization == "none" else ROUNDED
     mean = float(apart.mean())
     return Check(
         "an answer's log-probabilities do not depend on its batch",
@@ -137,11 +137,13 @@ def _rebatched(made: PPOTrainer, rows: Sequence[Encoded]) -> Check:
 
 
 @torch.no_grad()
-def _ends(made: PPOTrainer, rows: Sequence[Encoded], settings: PPOSettings) -> Check:
-    batch = lay(rows, made.base)
-    with made.roles.acting("policy"):
-        logits = made.base.logits(response_hidden(made.base, batch)).float() / made.temperature
-    each = logits.softmax(-1)[:, list(made.base.eos_ids)].sum(-1)
+def _ends(trainer: PPOTrainer, rows: Sequence[Encoded], settings: PPOSettings) -> Check:
+    batch = lay(rows, trainer.base)
+    with trainer.roles.acting("policy"):
+        logits = (
+            trainer.base.logits(response_hidden(trainer.base, batch)).float() / trainer.temperature
+        )
+    each = logits.softmax(-1)[:, list(trainer.base.eos_ids)].sum(-1)
     chance = -math.expm1(settings.response_length * math.log1p(-min(float(each.mean()), 0.999)))
     return Check(
         "an answer can end by itself",
@@ -153,12 +155,12 @@ def _ends(made: PPOTrainer, rows: Sequence[Encoded], settings: PPOSettings) -> C
 
 
 def _frozen(
-    made: PPOTrainer, rows: Sequence[Encoded], messages: Sequence[list[Message]]
+    trainer: PPOTrainer, rows: Sequence[Encoded], messages: Sequence[list[Message]]
 ) -> list[Tensor]:
     """What must not change: the reference's log-probabilities, the reward's scores."""
-    read = made.reward.read(rows, messages)
-    scores = made.reward.scores(read, tokens=made.settings.micro_batch_tokens).total
-    return [torch.cat(_logprobs(made, rows, made.reference)), scores]
+    read = trainer.reward.read(rows, messages)
+    scores = trainer.reward.scores(read, tokens=trainer.settings.micro_batch_tokens).total
+    return [torch.cat(_logprobs(trainer, rows, trainer.reference)), scores]
 
 
 def _isolated(before: list[Tensor], after: list[Tensor]) -> Check:
@@ -175,35 +177,35 @@ def _isolated(before: list[Tensor], after: list[Tensor]) -> Check:
 
 def _finite(metrics: dict[str, float | None], *, half: bool) -> Check:
     """In float16 a gradient may overflow at first: the loss scale is then halved, as it should."""
-    seen = dict(metrics)
+    looked_at = dict(metrics)
     if half and metrics["skipped_steps"]:
-        seen.pop("grad_norm")
-    odd = [k for k, v in seen.items() if v is not None and not math.isfinite(v)]
+        looked_at.pop("grad_norm")
+    odd = [k for k, v in looked_at.items() if v is not None and not math.isfinite(v)]
     return Check(
         "all numbers are finite in this precision",
         not odd,
-        f"not finite: {', '.join(odd)}" if odd else f"{len(seen)} metrics",
+        f"not finite: {', '.join(odd)}" if odd else f"{len(looked_at)} metrics",
         "use dtype='bfloat16' or 'float32', or a lower learning_rate",
     )
 
 
-def _saved(made: PPOTrainer) -> Check:
+def _saved(trainer: PPOTrainer) -> Check:
     """A checkpoint's weights, adapters and heads, read back."""
-    made._save()  # pyright: ignore[reportPrivateUsage]  # as a run does
-    found = load_checkpoint(made.place.folder)
-    assert found is not None
-    pairs = zip(found[1]["weights"], made.optimiser.parameters, strict=True)
+    trainer._save()  # pyright: ignore[reportPrivateUsage]  # as a run does
+    loaded = load_checkpoint(trainer.place.folder)
+    assert loaded is not None
+    pairs = zip(loaded[1]["weights"], trainer.optimiser.parameters, strict=True)
     wrong = sum(not torch.equal(saved, own.detach().cpu()) for saved, own in pairs)
     return Check(
         "adapters and heads come back from a checkpoint",
         not wrong,
-        f"{len(made.optimiser.parameters)} tensors, {wrong} differ",
+        f"{len(trainer.optimiser.parameters)} tensors, {wrong} differ",
         "check the disk; then please report it",
     )
 
 
 def _longest(
-    made: PPOTrainer, model: str, settings: PPOSettings, others: set[int | None]
+    trainer: PPOTrainer, model: str, settings: PPOSettings, others: set[int | None]
 ) -> list[Check]:
     """The largest micro-batch goes through, in the memory that was planned."""
     shape = micro_batch(settings)
@@ -217,7 +219,7 @@ def _longest(
     ]
     fits, measured = True, 0
     try:
-        measured = _measured(made, rows, others)
+        measured = _measured(trainer, rows, others)
     except (RuntimeError, MemoryError) as error:
         if not ran_out(error):
             raise
@@ -227,29 +229,31 @@ def _longest(
     advice = "lower micro_batch_tokens or max_length, or set gradient_checkpointing=True"
     checks = [Check(name, fits, "it does" if fits else "memory ran out", advice)]
     if fits:
-        found = f"{measured / 1e9:.3f} GB, planned {planned / 1e9:.3f} GB"
+        figures = f"{measured / 1e9:.3f} GB, planned {planned / 1e9:.3f} GB"
         right = measured <= MEMORY * planned
         more = "leave more memory free than wb.plan says, and please report it"
-        checks.append(Check("it takes the memory that was planned", right, found, more))
+        checks.append(Check("it takes the memory that was planned", right, figures, more))
     return checks
 
 
-def _measured(made: PPOTrainer, rows: list[Encoded], others: set[int | None]) -> int:
+def _measured(trainer: PPOTrainer, rows: list[Encoded], others: set[int | None]) -> int:
     """Peak bytes while a micro-batch goes forward and backward."""
-    device = made.base.device
+    device = trainer.base.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        _pass(made, rows)
+        _pass(trainer, rows)
         return torch.cuda.max_memory_allocated(device)
     with LiveBytes(t for t in all_tensors() if address(t) not in others) as live:
-        _pass(made, rows)
+        _pass(trainer, rows)
     return live.peak
 
 
-def _pass(made: PPOTrainer, rows: list[Encoded]) -> None:
-    batch = lay(rows, made.base)
-    with made.roles.acting("policy"):
-        hidden = response_hidden(made.base, batch)
-        found = response_logprobs(made.base, batch, temperature=made.temperature, hidden=hidden)
-        made.backward(found.mean())
-    made.optimiser.adamw.zero_grad(set_to_none=True)
+def _pass(trainer: PPOTrainer, rows: list[Encoded]) -> None:
+    batch = lay(rows, trainer.base)
+    with trainer.roles.acting("policy"):
+        hidden = response_hidden(trainer.base, batch)
+        logprobs = response_logprobs(
+            trainer.base, batch, temperature=trainer.temperature, hidden=hidden
+        )
+        trainer.backward(logprobs.mean())
+    trainer.optimiser.adamw.zero_grad(set_to_none=True)

@@ -68,20 +68,20 @@ def encode_comparisons(
     encoder = Encoder(base, max_length=settings.max_length, template=settings.chat_template_kwargs)
     lost: dict[str, int] = {TOO_LONG: 0, EQUAL: 0}
     encoded = [_encode(encoder, item, margins, lost) for item in items(rows)]
-    found = [comparison for comparison in encoded if comparison.judgements]
+    comparisons = [comparison for comparison in encoded if comparison.judgements]
     left_out = [
         f"{count} of {len(rows)} pairs were left out: {why}" for why, count in lost.items() if count
     ]
-    if not found:
+    if not comparisons:
         raise DataError(
             "no pair is left to train on",
             where="; ".join([f"{len(rows)} rows, max_length = {encoder.max_length}", *left_out]),
             fix="give pairs with a chosen and a rejected answer, or raise max_length",
         )
     if encoder.shortened:
-        told = f"{encoder.shortened} prompts were shortened from the left (max_length)"
-        return found, [told, *left_out]
-    return found, left_out
+        shortened = f"{encoder.shortened} prompts were shortened from the left (max_length)"
+        return comparisons, [shortened, *left_out]
+    return comparisons, left_out
 
 
 def items(rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -113,8 +113,8 @@ class _Margins:
 
     def __init__(self, rows: Sequence[Row], meaning: str) -> None:
         self.meaning = meaning
-        given = [abs(float(row["margin"])) for row in rows if row.get("margin") is not None]
-        self.mean = sum(given) / len(given) if any(given) else 1.0
+        margins = [abs(float(row["margin"])) for row in rows if row.get("margin") is not None]
+        self.mean = sum(margins) / len(margins) if any(margins) else 1.0
 
     def gap(self, row: Row) -> float:
         """By how much the chosen answer should win, in reward points."""

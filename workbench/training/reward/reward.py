@@ -47,8 +47,8 @@ class RewardTrainer(StepLoop[RewardSettings]):
     ) -> None:
         super().__init__(model, settings, place)
         comparisons, notices = encode_comparisons(self.base, rows, settings)
-        scoring, told = how_scored(self.base)
-        self.notices += [*notices, *told]
+        scoring, about_scoring = how_scored(self.base)
+        self.notices += [*notices, *about_scoring]
         source = self.base.source
         folders, start = source.judges or (None,), self._start()
         self.members = [
@@ -103,14 +103,14 @@ class RewardTrainer(StepLoop[RewardSettings]):
     def train_step(self) -> StepOutcome:
         """One optimiser step of each member on its own batch; now and then held-out figures."""
         clock = Clock()
-        seen = self.attempt(lambda: [self._gradients(member) for member in self.members])
-        for member, metrics in zip(self.members, seen, strict=True):
+        rows = self.attempt(lambda: [self._gradients(member) for member in self.members])
+        for member, metrics in zip(self.members, rows, strict=True):
             done = member.optimiser.step()
             metrics["grad_norm"] = done.grad_norm
             metrics["learning_rate"] = done.learning_rate
             metrics["skipped_steps"] = float(member.optimiser.skipped)
         seconds = clock.total()
-        metrics = mean_of(seen)
+        metrics = mean_of(rows)
         metrics["time/step"] = seconds
         pairs = sum(len(c.judgements) for m in self.members for c in m.batch(self.step))
         metrics["pairs_per_second"] = pairs / seconds
@@ -123,18 +123,18 @@ class RewardTrainer(StepLoop[RewardSettings]):
         """Held-out figures, mean over the members; each remembers when it did best."""
         judges = [member for member in self.members if member.heldout]
         self.at_once = 0
-        found = self.attempt(lambda: [member.evaluate() for member in judges])
-        for member, figures in zip(judges, found, strict=True):
+        rows = self.attempt(lambda: [member.evaluate() for member in judges])
+        for member, figures in zip(judges, rows, strict=True):
             member.note(self.step + 1, figures)
-        return mean_of(found)
+        return mean_of(rows)
 
     def _out_of_patience(self) -> tuple[str, ...]:
         """End the run where no member's held-out loss has become lower for too long."""
         if self.step + 1 == self.total or not all(member.spent for member in self.members):
             return ()
-        asked, self.total = self.total, self.step + 1
+        planned, self.total = self.total, self.step + 1
         return (
-            f"stopped at step {self.total} of {asked}: the held-out loss was not lower than before "
+            f"stopped at step {self.total} of {planned}: the held-out loss was not lower than before "
             f"in {self.settings.patience} evaluations",
         )
 
@@ -183,16 +183,16 @@ class RewardTrainer(StepLoop[RewardSettings]):
         if len(self.members) == 1:
             self._write_member(self.members[0], folder)
             return
-        found = [
+        written = [
             self._write_member(member, folder / member_folder(index))
             for index, member in enumerate(self.members)
         ]
-        told: dict[str, float] = {"members": len(found), "mean": 0.0}
+        means: dict[str, float] = {"members": len(written), "mean": 0.0}
         for name in ("std", "sharpness", "answers", "training_pairs", "heldout_pairs"):
-            told[name] = sum(stats[name] for stats in found) / len(found)
-        (folder / "reward.json").write_text(json.dumps(told, indent=2) + "\n")
+            means[name] = sum(stats[name] for stats in written) / len(written)
+        (folder / "reward.json").write_text(json.dumps(means, indent=2) + "\n")
         use = "import workbench as wb\n\nwb.score(folder, prompts, answers, spread=True)"
-        self._write_card(folder, told, use)
+        self._write_card(folder, means, use)
 
     def _write_card(self, folder: Path, stats: dict[str, float], use: str) -> None:
         data = ("training_pairs", "heldout_pairs")
