@@ -138,12 +138,10 @@ def _rebatched(trainer: PPOTrainer, rows: Sequence[Encoded]) -> Check:
 
 @torch.no_grad()
 def _ends(trainer: PPOTrainer, rows: Sequence[Encoded], settings: PPOSettings) -> Check:
-    batch = lay(rows, trainer.base)
+    base, batch = trainer.base, lay(rows, trainer.base)
     with trainer.roles.acting("policy"):
-        logits = (
-            trainer.base.logits(response_hidden(trainer.base, batch)).float() / trainer.temperature
-        )
-    each = logits.softmax(-1)[:, list(trainer.base.eos_ids)].sum(-1)
+        logits = base.logits(response_hidden(base, batch)).float() / trainer.temperature
+    each = logits.softmax(-1)[:, list(base.eos_ids)].sum(-1)
     chance = -math.expm1(settings.response_length * math.log1p(-min(float(each.mean()), 0.999)))
     return Check(
         "an answer can end by itself",
@@ -249,11 +247,9 @@ def _measured(trainer: PPOTrainer, rows: list[Encoded], others: set[int | None])
 
 
 def _pass(trainer: PPOTrainer, rows: list[Encoded]) -> None:
-    batch = lay(rows, trainer.base)
+    base, batch = trainer.base, lay(rows, trainer.base)
     with trainer.roles.acting("policy"):
-        hidden = response_hidden(trainer.base, batch)
-        logprobs = response_logprobs(
-            trainer.base, batch, temperature=trainer.temperature, hidden=hidden
-        )
+        hidden, temperature = response_hidden(base, batch), trainer.temperature
+        logprobs = response_logprobs(base, batch, temperature=temperature, hidden=hidden)
         trainer.backward(logprobs.mean())
     trainer.optimiser.adamw.zero_grad(set_to_none=True)

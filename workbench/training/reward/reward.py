@@ -134,8 +134,8 @@ class RewardTrainer(StepLoop[RewardSettings]):
             return ()
         planned, self.total = self.total, self.step + 1
         return (
-            f"stopped at step {self.total} of {planned}: the held-out loss was not lower than before "
-            f"in {self.settings.patience} evaluations",
+            f"stopped at step {self.total} of {planned}: the held-out loss was not lower than "
+            f"before in {self.settings.patience} evaluations",
         )
 
     def state(self) -> dict[str, Any]:
