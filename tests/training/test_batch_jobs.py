@@ -89,7 +89,7 @@ def test_the_kl_is_exact_over_the_vocabulary(tiny, temperature, tokens):
     fill(roles, "policy", 4)
     rows = [Encoded([2, 5, 3], [6, 7, EOS]), Encoded([2, 8, 9, 3], [10])]
     given = settings(temperature=temperature, micro_batch_tokens=tokens)
-    found = batch_jobs.response_kl(roles, "policy", rows, given)
+    found = batch_jobs.exact_response_kl(roles, "policy", rows, given)
     for row, kl in zip(rows, found, strict=True):
         log_p = []
         for role in ("policy", None):

@@ -65,7 +65,7 @@ def answers(
                 roles.add(start, trainable=False, source=source.start)
             tables, rows = _answers_of(roles, role, prompts, settings, responses)
             if with_kl:
-                kls = response_kl(roles, role, rows, settings, start=start)
+                kls = exact_response_kl(roles, role, rows, settings, start=start)
                 for table, kl in zip(tables, kls, strict=True):
                     table["kl"] = float(kl)
             by_model[index] = [tables[i : i + responses] for i in range(0, len(tables), responses)]
@@ -127,7 +127,7 @@ def as_answer(base: Base, encoder: Encoder, row: Encoded) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def response_kl(
+def exact_response_kl(
     roles: Roles,
     role: str | None,
     rows: Sequence[Encoded],
@@ -158,7 +158,10 @@ def response_kl(
 def per_token_kl(
     roles: Roles, role: str | None, row: Encoded, settings: PPOSettings, *, start: str | None = None
 ) -> list[float]:
-    """Exact KL(role || start) at each token of one response [nats], as :func:`response_kl` sums."""
+    """Exact KL(role || start) at each token of one response [nats].
+
+    :func:`exact_response_kl` is their sum.
+    """
     if role is None:
         return [0.0] * len(row.response)
     batch = collate([row], roles.base)

@@ -16,7 +16,7 @@ from workbench.settings import RunSettings
 from workbench.training.checkpoint import replace_folder
 from workbench.training.reward.scorer import Scorer
 
-ROLE = Scorer.ROLE
+_ROLE = Scorer.ROLE
 CHOICES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -57,7 +57,7 @@ def export_model(model: str, folder: Path, settings: RunSettings, *, dtype: str)
     as_trained = {name: trained[name] for name in ("quantization", "dtype") if name in trained}
     base = load_base(source, settings.changed(**as_trained))
     roles = Roles(base, settings)
-    roles.add(ROLE, trainable=False, source=source.adapter)
+    roles.add(_ROLE, trainable=False, source=source.adapter)
     wide = base.dtype if dtype == "auto" else DTYPES[dtype]
     plain = load_plain(base, scores=source.is_reward, dtype=wide)
     _merge(roles, plain)
@@ -94,17 +94,17 @@ def _card(source: Source) -> dict[str, Any]:
 def _merge(roles: Roles, plain: nn.Module) -> None:
     """Put each layer's weights, as the role has them, into the model of the same names."""
     for name, layer in layers_of(roles.base.model):
-        plain.get_parameter(f"{name}.weight").copy_(merged(layer, ROLE, torch.float32))
+        plain.get_parameter(f"{name}.weight").copy_(merged(layer, _ROLE, torch.float32))
 
 
 @torch.no_grad()
 def _put_head(roles: Roles, plain: Any) -> None:
     """The head that was trained: a decoder's, or an encoder's modules of several layers."""
     if not roles.base.encoder:
-        plain.score.weight.copy_(roles.heads[ROLE].weight)
+        plain.score.weight.copy_(roles.heads[_ROLE].weight)
         return
     for name in roles.whole_heads():
-        plain.get_submodule(name).load_state_dict(roles.own_head(ROLE, name).state_dict())
+        plain.get_submodule(name).load_state_dict(roles.own_head(_ROLE, name).state_dict())
 
 
 def _write(folder: Path, plain: Any, base: Base, source: Source) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from workbench.errors import ModelError
 from workbench.models.base import pick_device
 from workbench.settings import RunSettings
-from workbench.training.process_group import PATIENCE, Team
+from workbench.training.process_group import TEAM_PATIENCE, Team
 
 FIRST_SCALE = 2.0**16
 """What a loss in float16 is multiplied by at first, so that small gradients do not become 0."""
@@ -42,7 +42,7 @@ def make_accelerator(settings: RunSettings) -> Accelerator:
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="no",
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=TEAM_PATIENCE)],
     )
 
 

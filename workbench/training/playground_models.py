@@ -21,7 +21,7 @@ from workbench.training.reward.scorer import Scorer
 
 EVERY = 0.08  # seconds between two looks at a text that grows
 
-Tell = Callable[[dict[str, Any]], None]
+_Tell = Callable[[dict[str, Any]], None]
 Stopped = Callable[[], bool]
 
 
@@ -34,7 +34,7 @@ class Stage:
         self._scorers: dict[tuple[str, str, str], Scorer] = {}
 
     @torch.no_grad()
-    def play(self, values: dict[str, Any], tell: Tell, stopped: Stopped) -> dict[str, Any]:
+    def play(self, values: dict[str, Any], tell: _Tell, stopped: Stopped) -> dict[str, Any]:
         """Answer one prompt with one model; or the best of several answers, by the reward model.
 
         Args:
@@ -104,7 +104,7 @@ class Stage:
         role: str | None,
         prompt: list[int],
         settings: PPOSettings,
-        tell: Tell,
+        tell: _Tell,
         stopped: Stopped,
     ) -> list[int]:
         encoder, row, shown = _encoder(roles.base, settings), list[int](), 0.0

@@ -18,7 +18,7 @@ from torch import Tensor
 from workbench.events import StopRequested
 
 T = TypeVar("T")
-PATIENCE = timedelta(days=30)
+TEAM_PATIENCE = timedelta(days=30)
 """How long a process waits for the others: a paused run is waited for."""
 
 
@@ -43,7 +43,7 @@ class Team:
         self._heard: News | None = None
         self._talk: Any = None
         if count > 1:  # gloo also beside NCCL, which keeps a GPU busy while it waits
-            self._talk = dist.new_group(backend="gloo", timeout=PATIENCE)
+            self._talk = dist.new_group(backend="gloo", timeout=TEAM_PATIENCE)
 
     @property
     def main(self) -> bool:

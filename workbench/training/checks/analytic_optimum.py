@@ -26,7 +26,7 @@ from workbench.models.roles import Roles
 from workbench.settings import PPOSettings
 from workbench.training.ppo.objective import response_kl
 from workbench.training.ppo.ppo import PPOTrainer
-from workbench.training.reward.reward_sources import Scores
+from workbench.training.reward.reward_sources import RewardScores
 
 PROMPT = [{"role": "user", "content": "well yes sorry"}]
 ANSWERS = [
@@ -130,7 +130,7 @@ def compare_changed(changes: Mapping[str, Any]) -> Found:
 
 
 class TableReward:
-    """Scores an answer by looking it up."""
+    """RewardScores an answer by looking it up."""
 
     name = "table"
 
@@ -142,9 +142,9 @@ class TableReward:
         """The rows as they are."""
         return list(rows)
 
-    def scores(self, read: Sequence[Any], *, tokens: int) -> Scores:
+    def scores(self, read: Sequence[Any], *, tokens: int) -> RewardScores:
         """The table's rewards."""
-        return Scores(torch.tensor([self.table[tuple(row.response)] for row in read]), {})
+        return RewardScores(torch.tensor([self.table[tuple(row.response)] for row in read]), {})
 
 
 class Countable(PPOTrainer):

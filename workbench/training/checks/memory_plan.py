@@ -38,10 +38,10 @@ WORK_SPACE = 3 * 32 * 2**20
 the stream where decode steps are recorded. Elsewhere it keeps less.
 """
 
-Row = dict[str, Any]
+_Row = dict[str, Any]
 
 
-class Shape(NamedTuple):
+class MicroBatchShape(NamedTuple):
     """The largest micro-batch: so many sequences of so many tokens, the last ones an answer."""
 
     rows: int
@@ -90,7 +90,7 @@ def plan(model: str, settings: RunSettings, *, card: int | None = None) -> dict[
         ) from error
 
 
-def micro_batch(settings: RunSettings) -> Shape:
+def micro_batch(settings: RunSettings) -> MicroBatchShape:
     """The largest micro-batch that the settings allow."""
     batch: int = getattr(settings, "batch_size", 1)
     answer = settings.max_length
@@ -100,7 +100,9 @@ def micro_batch(settings: RunSettings) -> Shape:
     elif isinstance(settings, RewardSettings):
         batch *= 2  # both answers
     length = settings.max_length
-    return Shape(max(1, min(batch, settings.micro_batch_tokens // length)), length, answer)
+    return MicroBatchShape(
+        max(1, min(batch, settings.micro_batch_tokens // length)), length, answer
+    )
 
 
 class _Plan:
@@ -183,7 +185,7 @@ class _Plan:
         phases = {"optimise": self._optimise(wide)}
         if self.ppo is not None:
             phases = {"generate": self._generate(), "score": self._score()} | phases
-        rows: list[Row] = []
+        rows: list[_Row] = []
         for phase, own in phases.items():
             parts = {**held, **own}
             if phase == "generate" and (copy := self._dense_copy(sum(parts.values()))):
@@ -227,7 +229,7 @@ class _Plan:
         cache = 2 * config.num_hidden_layers * heads * size * rows * room
         logits = rows * config.vocab_size * (self.base.dtype.itemsize + 3 * 4)
         prompt = max(1, room - self.shape.answer)
-        prompts = Shape(max(1, min(rows, PROMPT_TOKENS // prompt)), prompt, 1)
+        prompts = MicroBatchShape(max(1, min(rows, PROMPT_TOKENS // prompt)), prompt, 1)
         return {
             "keys and values": cache * self.base.dtype.itemsize,
             "prompts, or a step's logits": max(logits, self._traced(train=False, shape=prompts)),
@@ -241,7 +243,7 @@ class _Plan:
         size = sum(cast("Tensor", m.weight).numel() for m in layers) * self.base.dtype.itemsize
         return size if size <= SHARE * (self.free - held) else 0
 
-    def _traced(self, *, train: bool, shape: Shape | None = None) -> int:
+    def _traced(self, *, train: bool, shape: MicroBatchShape | None = None) -> int:
         """Peak bytes of a micro-batch's pass beyond weights, gradients and moments."""
         shape = shape or self.shape
         weights = self.roles.parameters("policy")
@@ -256,7 +258,7 @@ class _Plan:
                 self._pass(shape, train)
         return live.peak
 
-    def _pass(self, shape: Shape, train: bool) -> None:
+    def _pass(self, shape: MicroBatchShape, train: bool) -> None:
         """Forward, and backward, as a training step takes them."""
         base = self.base
         last = range(shape.length - 1, shape.tokens, shape.length)
@@ -271,7 +273,7 @@ class _Plan:
             torch.autograd.backward(logprobs.sum())
 
 
-def _hidden(base: Base, shape: Shape, at: list[int]) -> Tensor:
+def _hidden(base: Base, shape: MicroBatchShape, at: list[int]) -> Tensor:
     """The trunk's last hidden states at some of all tokens."""
     if packs(base.model) is not None:
         ids = torch.zeros(shape.rows, shape.length, dtype=torch.long)

@@ -24,10 +24,10 @@ from workbench.training.ppo.ppo import PPOTrainer
 EPISODES = 8
 ANSWER = 32
 """Tokens of the longest answer that is sampled for the checks."""
-RATIO = 1e-3
+_RATIO = 1e-3
 EXACT, ROUNDED = 1e-4, 1e-2
 """Mean |ratio - 1| that another batch may make: in fp32, and in less or in 4 bits."""
-ENDS = 0.01
+_ENDS = 0.01
 MEMORY = 1.15
 """How much more than planned may be measured, as a factor."""
 
@@ -106,7 +106,7 @@ def _first(metrics: dict[str, float | None]) -> list[Check]:
     return [
         Check(
             "the ratio is 1 before the first step",
-            abs(ratio - 1) <= RATIO,
+            abs(ratio - 1) <= _RATIO,
             f"{ratio:.6f}",
             "training and scoring see the same tokens differently: look for dropout, or another "
             "attention; please report it with the model's name",
@@ -145,7 +145,7 @@ def _ends(trainer: PPOTrainer, rows: Sequence[Encoded], settings: PPOSettings) -
     chance = -math.expm1(settings.response_length * math.log1p(-min(float(each.mean()), 0.999)))
     return Check(
         "an answer can end by itself",
-        chance >= ENDS,
+        chance >= _ENDS,
         f"chance to end within {settings.response_length} tokens: {chance:.0%}",
         "fine-tune on answers that end (wb.train_sft), check the tokenizer's EOS token, or raise "
         "response_length",

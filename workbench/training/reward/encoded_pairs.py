@@ -11,7 +11,7 @@ from workbench.models.encoding import Encoded, Encoder
 from workbench.settings import RewardSettings
 from workbench.training.batches import prompt_key, shuffled
 
-Row = dict[str, Any]
+_Row = dict[str, Any]
 TOO_LONG = "an answer fills max_length"
 EQUAL = "both answers are the same tokens"
 
@@ -33,7 +33,7 @@ class Judgement(NamedTuple):
     weight: float
 
 
-class Comparison(NamedTuple):
+class EncodedComparison(NamedTuple):
     """Encoded answers to one prompt, each once, and what was judged of them.
 
     Attributes:
@@ -53,8 +53,8 @@ class Comparison(NamedTuple):
 
 
 def encode_comparisons(
-    base: Base, rows: Sequence[Row], settings: RewardSettings
-) -> tuple[list[Comparison], list[str]]:
+    base: Base, rows: Sequence[_Row], settings: RewardSettings
+) -> tuple[list[EncodedComparison], list[str]]:
     """Encode ``{"prompt", "chosen", "rejected", "margin", "weight"}`` rows, and say what was lost.
 
     Rows that follow each other with one prompt are one comparison until their weights add up to
@@ -84,9 +84,9 @@ def encode_comparisons(
     return comparisons, left_out
 
 
-def items(rows: Sequence[Row]) -> Iterator[list[Row]]:
+def items(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
     """Rows of one item together: neighbours with one prompt whose weights add up to 1."""
-    item: list[Row] = []
+    item: list[_Row] = []
     weight = 0.0
     for row in rows:
         own = _weight(row)
@@ -99,7 +99,7 @@ def items(rows: Sequence[Row]) -> Iterator[list[Row]]:
         yield item
 
 
-def _weight(row: Row) -> float:
+def _weight(row: _Row) -> float:
     weight = row.get("weight")
     return 1.0 if weight is None else float(weight)
 
@@ -111,16 +111,16 @@ class _Margins:
     without one weighs as before.
     """
 
-    def __init__(self, rows: Sequence[Row], meaning: str) -> None:
+    def __init__(self, rows: Sequence[_Row], meaning: str) -> None:
         self.meaning = meaning
         margins = [abs(float(row["margin"])) for row in rows if row.get("margin") is not None]
         self.mean = sum(margins) / len(margins) if any(margins) else 1.0
 
-    def gap(self, row: Row) -> float:
+    def gap(self, row: _Row) -> float:
         """By how much the chosen answer should win, in reward points."""
         return float(row.get("margin") or 0.0) if self.meaning == "gap" else 0.0
 
-    def weight(self, row: Row) -> float:
+    def weight(self, row: _Row) -> float:
         """Of the row's loss."""
         margin = row.get("margin")
         if self.meaning != "weight" or margin is None:
@@ -129,8 +129,8 @@ class _Margins:
 
 
 def _encode(
-    encoder: Encoder, item: Sequence[Row], margins: _Margins, lost: dict[str, int]
-) -> Comparison:
+    encoder: Encoder, item: Sequence[_Row], margins: _Margins, lost: dict[str, int]
+) -> EncodedComparison:
     """One item's comparison; judgements that cannot be used are counted by their reason."""
     responses = [row[side] for row in item for side in ("chosen", "rejected")]
     encoded = encoder.answers(item[0]["prompt"], responses)
@@ -144,12 +144,12 @@ def _encode(
         answers += [answer for answer in pair if answer not in answers]
         chosen, rejected = (answers.index(answer) for answer in pair)
         judgements.append(Judgement(chosen, rejected, margins.gap(row), margins.weight(row)))
-    return Comparison(tuple(answers), tuple(judgements), prompt_key(item[0]["prompt"]))
+    return EncodedComparison(tuple(answers), tuple(judgements), prompt_key(item[0]["prompt"]))
 
 
 def split(
-    comparisons: Sequence[Comparison], settings: RewardSettings
-) -> tuple[list[Comparison], list[Comparison]]:
+    comparisons: Sequence[EncodedComparison], settings: RewardSettings
+) -> tuple[list[EncodedComparison], list[EncodedComparison]]:
     """Training and held-out comparisons, split by prompt so that no prompt is on both sides."""
     groups = sorted({c.group for c in comparisons})
     order = shuffled(len(groups), torch.Generator().manual_seed(settings.seed))

@@ -33,7 +33,7 @@ from workbench.settings import RewardSettings
 from workbench.training.batches import batch_indices
 from workbench.training.optimiser import Optimiser
 from workbench.training.process_group import Team
-from workbench.training.reward.encoded_pairs import Comparison, split
+from workbench.training.reward.encoded_pairs import EncodedComparison, split
 
 ROLE = "reward"
 """The first member's role; the others' have their number behind it."""
@@ -103,7 +103,7 @@ class Member:
         index: int,
         roles: Roles,
         scoring: Scoring,
-        comparisons: Sequence[Comparison],
+        comparisons: Sequence[EncodedComparison],
         settings: RewardSettings,
         source: Path | None,
         start: str | None = None,
@@ -132,24 +132,24 @@ class Member:
             team=team,
         )
 
-    def batch(self, step: int) -> list[Comparison]:
+    def batch(self, step: int) -> list[EncodedComparison]:
         """The comparisons of a step."""
         size, seed = self.settings.batch_size, self.settings.seed
         return [self.train[i] for i in batch_indices(step, len(self.train), size, seed=seed)]
 
-    def groups(self, batch: Sequence[Comparison]) -> list[list[Comparison]]:
+    def groups(self, batch: Sequence[EncodedComparison]) -> list[list[EncodedComparison]]:
         """This process's micro-batches of whole comparisons, similar lengths together."""
         sizes = [self.scoring.tokens(comparison.sequences) for comparison in batch]
         mine = self.team.share(range(len(batch)), sizes)
         groups = token_batches([sizes[i] for i in mine], tokens=self.settings.micro_batch_tokens)
         return [[batch[mine[i]] for i in group] for group in groups]
 
-    def score(self, group: Sequence[Comparison]) -> Tensor:
+    def score(self, group: Sequence[EncodedComparison]) -> Tensor:
         """Raw score ``(S,)`` of each answer of each comparison."""
         with self.roles.acting(self.role):
             return self.scoring.scores(self.roles.base, self.head, [c.sequences for c in group])
 
-    def judge(self, group: Sequence[Comparison]) -> Judged:
+    def judge(self, group: Sequence[EncodedComparison]) -> Judged:
         """Raw scores of both answers of each judgement."""
         scores = self.score(group)
         chosen: list[int] = []
@@ -161,7 +161,7 @@ class Member:
             first += len(comparison.answers)
         return Judged(scores[chosen], scores[rejected])
 
-    def loss(self, judged: Judged, group: Sequence[Comparison]) -> Tensor:
+    def loss(self, judged: Judged, group: Sequence[EncodedComparison]) -> Tensor:
         """Loss ``(J,)`` of each judgement, times its weight."""
         judgements = [judgement for c in group for judgement in c.judgements]
         loss = bradley_terry(
@@ -273,8 +273,8 @@ class Optimisers(Optimiser):
 
 
 def sampled(
-    roles: Roles, start: str | None, comparisons: Sequence[Comparison], *, seed: int
-) -> list[Comparison]:
+    roles: Roles, start: str | None, comparisons: Sequence[EncodedComparison], *, seed: int
+) -> list[EncodedComparison]:
     """Comparisons whose answers a role (None: the base) has sampled, one to each prompt.
 
     An answer may be as long as the longest that was judged, its EOS included.

@@ -33,8 +33,8 @@ from workbench.training.reward.scorer import Scorer
 Function = Callable[[list[list[Message]], list[str]], Sequence[float]]
 
 
-class Scores(NamedTuple):
-    """Scores of ``B`` answers, and what they are made of.
+class RewardScores(NamedTuple):
+    """RewardScores of ``B`` answers, and what they are made of.
 
     Attributes:
         total: ``(B,)`` what the policy is paid, before clipping and penalties.
@@ -55,8 +55,8 @@ class RewardSource(Protocol):
         """A policy's answers in this source's own form, one entry an answer."""
         ...
 
-    def scores(self, read: Sequence[Any], *, tokens: int) -> Scores:
-        """Scores of what :meth:`read` returned; ``tokens`` padded tokens in one forward."""
+    def scores(self, read: Sequence[Any], *, tokens: int) -> RewardScores:
+        """RewardScores of what :meth:`read` returned; ``tokens`` padded tokens in one forward."""
         ...
 
 
@@ -105,14 +105,14 @@ class ModelReward:
         read = self.read(rows, prompts)
         return self._members(read, self.settings.micro_batch_tokens).mean(0)
 
-    def scores(self, read: Sequence[Any], *, tokens: int) -> Scores:
+    def scores(self, read: Sequence[Any], *, tokens: int) -> RewardScores:
         """The model's score, or the members' reduced to one."""
         members = self._members(read, tokens)
         if len(members) == 1:
-            return Scores(members[0], {})
+            return RewardScores(members[0], {})
         reduce = REDUCERS[self.settings.reward_reduce]
         total = reduce(members, self.settings.reward_std_coef)
-        return Scores(total, {"ensemble_std": members.std(0, correction=0)})
+        return RewardScores(total, {"ensemble_std": members.std(0, correction=0)})
 
 
 class FunctionReward:
@@ -128,14 +128,14 @@ class FunctionReward:
             for row, prompt in zip(rows, prompts, strict=True)
         ]
 
-    def scores(self, read: Sequence[Any], *, tokens: int) -> Scores:
+    def scores(self, read: Sequence[Any], *, tokens: int) -> RewardScores:
         """What the function says of them, called once for all that this process scores.
 
         Raises:
             RunError: it fails, or does not return one finite number for each answer.
         """
         if not read:
-            return Scores(torch.zeros(0), {})
+            return RewardScores(torch.zeros(0), {})
         prompts, texts = [p for p, _ in read], [t for _, t in read]
         try:
             scores = [float(value) for value in self.function(prompts, texts)]
@@ -157,7 +157,7 @@ class FunctionReward:
                 where=self.name,
                 fix="return one finite number for each response, in their order",
             )
-        return Scores(torch.tensor(scores), {})
+        return RewardScores(torch.tensor(scores), {})
 
 
 def _line_of(error: BaseException) -> str:
@@ -177,7 +177,7 @@ class MixedReward:
         """Each answer as each source reads it."""
         return list(zip(*(source.read(rows, prompts) for _, source in self.parts), strict=True))
 
-    def scores(self, read: Sequence[Any], *, tokens: int) -> Scores:
+    def scores(self, read: Sequence[Any], *, tokens: int) -> RewardScores:
         """Sum of weight times score; each source's own score among the parts."""
         total = torch.zeros(len(read))
         shown: dict[str, Tensor] = {}
@@ -187,7 +187,7 @@ class MixedReward:
             name = source.name if source.name not in shown else f"{source.name}-{index + 1}"
             shown[name] = own.total
             shown |= {f"{name}/{key}": value for key, value in own.parts.items()}
-        return Scores(total, shown)
+        return RewardScores(total, shown)
 
 
 class Built(NamedTuple):
