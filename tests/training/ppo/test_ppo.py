@@ -11,11 +11,11 @@ from workbench.events import Finished, Notice, Progress, StopRequested
 from workbench.models import forward
 from workbench.models.encoding import Encoded, Encoder
 from workbench.models.fast import decoding
-from workbench.models.forward import lay, response_hidden, response_stats, sequence_scores
+from workbench.models.forward import lay, response_hidden, response_stats
 from workbench.models.model_source import resolve
 from workbench.settings import PPOSettings
 from workbench.training.batch_jobs import scores as evaluate
-from workbench.training.ppo import mini_batches, ppo
+from workbench.training.ppo import mini_batches, ppo, rollout
 from workbench.training.ppo.mini_batches import MiniBatch
 from workbench.training.ppo.objective import estimate
 
@@ -118,18 +118,23 @@ def test_in_double_precision_too(tiny, reward, place):
 
 
 def test_at_first_the_value_of_the_last_token_is_the_reward_models_score(tiny, reward, place):
+    """The state behind an answer's last token is that in which one more would be chosen."""
     made = trainer(tiny, reward, place())
-    batch = lay(FIXED, made.base)
-    with torch.no_grad(), made.roles.acting("value"):
-        raw = sequence_scores(made.base, made.value.head, batch)
-    value = (raw - made.value.mean) / made.value.std
-    # one batch for both: another micro-batching rounds differently in the last bit
-    assert torch.equal(value, made.scorer.scores(FIXED, tokens=4096))
+    longer = [Encoded(row.prompt, [*row.response, 5]) for row in FIXED]
+    batch = lay(longer, made.base)
+
+    def last_values():
+        with torch.no_grad():
+            table = made.value.values(made.base, batch)
+        return torch.stack([table[i, len(row.response)] for i, row in enumerate(FIXED)])
+
+    score = made.scorer.scores(FIXED, tokens=4096)
+    assert float(score.std()) > 0.01
+    torch.testing.assert_close(last_values(), score, rtol=0, atol=1e-5)
     assert (made.value.mean, made.value.std) == (0.25, 1.5)
     made.train_step()
-    with torch.no_grad(), made.roles.acting("value"):
-        later = sequence_scores(made.base, made.value.head, batch)
-    assert not torch.equal(later, raw)
+    assert float((last_values() - score).abs().min()) > 1e-3  # it has learned
+    assert torch.equal(made.scorer.scores(FIXED, tokens=4096), score)
 
 
 def test_values_are_those_of_the_states_in_which_tokens_are_chosen(tiny, reward, place):
@@ -516,19 +521,20 @@ def test_adaptive_control_moves_the_charge_by_zieglers_rule(tiny, reward, place)
 
 
 def test_running_normalisation_is_resumed_exactly(tiny, reward, place):
-    more = {
-        "steps": 4,
-        "checkpoint_every": 2,
-        "score_normalisation": "running",
-        "kl_control": "adaptive",
-    }
-    expected = metrics(run(tiny, reward, place("straight"), **more))
+    """What is paid from a checkpoint on is counted from all scores, those before it too."""
+    more = {"checkpoint_every": 2, "keep_checkpoints": 9, "score_normalisation": "running"}
     broken = place("broken")
-    run(tiny, reward, broken, **more)
+    made = trainer(tiny, reward, broken, steps=4, **more)
+    expected = metrics(list(made.run()))
+    assert made.shaping.moments.count == 4 * 8
     forget_after(broken.folder, 2)
-    assert metrics(run(tiny, reward, broken, **more)) == expected[2:]
-    plain = metrics(run(tiny, reward, place("plain"), steps=4))
-    assert plain != expected
+    resumed = trainer(tiny, reward, broken, steps=4, **more)
+    assert metrics(list(resumed.run())) == expected[2:]
+    assert resumed.shaping.moments == made.shaping.moments
+    # the same scores at the first update, but paid as they are
+    plain = metrics(run(tiny, reward, place("plain"), steps=1))
+    assert plain[0]["objective/scores"] == expected[0]["objective/scores"]
+    assert plain[0]["objective/rlhf_reward"] != pytest.approx(expected[0]["objective/rlhf_reward"])
 
 
 # --- variants ------------------------------------------------------------------------------------
@@ -670,6 +676,52 @@ def test_a_stop_anywhere_in_an_update_puts_everything_back(tiny, reward, place):
         assert len(again) == len(tensors)
         assert all(torch.equal(a, b) for a, b in zip(again, tensors, strict=True)), stop_at
         assert all(p.grad is None for p in made.optimiser.parameters)
+
+
+def test_an_update_whose_memory_runs_out_twice_becomes_smaller_twice(tiny, reward, place):
+    """Whatever is put back before the next try, the size that was too large is not."""
+    made = trainer(tiny, reward, place(), micro_batch_tokens=160, steps=1)
+    real, sizes = made.base.trunk.forward, []
+
+    def scarce(*args, **kwargs):
+        if torch.is_grad_enabled() and kwargs["input_ids"].numel() > 40:
+            sizes.append(made.settings.micro_batch_tokens)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(*args, **kwargs)
+
+    made.base.trunk.forward = scarce
+    events = list(made.run())
+    assert sizes == [160, 80]
+    notices = [e.message for e in events if isinstance(e, Notice) and "memory" in e.message]
+    assert notices == [
+        "memory ran out: micro_batch_tokens is 80 from here on (160 before)",
+        "memory ran out: micro_batch_tokens is 40 from here on (80 before)",
+    ]
+    assert made.settings.micro_batch_tokens == 40
+
+
+def test_sampling_whose_memory_runs_out_goes_on_with_fewer_at_once(
+    tiny, reward, place, monkeypatch
+):
+    plenty = trainer(tiny, reward, place("plenty"), steps=1)
+    expected = metrics(list(plenty.run()))
+    scarce = trainer(tiny, reward, place("scarce"), steps=1)
+    real, failed = rollout.sample_responses, []
+
+    def sample(base, prompts, **more):
+        if len(prompts) > 2:
+            failed.append(len(prompts))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(base, prompts, **more)
+
+    monkeypatch.setattr(rollout, "sample_responses", sample)
+    events = list(scarce.run())
+    assert failed == [8, 4] and scarce.rows_at_once == 2
+    assert metrics(events) == expected  # the same numbers are drawn for each answer
+    notices = [e.message for e in events if isinstance(e, Notice) and "memory" in e.message]
+    assert notices == [
+        f"memory ran out while sampling: {count} answers at once from here on" for count in (4, 2)
+    ]
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
