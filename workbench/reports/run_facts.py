@@ -15,7 +15,7 @@ from workbench.widgets.kit.texts import as_text
 EXAMPLES = 3
 MOST_LETTERS = 600  # of one text of an example
 
-FIGURES = "class='figures'"  # attributes of a table of facts
+FACT_TABLE = "class='figures'"  # attributes of a table of facts
 
 
 def run_facts(folder: RunFolder) -> str:
@@ -81,7 +81,7 @@ def _example(row: Mapping[str, Any]) -> str:
         for name, value in row.items()
         if value not in (None, "") and isinstance(value, str | list)
     ]
-    return f"{table(cells, row_head=0, attributes=FIGURES)}<br>"
+    return f"{table(cells, row_head=0, attributes=FACT_TABLE)}<br>"
 
 
 def _text_cell(value: Any) -> Html:
@@ -97,7 +97,7 @@ def _evaluations(folder: RunFolder) -> str:
             for name, value in figures.items()
             if isinstance(value, int | float)
         ]
-        tables.append(table(rows, ("", "class='wb-num'"), row_head=0, attributes=FIGURES))
+        tables.append(table(rows, ("", "class='wb-num'"), row_head=0, attributes=FACT_TABLE))
     if not tables:
         return ""
     title = f"Evaluation ({len(tables)} sets of data)" if len(tables) > 1 else "Evaluation"

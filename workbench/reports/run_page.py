@@ -15,7 +15,7 @@ from typing import Any
 
 from workbench.errors import ConfigError
 from workbench.html_table import Html, table
-from workbench.reports.run_facts import FIGURES, run_facts
+from workbench.reports.run_facts import FACT_TABLE, run_facts
 from workbench.runs import Run, RunFolder
 from workbench.widgets.kit import theme
 from workbench.widgets.kit.plotly_source import plotly_js
@@ -124,7 +124,7 @@ def _summary(summary: Mapping[str, Any]) -> str:
         words, unit = FIGURE_WORDS.get(name, (name.replace("_", " "), ""))
         rows.append((words, _value(value), unit))
     figures = table(
-        rows, ("", "class='wb-num'", "class='wb-muted'"), row_head=0, attributes=FIGURES
+        rows, ("", "class='wb-num'", "class='wb-muted'"), row_head=0, attributes=FACT_TABLE
     )
     return f"<section><h2>In figures</h2>{figures}</section>"
 
@@ -156,7 +156,7 @@ def _settings(feed: RunFeed) -> str:
     settings = feed.config.get("settings") or {}
     names = [Html(f"<code>{escape(str(name))}</code>") for name in settings]
     rows = zip(names, map(_value, settings.values()), strict=True)
-    figures = table(rows, row_head=0, attributes=FIGURES)
+    figures = table(rows, row_head=0, attributes=FACT_TABLE)
     return f"<details><summary>Settings ({len(settings)})</summary>{figures}</details>"
 
 

@@ -123,7 +123,7 @@ def compare(settings: PPOSettings, folder: Path) -> OptimumResult:
     )
 
 
-def compare_changed(changes: Mapping[str, Any]) -> Found:
+def compare_changed(changes: Mapping[str, Any]) -> OptimumResult:
     """:func:`compare` with :data:`SETTINGS` changed by name, in a folder that is not kept."""
     with tempfile.TemporaryDirectory(prefix="workbench-optimum-") as folder:
         return compare(SETTINGS.changed(**changes), Path(folder))
