@@ -226,7 +226,12 @@ class RunSettings(Checked):
         help="Where metrics go beside the run folder, e.g. ('tensorboard',).",
     )
     chat_template_kwargs: dict[str, Any] = setting(
-        {}, help="Passed to the tokenizer's chat template, e.g. enable_thinking=False."
+        {},
+        help="Passed to the chat template, e.g. enable_thinking=False, or today='2026-01-31'.",
+    )
+    fold_system: bool = setting(
+        False,
+        help="Put a system text before the first user turn, for templates that refuse one.",
     )
     threads: int = setting(
         0, unit="threads", low=0, help="CPU threads; 0 = one for small models, else all but one."
@@ -240,6 +245,11 @@ class SFTSettings(RunSettings):
     kind: ClassVar[str] = "sft"
 
     learning_rate: float = setting(2e-4, low=0.0, live=True, help="Peak AdamW learning rate.")
+    assistant_turns: str = setting(
+        "all",
+        choices=("all", "last"),
+        help="Which of a conversation's answers are learned: every one, or the last alone.",
+    )
     batch_size: int = setting(16, unit="examples", low=1, help="Examples in one step.")
     epochs: float = setting(1.0, low=0.0, help="Passes over the data; used where steps is 0.")
     steps: int = setting(0, unit="steps", low=0, help="Optimiser steps; 0 = as epochs say.")

@@ -50,7 +50,7 @@ def test_without_a_chat_template_a_plain_one_is_used_and_told(tmp_path):
     text = base.tokenizer.apply_chat_template(
         user("a b"), tokenize=False, add_generation_prompt=True
     )
-    assert text == "User: a b\n\nAssistant: "
+    assert text == "User:\na b\n\nAssistant:"
     assert any("no chat template" in notice for notice in base.notices)
 
 

@@ -12,7 +12,18 @@ from workbench.models.model_source import CARD, resolve
 from workbench.settings import SFTSettings
 from workbench.training import sft
 
-from ..models.tiny import EOS, assistant, load, make_model, tiny_settings, user, word
+from ..models.tiny import (
+    ASSISTANT,
+    EOS,
+    TEMPLATE,
+    USER,
+    assistant,
+    load,
+    make_model,
+    tiny_settings,
+    user,
+    word,
+)
 from .conftest import bytes_of, metrics
 
 A, B, C = word("a"), word("b"), word("c")
@@ -76,7 +87,7 @@ def test_texts_are_joined_by_eos_and_cut_into_blocks(tiny):
     base = load(tiny)
     rows = [{"text": "a b"}, {"text": "c a b"}]
     examples, notices = sft.encode_examples(base, rows, _length(base, 4))
-    assert examples == [([A], [B, EOS, C]), ([A], [B, EOS])]
+    assert [e.encoded for e in examples] == [([A], [B, EOS, C]), ([A], [B, EOS])]
     assert notices == []
 
 
@@ -90,7 +101,7 @@ def _length(base, size):
 def test_a_last_block_of_one_token_is_left_out(tiny):
     base = load(tiny)
     examples, _ = sft.encode_examples(base, [{"text": "a b c a"}], _length(base, 4))
-    assert examples == [([A], [B, C, A])]
+    assert [e.encoded for e in examples] == [([A], [B, C, A])]
 
 
 def test_what_does_not_fit_is_counted_and_told(tiny, place):
@@ -106,7 +117,8 @@ def test_what_does_not_fit_is_counted_and_told(tiny, place):
 
 def test_a_text_as_response_is_one_message(tiny):
     base, rows = load(tiny), [{"prompt": user("a"), "response": "b c"}]
-    assert sft.encode_examples(base, rows, settings())[0] == [([2, A, 3], [B, C, EOS])]
+    (example,), _ = sft.encode_examples(base, rows, settings())
+    assert example.encoded == ([2, A, 3], [B, C, EOS])
 
 
 def test_no_usable_row_is_an_error(tiny, place):
@@ -196,3 +208,66 @@ def test_a_tokenizer_without_a_pad_token_trains_and_is_recorded(tmp_path, place)
     card = json.loads((where.folder / "final" / CARD).read_text())
     assert told == card["notices"]
     assert "no pad token" in told[0]
+
+
+TURNS = [*user("a"), *assistant("b"), *user("c"), *assistant("d e")]
+
+
+def test_every_answer_of_a_conversation_is_learned_and_nothing_else(tiny):
+    """<user> a <assistant> | b <eos> <user> c <assistant> d e <eos>: b, d, e and both ends."""
+    rows = [{"prompt": TURNS[:3], "response": TURNS[3:]}]
+    (row,), notices = sft.encode_examples(load(tiny), rows, tiny_settings(SFTSettings))
+    b, d, e = word("b"), word("d"), word("e")
+    assert row.encoded.prompt == [USER, word("a"), ASSISTANT]
+    assert row.encoded.response == [b, EOS, USER, word("c"), ASSISTANT, d, e, EOS]
+    assert row.learned == [True, True, False, False, False, True, True, True]
+    assert notices == []
+
+
+def test_the_last_answer_alone_where_asked(tiny):
+    rows = [{"prompt": TURNS[:3], "response": TURNS[3:]}]
+    settings = tiny_settings(SFTSettings, assistant_turns="last")
+    (row,), _ = sft.encode_examples(load(tiny), rows, settings)
+    assert row.encoded.response == [word("d"), word("e"), EOS]
+    assert row.learned == [True] * 3
+
+
+def test_of_a_conversation_that_is_too_long_the_last_answer_is_learned_and_told(tiny):
+    rows = [{"prompt": TURNS[:3], "response": TURNS[3:]}]
+    settings = tiny_settings(SFTSettings, max_length=10)
+    (row,), notices = sft.encode_examples(load(tiny), rows, settings)
+    assert row.encoded.response == [word("d"), word("e"), EOS]
+    assert len(row.encoded.ids) <= 10
+    assert any("1 of 1 conversations only the last answer is learned" in n for n in notices)
+
+
+def test_the_loss_of_a_conversation_is_the_mean_over_its_answers_tokens(tiny, place):
+    rows = [{"prompt": TURNS[:3], "response": TURNS[3:]}]
+    made = sft.SFTTrainer(str(tiny), rows, tiny_settings(SFTSettings, batch_size=1), place())
+    loss = made.train_step().metrics["loss"]
+    (row,) = made.examples
+    ids = torch.tensor([row.encoded.ids])
+    with torch.no_grad():
+        surprise = -load(tiny).model(ids).logits[0, :-1].log_softmax(-1)
+    at = [3, 4, 8, 9, 10]  # of b, its end, d, e and its end
+    expected = sum(float(surprise[n - 1, ids[0, n]]) for n in at) / len(at)
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_row_that_the_template_refuses_is_named(tmp_path, place):
+    refuses = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    )
+    base = make_model(tmp_path / "m", chat_template=refuses + TEMPLATE)
+    system = {"role": "system", "content": "a"}
+    rows = [
+        {"prompt": user("a"), "response": "b"},
+        {"prompt": [system, *user("a")], "response": "b"},
+    ]
+    with pytest.raises(DataError, match="no system") as caught:
+        sft.SFTTrainer(str(base), rows, tiny_settings(SFTSettings), place())
+    assert caught.value.where.startswith("row 2: a conversation of system, user")
+    folding = tiny_settings(SFTSettings, fold_system=True)
+    made = sft.SFTTrainer(str(base), rows, folding, place())
+    a = word("a")
+    assert made.examples[1].encoded.prompt == [USER, a, a, ASSISTANT]

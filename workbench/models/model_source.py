@@ -87,6 +87,11 @@ class Source:
         return (self._folder / STATS).is_file()
 
     @property
+    def is_ours(self) -> bool:
+        """Whether it was trained here, and not by another tool."""
+        return (self._folder / CARD).is_file()
+
+    @property
     def may_score(self) -> bool:
         """Whether it is a reward model, or on the hub, where only loading tells."""
         return self.is_reward or (self.adapter is None and not Path(self.base).is_dir())

@@ -6,12 +6,8 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench.errors import ModelError
+from workbench.models.chat_template import TODAY, ChatTemplate, stand_in
 from workbench.models.model_source import Source
-
-DEFAULT_TEMPLATE = (
-    "{% for m in messages %}{{ m['role'].capitalize() }}: {{ m['content'] }}\n\n{% endfor %}"
-    "{% if add_generation_prompt %}Assistant: {% endif %}"
-)
 
 
 def settle_tokens(
@@ -46,9 +42,43 @@ def settle_tokens(
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(min(eos))
     _settle_padding(tokenizer, eos, notices)
     if not tokenizer.chat_template and not encoder:
-        tokenizer.chat_template = DEFAULT_TEMPLATE
+        tokenizer.chat_template = stand_in(tokenizer)
         notices.append("the tokenizer had no chat template: a plain 'User: / Assistant:' is used")
+    if tokenizer.chat_template:
+        eos |= _turn_ends(tokenizer, eos, notices)
     return tuple(sorted(eos))
+
+
+def _turn_ends(tokenizer: PreTrainedTokenizerBase, eos: set[int], notices: list[str]) -> set[int]:
+    """The token by which the chat template ends an answer, and what should be known of it."""
+    template = ChatTemplate(tokenizer)
+    source = template.source
+    if "strftime_now" in source:
+        notices.append(
+            f"the chat template writes the date: it is always told {TODAY}, so that a prompt is "
+            "the same tomorrow (chat_template_kwargs={'today': ...} tells it another day)"
+        )
+    if "enable_thinking" in source:
+        notices.append(
+            "the chat template knows thinking: chat_template_kwargs={'enable_thinking': False} "
+            "asks for answers without it, where the model can"
+        )
+    end = end_token(tokenizer, template.turn_end)
+    if template.turn_end and end is None:
+        notices.append(
+            f"the chat template ends a turn with {template.turn_end.strip()!r}, which is no token "
+            f"of the tokenizer's own: {tokenizer.eos_token} follows it"
+        )
+    return set() if end is None else {end}
+
+
+def end_token(tokenizer: PreTrainedTokenizerBase, turn_end: str) -> int | None:
+    """The token that ends a turn; None where the template writes none, or only plain text."""
+    if not turn_end:
+        return None
+    ids: list[int] = tokenizer(turn_end, add_special_tokens=False)["input_ids"]  # pyright: ignore
+    own = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
+    return ids[-1] if ids and (ids[-1] in own or len(ids) == 1) else None
 
 
 def _check_vocabulary(

@@ -92,7 +92,7 @@ def _answers_of(
     responses: int,
 ) -> tuple[list[dict[str, Any]], list[Encoded]]:
     base = roles.base
-    encoder = Encoder(base, max_length=settings.max_length, template=settings.chat_template_kwargs)
+    encoder = Encoder.of(base, settings)
     encoded = [encoder.prompt(p, room=settings.response_length) for p in prompts]
     repeated = [ids for ids in encoded for _ in range(responses)]
     rows = [row for batch in sampled_batches(roles, role, repeated, settings) for row in batch]

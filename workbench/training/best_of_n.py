@@ -43,7 +43,7 @@ def candidates(
     role = None if source.adapter is None else "policy"
     if role is not None:
         roles.add(role, trainable=False, source=source.adapter)
-    encoder = Encoder(base, max_length=settings.max_length, template=settings.chat_template_kwargs)
+    encoder = Encoder.of(base, settings)
     judges = {
         name: ModelReward.attach(f"judge-{name}", reward, roles, settings, encoder)
         for name, reward in rewards.items()

@@ -178,7 +178,7 @@ def pieces(encoder: Encoder, row: list[int]) -> list[str]:
 
 
 def _encoder(base: Base, settings: PPOSettings) -> Encoder:
-    return Encoder(base, max_length=settings.max_length, template=settings.chat_template_kwargs)
+    return Encoder.of(base, settings)
 
 
 def _known(score: float | None) -> float:

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from workbench.errors import ConfigError, DataError
 from workbench.events import Event, Place
 from workbench.models.base import Base
-from workbench.models.encoding import Encoded, Encoder, micro_batches
+from workbench.models.chat_template import Message
+from workbench.models.encoding import Encoded, Encoder, in_row, micro_batches
 from workbench.models.forward import collate, response_stats
 from workbench.models.model_card import how_to_answer, write_card
 from workbench.models.model_source import CARD, resolve
@@ -22,6 +23,18 @@ from workbench.training.clock import Clock, peak_memory_gb
 from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.optimiser import Optimiser
 from workbench.training.reward.scorer import as_response
+
+
+class Example(NamedTuple):
+    """One row as it is learned: its ids, and which of the response's tokens count."""
+
+    encoded: Encoded
+    learned: list[bool]
+
+    @classmethod
+    def whole(cls, encoded: Encoded) -> "Example":
+        """Every token of the response counts."""
+        return cls(encoded, [True] * len(encoded.response))
 
 
 def steps(
@@ -96,7 +109,7 @@ class SFTTrainer(StepLoop[SFTSettings]):
         settings, clock = self.settings, Clock()
         rows = batch_indices(self.step, len(self.examples), settings.batch_size, seed=settings.seed)
         batch = [self.examples[i] for i in rows]
-        tokens = sum(len(e.response) for e in batch)
+        tokens = sum(sum(e.learned) for e in batch)
         total = self.attempt(lambda: self._gradients(batch, tokens))
         done = self.optimiser.step()
         seconds = clock.total()
@@ -108,30 +121,34 @@ class SFTTrainer(StepLoop[SFTSettings]):
                 "learning_rate": done.learning_rate,
                 "skipped_steps": float(self.optimiser.skipped),
                 "time/step": seconds,
-                "tokens_per_second": sum(len(e.ids) for e in batch) / seconds,
+                "tokens_per_second": sum(len(e.encoded.ids) for e in batch) / seconds,
                 "memory/peak_gb": peak_memory_gb(self.base.device),
             }
         )
 
-    def _gradients(self, batch: Sequence[Encoded], tokens: int) -> float:
+    def _gradients(self, batch: Sequence[Example], tokens: int) -> float:
         """Add the gradients of the mean over ``tokens``, in micro-batches; returns the mean."""
-        lengths = [len(e.ids) for e in batch]
+        lengths = [len(e.encoded.ids) for e in batch]
         mine = self.team.share(batch, lengths)
         total = 0.0
         budget = self.settings.micro_batch_tokens
-        for group in micro_batches([len(e.ids) for e in mine], tokens=budget):
+        for group in micro_batches([len(e.encoded.ids) for e in mine], tokens=budget):
             self.safe_point(len(group))
             loss = self._nll([mine[i] for i in group]) / tokens
             self.backward(loss)
             total += float(loss.detach())
         return self.team.total({"loss": total})["loss"]
 
-    def _nll(self, rows: list[Encoded]) -> Tensor:
-        """Summed negative log-likelihood of the response tokens, in nats."""
+    def _nll(self, rows: list[Example]) -> Tensor:
+        """Summed negative log-likelihood of the tokens that are learned, in nats."""
         acting = self.roles.acting("policy" if self.settings.lora_rank else None)
         with acting:
-            batch = collate(rows, self.base)
-            return -response_stats(self.base, batch, temperature=1.0).logprobs.sum()
+            batch = collate([row.encoded for row in rows], self.base)
+            logprobs = response_stats(self.base, batch, temperature=1.0).logprobs
+        learned = logprobs.new_zeros(logprobs.shape)
+        for index, row in enumerate(rows):
+            learned[index, : len(row.learned)] = logprobs.new_tensor(row.learned)
+        return -(logprobs * learned).sum()
 
     def write_final(self, folder: Path) -> None:
         """Write what transformers (and peft) load alone."""
@@ -155,28 +172,31 @@ class SFTTrainer(StepLoop[SFTSettings]):
 
 def encode_examples(
     base: Base, rows: Sequence[dict[str, Any]], settings: SFTSettings
-) -> tuple[list[Encoded], list[str]]:
+) -> tuple[list[Example], list[str]]:
     """Encode rows; texts are joined, EOS between them, and cut into blocks of ``max_length``.
+
+    Of a conversation every answer is learned, or the last one (``assistant_turns``).
 
     Raises:
         DataError: no row is left.
     """
-    encoder = Encoder(base, max_length=settings.max_length, template=settings.chat_template_kwargs)
-    examples: list[Encoded] = []
+    encoder = Encoder.of(base, settings)
+    examples: list[Example] = []
     stream: list[int] = []
-    dropped = 0
-    for row in rows:
+    dropped = last_alone = 0
+    for number, row in enumerate(rows, 1):
         if "text" in row:
             stream += encoder.text(row["text"])
             continue
         answer = row["response"]
-        encoded = encoder.pair(
-            row["prompt"], as_response(answer) if isinstance(answer, str) else answer
-        )
-        if encoded is None:
+        response = as_response(answer) if isinstance(answer, str) else answer
+        with in_row(number):
+            example, alone = _example(encoder, row["prompt"], response, settings)
+        last_alone += alone
+        if example is None:
             dropped += 1
         else:
-            examples.append(encoded)
+            examples.append(example)
     examples += _blocks(stream, encoder)
     if not examples:
         raise DataError(
@@ -184,20 +204,39 @@ def encode_examples(
             where=f"{len(rows)} rows, max_length = {encoder.max_length}",
             fix="raise max_length, or give rows with a text, or a prompt and a response",
         )
-    return examples, _length_notices(encoder.shortened, dropped, len(rows))
+    notices = _length_notices(encoder.shortened, dropped, last_alone, len(rows))
+    return examples, notices + encoder.spelt_notices(len(rows))
 
 
-def _blocks(stream: list[int], encoder: Encoder) -> list[Encoded]:
+def _example(
+    encoder: Encoder, prompt: Sequence[Message], response: Sequence[Message], settings: SFTSettings
+) -> tuple[Example | None, bool]:
+    """A row as it is learned, and whether of several answers only the last one could be."""
+    answers = sum(m["role"] == "assistant" for m in (*prompt, *response))
+    several = settings.assistant_turns == "all" and answers > 1
+    talk = encoder.conversation(prompt, response) if several else None
+    if talk is not None:
+        return Example(*talk), False
+    encoded = encoder.pair(prompt, response)
+    return None if encoded is None else Example.whole(encoded), several
+
+
+def _blocks(stream: list[int], encoder: Encoder) -> list[Example]:
     """Cut a stream of ids into blocks; every token but a block's first is learned."""
     size = encoder.max_length
     blocks = [stream[i : i + size] for i in range(0, len(stream), size)]
-    return [Encoded(block[:1], block[1:]) for block in blocks if len(block) > 1]
+    return [Example.whole(Encoded(block[:1], block[1:])) for block in blocks if len(block) > 1]
 
 
-def _length_notices(shortened: int, dropped: int, rows: int) -> list[str]:
+def _length_notices(shortened: int, dropped: int, last_alone: int, rows: int) -> list[str]:
     notices: list[str] = []
     if shortened:
         notices.append(f"{shortened} of {rows} prompts were shortened from the left (max_length)")
+    if last_alone:
+        notices.append(
+            f"of {last_alone} of {rows} conversations only the last answer is learned: they are "
+            "longer than max_length, or the chat template does not show each answer"
+        )
     if dropped:
         notices.append(f"{dropped} of {rows} rows were left out: the response fills max_length")
     return notices

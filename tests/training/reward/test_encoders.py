@@ -139,7 +139,10 @@ def test_two_texts_and_their_special_tokens(tmp_path):
     assert row.ids == [CLS, b, a, b, SEP, c, c, SEP] and encoder.shortened == 1
     assert encoder.answers(user("a"), [assistant("c c c c c")]) == [None]
     turns = [*user("a"), *assistant("b"), *user("c")]
-    assert encoder._prompt_text(turns) == "User: a\n\nAssistant: b\n\nUser: c"
+    ids = Encoder(base, max_length=32, template={}).prompt(turns, room=1)
+    assert base.tokenizer.decode(ids[1:-1]) == base.tokenizer.decode(
+        base.tokenizer("User: a\n\nAssistant: b\n\nUser: c", add_special_tokens=False)["input_ids"]
+    )
 
 
 def test_the_head_stays_out_of_4_bits(encoder):

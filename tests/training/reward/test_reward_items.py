@@ -16,7 +16,7 @@ from workbench.settings import RewardSettings
 from workbench.training.reward import reward
 from workbench.training.reward.encoded_pairs import encode_comparisons
 
-from ...models.tiny import EOS, TEMPLATE, assistant, load, make_model, tiny_settings, user
+from ...models.tiny import EOS, assistant, load, make_model, tiny_settings, user
 from ..conftest import metrics
 from .test_reward import ROWS
 
@@ -66,7 +66,10 @@ def test_every_item_has_a_test():
 
 def test_item_1_padding_with_eos_and_eos_in_the_prompt_do_not_hold_the_loss(tmp_path, place):
     """Where the score was read at the first EOS, both answers had one score: 0.6931 for ever."""
-    template = TEMPLATE.replace("{% if add", "<eos> {% if add")
+    template = (
+        "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} <eos> {% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
     base = make_model(tmp_path / "m", pad_token="<eos>", chat_template=template)
     trainer = reward.RewardTrainer(str(base), ROWS, settings(), place())
     (member,) = trainer.members
@@ -80,7 +83,7 @@ def test_item_1_padding_with_eos_and_eos_in_the_prompt_do_not_hold_the_loss(tmp_
 @pytest.mark.parametrize("max_length", [8, 32])
 def test_item_2_every_answer_that_is_kept_ends_with_eos(tiny, max_length):
     """However the prompts are shortened; what leaves no room is counted, not cut."""
-    long = {**ROWS[0], "prompt": user(" ".join("abcdefgh")), "rejected": assistant("a b c d e f")}
+    long = {**ROWS[0], "prompt": user(" ".join("abcdefgh")), "rejected": assistant("a b c d e")}
     over = {**ROWS[0], "rejected": assistant(" ".join("abcdefgh"))}
     rows = [*ROWS, long, over]
     found, notices = encode_comparisons(load(tiny), rows, settings(max_length=max_length))

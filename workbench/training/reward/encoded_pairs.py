@@ -7,7 +7,7 @@ import torch
 
 from workbench.errors import DataError
 from workbench.models.base import Base
-from workbench.models.encoding import Encoded, Encoder
+from workbench.models.encoding import Encoded, Encoder, in_row
 from workbench.settings import RewardSettings
 from workbench.training.batches import prompt_key, shuffled
 
@@ -65,9 +65,14 @@ def encode_comparisons(
         DataError: no row is left.
     """
     margins = _Margins(rows, settings.margins)
-    encoder = Encoder(base, max_length=settings.max_length, template=settings.chat_template_kwargs)
+    encoder = Encoder.of(base, settings)
     lost: dict[str, int] = {TOO_LONG: 0, EQUAL: 0}
-    encoded = [_encode(encoder, item, margins, lost) for item in items(rows)]
+    encoded: list[EncodedComparison] = []
+    number = 1
+    for item in items(rows):
+        with in_row(number):
+            encoded.append(_encode(encoder, item, margins, lost))
+        number += len(item)
     comparisons = [comparison for comparison in encoded if comparison.judgements]
     left_out = [
         f"{count} of {len(rows)} pairs were left out: {why}" for why, count in lost.items() if count
@@ -79,9 +84,9 @@ def encode_comparisons(
             fix="give pairs with a chosen and a rejected answer, or raise max_length",
         )
     if encoder.shortened:
-        shortened = f"{encoder.shortened} prompts were shortened from the left (max_length)"
-        return comparisons, [shortened, *left_out]
-    return comparisons, left_out
+        notice = f"{encoder.shortened} prompts were shortened from the left (max_length)"
+        left_out = [notice, *left_out]
+    return comparisons, left_out + encoder.spelt_notices(len(rows))
 
 
 def items(rows: Sequence[_Row]) -> Iterator[list[_Row]]:

@@ -152,18 +152,13 @@ class Scorer:
             return list(rows)
         read: list[Encoded] = []
         for row, prompt in zip(rows, prompts, strict=True):
-            ids = own.text(policy.decode(row.response))
-            if not own.two_texts and (not row.response or row.response[-1] not in eos_ids):
-                ids.pop()
-            answer = ids[: own.max_length - own.least]
-            read.append(Encoded(own.prompt(prompt, room=len(answer)), answer))
+            ended = own.two_texts or (row.response and row.response[-1] in eos_ids)
+            read.append(own.reply(prompt, policy.decode(row.response), ended=bool(ended)))
         return read
 
     def encoder(self, settings: RunSettings) -> Encoder:
         """Encodes for the reward model's own tokenizer."""
-        return Encoder(
-            self.base, max_length=settings.max_length, template=settings.chat_template_kwargs
-        )
+        return Encoder.of(self.base, settings, whole_turn=not self.base.source.is_ours)
 
 
 def as_response(text: str) -> list[dict[str, Any]]:
