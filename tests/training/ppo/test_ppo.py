@@ -792,14 +792,14 @@ def test_a_reward_model_on_another_base_is_loaded_beside(tiny, foreign, place, q
 
 
 def test_answers_that_did_not_end_or_are_too_long_keep_within_its_length(tiny, foreign, place):
-    """The reward model's encoder with 6 tokens: a prompt token at least, and no EOS made up."""
+    """The reward model's encoder with 6 tokens: the prompt's marks stay, and no EOS is made up."""
     made = trainer(tiny, foreign, place())
     own = Encoder(made.scorer.base, max_length=6, template={})
     b = own.text("b")[0]
     rows = [Encoded([2], [6, EOS]), Encoded([2], [6]), Encoded([2], [6] * 9), Encoded([2], [])]
     read = made.scorer.read(rows, [user("a")] * 4, made.encoder, own, (EOS,))
-    assert [r.response for r in read] == [[b, EOS], [b], [b] * 5, []]
-    assert [len(r.prompt) for r in read] == [3, 3, 1, 3]
+    assert [r.response for r in read] == [[b, EOS], [b], [b] * 4, []]
+    assert [len(r.prompt) for r in read] == [3, 3, 2, 3]
 
 
 def test_it_reads_the_text_with_its_own_tokenizer(tiny, foreign, place):
