@@ -114,6 +114,19 @@ class Encoder:
             )
         return self._opened(kept)
 
+    def prompts(self, prompts: Sequence[Sequence[Message]], *, room: int) -> list[list[int]]:
+        """Ids of many prompts, as :meth:`prompt` gives them; what is wrong names its prompt.
+
+        Raises:
+            ConfigError: an answer leaves no room for a prompt.
+            DataError: the chat template refuses a prompt.
+        """
+        encoded: list[list[int]] = []
+        for number, messages in enumerate(prompts, 1):
+            with in_row(number, "prompt"):
+                encoded.append(self.prompt(messages, room=room))
+        return encoded
+
     def text(self, text: str) -> list[int]:
         """Ids of a plain text, as the tokenizer begins every text, and EOS behind."""
         return [*self._begins, *self._plain(text), *self.ending]

@@ -93,7 +93,7 @@ def _answers_of(
 ) -> tuple[list[dict[str, Any]], list[Encoded]]:
     base = roles.base
     encoder = Encoder.of(base, settings)
-    encoded = [encoder.prompt(p, room=settings.response_length) for p in prompts]
+    encoded = encoder.prompts(prompts, room=settings.response_length)
     repeated = [ids for ids in encoded for _ in range(responses)]
     rows = [row for batch in sampled_batches(roles, role, repeated, settings) for row in batch]
     return [as_answer(base, encoder, row) for row in rows], rows

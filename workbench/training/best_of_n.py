@@ -49,7 +49,7 @@ def candidates(
         for name, reward in rewards.items()
     }
     repeated = [prompt for prompt in prompts for _ in range(count)]
-    encoded = [encoder.prompt(prompt, room=settings.response_length) for prompt in prompts]
+    encoded = encoder.prompts(prompts, room=settings.response_length)
     ids = [each for each in encoded for _ in range(count)]
     answers: list[dict[str, Any]] = []
     for rows in sampled_batches(roles, role, ids, settings):

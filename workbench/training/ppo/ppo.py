@@ -109,9 +109,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
         self.shaping = Shaping(settings)
         self.figures: dict[str, float | None] = {}  # of the last update
         self.reference = add_policy(self.roles, reference)
-        self.encoder = Encoder(
-            self.base, max_length=settings.max_length, template=settings.chat_template_kwargs
-        )
+        self.encoder = Encoder.of(self.base, settings)
         self.watch = Watch(heldout, self.roles, settings, self.encoder)
         built = SourceBuilder(self.roles, settings, self.encoder, place.folder).build(reward)
         self.reward, self.scorer = built.source, built.scorer

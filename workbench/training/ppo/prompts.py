@@ -21,13 +21,15 @@ def encode_prompts(
 
     Raises:
         DataError: there is none.
+        DataError: the chat template refuses one of them.
         ConfigError: so long an answer leaves no room for a prompt.
     """
     if not prompts:
         raise DataError(
             "there is no prompt to train on", where="prompts", fix="give at least one prompt"
         )
-    return [Prompt(messages, encoder.prompt(messages, room=room)) for messages in prompts]
+    encoded = encoder.prompts(prompts, room=room)
+    return [Prompt(messages, ids) for messages, ids in zip(prompts, encoded, strict=True)]
 
 
 def watched_prompts(
