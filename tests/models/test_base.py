@@ -8,11 +8,13 @@ from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cosine_similarity
 
 import workbench.models.base as base_module
+import workbench.models.self_test as self_test_module
 from workbench.errors import ConfigError, ModelError
 from workbench.models.base import load_base, pick_device, pick_dtype
 from workbench.models.model_source import resolve
 from workbench.models.roles import Roles
 
+from .families import make_family
 from .tiny import EOS, load, make_model, tiny_settings
 
 bnb = pytest.importorskip("bitsandbytes")
@@ -26,12 +28,17 @@ def four_bit_layers(model):
 
 
 def test_every_4_bit_layer_is_guarded_before_its_first_forward(tiny, monkeypatch):
-    def refuse(self, *inputs):
-        raise AssertionError("a forward while loading")
+    real, seen = bnb.nn.Linear4bit.forward, set()
 
-    monkeypatch.setattr(bnb.nn.Linear4bit, "forward", refuse)
+    def watched(self, *inputs):
+        assert self.support_avx512bf16_for_cpu is False, "a forward before the guard"
+        seen.add(self)
+        return real(self, *inputs)
+
+    monkeypatch.setattr(bnb.nn.Linear4bit, "forward", watched)
+    self_test_module._known.clear()  # a test that is remembered computes nothing
     layers = four_bit_layers(load(tiny, "nf4").model)
-    assert len(layers) == 2 * 7
+    assert len(layers) == len(seen) == 2 * 7
     assert all(layer.support_avx512bf16_for_cpu is False for layer in layers)
 
 
@@ -230,10 +237,10 @@ def test_logits_are_those_of_the_whole_model(base):
     )
 
 
-def test_capped_logits_are_capped_here_too(base):
-    hidden = 100 * torch.randn(3, 64, generator=torch.Generator().manual_seed(0))
+def test_capped_logits_are_capped_here_too():
+    base = make_family("Gemma 2", final_logit_softcapping=5.0)
+    hidden = 100 * torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
     plain = base.model.get_output_embeddings()(hidden)
-    base.model.config.final_logit_softcapping = 5.0
     torch.testing.assert_close(base.logits(hidden), 5.0 * torch.tanh(plain / 5.0))
 
 

@@ -1,15 +1,16 @@
 """Scores of answers that are compared: one sequence a comparison, or a sequence each."""
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from workbench.models.base import Base
 from workbench.models.encoding import pad_right
 from workbench.models.fast.packing import pack, packed_places, span_of
-from workbench.models.forward import head_values
+from workbench.models.forward import ALONE, PADDED, head_values, hidden_states, prove_padding
+from workbench.models.loaded_base import Base, Proof
+from workbench.models.proof import Trial, first_exact, score_distance
 
 Comparison = Sequence[list[int]]
 """Whole sequences of ids, prompt and answer each, that are compared with each other."""
@@ -18,7 +19,7 @@ Comparison = Sequence[list[int]]
 def packed_scores(base: Base, head: nn.Linear | None, comparisons: Sequence[Comparison]) -> Tensor:
     """Raw score ``(S,)`` of each sequence at its last token; what sequences share runs once.
 
-    For models that `support.packs` has nothing against.
+    For models that `packing_support.packs` has nothing against.
 
     Raises:
         ModelError: the model cannot take comparisons in one sequence after all.
@@ -33,28 +34,62 @@ def separate_scores(
 ) -> Tensor:
     """Raw score ``(S,)`` of each sequence; each sequence runs by itself.
 
-    Rows of similar length go together. Padding is masked, so that encoders do not see it. The
-    score is read at the last token by the head, or as an encoder's own head reads it.
+    Rows of similar length go together, where the model gives them the scores that it gives them
+    alone. The score is read at the last token by the head, or as an encoder's own head reads it.
+
+    Raises:
+        ModelError: the model's own forward fails, or what we compute is something else.
     """
     rows = [sequence for sequences in comparisons for sequence in sequences]
     lengths = [len(row) for row in rows]
+    proof = prove_padding(base) if _causal(base) else prove_scores(base)
+    alone = proof is not None and proof.way == ALONE
+    groups = [[i] for i in range(len(rows))] if alone else similar(lengths)
+    scores = [_side_by_side(base, head, [rows[i] for i in group]) for group in groups]
+    order = torch.tensor([i for group in groups for i in group], device=base.device)
+    return torch.cat(scores)[order.argsort()]
+
+
+def _side_by_side(base: Base, head: nn.Linear | None, rows: Sequence[list[int]]) -> Tensor:
+    """Raw scores ``(B,)`` of rows in one forward. An encoder sees no padding: it is masked."""
     pad = int(base.tokenizer.pad_token_id)  # pyright: ignore[reportArgumentType]
-    order: list[int] = []
-    found: list[Tensor] = []
-    for group in similar(lengths):
-        ids = pad_right([rows[i] for i in group], pad=pad, device=base.device)
-        last = torch.tensor([lengths[i] - 1 for i in group], device=base.device)
-        mask = torch.arange(ids.shape[1], device=base.device) <= last[:, None]
+    ids = pad_right(rows, pad=pad, device=base.device)
+    last = torch.tensor([len(row) - 1 for row in rows], device=base.device)
+    mask = torch.arange(ids.shape[1], device=base.device) <= last[:, None]
+    if head is None:
         with base.recomputing():
-            if head is None:
-                found.append(_by_own_head(base, ids, mask))
-            else:
-                hidden = base.trunk(input_ids=ids, attention_mask=mask.long(), **_plain(base))
-                row = torch.arange(len(group), device=base.device)
-                found.append(head_values(head, hidden.last_hidden_state[row, last]))
-        order += group
-    places = torch.tensor(order, device=base.device).argsort()
-    return torch.cat(found)[places]
+            return _by_own_head(base, ids, mask)
+    if _causal(base):
+        hidden = hidden_states(base, ids)
+    else:
+        hidden = base.trunk(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    return head_values(head, hidden[torch.arange(len(rows), device=base.device), last])
+
+
+def _causal(base: Base) -> bool:
+    """Whether a token sees those before it alone, so that padding on the right is not seen."""
+    return base.answers or base.trained_head is not None
+
+
+def prove_scores(base: Base, known: Trial | None = None) -> Proof | None:
+    """See once whether an encoder scores rows side by side as it scores them alone.
+
+    None for a model that has no scores of its own, or no weights to try.
+
+    Raises:
+        ModelError: it cannot score a few tokens.
+    """
+    if "scores" not in base.proofs and base.encoder and base.has_weights:
+
+        def apart(tried: Trial, *, alone: bool) -> float:
+            rows = [p + a for p, a in zip(tried.prompts, tried.answers, strict=True)]
+            groups = [[row] for row in rows] if alone else [rows]
+            scores = torch.cat([_side_by_side(base, None, group) for group in groups])
+            return score_distance(torch.cat(tried.own), scores)
+
+        ways = {PADDED: partial(apart, alone=False), ALONE: partial(apart, alone=True)}
+        base.proofs["scores"] = first_exact(base, ways, what="score sequences", known=known)
+    return base.proofs.get("scores")
 
 
 def _by_own_head(base: Base, ids: Tensor, mask: Tensor) -> Tensor:
@@ -66,11 +101,6 @@ def _by_own_head(base: Base, ids: Tensor, mask: Tensor) -> Tensor:
         after = (ends.cumsum(1) - ends).gt(0)  # the answer stands behind the first end
         given["token_type_ids"] = (after & mask).long()
     return base.model(**given).logits[:, 0]
-
-
-def _plain(base: Base) -> dict[str, Any]:
-    """An encoder has no cache to leave out."""
-    return {"use_cache": False} if hasattr(base.model.config, "use_cache") else {}
 
 
 def packed_tokens(comparison: Comparison) -> int:

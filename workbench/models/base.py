@@ -2,33 +2,25 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
 from workbench.errors import ConfigError, ModelError
-from workbench.models.fast import norms
-from workbench.models.fast.frozen_products import linear
-from workbench.models.fingerprint import fingerprint
+from workbench.models.loaded_base import Base
 from workbench.models.model_kinds import head_names, is_classifier, is_encoder, last_linear
 from workbench.models.model_source import Source
+from workbench.models.self_test import self_test
 from workbench.models.special_tokens import settle_tokens
 from workbench.settings import RunSettings
 
@@ -38,134 +30,6 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-
-
-@dataclass
-class Base:
-    """A frozen model, its tokenizer, and how it was loaded.
-
-    Attributes:
-        model: the transformers model: a causal language model, whose output is never computed for
-            a whole sequence, or a sequence classifier.
-        dtype: what it computes in.
-        quantization: what it really is: ``nf4`` or ``none``.
-        eos_ids: every token that ends an answer.
-        notices: what a person should be told about how it was loaded.
-        encoder: whether each token sees the whole sequence; its own head then gives the score.
-        trained_head: the head of a classifier that was saved with one: a decoder's ``(1, D)``.
-    """
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    source: Source
-    device: torch.device
-    dtype: torch.dtype
-    quantization: str
-    eos_ids: tuple[int, ...]
-    notices: list[str] = field(default_factory=list)
-    encoder: bool = False
-    trained_head: Tensor | None = None
-    _recomputed: list[nn.Module] = field(default_factory=list[nn.Module])
-
-    def __post_init__(self) -> None:
-        norms.settle(self.model)
-
-    @property
-    def trunk(self) -> nn.Module:
-        """Everything below the language-model head: ids ``(B, T)`` to hidden ``(B, T, D)``."""
-        return self.model.base_model
-
-    @property
-    def width(self) -> int:
-        """Size D of a hidden state."""
-        embeddings = cast("nn.Embedding", self.model.get_input_embeddings())
-        return int(embeddings.weight.shape[1])
-
-    @cached_property
-    def last_layer(self) -> nn.Module:
-        """The decoder layer that runs last."""
-        return [m for m in self.trunk.modules() if isinstance(m, GradientCheckpointingLayer)][-1]
-
-    @property
-    def longest(self) -> int:
-        """The most positions the model was made for."""
-        positions = int(getattr(self.model.config, "max_position_embeddings", 1 << 20))
-        if not self.encoder:
-            return positions
-        return min(positions, int(self.tokenizer.model_max_length))  # some keep positions back
-
-    @cached_property
-    def fingerprint(self) -> str | None:
-        """Tells it from another base of the same shape; None where its files are not at hand."""
-        return fingerprint(self.source)
-
-    @property
-    def answers(self) -> bool:
-        """Whether it is a language model, and not one that only scores."""
-        return self.model.get_output_embeddings() is not None
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What it is and how it was loaded, in plain values."""
-        return {
-            "base": self.source.base,
-            "reference": self.source.reference,
-            "quantization": self.quantization,
-            "dtype": str(self.dtype).removeprefix("torch."),
-            "notices": self.notices,
-        }
-
-    def check_answers(self) -> None:
-        """Refuse what gives no answers.
-
-        Raises:
-            ModelError: it is an encoder, or a sequence classifier.
-        """
-        if not self.answers:
-            raise ModelError(
-                f"this model scores sequences and gives no answers ({type(self.model).__name__})",
-                where=self.source.reference,
-                fix="give a causal language model here; this one may serve as a reward model",
-            )
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Hidden states ``(N, D)`` to vocabulary logits ``(N, V)``."""
-        head = cast("nn.Linear", self.model.get_output_embeddings())
-        logits = linear(head, hidden.to(head.weight.dtype))
-        cap = getattr(self.model.config, "final_logit_softcapping", None)
-        return cap * torch.tanh(logits / cap) if cap else logits
-
-    def recompute(self, contexts: Callable[[], tuple[AbstractContextManager[None], ...]]) -> None:
-        """From now on forget each layer's activations, and compute them again when needed.
-
-        Args:
-            contexts: gives what to enter for a layer's forward, and for its second one.
-        """
-        how = {"use_reentrant": False, "context_fn": contexts}
-        self.model.gradient_checkpointing_enable(how)
-        self._recomputed = [
-            m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)
-        ]
-
-    @property
-    def recomputes(self) -> bool:
-        """Whether layers forget their activations."""
-        return bool(self._recomputed)
-
-    @contextmanager
-    def recomputing(self) -> Iterator[None]:
-        """Within the block layers forget, where gradients are recorded.
-
-        transformers does so only in a layer that is in training mode; nothing below it is, so
-        that no dropout begins.
-        """
-        try:
-            for layer in self._recomputed:
-                layer.training = torch.is_grad_enabled()
-            yield
-        finally:
-            for layer in self._recomputed:
-                layer.training = False
 
 
 def pick_device(name: str) -> torch.device:
@@ -249,7 +113,7 @@ def load_base(source: Source, settings: RunSettings) -> Base:
     if scores and not encoder:
         (name,) = head_names(model)
         head = last_linear(model.get_submodule(name)).weight.detach().float()
-    return Base(
+    base = Base(
         model,
         tokenizer,
         source,
@@ -261,6 +125,8 @@ def load_base(source: Source, settings: RunSettings) -> Base:
         encoder=encoder,
         trained_head=head,
     )
+    self_test(base)
+    return base
 
 
 def _load(

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from workbench.errors import ConfigError, DataError
-from workbench.models.base import Base
 from workbench.models.chat_template import ChatTemplate, Message, adds_bos
+from workbench.models.loaded_base import Base
 from workbench.models.special_tokens import end_token
 from workbench.settings import RunSettings
 

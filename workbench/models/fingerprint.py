@@ -50,6 +50,10 @@ def _folder(source: Source) -> Path | None:
     if folder.is_dir():
         return folder
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    found = try_to_load_from_cache(source.base, "config.json")
-    return Path(found).parent if isinstance(found, str) else None
+    try:
+        config = try_to_load_from_cache(source.base, "config.json")
+    except HFValidationError:  # a folder that is gone
+        return None
+    return Path(config).parent if isinstance(config, str) else None

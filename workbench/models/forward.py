@@ -5,18 +5,21 @@ prompt once for all its responses; other models see them side by side, padded on
 language-model head only ever sees the response positions, a chunk at a time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from workbench.algos.logprobs import chunked_token_logprobs, chunked_token_stats
-from workbench.models.base import Base
 from workbench.models.encoding import Encoded, micro_batches, pad_right
 from workbench.models.fast.packing import Packed, pack, packed_places
-from workbench.models.fast.packing_support import packs
+from workbench.models.fast.packing_support import packs, refuse_packing
+from workbench.models.loaded_base import Base, Proof
+from workbench.models.proof import Trial, distance, first_exact, log_softmax, score_distance
 
+PACKED, PADDED, ALONE = "in one row", "side by side, padded", "each by itself"
+"""Ways in which several sequences go through a model."""
 CHUNK = 1024
 """Response positions that meet the language-model head at once."""
 
@@ -87,8 +90,11 @@ def collate(rows: Sequence[Encoded], base: Base) -> Batch:
 
 def lay(rows: Sequence[Encoded], base: Base) -> Flat | Batch:
     """Put encoded rows on the base's device: flat where its model packs, else side by side."""
-    if packs(base.model) is not None:
-        return collate(rows, base)
+    prove_packing(base)
+    return _flat(rows, base) if packs(base.model) is None else collate(rows, base)
+
+
+def _flat(rows: Sequence[Encoded], base: Base) -> Flat:
     # what is of one size side by side meets the attention in one call
     order = sorted(range(len(rows)), key=lambda i: (len(rows[i].prompt), len(rows[i].response)))
     families = by_prompt(rows, order)
@@ -151,17 +157,112 @@ def in_batches(
     return groups
 
 
-def hidden_states(base: Base, ids: Tensor) -> Tensor:
-    """Ids ``(B, T)``, padded right, to the trunk's last hidden states ``(B, T, D)``."""
+def prove_packing(base: Base, known: Trial | None = None) -> Proof | None:
+    """See once whether a model that packs is exact there; from then on `packs` says so.
+
+    None where it does not pack, or there is nothing to try it with.
+
+    Raises:
+        ModelError: its own forward fails, or nothing agrees with it.
+    """
+    if "packing" not in base.proofs and packs(base.model) is None and _can_try(base):
+        ways = {
+            PACKED: lambda tried: _apart(base, tried, _flat(_rows(tried), base)),
+            ALONE: lambda tried: _apart(base, tried, collate(_rows(tried), base), alone=True),
+        }
+        base.proofs["packing"] = first_exact(base, ways, what="read several sequences", known=known)
+    proof = base.proofs.get("packing")
+    if proof is not None and proof.way != PACKED and packs(base.model) is None:
+        refuse_packing(base.model, f"{PACKED} it is {proof.against[PACKED]}")
+    return proof
+
+
+def prove_padding(base: Base, known: Trial | None = None) -> Proof | None:
+    """See once whether rows side by side are worth what they are alone.
+
+    None where there is nothing to try it with.
+
+    Raises:
+        ModelError: the model's own forward fails, or nothing agrees with it.
+    """
+    if "padding" not in base.proofs and _can_try(base):
+        ways = {
+            PADDED: lambda tried: _apart(base, tried, collate(_rows(tried), base)),
+            ALONE: lambda tried: _apart(base, tried, collate(_rows(tried), base), alone=True),
+        }
+        base.proofs["padding"] = first_exact(base, ways, what="read several sequences", known=known)
+    return base.proofs.get("padding")
+
+
+def _can_try(base: Base) -> bool:
+    """Whether it has weights, and a head of its own that tells."""
+    return base.has_weights and (base.answers or base.trained_head is not None)
+
+
+def _rows(tried: Trial) -> list[Encoded]:
+    return [Encoded(*row) for row in zip(tried.prompts, tried.answers, strict=True)]
+
+
+def _apart(base: Base, tried: Trial, batch: Flat | Batch, *, alone: bool = False) -> float:
+    """How far what is computed of a batch is from the model's own forward, in nats or points."""
+    own = torch.cat(tried.own)
+    whole = torch.empty(0)
+    if isinstance(batch, Batch):
+        whole = _alone(base, batch.ids, batch.last) if alone else _side_by_side(base, batch.ids)
+    if base.answers:
+        hidden = response_hidden(base, batch) if isinstance(batch, Flat) else _chosen(whole, batch)
+        tokens = [token for answer in tried.answers for token in answer]
+        return distance(own, log_softmax(base.logits(hidden)), tokens)
+    assert base.trained_head is not None
+    ends = _ends(base, batch) if isinstance(batch, Flat) else _at_last(whole, batch)
+    return score_distance(own.float(), (ends.float() @ base.trained_head.T)[:, 0])
+
+
+def hidden_states(base: Base, ids: Tensor, last: Tensor | None = None) -> Tensor:
+    """Ids ``(B, T)``, padded right, to the trunk's last hidden states ``(B, T, D)``.
+
+    Args:
+        base: its acting role is asked.
+        ids: of the rows.
+        last: ``(B,)`` position of each row's last real token; None where there is no padding. A
+            model that is not exact beside padding sees each row by itself, and gives zero there.
+    """
+    if last is not None and len(ids) > 1:
+        proof = prove_padding(base)
+        if proof is not None and proof.way == ALONE:
+            return _alone(base, ids, last)
+    return _side_by_side(base, ids)
+
+
+def _side_by_side(base: Base, ids: Tensor) -> Tensor:
     with base.recomputing():
         return base.trunk(input_ids=ids, use_cache=False).last_hidden_state
+
+
+def _alone(base: Base, ids: Tensor, last: Tensor) -> Tensor:
+    def states(row: Tensor) -> Tensor:
+        return _side_by_side(base, row)
+
+    return one_by_one(states, ids, last)
+
+
+def one_by_one(states: Callable[[Tensor], Tensor], ids: Tensor, last: Tensor) -> Tensor:
+    """Right-padded rows ``(B, T)`` through a model without their padding: ``(B, T, D)``."""
+    sizes = [int(end) + 1 for end in last]
+    rows = [states(row[None, :size])[0] for row, size in zip(ids, sizes, strict=True)]
+    room = [(0, 0, 0, ids.shape[1] - size) for size in sizes]
+    return torch.stack([nn.functional.pad(row, pad) for row, pad in zip(rows, room, strict=True)])
 
 
 def response_hidden(base: Base, batch: Flat | Batch) -> Tensor:
     """Hidden states ``(M, D)`` in which the M response tokens of the batch are chosen."""
     if isinstance(batch, Flat):
         return packed_places(base, batch.packed, batch.places)[batch.states]
-    hidden = hidden_states(base, batch.ids)
+    return _chosen(hidden_states(base, batch.ids, batch.last), batch)
+
+
+def _chosen(hidden: Tensor, batch: Batch) -> Tensor:
+    """Of hidden states ``(B, T, D)`` those in which the response tokens are chosen."""
     rows = torch.arange(len(batch.ids), device=hidden.device)[:, None].expand_as(batch.states)
     return hidden[rows[batch.response_mask], batch.states[batch.response_mask]]
 
@@ -212,10 +313,18 @@ def head_values(head: nn.Linear, hidden: Tensor) -> Tensor:
 def sequence_scores(base: Base, head: nn.Linear, batch: Flat | Batch) -> Tensor:
     """Raw score ``(B,)`` of each sequence, read at its last real token."""
     if isinstance(batch, Flat):
-        rising = sorted(range(len(batch.ends)), key=batch.ends.__getitem__)
-        states = packed_places(base, batch.packed, [batch.ends[row] for row in rising])
-        order = torch.tensor(rising, device=states.device).argsort()
-        return head_values(head, states[order])
-    hidden = hidden_states(base, batch.ids)
-    rows = torch.arange(len(batch.ids), device=hidden.device)
-    return head_values(head, hidden[rows, batch.last])
+        return head_values(head, _ends(base, batch))
+    return head_values(head, _at_last(hidden_states(base, batch.ids, batch.last), batch))
+
+
+def _ends(base: Base, batch: Flat) -> Tensor:
+    """Hidden states ``(B, D)`` at each sequence's last token."""
+    rising = sorted(range(len(batch.ends)), key=batch.ends.__getitem__)
+    states = packed_places(base, batch.packed, [batch.ends[row] for row in rising])
+    order = torch.tensor(rising, device=states.device).argsort()
+    return states[order]
+
+
+def _at_last(hidden: Tensor, batch: Batch) -> Tensor:
+    """The same of hidden states ``(B, T, D)``."""
+    return hidden[torch.arange(len(batch.ids), device=hidden.device), batch.last]

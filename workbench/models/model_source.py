@@ -70,6 +70,12 @@ class Source:
     members: tuple[Path, ...] = ()
 
     @property
+    def tokenizer(self) -> str:
+        """Folder or hub id of the tokenizer: an adapter's own, where it brings one."""
+        own = self.adapter is not None and (self.adapter / "tokenizer_config.json").is_file()
+        return str(self.adapter) if own else self.base
+
+    @property
     def is_reward(self) -> bool:
         """Whether it is known to score sequences: by its reward.json, task or architecture."""
         if self.is_measured:

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError, ModelError
-from workbench.models.base import Base
 from workbench.models.fast import lora_products
+from workbench.models.loaded_base import Base
 from workbench.models.model_kinds import head_names, is_classifier, last_linear
 from workbench.models.model_source import CARD
 from workbench.settings import RunSettings

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workbench.models.base import Base
 from workbench.models.fast.decoding import decoder
+from workbench.models.loaded_base import Base
 
 CHECK_EVERY = 8
 """Decode steps between two looks at pause and stop."""

@@ -2,21 +2,28 @@
 
 Keys and values lie in room that is made once. A row's token at position p is in slot p, so no
 slot is padding, and rows of any lengths go on side by side. On a GPU the step is recorded as a
-CUDA graph and played again. Models that do not pack take transformers' own cache, padded left.
+CUDA graph and played again. Models that do not pack remember by themselves: rows of several lengths
+padded left, or where that changes what they say rows of one length together; and a model that does
+not remember what it should reads each sequence from its beginning for every token. Which of these
+is exact is tried on a few tokens, once for a base.
 """
 
-from collections.abc import Sequence
-from functools import cache
+import inspect
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from workbench.models.base import Base
+from workbench.models.encoding import pad_right
 from workbench.models.fast.attention import Attention, Sight, additive
 from workbench.models.fast.packing import pack, run_packed
 from workbench.models.fast.packing_support import packs
+from workbench.models.forward import hidden_states, prove_packing
+from workbench.models.loaded_base import Base, Proof
+from workbench.models.proof import SIZES, Trial, distance, first_exact, log_softmax
 
 PROMPT_TOKENS = 4096
 """Tokens of prompts that go through the trunk at once."""
@@ -38,11 +45,75 @@ class Decoder(Protocol):
         ...
 
 
+SLOTS, PADDED, BY_LENGTH, BY_ROW, WHOLE = (
+    "slots of keys and values",
+    "the model's own cache, padded left",
+    "the model's own cache, prompts of one length together",
+    "the model's own cache, each row by itself",
+    "the whole sequence again for every token",
+)
+"""Ways to decode, the quickest first."""
+
+
+Make = Callable[[Sequence[Sequence[int]]], Decoder]
+"""Makes a decoder for prompts."""
+
+
 def decoder(base: Base, prompts: Sequence[Sequence[int]], *, length: int) -> Decoder:
-    """The quickest decoder that the model can take, for answers of at most ``length`` tokens."""
+    """The quickest decoder that is exact for the model, for answers of at most ``length`` tokens.
+
+    Raises:
+        ModelError: none is.
+    """
+    return _ways(base, length)[prove_decoding(base).way](prompts)
+
+
+def _ways(base: Base, length: int) -> dict[str, Make]:
+    ways: dict[str, Make] = {
+        SLOTS: partial(SlotDecoder, base, length=length),
+        PADDED: partial(PaddedDecoder, base),
+        BY_LENGTH: partial(GroupDecoder, base, lengths=True),
+        BY_ROW: partial(GroupDecoder, base, lengths=False),
+        WHOLE: partial(WholeDecoder, base),
+    }
     if packs(base.model) is not None:
-        return PaddedDecoder(base, prompts)
-    return SlotDecoder(base, prompts, length=length)
+        del ways[SLOTS]
+    return ways
+
+
+def prove_decoding(base: Base, known: Trial | None = None) -> Proof:
+    """See once how tokens can follow each other as in a forward of the whole sequence.
+
+    Raises:
+        ModelError: the model's own forward fails, or nothing agrees with it: then a token also
+            sees what comes after it.
+    """
+    prove_packing(base, known)
+    make = _ways(base, max(answer for _, answer in SIZES))
+    if "decoding" not in base.proofs or base.proofs["decoding"].way not in make:
+        ways = {way: partial(_apart, make=each) for way, each in make.items()}
+        proof = first_exact(base, ways, what="continue a sequence", known=known)
+        base.proofs["decoding"] = proof
+    return base.proofs["decoding"]
+
+
+def _apart(tried: Trial, make: Make) -> float:
+    """How far a decoder's distributions are from the model's own forward, in nats; a row leaves."""
+    made = make(tried.prompts)
+    if isinstance(made, SlotDecoder):
+        made.graphs = False  # a graph for a few tokens takes longer than they do
+    rows = list(range(len(tried.prompts)))
+    logits, worst = made.start(), 0.0
+    for step in range(min(map(len, tried.answers))):
+        for at, row in enumerate(rows):
+            own, token = tried.own[row][step], tried.answers[row][step]
+            worst = max(worst, distance(own[None], log_softmax(logits[at : at + 1]), [token]))
+        if step == 1:
+            rows = [0, len(rows) - 1]
+            made.keep(torch.tensor(rows, device=logits.device))
+        said = [tried.answers[row][step] for row in rows]
+        logits = made.step(torch.tensor(said, device=logits.device))
+    return worst
 
 
 class Slots(Sight):
@@ -277,12 +348,26 @@ class _Graph:
 
 
 class PaddedDecoder:
-    """Decodes with transformers' own cache, rows padded on the left, for any causal model."""
+    """Decodes with the memory that a model keeps itself, rows padded on the left.
 
-    def __init__(self, base: Base, prompts: Sequence[Sequence[int]]) -> None:
+    Args:
+        base: its acting role speaks.
+        prompts: token ids.
+        padded: whether they may be of several lengths; else the model counts by itself.
+    """
+
+    def __init__(
+        self, base: Base, prompts: Sequence[Sequence[int]], *, padded: bool = True
+    ) -> None:
         self.base = base
         self._ids, self._positions, self._mask = left_padded(base, prompts)
-        self._cache = DynamicCache(config=base.model.config)
+        takes = inspect.signature(base.trunk.forward).parameters
+        self._memory_name = next((name for name in _MEMORIES if name in takes), _MEMORIES[0])
+        self._attends = self._memory_name == _MEMORIES[0]
+        self._padded = padded and (self._attends or "attention_mask" in takes)
+        self._memory: Any = None
+        if padded and self._attends:
+            self._memory = DynamicCache(config=base.model.config)
 
     def start(self) -> Tensor:
         """All prompts, side by side."""
@@ -295,19 +380,100 @@ class PaddedDecoder:
         return self._run()
 
     def _run(self) -> Tensor:
-        hidden = self.base.trunk(
-            input_ids=self._ids,
-            attention_mask=self._mask,
-            position_ids=self._positions,
-            past_key_values=self._cache,
-            use_cache=True,
-        ).last_hidden_state
-        return self.base.logits(hidden[:, -1])
+        given: dict[str, Any] = {self._memory_name: self._memory}
+        if self._padded and self._attends:
+            given |= {"position_ids": self._positions, "attention_mask": self._mask}
+        elif self._padded and self._memory is None:  # a state has no padding in it
+            given["attention_mask"] = self._mask
+        output = self.base.trunk(input_ids=self._ids, use_cache=True, **given)
+        self._memory = getattr(output, self._memory_name)
+        return self.base.logits(output.last_hidden_state[:, -1])
 
     def keep(self, rows: Tensor) -> None:
         """Only these rows go on."""
-        self._cache.batch_select_indices(rows)
+        if isinstance(self._memory, list):
+            self._memory = [part[rows] for part in self._memory]
+        elif all(hasattr(layer, "batch_select_indices") for layer in self._memory.layers):
+            self._memory.batch_select_indices(rows)
+        else:
+            self._memory.reorder_cache(rows)
         self._positions, self._mask = self._positions[rows], self._mask[rows]
+
+
+_MEMORIES = ("past_key_values", "cache_params", "state")
+"""What models call that which they remember."""
+
+
+class GroupDecoder:
+    """Decodes rows in groups in which nothing is padding, each with a memory of its own.
+
+    Args:
+        base: its acting role speaks.
+        prompts: token ids.
+        lengths: whether prompts of one length go together; else each row is by itself.
+    """
+
+    def __init__(self, base: Base, prompts: Sequence[Sequence[int]], *, lengths: bool) -> None:
+        groups: dict[int, list[int]] = {}
+        for row, prompt in enumerate(prompts):
+            groups.setdefault(len(prompt) if lengths else row, []).append(row)
+        self._groups = [
+            (
+                torch.tensor(rows, device=base.device),
+                PaddedDecoder(base, [prompts[row] for row in rows], padded=False),
+            )
+            for rows in groups.values()
+        ]
+
+    def start(self) -> Tensor:
+        """All prompts."""
+        return self._joined([made.start() for _, made in self._groups])
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """One token a row."""
+        return self._joined([made.step(tokens[rows]) for rows, made in self._groups])
+
+    def _joined(self, logits: Sequence[Tensor]) -> Tensor:
+        order = torch.cat([rows for rows, _ in self._groups]).argsort()
+        return torch.cat(list(logits))[order]
+
+    def keep(self, rows: Tensor) -> None:
+        """Only these rows go on."""
+        groups: list[tuple[Tensor, PaddedDecoder]] = []
+        for numbers, made in self._groups:
+            stays = torch.isin(numbers, rows)
+            if bool(stays.any()):
+                if not bool(stays.all()):
+                    made.keep(stays.nonzero().squeeze(1))
+                groups.append((torch.searchsorted(rows, numbers[stays]), made))
+        self._groups = groups
+
+
+class WholeDecoder:
+    """Reads every sequence from its beginning for each token: slow, and right for any model."""
+
+    def __init__(self, base: Base, prompts: Sequence[Sequence[int]]) -> None:
+        self.base = base
+        self._rows = [list(prompt) for prompt in prompts]
+
+    def start(self) -> Tensor:
+        """Logits after the prompts."""
+        base = self.base
+        pad = int(base.tokenizer.pad_token_id)  # pyright: ignore[reportArgumentType]
+        ids = pad_right(self._rows, pad=pad, device=base.device)
+        last = torch.tensor([len(row) - 1 for row in self._rows], device=base.device)
+        hidden = hidden_states(base, ids, last)
+        return base.logits(hidden[torch.arange(len(last), device=base.device), last])
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """One token a row."""
+        for row, token in zip(self._rows, tokens.tolist(), strict=True):
+            row.append(token)
+        return self.start()
+
+    def keep(self, rows: Tensor) -> None:
+        """Only these rows go on."""
+        self._rows = [self._rows[row] for row in rows.tolist()]
 
 
 def left_padded(base: Base, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from workbench.models.base import Base
 from workbench.models.fast.attention import Attention, Sight, Span, additive, apart
+from workbench.models.loaded_base import Base
 
 #: Families whose trunk lays its output out again by the length of its input.
 WHOLE = frozenset(("gpt2",))

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from workbench.errors import ModelError
-from workbench.models.base import Base
 from workbench.models.fast.attention import Sight, Span, settle
 from workbench.models.fast.last_layer import Places, places_alone
+from workbench.models.loaded_base import Base
 
 
 class Packed(NamedTuple):

@@ -1,6 +1,7 @@
 """Which models may see several answers to one prompt in a single sequence."""
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
@@ -26,6 +27,12 @@ TESTED = frozenset(
 ATTENTION = frozenset(("sdpa", "eager"))
 #: Rotary angles of these kinds depend on the longest row of a batch.
 BY_LENGTH = frozenset(("dynamic", "longrope"))
+_refused: "WeakKeyDictionary[nn.Module, str]" = WeakKeyDictionary()
+
+
+def refuse_packing(model: nn.Module, why: str) -> None:
+    """From now on :func:`packs` says this of a model: it was tried, and is not exact."""
+    _refused[model] = why
 
 
 def packs(model: nn.Module) -> str | None:
@@ -34,6 +41,8 @@ def packs(model: nn.Module) -> str | None:
     A family that is not on the list may give wrong scores without a word: ALiBi models count
     slots, not positions, and in an encoder the prompt would see the answers.
     """
+    if model in _refused:
+        return _refused[model]
     config: Any = model.config
     kind, attention = str(config.model_type), str(config._attn_implementation)
     if kind not in TESTED or not type(model).__module__.startswith("transformers.models."):

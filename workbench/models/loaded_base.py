@@ -1,0 +1,200 @@
+"""A frozen model as it was loaded: what it is, and what its hidden states mean."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from workbench.errors import ModelError
+from workbench.models.fast import norms
+from workbench.models.fast.frozen_products import linear
+from workbench.models.fingerprint import fingerprint
+from workbench.models.model_source import Source
+from workbench.models.own_head import Joint, OwnHead, joint_of
+
+OUTPUT_EMBEDDINGS = "its output embeddings alone"
+OWN_FORWARD = "its own forward"
+
+
+class Proof(NamedTuple):
+    """Which way to compute something was found to be exact for a model.
+
+    Attributes:
+        way: its name.
+        nats: how far its log-probabilities are from the model's own forward.
+        against: quicker ways that are not, each with how far it is, or what it raised.
+    """
+
+    way: str
+    nats: float
+    against: dict[str, str]
+
+
+@dataclass
+class Base:
+    """A frozen model, its tokenizer, and how it was loaded.
+
+    Attributes:
+        model: the transformers model: a causal language model, whose output is never computed for
+            a whole sequence, or a sequence classifier.
+        dtype: what it computes in.
+        quantization: what it really is: ``nf4`` or ``none``.
+        eos_ids: every token that ends an answer.
+        notices: what a person should be told about how it was loaded.
+        encoder: whether each token sees the whole sequence; its own head then gives the score.
+        trained_head: the head of a classifier that was saved with one: a decoder's ``(1, D)``.
+        proofs: the ways to compute that were proven on it, by what they are for.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    source: Source
+    device: torch.device
+    dtype: torch.dtype
+    quantization: str
+    eos_ids: tuple[int, ...]
+    notices: list[str] = field(default_factory=list)
+    encoder: bool = False
+    trained_head: Tensor | None = None
+    proofs: dict[str, Proof] = field(default_factory=dict[str, Proof])
+    _recomputed: list[nn.Module] = field(default_factory=list[nn.Module])
+
+    def __post_init__(self) -> None:
+        norms.settle(self.model)
+
+    @cached_property
+    def trunk(self) -> nn.Module:
+        """Everything below the language-model head: ids ``(B, T)`` to hidden ``(B, T, D)``."""
+        trunk = self.model.base_model
+        return self._joint.module if trunk is self.model and self.answers else trunk
+
+    @cached_property
+    def _joint(self) -> Joint:
+        """Where the trunk ends and the head begins, seen in a forward of two tokens."""
+        joint = joint_of(self.model, torch.zeros(1, 2, dtype=torch.long, device=self.device))
+        if joint is None:
+            raise ModelError(
+                "nothing in this model gives hidden states that its head could be tried on",
+                where=f"{self.source.reference} ({type(self.model).__name__})",
+                fix="give a causal language model of transformers' own",
+            )
+        return joint
+
+    @cached_property
+    def width(self) -> int:
+        """Size D of a last hidden state."""
+        if self.trained_head is not None:
+            return int(self.trained_head.shape[1])
+        if self.answers and self.has_weights:
+            return int(self._joint.output.last_hidden_state.shape[-1])
+        embeddings = cast("nn.Embedding", self.model.get_input_embeddings())
+        return int(embeddings.weight.shape[1])
+
+    @cached_property
+    def last_layer(self) -> nn.Module:
+        """The decoder layer that runs last."""
+        return [m for m in self.trunk.modules() if isinstance(m, GradientCheckpointingLayer)][-1]
+
+    @property
+    def longest(self) -> int:
+        """The most positions the model was made for."""
+        positions = int(getattr(self.model.config, "max_position_embeddings", 1 << 20))
+        if not self.encoder:
+            return positions
+        return min(positions, int(self.tokenizer.model_max_length))  # some keep positions back
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """Tells it from another base of the same shape; None where its files are not at hand."""
+        return fingerprint(self.source)
+
+    @property
+    def answers(self) -> bool:
+        """Whether it is a language model, and not one that only scores."""
+        return self.model.get_output_embeddings() is not None or self.model.can_generate()
+
+    @cached_property
+    def has_weights(self) -> bool:
+        """Whether there are weights to compute with, and not their shapes alone."""
+        some = next(self.model.parameters())
+        return some.device.type != "meta" and type(some.data) is Tensor
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it is and how it was loaded, in plain values."""
+        return {
+            "base": self.source.base,
+            "reference": self.source.reference,
+            "quantization": self.quantization,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "notices": self.notices,
+            "self_test": {name: proof._asdict() for name, proof in self.proofs.items()},
+        }
+
+    def check_answers(self) -> None:
+        """Refuse what gives no answers.
+
+        Raises:
+            ModelError: it is an encoder, or a sequence classifier.
+        """
+        if not self.answers:
+            raise ModelError(
+                f"this model scores sequences and gives no answers ({type(self.model).__name__})",
+                where=self.source.reference,
+                fix="give a causal language model here; this one may serve as a reward model",
+            )
+
+    @cached_property
+    def own_head(self) -> OwnHead | None:
+        """The model's own head; None where it is proven to be its output embeddings alone."""
+        if "head" not in self.proofs:
+            head = OwnHead(self.model, self._joint)
+            linear = self.has_weights and head.is_linear(self.model.get_output_embeddings())
+            self.proofs["head"] = Proof(OUTPUT_EMBEDDINGS if linear else OWN_FORWARD, 0.0, {})
+        way = self.proofs["head"].way
+        return None if way == OUTPUT_EMBEDDINGS else OwnHead(self.model, self._joint)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states ``(N, D)`` to vocabulary logits ``(N, V)``, as the model makes them."""
+        if self.own_head is not None:
+            return self.own_head(hidden)
+        head = cast("nn.Linear", self.model.get_output_embeddings())
+        return linear(head, hidden.to(head.weight.dtype))
+
+    def recompute(self, contexts: Callable[[], tuple[AbstractContextManager[None], ...]]) -> None:
+        """From now on forget each layer's activations, and compute them again when needed.
+
+        Args:
+            contexts: gives what to enter for a layer's forward, and for its second one.
+        """
+        how = {"use_reentrant": False, "context_fn": contexts}
+        self.model.gradient_checkpointing_enable(how)
+        self._recomputed = [
+            m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)
+        ]
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether layers forget their activations."""
+        return bool(self._recomputed)
+
+    @contextmanager
+    def recomputing(self) -> Iterator[None]:
+        """Within the block layers forget, where gradients are recorded.
+
+        transformers does so only in a layer that is in training mode; nothing below it is, so
+        that no dropout begins.
+        """
+        try:
+            for layer in self._recomputed:
+                layer.training = torch.is_grad_enabled()
+            yield
+        finally:
+            for layer in self._recomputed:
+                layer.training = False
