@@ -12,11 +12,13 @@ from workbench.models.forward import ALONE, PADDED, head_values, hidden_states, 
 from workbench.models.loaded_base import Base, Proof
 from workbench.models.proof import Trial, first_exact, score_distance
 
-Comparison = Sequence[list[int]]
+ComparedSequences = Sequence[list[int]]
 """Whole sequences of ids, prompt and answer each, that are compared with each other."""
 
 
-def packed_scores(base: Base, head: nn.Linear | None, comparisons: Sequence[Comparison]) -> Tensor:
+def packed_scores(
+    base: Base, head: nn.Linear | None, comparisons: Sequence[ComparedSequences]
+) -> Tensor:
     """Raw score ``(S,)`` of each sequence at its last token; what sequences share runs once.
 
     For models that `packing_support.packs` has nothing against.
@@ -30,7 +32,7 @@ def packed_scores(base: Base, head: nn.Linear | None, comparisons: Sequence[Comp
 
 
 def separate_scores(
-    base: Base, head: nn.Linear | None, comparisons: Sequence[Comparison]
+    base: Base, head: nn.Linear | None, comparisons: Sequence[ComparedSequences]
 ) -> Tensor:
     """Raw score ``(S,)`` of each sequence; each sequence runs by itself.
 
@@ -103,12 +105,12 @@ def _by_own_head(base: Base, ids: Tensor, mask: Tensor) -> Tensor:
     return base.model(**given).logits[:, 0]
 
 
-def packed_tokens(comparison: Comparison) -> int:
+def packed_tokens(comparison: ComparedSequences) -> int:
     """Tokens that a comparison takes where its sequences share their beginning."""
     return span_of(comparison).size
 
 
-def separate_tokens(comparison: Comparison) -> int:
+def separate_tokens(comparison: ComparedSequences) -> int:
     """Tokens that a comparison takes where each sequence runs by itself."""
     return sum(len(sequence) for sequence in comparison)
 

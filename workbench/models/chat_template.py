@@ -12,9 +12,9 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from workbench.data.messages import Message
 from workbench.errors import ConfigError, DataError, ModelError
 
-Message = dict[str, Any]
 TODAY = "2026-01-01"
 """What a template is told where it asks for the date, so that a prompt is the same tomorrow."""
 _ANSWER = "answerqxz"
@@ -78,7 +78,8 @@ class ChatTemplate:
         Raises:
             DataError: the template refuses this conversation.
         """
-        conversation = [dict(m) for m in (folded(messages) if self.fold_system else messages)]
+        turns = folded(messages) if self.fold_system else messages
+        conversation: list[dict[str, Any]] = [dict(m) for m in turns]
         if self._in_parts:
             for message in conversation:
                 message["content"] = [{"type": "text", "text": message["content"]}]
@@ -97,8 +98,10 @@ class ChatTemplate:
 
     def _ends(self) -> tuple[str, str]:
         """What stands behind an answer at the end of a conversation, and then before the next."""
-        question = {"role": "user", "content": "question"}
-        talk = [question, {"role": "assistant", "content": _ANSWER}]
+        talk: list[Message] = [
+            {"role": "user", "content": "question"},
+            {"role": "assistant", "content": _ANSWER},
+        ]
         text, why = "", "what the assistant says is not in its text"
         for self._in_parts in (False, True):  # those of models that also see images take parts
             try:
@@ -125,7 +128,8 @@ def folded(messages: Sequence[Message]) -> list[Message]:
     system, rest = messages[0]["content"], list(messages[1:])
     for index, message in enumerate(rest):
         if message["role"] == "user":
-            rest[index] = {**message, "content": f"{system}\n\n{message['content']}"}
+            text = f"{system}\n\n{message['content']}"
+            rest[index] = Message(role="user", content=text)
             return rest
     return [{"role": "user", "content": system}, *rest]
 

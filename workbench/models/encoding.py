@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from workbench.data.messages import Message
 from workbench.errors import ConfigError, DataError
-from workbench.models.chat_template import ChatTemplate, Message, adds_bos
+from workbench.models.chat_template import ChatTemplate, adds_bos
 from workbench.models.loaded_base import Base
 from workbench.models.special_tokens import end_token
 from workbench.settings import RunSettings
@@ -183,7 +184,7 @@ class Encoder:
         if len(last.ids) > self.max_length:
             return None
         texts, literals = self._escaped([m["content"] for m in messages])
-        talk = [{**m, "content": c} for m, c in zip(messages, texts, strict=True)]
+        talk = _with_texts(messages, texts)
         whole, ids = self.chat.render(talk), last.ids
         end = self.chat.turn_end or self.chat.opens_next
         spans: list[tuple[int, int]] = []
@@ -212,7 +213,7 @@ class Encoder:
         Returns:
             Their ids; an answer that is too long loses its end.
         """
-        answer = {"role": "assistant", "content": text}
+        answer = Message(role="assistant", content=text)
         kept = list(prompt)
         row = self._whole(kept, answer, ended=ended)
         most = self.max_length - self._bare(kept)
@@ -229,7 +230,7 @@ class Encoder:
             ids = self._plain(answer["content"])
             return Encoded(self._opened(messages), [*ids, *(self.ending if ended else [])])
         texts, literals = self._escaped([m["content"] for m in (*messages, answer)])
-        talk = [{**m, "content": c} for m, c in zip((*messages, answer), texts, strict=True)]
+        talk = _with_texts([*messages, answer], texts)
         opened, whole = self.chat.render(talk[:-1], opened=True), self.chat.render(talk)
         end, tail = self.chat.turn_end, self.chat.tail
         start = len(whole) - len(tail) if whole.endswith(tail) else whole.rindex(end)
@@ -248,7 +249,7 @@ class Encoder:
     def _opened(self, messages: Sequence[Message]) -> list[int]:
         """Ids of a conversation with the assistant's turn opened."""
         texts, literals = self._escaped([m["content"] for m in messages])
-        talk = [{**m, "content": c} for m, c in zip(messages, texts, strict=True)]
+        talk = _with_texts(messages, texts)
         if self.chat is not None:
             return self._tokens(self.chat.render(talk, opened=True), literals)
         text = talk[0]["content"] if len(talk) == 1 else _by_roles(talk)
@@ -378,6 +379,12 @@ def _shared(one: Sequence[Any], other: Sequence[Any]) -> int:
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
+def _with_texts(messages: Sequence[Message], texts: Sequence[str]) -> list[Message]:
+    """A conversation with other texts in its turns."""
+    pairs = zip(messages, texts, strict=True)
+    return [Message(role=message["role"], content=text) for message, text in pairs]
+
+
 def _by_roles(messages: Sequence[Message]) -> str:
     return "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in messages)
 
@@ -397,7 +404,7 @@ def without_words(messages: Sequence[Message], count: int | None = None) -> list
                 blank = re.search(r"\s", text[out : out + _WORD])
                 out += blank.start() if blank else 0
             text = text[out:].lstrip()
-        rest.append({**message, "content": text})
+        rest.append(Message(role=message["role"], content=text))
     return rest
 
 

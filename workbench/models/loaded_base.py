@@ -66,7 +66,7 @@ class Base:
     _recomputed: list[nn.Module] = field(default_factory=list[nn.Module])
 
     def __post_init__(self) -> None:
-        norms.settle(self.model)
+        norms.take_over_norms(self.model)
 
     @cached_property
     def trunk(self) -> nn.Module:

@@ -210,7 +210,7 @@ class Roles:
                 if not copy._forward_pre_hooks:
                     copy.float().register_forward_pre_hook(_in_fp32)
         for layer in self._layers:
-            lora_products.settle(layer)
+            lora_products.take_over(layer)
         for name, trainable in self._trainable.items():
             for parameter in self.weights(name):
                 parameter.requires_grad_(trainable)

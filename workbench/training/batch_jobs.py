@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from workbench.algos.logprobs import exact_kl
+from workbench.data.messages import Message
 from workbench.models.base import Base, load_base
-from workbench.models.encoding import Encoded, Encoder, Message, micro_batches
+from workbench.models.encoding import Encoded, Encoder, micro_batches
 from workbench.models.fast.dense_weights import dense
 from workbench.models.forward import CHUNK, Batch, collate, response_hidden
 from workbench.models.model_source import Source, resolve

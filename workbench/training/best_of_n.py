@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from workbench.data.messages import Message
 from workbench.models.base import load_base
-from workbench.models.encoding import Encoder, Message
+from workbench.models.encoding import Encoder
 from workbench.models.model_source import resolve
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings

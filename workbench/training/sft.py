@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from workbench.data.messages import Message
 from workbench.errors import ConfigError, DataError
 from workbench.events import Event, Place
 from workbench.models.base import Base
-from workbench.models.chat_template import Message
 from workbench.models.encoding import Encoded, Encoder, in_row, micro_batches
 from workbench.models.forward import collate, response_stats
 from workbench.models.model_card import how_to_answer, write_card

@@ -51,7 +51,7 @@ def adapted(make, dtype=torch.float32, **config):
     ours = copy.deepcopy(theirs)
     for module in ours.modules():
         if isinstance(module, LoraLayer):
-            lora_products.settle(module)
+            lora_products.take_over(module)
     return theirs, ours
 
 
@@ -137,7 +137,7 @@ def test_two_adapters_at_once_and_a_merged_one_stay_with_peft():
 def test_settling_twice_is_settling_once():
     _, ours = adapted(dense)
     before = layer_of(ours).forward
-    lora_products.settle(layer_of(ours))
+    lora_products.take_over(layer_of(ours))
     assert layer_of(ours).forward is before
 
 

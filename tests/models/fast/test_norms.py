@@ -64,7 +64,7 @@ def settled(kind, dtype=torch.float32):
     theirs = kind(WIDE, 1e-5).requires_grad_(False).to(dtype)
     theirs.weight.copy_(torch.randn(WIDE))
     ours = copy.deepcopy(theirs)
-    norms.settle(ours)
+    norms.take_over_norms(ours)
     return theirs, ours
 
 
@@ -117,14 +117,14 @@ def test_a_weight_that_learns_gets_its_gradient():
     "norm", [ScaledRMSNorm(WIDE, 1e-5), OutsideRMSNorm(WIDE, 1e-5), OddRMSNorm()]
 )
 def test_another_formula_of_such_a_name_is_left_alone(norm):
-    norms.settle(norm)
+    norms.take_over_norms(norm)
     assert "forward" not in vars(norm)
 
 
 def test_a_layer_without_weight_and_a_call_with_more_stay_with_the_family():
     x = torch.randn(3, WIDE)
     bare, whole = BareRMSNorm(WIDE, scaled=False), BareRMSNorm(WIDE)
-    norms.settle(nn.Sequential(bare, whole))
+    norms.take_over_norms(nn.Sequential(bare, whole))
     assert "forward" not in vars(bare)
     assert "forward" in vars(whole)
     assert torch.equal(whole(x, plus=1.0), BareRMSNorm(WIDE)(x, 1.0))
@@ -133,7 +133,7 @@ def test_a_layer_without_weight_and_a_call_with_more_stay_with_the_family():
 @pytest.mark.parametrize("family", ["Llama", "Mistral", "Qwen2", "Qwen3", "Gemma 2", "Gemma 3"])
 def test_families_are_known(family):
     model = make_family(family).model
-    norms.settle(model)
+    norms.take_over_norms(model)
     named = [m for m in model.modules() if type(m).__name__.endswith("RMSNorm")]
     assert named
     assert all("forward" in vars(m) for m in named)

@@ -7,7 +7,15 @@ import workbench.models.fast.attention as attention_module
 import workbench.models.fast.packing as module
 from workbench.errors import ModelError
 from workbench.models.answer_scores import packed_scores
-from workbench.models.fast.attention import ALIGNED, PREFIX, Run, Sight, Span, runs_of, whole_row
+from workbench.models.fast.attention import (
+    ALIGNED,
+    PREFIX,
+    Sight,
+    Span,
+    TokenRun,
+    runs_of,
+    whole_row,
+)
 from workbench.models.fast.packing import pack, packed_hidden, span_of
 from workbench.models.roles import Roles
 
@@ -87,7 +95,7 @@ def far(one, other) -> float:
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """A packed row goes through the attention in one call."""
-    monkeypatch.setattr(attention_module, "AT_ONCE", frozenset(("cpu",)))
+    monkeypatch.setattr(attention_module, "ONE_CALL_DEVICES", frozenset(("cpu",)))
 
 
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out")
@@ -193,12 +201,12 @@ def test_what_sequences_share(sequences, span):
 def test_sequences_of_one_size_side_by_side_meet_the_attention_in_one_call():
     spans = (Span(0, (4,)), Span(0, (4,)), Span(0, (3,)), Span(2, (3, 3, 1)), Span(0, (3,)))
     assert runs_of(spans) == [
-        Run(0, 4, 2, False),
-        Run(0, 3, 1, False),
-        Run(0, 2, 1, True),
-        Run(2, 3, 2, False),
-        Run(2, 1, 1, False),
-        Run(0, 3, 1, False),
+        TokenRun(0, 4, 2, False),
+        TokenRun(0, 3, 1, False),
+        TokenRun(0, 2, 1, True),
+        TokenRun(2, 3, 2, False),
+        TokenRun(2, 1, 1, False),
+        TokenRun(0, 3, 1, False),
     ]
 
 

@@ -11,7 +11,7 @@ from workbench.events import Finished, Notice, Progress, StopRequested
 from workbench.settings import PPOSettings
 from workbench.training import batch_jobs
 from workbench.training.ppo import ppo
-from workbench.training.ppo.heldout_reward import WINDOW, perplexity, repeated_share
+from workbench.training.ppo.heldout_reward import WINDOW, perplexity, repeated_grams
 
 from ...models.tiny import tiny_settings
 from ..conftest import PROMPTS, Steering, bytes_of, forget_after, make_adapter, metrics
@@ -60,10 +60,10 @@ def told(made, scores):
 
 def test_repetition_is_the_share_of_phrases_that_came_before():
     """abcabca: phrases abc bca cab abc bca, two of five came before. abc: one phrase, new."""
-    assert repeated_share([[1, 2, 3, 1, 2, 3, 1]]) == pytest.approx(0.4)
-    assert repeated_share([[1, 2, 3, 1, 2, 3, 1], [1, 2, 3]]) == pytest.approx(0.2)
-    assert repeated_share([[1, 2], []]) == 0.0  # too short for a phrase
-    assert repeated_share([[7] * 12]) == pytest.approx(0.9)
+    assert repeated_grams([[1, 2, 3, 1, 2, 3, 1]]) == pytest.approx(0.4)
+    assert repeated_grams([[1, 2, 3, 1, 2, 3, 1], [1, 2, 3]]) == pytest.approx(0.2)
+    assert repeated_grams([[1, 2], []]) == 0.0  # too short for a phrase
+    assert repeated_grams([[7] * 12]) == pytest.approx(0.9)
 
 
 def test_perplexity_of_a_uniform_choice_is_the_number_of_choices():
@@ -80,7 +80,7 @@ def test_every_update_says_what_the_reference_makes_of_the_answers(tiny, reward,
     row = made.train_step().metrics
     mask, logs = seen[0].response_mask, seen[0].ref_logprobs
     assert row["response/ref_perplexity"] == pytest.approx(math.exp(-float(logs[mask].mean())))
-    assert row["response/repetition"] == repeated_share([r.response for r in seen[0].rows])
+    assert row["response/repetition"] == repeated_grams([r.response for r in seen[0].rows])
     assert "heldout/scores" not in row
 
 

@@ -16,7 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 PREFIX = "comparisons_"
 """Before the name of the attention that runs within each comparison."""
 
-AT_ONCE = frozenset(("cuda",))
+ONE_CALL_DEVICES = frozenset(("cuda",))
 """Kinds of device on which a packed row meets SDPA in one call under a mask of the whole row. A
 call for each sequence leaves out what nobody sees, but on a GPU starting it costs more than that.
 """
@@ -49,7 +49,7 @@ class Span(NamedTuple):
         return self.shared + sum(self.own)
 
 
-class Run(NamedTuple):
+class TokenRun(NamedTuple):
     """Tokens that follow each other in a packed row and meet the attention in one call.
 
     Attributes:
@@ -65,18 +65,18 @@ class Run(NamedTuple):
     opens: bool
 
 
-def runs_of(spans: Sequence[Span]) -> list[Run]:
+def runs_of(spans: Sequence[Span]) -> list[TokenRun]:
     """A packed row's tokens, cut into the calls of attention that they take."""
-    found: list[Run] = []
+    found: list[TokenRun] = []
     for span in spans:
         if span.shared:
-            found.append(Run(0, span.shared, 1, True))
+            found.append(TokenRun(0, span.shared, 1, True))
         for size in span.own:
             last = found[-1] if found else None
             if last and not last.opens and (last.before, last.size) == (span.shared, size):
                 found[-1] = last._replace(many=last.many + 1)
             else:
-                found.append(Run(span.shared, size, 1, False))
+                found.append(TokenRun(span.shared, size, 1, False))
     return found
 
 
@@ -143,7 +143,7 @@ class Sight:
         Not with eager attention (the one that is not causal by itself): it would keep its scores
         of the whole row.
         """
-        return causal and query.device.type in AT_ONCE and key.shape[2] <= MOST
+        return causal and query.device.type in ONE_CALL_DEVICES and key.shape[2] <= MOST
 
     def row_mask(self, like: Tensor, window: int | None) -> Tensor:
         """Additive mask ``(1, 1, N, N)`` of the whole row, for one call of attention."""
@@ -266,7 +266,7 @@ _around("sdpa", _sdpa, causal=True)
 _around("eager", _eager, causal=False)
 
 
-def settle(model: Any) -> None:
+def wrap_attention(model: Any) -> None:
     """Put our attention around a model's own, for good.
 
     It does what the model's own does unless a row comes with a :class:`Sight`; so a layer that

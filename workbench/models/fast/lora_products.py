@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from workbench.models.fast.frozen_products import is_plain, product
 
 
-def settle(layer: LoraLayer) -> None:
+def take_over(layer: LoraLayer) -> None:
     """Let a layer compute here from now on, where nothing about it is unusual."""
     module = cast("nn.Module", layer)
     if "forward" not in vars(module) and _plain(layer):

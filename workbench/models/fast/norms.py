@@ -14,7 +14,7 @@ from torch import Tensor, nn
 SUFFIX = "RMSNorm"
 
 
-def settle(model: nn.Module) -> None:
+def take_over_norms(model: nn.Module) -> None:
     """Let a model's norms compute here from now on, where they are found to be this one."""
     for module in model.modules():
         named = type(module).__name__.endswith(SUFFIX) and "forward" not in vars(module)

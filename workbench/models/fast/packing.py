@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import ModelError
-from workbench.models.fast.attention import Sight, Span, settle
+from workbench.models.fast.attention import Sight, Span, wrap_attention
 from workbench.models.fast.last_layer import Places, places_alone
 from workbench.models.loaded_base import Base
 
@@ -96,7 +96,7 @@ def run_packed(base: Base, ids: Tensor, positions: Tensor, sight: Sight) -> Tens
     Raises:
         ModelError: the model's layers do not hand it on to their attention.
     """
-    settle(base.model)
+    wrap_attention(base.model)
     with base.recomputing():
         hidden = base.trunk(
             input_ids=ids,

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from workbench.data.messages import Message
 from workbench.events import Place, Progress
 from workbench.models.base import load_base
 from workbench.models.countable_model import END, WORDS, write_model
-from workbench.models.encoding import Encoded, Message
+from workbench.models.encoding import Encoded
 from workbench.models.forward import collate, response_stats
 from workbench.models.model_source import resolve
 from workbench.models.roles import Roles
@@ -28,7 +29,7 @@ from workbench.training.ppo.objective import response_kl
 from workbench.training.ppo.ppo import PPOTrainer
 from workbench.training.reward.reward_sources import RewardScores
 
-PROMPT = [{"role": "user", "content": "well yes sorry"}]
+PROMPT = [Message(role="user", content="well yes sorry")]
 ANSWERS = [
     [END],
     *([a, b] for a in range(len(WORDS)) if a != END for b in range(len(WORDS))),

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from workbench.algos.logprobs import chunked_token_logprobs, chunked_token_stats
 from workbench.errors import ModelError, WorkbenchError
 from workbench.models.base import DTYPES, Base, pick_device, pick_dtype
-from workbench.models.fast.attention import AT_ONCE, MOST
+from workbench.models.fast.attention import MOST, ONE_CALL_DEVICES
 from workbench.models.fast.decoding import PROMPT_TOKENS
 from workbench.models.fast.dense_weights import SHARE, free_memory, layers_of
 from workbench.models.fast.packing import pack, packed_places
@@ -210,7 +210,11 @@ class _Plan:
     def _mask(self) -> dict[str, int]:
         """What says who sees whom where a micro-batch meets the attention in one call."""
         tokens = self.shape.tokens
-        once = self.device.type in AT_ONCE and tokens <= MOST and packs(self.base.model) is None
+        once = (
+            self.device.type in ONE_CALL_DEVICES
+            and tokens <= MOST
+            and packs(self.base.model) is None
+        )
         return {"mask of a micro-batch": tokens * tokens * self.base.dtype.itemsize} if once else {}
 
     def _unpacked(self) -> dict[str, int]:

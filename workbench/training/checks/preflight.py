@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from workbench.data.messages import Message
 from workbench.events import Place
-from workbench.models.encoding import Encoded, Message
+from workbench.models.encoding import Encoded
 from workbench.models.forward import lay, response_hidden, response_logprobs, response_stats
 from workbench.settings import PPOSettings
 from workbench.training.checkpoint import load_checkpoint

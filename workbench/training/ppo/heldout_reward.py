@@ -23,7 +23,7 @@ GRAM = 3  # tokens that count as a phrase
 WINDOW = 5  # updates whose held-out scores are averaged: those of one are noisy
 
 
-def repeated_share(answers: Sequence[Sequence[int]], gram: int = GRAM) -> float:
+def repeated_grams(answers: Sequence[Sequence[int]], gram: int = GRAM) -> float:
     """Return the share of an answer's phrases that came before in it, mean over the answers.
 
     A phrase is ``gram`` tokens in a row; an answer without any counts as 0.
@@ -62,7 +62,7 @@ class Watch:
     def look(self, step: int, episodes: Episodes) -> dict[str, float | None]:
         """Measure the answers of update ``step`` (from 1) before the policy learns from them."""
         metrics: dict[str, float | None] = {
-            "response/repetition": repeated_share([row.response for row in episodes.rows]),
+            "response/repetition": repeated_grams([row.response for row in episodes.rows]),
             "response/ref_perplexity": perplexity(episodes.ref_logprobs, episodes.response_mask),
         }
         if self.reward is not None:

@@ -19,7 +19,8 @@ from workbench.algos.advantages import (
 from workbench.algos.kl import KL_ESTIMATORS, AdaptiveKL, kl_k1
 from workbench.algos.rewards import token_rewards
 from workbench.algos.scores import RunningMoments, end_rewards, standardised
-from workbench.models.encoding import Encoder, Message
+from workbench.data.messages import Message
+from workbench.models.encoding import Encoder
 from workbench.settings import PPOSettings
 from workbench.training.ppo.rollout import Episodes
 

@@ -18,8 +18,9 @@ import torch
 from torch import nn
 
 from workbench.algos.scores import RunningMoments
+from workbench.data.messages import Message
 from workbench.events import Event, Notice, Place
-from workbench.models.encoding import Encoded, Encoder, Message
+from workbench.models.encoding import Encoded, Encoder
 from workbench.models.fast.packing_support import packs
 from workbench.models.model_card import how_to_answer, write_card
 from workbench.models.model_source import REFERENCE, resolve

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from workbench.data.messages import Message
 from workbench.errors import DataError
-from workbench.models.encoding import Encoder, Message
+from workbench.models.encoding import Encoder
 
 
 class Prompt(NamedTuple):
@@ -39,5 +40,7 @@ def watched_prompts(
     if isinstance(choice, int):
         count = min(choice, len(training))
         return [training[i * (len(training) // count)] for i in range(count)]
-    chosen = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in choice]
+    chosen: list[list[Message]] = [
+        [Message(role="user", content=p)] if isinstance(p, str) else p for p in choice
+    ]
     return encode_prompts(chosen, encoder, room=room) if chosen else []

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from workbench.algos.rewards import ended
-from workbench.models.encoding import Encoded, Message, pad_right
+from workbench.data.messages import Message
+from workbench.models.encoding import Encoded, pad_right
 from workbench.models.fast.dense_weights import dense
 from workbench.models.forward import (
     Batch,

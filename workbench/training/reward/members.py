@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from workbench.algos.losses import bradley_terry, centring
 from workbench.algos.margin_scale import sharpness
 from workbench.models.answer_scores import (
-    Comparison as Sequences,
-)
-from workbench.models.answer_scores import (
+    ComparedSequences,
     packed_scores,
     packed_tokens,
     separate_scores,
@@ -54,8 +52,8 @@ class Judged(NamedTuple):
 class Scoring(NamedTuple):
     """How comparisons go through the base: their scores, and the tokens that takes."""
 
-    scores: Callable[[Base, nn.Linear | None, Sequence[Sequences]], Tensor]
-    tokens: Callable[[Sequences], int]
+    scores: Callable[[Base, nn.Linear | None, Sequence[ComparedSequences]], Tensor]
+    tokens: Callable[[ComparedSequences], int]
 
 
 SURE = 100

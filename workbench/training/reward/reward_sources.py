@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 
 from workbench.algos.ensembles import REDUCERS
+from workbench.data.messages import Message
 from workbench.errors import RunError
-from workbench.models.encoding import Encoded, Encoder, Message
+from workbench.models.encoding import Encoded, Encoder
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings
 from workbench.training.reward.scorer import Scorer

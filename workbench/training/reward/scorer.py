@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from workbench.data.messages import Message
 from workbench.errors import ModelError
 from workbench.models.answer_scores import separate_scores
 from workbench.models.base import load_base
-from workbench.models.encoding import Encoded, Encoder, Message
+from workbench.models.encoding import Encoded, Encoder
 from workbench.models.forward import in_batches, lay, sequence_scores
 from workbench.models.model_kinds import is_classifier
 from workbench.models.model_source import RewardStats, Source, resolve
@@ -161,7 +162,7 @@ class Scorer:
         return Encoder.of(self.base, settings, whole_turn=not self.base.source.is_ours)
 
 
-def as_response(text: str) -> list[dict[str, Any]]:
+def as_response(text: str) -> list[Message]:
     """A text as the messages of one response."""
     return [{"role": "assistant", "content": text}]
 
