@@ -255,7 +255,7 @@ def test_eager_attention_and_a_long_row_take_their_calls_apart(as_on_a_gpu, monk
 
 def test_a_model_that_does_not_hand_comparisons_on_is_an_error(monkeypatch):
     base = make_family("Llama")
-    monkeypatch.setattr(module, "settle", lambda model: None)
+    monkeypatch.setattr(module, "wrap_attention", lambda model: None)
     with pytest.raises(ModelError, match="does not take several answers") as caught:
         packed_hidden(base, pack(MIXED[:1], base.device))
     assert "llama" in caught.value.where and "transformers" in caught.value.fix
