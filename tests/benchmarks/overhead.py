@@ -62,8 +62,8 @@ def train(side: str, folder: Path) -> dict:
 def judge(folder: Path, settings) -> Path:
     """A reward model on the same base, without training; made once."""
     from workbench.models.base import load_base
-    from workbench.models.model_source import resolve
     from workbench.models.roles import Roles
+    from workbench.models.source import resolve
 
     place = folder / "judge"
     if not place.exists():

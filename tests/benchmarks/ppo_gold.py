@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 import workbench as wb
 from workbench.demo import MODEL, REWARD
-from workbench.models.model_source import resolve
+from workbench.models.source import resolve
 from workbench.runs import Run
 from workbench.settings import PPOSettings
 from workbench.verbs.batch import before_and_after

@@ -20,8 +20,8 @@ from transformers import AutoModelForCausalLM, DynamicCache  # noqa: E402
 
 from workbench.events import Finished, Place, Progress  # noqa: E402
 from workbench.models.base import load_base  # noqa: E402
-from workbench.models.model_source import resolve  # noqa: E402
 from workbench.models.roles import Roles  # noqa: E402
+from workbench.models.source import resolve  # noqa: E402
 from workbench.settings import PPOSettings  # noqa: E402
 from workbench.training.ppo import ppo  # noqa: E402
 

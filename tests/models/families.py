@@ -6,7 +6,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from workbench.models.base import Base
-from workbench.models.model_source import Source
+from workbench.models.source import Source
 
 from .tiny import EOS, PAD, make_tokenizer
 

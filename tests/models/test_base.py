@@ -11,8 +11,8 @@ import workbench.models.base as base_module
 import workbench.models.self_test as self_test_module
 from workbench.errors import ConfigError, ModelError
 from workbench.models.base import load_base, pick_device, pick_dtype
-from workbench.models.model_source import resolve
 from workbench.models.roles import Roles
+from workbench.models.source import resolve
 
 from .families import make_family
 from .tiny import EOS, load, make_model, tiny_settings

@@ -2,7 +2,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from workbench.models.fingerprint import fingerprint
-from workbench.models.model_source import Source, resolve
+from workbench.models.source import Source, resolve
 
 from .tiny import load, make_model
 

@@ -16,8 +16,8 @@ from workbench.errors import ConfigError, ModelError
 from workbench.models.base import guard_cpu_4bit
 from workbench.models.encoding import Encoded
 from workbench.models.forward import collate, sequence_scores
-from workbench.models.model_source import CARD, resolve
 from workbench.models.roles import HEAD_KEY, Roles
+from workbench.models.source import CARD, resolve
 from workbench.settings import RewardSettings
 
 from .tiny import EOS, load, make_model, tiny_settings

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from workbench.models.base import Base, load_base
-from workbench.models.model_source import resolve
+from workbench.models.source import resolve
 from workbench.settings import PPOSettings, RunSettings
 
 SPECIAL = ("<pad>", "<eos>", "<user>", "<assistant>", "<unk>")

@@ -7,8 +7,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from workbench.errors import ConfigError, ModelError
-from workbench.models.model_source import resolve
 from workbench.models.roles import Roles
+from workbench.models.source import resolve
 from workbench.settings import RewardSettings
 from workbench.training.batch_jobs import scores as evaluate
 from workbench.training.export import export_model

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from workbench.errors import ConfigError, DataError, ModelError
 from workbench.events import Finished, Notice, Progress
-from workbench.models.model_source import CARD, resolve
+from workbench.models.source import CARD, resolve
 from workbench.settings import SFTSettings
 from workbench.training import sft
 

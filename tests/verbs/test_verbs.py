@@ -14,7 +14,7 @@ from workbench.data.pairs import Pairs
 from workbench.data.store.labels import LabelStore
 from workbench.errors import ConfigError, DataError, ModelError, RunError
 from workbench.json_lines import clean
-from workbench.models.model_source import RewardStats
+from workbench.models.source import RewardStats
 from workbench.runs import Run, RunFolder, attach_or_create, devices
 from workbench.verbs import batch, model_names, train
 from workbench.verbs import load_data as given
@@ -364,7 +364,7 @@ def test_probabilities_come_from_raw_scores(reward, monkeypatch):
     """Normalised scores differ by ln 3 / 2 at a deviation of 2: P(chosen) = 3/4, Brier 1/16."""
     stats = json.loads((Path(reward) / "reward.json").read_text())
     monkeypatch.setattr(
-        "workbench.models.model_source.Source.reward_stats", lambda source: RewardStats(5.0, 2.0)
+        "workbench.models.source.Source.reward_stats", lambda source: RewardStats(5.0, 2.0)
     )
     monkeypatch.setattr(batch, "score", lambda *a, **k: [math.log(3) / 2 + 7, 7.0])
     found = wb.evaluate_reward(reward, PAIRS[:1])

@@ -19,8 +19,8 @@ from transformers.utils import logging as transformers_logging
 from workbench.errors import ConfigError, ModelError
 from workbench.models.loaded_base import Base
 from workbench.models.model_kinds import head_names, is_classifier, is_encoder, last_linear
-from workbench.models.model_source import Source
 from workbench.models.self_test import self_test
+from workbench.models.source import Source
 from workbench.models.special_tokens import settle_tokens
 from workbench.settings import RunSettings
 

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from workbench.models.model_source import Source
+from workbench.models.source import Source
 
 VALUES = 16
 """Of each tensor so many values count."""

@@ -15,8 +15,8 @@ from workbench.errors import ModelError
 from workbench.models.fast import norms
 from workbench.models.fast.frozen_products import linear
 from workbench.models.fingerprint import fingerprint
-from workbench.models.model_source import Source
 from workbench.models.own_head import Joint, OwnHead, joint_of
+from workbench.models.source import Source
 
 OUTPUT_EMBEDDINGS = "its output embeddings alone"
 OWN_FORWARD = "its own forward"

@@ -23,7 +23,7 @@ from workbench.errors import ConfigError, ModelError
 from workbench.models.fast import lora_products
 from workbench.models.loaded_base import Base
 from workbench.models.model_kinds import head_names, is_classifier, last_linear
-from workbench.models.model_source import CARD
+from workbench.models.source import CARD
 from workbench.settings import RunSettings
 
 #: Where transformers' sequence classifiers keep their head.

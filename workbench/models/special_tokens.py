@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench.errors import ModelError
 from workbench.models.chat_template import TODAY, ChatTemplate, stand_in
-from workbench.models.model_source import Source
+from workbench.models.source import Source
 
 
 def settle_tokens(

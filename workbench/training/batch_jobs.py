@@ -12,9 +12,9 @@ from workbench.models.base import Base, load_base
 from workbench.models.encoding import Encoded, Encoder, micro_batches
 from workbench.models.fast.dense_weights import dense
 from workbench.models.forward import CHUNK, Batch, collate, response_hidden
-from workbench.models.model_source import Source, resolve
 from workbench.models.roles import Roles
 from workbench.models.sampling import sample_responses
+from workbench.models.source import Source, resolve
 from workbench.settings import PPOSettings
 from workbench.training.optimiser import make_accelerator
 from workbench.training.reward.scorer import Scorer, as_response

@@ -6,8 +6,8 @@ from typing import Any
 from workbench.data.messages import Message
 from workbench.models.base import load_base
 from workbench.models.encoding import Encoder
-from workbench.models.model_source import resolve
 from workbench.models.roles import Roles
+from workbench.models.source import resolve
 from workbench.settings import PPOSettings
 from workbench.training.batch_jobs import Tell, as_answer, sampled_batches
 from workbench.training.optimiser import make_accelerator

@@ -10,8 +10,8 @@ from torch import nn
 from workbench.errors import ConfigError, ModelError
 from workbench.models.base import DTYPES, Base, check_plain, load_base, load_plain
 from workbench.models.fast.dense_weights import layers_of, merged
-from workbench.models.model_source import CARD, STATS, Source, resolve
 from workbench.models.roles import Roles
+from workbench.models.source import CARD, STATS, Source, resolve
 from workbench.settings import RunSettings
 from workbench.training.checkpoint import replace_folder
 from workbench.training.reward.scorer import Scorer

@@ -19,8 +19,8 @@ from workbench.events import (
     StopRequested,
 )
 from workbench.models.base import load_base
-from workbench.models.model_source import resolve
 from workbench.models.roles import Roles
+from workbench.models.source import resolve
 from workbench.settings import RunSettings
 from workbench.training.checkpoint import load_checkpoint, replace_folder, save_checkpoint
 from workbench.training.optimiser import Optimiser, make_accelerator

@@ -11,9 +11,9 @@ from transformers import DynamicCache
 from workbench.models.base import Base, load_base
 from workbench.models.encoding import Encoded, Encoder
 from workbench.models.fast.dense_weights import dense
-from workbench.models.model_source import Source, resolve
 from workbench.models.roles import Roles
 from workbench.models.sampling import sample_responses
+from workbench.models.source import Source, resolve
 from workbench.settings import PPOSettings
 from workbench.training.batch_jobs import per_token_kl
 from workbench.training.optimiser import make_accelerator

@@ -16,7 +16,7 @@ from workbench.models.base import Base
 from workbench.models.encoding import Encoded, Encoder, in_row, micro_batches
 from workbench.models.forward import collate, response_stats
 from workbench.models.model_card import how_to_answer, write_card
-from workbench.models.model_source import CARD, resolve
+from workbench.models.source import CARD, resolve
 from workbench.settings import SFTSettings
 from workbench.training.batches import batch_indices, steps_for
 from workbench.training.clock import Clock, peak_memory_gb

@@ -25,7 +25,7 @@ def model_name(model: Model) -> str:
 
 def on_embedded_base(model: Model) -> bool:
     """Whether a model is an embedded one, or was trained from one."""
-    from workbench.models.model_source import resolve
+    from workbench.models.source import resolve
 
     return resolve(model_name(model)).reference.startswith("builtin:")
 
@@ -36,7 +36,7 @@ def check_reward(reward: str) -> None:
     Raises:
         ModelError: it is not one.
     """
-    from workbench.models.model_source import resolve
+    from workbench.models.source import resolve
 
     if not resolve(reward).may_score:
         raise ModelError(

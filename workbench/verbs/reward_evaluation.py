@@ -42,7 +42,7 @@ def evaluate_reward(reward: Model, pairs: Any, **settings: Any) -> "RewardReport
     """
     from workbench.analysis.appraisal import appraise
     from workbench.analysis.scored_items import ScoredItems
-    from workbench.models.model_source import resolve
+    from workbench.models.source import resolve
     from workbench.reports.reward_model import RewardReport
 
     loaded = as_pairs(pairs)

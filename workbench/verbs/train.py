@@ -178,7 +178,7 @@ class _Launch(NamedTuple):
 
 def _launch(launch: _Launch) -> Run:
     """Attach to the run that does this, or create it and start its process."""
-    from workbench.models.model_source import resolve
+    from workbench.models.source import resolve
     from workbench.training.trackers import check_trackers
 
     kind = launch.settings.kind

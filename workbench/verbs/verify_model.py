@@ -94,7 +94,7 @@ def _check(model: Model, settings: PPOSettings) -> None:
         ModelError: there is no such model, or it gives no answers.
         RunError: a run is live on the device.
     """
-    from workbench.models.model_source import resolve
+    from workbench.models.source import resolve
 
     if several_processes.processes() > 1:
         raise ConfigError(

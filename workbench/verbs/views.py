@@ -250,7 +250,7 @@ def playground(
         ConfigError: no model, or more than fit side by side.
         ModelError: one of them is no model that answers.
     """
-    from workbench.models.model_source import resolve
+    from workbench.models.source import resolve
     from workbench.runs import worker
     from workbench.widgets.compare.playground import Playground
 

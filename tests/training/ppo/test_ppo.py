@@ -12,7 +12,7 @@ from workbench.models import forward
 from workbench.models.encoding import Encoded, Encoder
 from workbench.models.fast import decoding
 from workbench.models.forward import lay, response_hidden, response_stats
-from workbench.models.model_source import resolve
+from workbench.models.source import resolve
 from workbench.settings import PPOSettings
 from workbench.training.batch_jobs import scores as evaluate
 from workbench.training.ppo import mini_batches, ppo, rollout

@@ -10,8 +10,8 @@ from transformers import AutoModelForSequenceClassification
 from workbench.errors import ModelError
 from workbench.events import Finished, Notice
 from workbench.models.encoding import Encoder
-from workbench.models.model_source import resolve
 from workbench.models.roles import Roles
+from workbench.models.source import resolve
 from workbench.settings import PPOSettings, RewardSettings
 from workbench.training.batch_jobs import scores as evaluate
 from workbench.training.ppo import ppo

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from workbench.models.model_source import member_folder, resolve
 from workbench.models.roles import Roles
+from workbench.models.source import member_folder, resolve
 from workbench.settings import RewardSettings
 from workbench.training.batch_jobs import scores as evaluate
 from workbench.training.reward import members, reward

@@ -22,8 +22,8 @@ from workbench.models.base import load_base
 from workbench.models.countable_model import END, WORDS, write_model
 from workbench.models.encoding import Encoded
 from workbench.models.forward import collate, response_stats
-from workbench.models.model_source import resolve
 from workbench.models.roles import Roles
+from workbench.models.source import resolve
 from workbench.settings import PPOSettings
 from workbench.training.ppo.objective import response_kl
 from workbench.training.ppo.ppo import PPOTrainer

@@ -24,8 +24,8 @@ from workbench.models.fast.packing import pack, packed_places
 from workbench.models.fast.packing_support import packs
 from workbench.models.forward import CHUNK, hidden_states
 from workbench.models.model_kinds import is_classifier, is_encoder
-from workbench.models.model_source import Source, resolve
 from workbench.models.roles import Roles
+from workbench.models.source import Source, resolve
 from workbench.settings import PPOSettings, RewardSettings, RunSettings
 from workbench.training.checks.live_bytes import LiveBytes
 from workbench.training.hardware import hardware

@@ -23,8 +23,8 @@ from workbench.events import Event, Notice, Place
 from workbench.models.encoding import Encoded, Encoder
 from workbench.models.fast.packing_support import packs
 from workbench.models.model_card import how_to_answer, write_card
-from workbench.models.model_source import REFERENCE, resolve
 from workbench.models.sampling import draws
+from workbench.models.source import REFERENCE, resolve
 from workbench.settings import PPOSettings
 from workbench.training.batches import batch_indices
 from workbench.training.clock import Clock, peak_memory_gb

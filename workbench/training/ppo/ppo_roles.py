@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from workbench.errors import ModelError
 from workbench.models.base import Base
 from workbench.models.forward import Batch, Flat, head_values, response_hidden, spread
-from workbench.models.model_source import Source, resolve
 from workbench.models.roles import Roles
+from workbench.models.source import Source, resolve
 from workbench.settings import PPOSettings
 from workbench.training.reward.scorer import Scorer
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from workbench.events import Event, Place
 from workbench.models.model_card import how_to_score, write_card
-from workbench.models.model_source import member_folder
+from workbench.models.source import member_folder
 from workbench.settings import RewardSettings
 from workbench.training.batches import steps_for
 from workbench.training.clock import Clock, peak_memory_gb

@@ -14,8 +14,8 @@ from workbench.models.base import load_base
 from workbench.models.encoding import Encoded, Encoder
 from workbench.models.forward import in_batches, lay, sequence_scores
 from workbench.models.model_kinds import is_classifier
-from workbench.models.model_source import RewardStats, Source, resolve
 from workbench.models.roles import Roles
+from workbench.models.source import RewardStats, Source, resolve
 from workbench.settings import RunSettings
 from workbench.training.reward.members import ROLE, role_of
 

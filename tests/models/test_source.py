@@ -3,7 +3,7 @@ import json
 import pytest
 
 from workbench.errors import ModelError
-from workbench.models.model_source import CARD, RewardStats, resolve
+from workbench.models.source import CARD, RewardStats, resolve
 from workbench.world.sample_files import sample_dir
 
 
