@@ -257,7 +257,7 @@ def serve_questions() -> int:
 JOBS = {  # module:function, and the name under which its result is given; none: it gives several
     "answers": ("workbench.training.batch_jobs:answers", "answers"),
     "scores": ("workbench.training.batch_jobs:scores", "scores"),
-    "export": ("workbench.training.export:export_model", ""),
+    "export": ("workbench.training.merged_export:export_model", ""),
     "best_of_n": ("workbench.training.best_of_n:candidates", "answers"),
     "optimum": ("workbench.training.checks.analytic_optimum:compare_changed", ""),
     "plan": ("workbench.training.checks.memory_plan:plan", ""),

@@ -8,10 +8,10 @@ from workbench.data.store.label_values import (
     in_words,
     is_label,
     label_key,
-    majority,
     ranked,
     winner_of,
 )
+from workbench.data.store.majority import majority
 
 
 def rank(*ranks: int) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from workbench.data.pairs import Pair, Pairs
 from workbench.data.reading.formats import load_pairs
 from workbench.data.store import sqlite_file
 from workbench.data.store.label_events import LabelEvent
-from workbench.data.store.label_values import majority
 from workbench.data.store.labels import LabelStore
+from workbench.data.store.majority import majority
 from workbench.errors import ConfigError, DataError
 
 

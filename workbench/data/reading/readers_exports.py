@@ -19,7 +19,7 @@ from workbench.data.reading.parsed import (
     number,
     rest,
 )
-from workbench.data.store.label_values import majority
+from workbench.data.store.majority import majority
 
 _ANSWER = re.compile(
     r"(response|answer|completion|generation|output|summary|reply|text)[ _-]?(\d+|[a-d])$", re.I

@@ -1,6 +1,5 @@
-"""Labels as values (choice, tie, both bad, ranking) and the majority of several people's."""
+"""Labels as values: a choice, a tie, both bad, a ranking."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -70,52 +69,6 @@ def in_words(places: RankedPlaces) -> str:
     return ">".join("=".join(map(str, level)) for level in levels if level)
 
 
-def majority(labels: list[Label]) -> Label:
-    """Return the majority of several annotators' labels for one item.
-
-    A response wins with strictly more votes than anything else has; otherwise it is a tie (or
-    "both bad", where that has the most). ``agreement`` is the share of votes for it.
-    ``strength`` is the mean over those who chose the winner and gave one, or None. Where somebody
-    ranked the responses, see :func:`mean_ranking`.
-    """
-    if any(label["kind"] == "rank" for label in labels):
-        return mean_ranking(labels)
-    votes = Counter(map(label_key, labels))
-    top = max(votes.values())
-    leaders = [key for key, count in votes.items() if count == top]
-    kind, winner = leaders[0] if len(leaders) == 1 else ("tie", None)
-    share = votes[kind, winner] / len(labels)
-    shared: Label = {"kind": kind, "annotators": len(labels), "agreement": share}
-    if kind == "choice":
-        strengths = [
-            label["strength"]
-            for label in labels
-            if label_key(label) == (kind, winner) and isinstance(label.get("strength"), int | float)
-        ]
-        shared["winner"] = winner
-        shared["strength"] = sum(strengths) / len(strengths) if strengths else None
-    return shared
-
-
-def mean_ranking(labels: list[Label]) -> Label:
-    """Return the ranking by mean rank (Borda) of labels among which at least one is a ranking.
-
-    Who only chose the best put it first and the rest second; a tie or "both bad" puts all first.
-    ``agreement`` is the mean share of response pairs that a label orders as the mean ranking does.
-    """
-    size = max(len(label["ranks"]) for label in labels if label["kind"] == "rank")
-    rows = [_as_ranks(label, size) for label in labels]
-    means = [sum(row[place] for row in rows) / len(rows) for place in range(size)]
-    steps = sorted(set(means))
-    ranks = [steps.index(mean) + 1 for mean in means]
-    pairs = [(i, j) for i in range(size) for j in range(i)]
-    same = sum(_sign(row, i, j) == _sign(ranks, i, j) for row in rows for i, j in pairs)
-    shared: Label = {"annotators": len(labels), "agreement": same / (len(rows) * len(pairs))}
-    if len(steps) == 1:
-        return {"kind": "tie", **shared}
-    return {"kind": "rank", "ranks": ranks, **shared}
-
-
 def winner_of(label: Label) -> int | None:
     """Return the one response that a label puts first; None where there is none such."""
     if label["kind"] == "choice":
@@ -123,14 +76,3 @@ def winner_of(label: Label) -> int | None:
     if label["kind"] == "rank" and label["ranks"].count(1) == 1:
         return int(label["ranks"].index(1))
     return None
-
-
-def _as_ranks(label: Label, size: int) -> list[int]:
-    if label["kind"] == "rank":
-        return label["ranks"]
-    winner = label.get("winner") if label["kind"] == "choice" else None
-    return [1 if winner is None or place == winner else 2 for place in range(size)]
-
-
-def _sign(ranks: Sequence[int], i: int, j: int) -> int:
-    return (ranks[i] > ranks[j]) - (ranks[i] < ranks[j])

@@ -1,7 +1,7 @@
 """Pairs to train on: each item with the majority of its labels, and what people reworded."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,7 +9,7 @@ from workbench.data.comparisons import NO_PREFERENCE
 from workbench.data.messages import Message
 from workbench.data.pairs import Cells, Label, Pair, cells_of, pair_of
 from workbench.data.store.label_events import LabelEvent
-from workbench.data.store.label_values import label_key, majority, winner_of
+from workbench.data.store.label_values import label_key, winner_of
 from workbench.json_lines import dumps
 
 
@@ -159,3 +159,60 @@ def _edited(item: Pair, edits: list[LabelEvent]) -> dict[str, Any]:
 
 def _meta(item: Pair) -> dict[str, Any]:
     return item.meta if item.label is None else {**item.meta, "imported_label": item.label}
+
+
+def majority(labels: list[Label]) -> Label:
+    """Return the majority of several annotators' labels for one item.
+
+    A response wins with strictly more votes than anything else has; otherwise it is a tie (or
+    "both bad", where that has the most). ``agreement`` is the share of votes for it.
+    ``strength`` is the mean over those who chose the winner and gave one, or None. Where somebody
+    ranked the responses, see :func:`mean_ranking`.
+    """
+    if any(label["kind"] == "rank" for label in labels):
+        return mean_ranking(labels)
+    votes = Counter(map(label_key, labels))
+    top = max(votes.values())
+    leaders = [key for key, count in votes.items() if count == top]
+    kind, winner = leaders[0] if len(leaders) == 1 else ("tie", None)
+    share = votes[kind, winner] / len(labels)
+    shared: Label = {"kind": kind, "annotators": len(labels), "agreement": share}
+    if kind == "choice":
+        strengths = [
+            label["strength"]
+            for label in labels
+            if label_key(label) == (kind, winner) and isinstance(label.get("strength"), int | float)
+        ]
+        shared["winner"] = winner
+        shared["strength"] = sum(strengths) / len(strengths) if strengths else None
+    return shared
+
+
+def mean_ranking(labels: list[Label]) -> Label:
+    """Return the ranking by mean rank (Borda) of labels among which at least one is a ranking.
+
+    Who only chose the best put it first and the rest second; a tie or "both bad" puts all first.
+    ``agreement`` is the mean share of response pairs that a label orders as the mean ranking does.
+    """
+    size = max(len(label["ranks"]) for label in labels if label["kind"] == "rank")
+    rows = [_as_ranks(label, size) for label in labels]
+    means = [sum(row[place] for row in rows) / len(rows) for place in range(size)]
+    steps = sorted(set(means))
+    ranks = [steps.index(mean) + 1 for mean in means]
+    pairs = [(i, j) for i in range(size) for j in range(i)]
+    same = sum(_sign(row, i, j) == _sign(ranks, i, j) for row in rows for i, j in pairs)
+    shared: Label = {"annotators": len(labels), "agreement": same / (len(rows) * len(pairs))}
+    if len(steps) == 1:
+        return {"kind": "tie", **shared}
+    return {"kind": "rank", "ranks": ranks, **shared}
+
+
+def _as_ranks(label: Label, size: int) -> list[int]:
+    if label["kind"] == "rank":
+        return label["ranks"]
+    winner = label.get("winner") if label["kind"] == "choice" else None
+    return [1 if winner is None or place == winner else 2 for place in range(size)]
+
+
+def _sign(ranks: Sequence[int], i: int, j: int) -> int:
+    return (ranks[i] > ranks[j]) - (ranks[i] < ranks[j])

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute
 
 from workbench.data.search.arrow_texts import arrow_text
-from workbench.data.store.label_values import majority
 from workbench.data.store.labels import LabelStore
+from workbench.data.store.majority import majority
 from workbench.widgets.browser.pair_words import label_text, last_user, length, source_name
 from workbench.widgets.browser.question import LABEL_KINDS
 from workbench.widgets.kit.background_job import BackgroundJob

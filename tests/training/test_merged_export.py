@@ -11,7 +11,7 @@ from workbench.models.roles import Roles
 from workbench.models.source import resolve
 from workbench.settings import RewardSettings
 from workbench.training.batch_jobs import scores as evaluate
-from workbench.training.export import export_model
+from workbench.training.merged_export import export_model
 from workbench.training.reward import reward
 
 from ..models.encoders import make_encoder
