@@ -84,3 +84,26 @@ def test_problems(pair, problem):
     found = list(problems_of(pair, 7))
     assert [f.problem for f in found] == problem
     assert all(f.row == 7 and f.id == pair.id for f in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        ("It ends.<|im_end|>", True),
+        ("<\uff5cAssistant\uff5c>Yes", True),
+        ("[INST] Say it [/INST]", True),
+        ("<start_of_turn>user", True),
+        ("an old </s> left over", True),
+        ("a < b | c > d", False),
+        ("<b>bold</b> and <span> and [1]", False),
+        ("", False),
+    ],
+)
+def test_marks_of_chat_templates_in_a_text_are_found(text, marked):
+    prompt = [{"role": "user", "content": "Go on."}]
+    answers = [
+        [{"role": "assistant", "content": text or "x"}],
+        [{"role": "assistant", "content": "b"}],
+    ]
+    kinds = [problem.problem for problem in problems_of(Pair.make(prompt, answers), 0)]
+    assert ("chat markup" in kinds) is marked

@@ -1,5 +1,6 @@
 """Items that are there twice, prompts that are in two sets, answers that are no answers."""
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -119,8 +120,17 @@ class LeakFinder:
             yield Leak("near", row, ids[0], against, ids[1], likeness)
 
 
+MARKUP = re.compile(
+    r"<[|\uff5c][^<>\n]{1,40}[|\uff5c]>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>"
+    r"|<(?:bos|eos|pad|unk)>"
+)
+"""What chat templates write around texts; in a text it is left over, or meant to act as a mark."""
+
+
 def problems_of(pair: Pair, row: int) -> Iterator[Problem]:
     """Yield what is wrong with an item's texts."""
+    if any(MARKUP.search(turn["content"]) for turns in _turns(pair) for turn in turns):
+        yield Problem("chat markup", row, pair.id)
     if not any(turn["content"].strip() for turn in pair.prompt):
         yield Problem("empty prompt", row, pair.id)
     texts = [_words(response).strip().casefold() for response in pair.responses]
@@ -132,6 +142,10 @@ def problems_of(pair: Pair, row: int) -> Iterator[Problem]:
         yield Problem("identical answers", row, pair.id)
     elif len({" ".join(text.split()) for text in texts}) < len(texts):
         yield Problem("answers that differ in case or blanks alone", row, pair.id)
+
+
+def _turns(pair: Pair) -> list[list[Message]]:
+    return [pair.prompt, *pair.responses]
 
 
 def _words(turns: list[Message]) -> str:

@@ -163,10 +163,9 @@ def _leaking(leaked: list[Leak], items: int, checked: bool) -> Finding:
 
 def _answers(problems: list[Problem], items: int) -> list[Finding]:
     kinds = Counter(problem.problem for problem in problems)
-    answers, prompts, alike = (
-        kinds[kind] for kind in ("empty answer", "empty prompt", "identical answers")
-    )
-    nearly = len(problems) - answers - prompts - alike
+    names = ("empty answer", "empty prompt", "identical answers", "chat markup")
+    answers, prompts, alike, markup = (kinds[name] for name in names)
+    nearly = len(problems) - answers - prompts - alike - markup
     return [
         _judged(
             "empty texts",
@@ -179,6 +178,13 @@ def _answers(problems: list[Problem], items: int) -> list[Finding]:
             f"{alike:,} equal, {nearly:,} equal but for case and blanks, of {items:,}",
             "drop them, or label them as ties",
             look=alike + nearly > 0,
+        ),
+        _judged(
+            "chat markup",
+            f"{markup:,} of {items:,} items spell marks of a chat template, as in '<|im_end|>'",
+            "training encodes them as plain letters; take out what a rendered prompt has left"
+            " (frames['problems'])",
+            look=markup > 0,
         ),
     ]
 
