@@ -49,7 +49,7 @@ def files(tmp_path_factory):
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(text)
     (folder / "empty.jsonl").write_text("")
-    (folder / "other.jsonl").write_text('{"question": "a", "answer": "b"}\n')
+    (folder / "other.jsonl").write_text('{"topic": "a", "answer": "b"}\n')
     return folder
 
 
@@ -330,7 +330,7 @@ def test_a_file_without_the_columns_needed(kind, tiny, reward, files, tmp_path, 
     more = ("--reward", reward) if kind == "ppo" else ()
     assert train(kind, files, tiny, "other.jsonl", tmp_path / "run", *more) == 1
     told = three_parts(capsys)
-    assert "question" in told and "answer" in told  # what it has
+    assert "topic" in told and "answer" in told  # what it has
     needed = {"sft": "instruction", "reward": "chosen", "ppo": "prompt"}[kind]
     assert needed in told  # what it should have
 
