@@ -2,25 +2,39 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
 )
 from transformers.utils import logging as transformers_logging
 
-from workbench.errors import ConfigError, ModelError
+from workbench.errors import ConfigError, ModelError, WorkbenchError
 from workbench.models.loaded_base import Base
-from workbench.models.model_kinds import head_names, is_classifier, is_encoder, last_linear
+from workbench.models.model_kinds import (
+    beside_text,
+    expert_weights,
+    head_names,
+    is_classifier,
+    is_encoder,
+    last_linear,
+)
 from workbench.models.self_test import self_test
-from workbench.models.source import Source
+from workbench.models.source import TOKENIZER, Source
 from workbench.models.special_tokens import settle_tokens
 from workbench.settings import RunSettings
 
@@ -58,46 +72,49 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
 
 
-def guard_cpu_4bit(model: nn.Module) -> int:
+def guard_cpu_4bit(model: nn.Module, dtype: torch.dtype | None = None) -> int:
     """Keep bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16.
 
     At the first no-grad eval forward bitsandbytes 0.50 repacks each ``Linear4bit`` in place for a
     kernel without a backward pass; later gradients are silently wrong. Must run before any
-    forward. Returns the number of guarded layers.
+    forward. Returns the number of guarded layers, which compute in ``dtype`` from here on: files
+    in 4 bits name another.
     """
     guarded = 0
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010  (untyped there)
+            if dtype is not None:
+                setattr(module, "compute_dtype", dtype)  # noqa: B010
             guarded += 1
     return guarded
 
 
 def load_base(source: Source, settings: RunSettings) -> Base:
-    """Load the base and tokenizer of a source, frozen, in eval mode.
+    """Load the base and tokenizer of a source, frozen, in eval mode, and test them.
 
     Raises:
         ConfigError: the device asked for is absent.
-        ModelError: the folder or hub id cannot be loaded, or has no EOS token.
+        ModelError: the folder or hub id cannot be loaded, or has no EOS token; or what is computed
+            of it is not what its own forward computes.
     """
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
     quantization, notices = _quantization(settings.quantization)
     _quiet()
-    try:
+    with cannot_load(source.base):
         config = AutoConfig.from_pretrained(source.base)
+        stored = stored_quantization(config)
+        if stored:
+            notices = _as_stored(stored, settings.quantization)
+            quantization = stored
         encoder, scores = is_encoder(config), is_classifier(config)
         model = _load(source, config, quantization, dtype, device)
-        tokenizer = AutoTokenizer.from_pretrained(source.base)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ModelError(
-            f"the model cannot be loaded: {_first_line(error)}",
-            where=source.base,
-            fix="check the folder or hub id (and the network), and that it is a causal "
-            "language model or a sequence classifier",
-        ) from error
+    if not encoder:
+        source.check_adapter()
+    tokenizer = load_tokenizer(source, notices)
     _check_labels(model, source)
-    guarded = guard_cpu_4bit(model)
+    guarded = guard_cpu_4bit(model, dtype)
     if quantization == "nf4":
         quantization = _describe_4bit(model, guarded, notices)
     if quantization == "none":
@@ -125,20 +142,93 @@ def load_base(source: Source, settings: RunSettings) -> Base:
         encoder=encoder,
         trained_head=head,
     )
+    _describe_parts(base)
     self_test(base)
     return base
+
+
+@contextmanager
+def cannot_load(path: str) -> Iterator[None]:
+    """Within the block what any library raises becomes a ModelError that says how to mend it.
+
+    Raises:
+        ModelError: something was raised.
+    """
+    try:
+        yield
+    except WorkbenchError:
+        raise
+    except Exception as error:
+        text = _first_line(error)
+        fix = (
+            "check the folder or hub id (and the network), and that it is a causal language "
+            "model or a sequence classifier"
+        )
+        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            text = "memory does not suffice"
+            fix = "take a smaller model, quantization='nf4', or end what else uses this memory"
+        elif isinstance(error, ImportError):
+            fix = "install the package that it names, or give the model in another format"
+        elif "trust_remote_code" in str(error):
+            fix = (
+                "the folder brings Python of its own, and none of it is run here: give a model "
+                "whose architecture transformers has"
+            )
+        raise ModelError(f"the model cannot be loaded: {text}", where=path, fix=fix) from error
+
+
+def auto_class(config: Any) -> Any:
+    """The class of transformers that makes a language model: of text, or of text beside images."""
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return AutoModelForCausalLM
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return AutoModelForImageTextToText
+    return AutoModelForCausalLM
+
+
+def load_tokenizer(source: Source, notices: list[str]) -> PreTrainedTokenizerBase:
+    """The tokenizer: an adapter's own, with its chat template, where its folder brings one.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    own = source.adapter if source.tokenizer != source.base else None
+    whole = own is not None and (own / TOKENIZER[0]).is_file()
+    folder = source.tokenizer if whole else source.base
+    with cannot_load(folder):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        if own is not None and not whole:
+            tokenizer.chat_template = (own / TOKENIZER[1]).read_text(encoding="utf-8")
+    if own is not None:
+        what = "the tokenizer, with its chat template," if whole else "the chat template"
+        notices.append(f"{what} is the adapter's own")
+    return tokenizer
+
+
+def reads_alike(source: Source, base: Base) -> bool:
+    """Whether a model on the same base reads conversations as a base that is loaded does.
+
+    Raises:
+        ModelError: its tokenizer cannot be loaded.
+    """
+    if source.tokenizer == base.source.tokenizer:
+        return True
+    one, other = load_tokenizer(source, []), base.tokenizer
+    template: Any = one.chat_template
+    same = (one.get_vocab(), one.eos_token) == (other.get_vocab(), other.eos_token)
+    return same and template in (None, other.chat_template)
 
 
 def _load(
     source: Source, config: Any, quantization: str, dtype: torch.dtype, device: torch.device
 ) -> Any:
-    """A causal language model, or the sequence classifier that it is or (an encoder) becomes."""
-    arguments = _load_arguments(quantization, dtype, device)
+    """A language model, or the sequence classifier that it is or (an encoder) becomes."""
+    arguments = _load_arguments(config, quantization, dtype, device)
     if not is_encoder(config) and not is_classifier(config):
-        return AutoModelForCausalLM.from_pretrained(source.base, **arguments)
+        return auto_class(config).from_pretrained(source.base, **arguments)
     if not is_classifier(config):
         config.num_labels = 1
-    if quantization == "nf4":
+    if "quantization_config" in arguments:
         arguments["quantization_config"].llm_int8_skip_modules = kept_in_full(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # a head that the files do not have is drawn here
@@ -147,14 +237,39 @@ def _load(
         )
 
 
+def stored_quantization(config: Any) -> str:
+    """How a model's own files are quantised, as a word; empty where they are not."""
+    own = getattr(config, "quantization_config", None)
+    own = own if own is not None else getattr(config.get_text_config(), "quantization_config", None)
+    if own is None:
+        return ""
+    table: dict[str, Any] = own if isinstance(own, dict) else own.to_dict()
+    if table.get("load_in_4bit"):
+        return str(table.get("bnb_4bit_quant_type", "fp4"))
+    if table.get("load_in_8bit"):
+        return "int8"
+    return str(table.get("quant_method", "quantised"))
+
+
+def _as_stored(stored: str, asked: str) -> list[str]:
+    """What to say of files that are quantised already."""
+    if stored == asked:
+        return []
+    return [
+        f"the model's files are quantised ({stored}) and are used as they are: "
+        f"quantization={asked!r} changes nothing about them"
+    ]
+
+
 def check_plain(source: Source) -> None:
     """Refuse a base whose own files are quantised: there are no plain weights of it.
 
     Raises:
         ModelError: they are.
     """
-    config = AutoConfig.from_pretrained(source.base)
-    if getattr(config, "quantization_config", None) is not None:
+    with cannot_load(source.base):
+        config = AutoConfig.from_pretrained(source.base)
+    if stored_quantization(config):
         raise ModelError(
             "the base's own files are quantised, and nothing is merged into such weights",
             where=source.base,
@@ -171,11 +286,12 @@ def load_plain(base: Base, *, scores: bool, dtype: torch.dtype) -> Any:
         dtype: of the weights.
     """
     path = base.source.base
-    if not scores:
-        return AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
-    config = AutoConfig.from_pretrained(path)
-    config.num_labels, config.pad_token_id = 1, base.tokenizer.pad_token_id
-    with torch.random.fork_rng(devices=[]):  # a new head is drawn, and then written over
+    # a new head is drawn, and then written over
+    with cannot_load(path), torch.random.fork_rng(devices=[]):
+        config = AutoConfig.from_pretrained(path)
+        if not scores:
+            return auto_class(config).from_pretrained(path, dtype=dtype)
+        config.num_labels, config.pad_token_id = 1, base.tokenizer.pad_token_id
         return AutoModelForSequenceClassification.from_pretrained(path, config=config, dtype=dtype)
 
 
@@ -207,16 +323,19 @@ def _threads(model: nn.Module) -> int:
     return 1 if small else max(1, ((os.cpu_count() or 1) - 1) // beside)
 
 
-def _load_arguments(quantization: str, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+def _load_arguments(
+    config: Any, quantization: str, dtype: torch.dtype, device: torch.device
+) -> dict[str, Any]:
     arguments: dict[str, Any] = {"dtype": dtype}
-    if quantization == "nf4":
+    if quantization != "none":
+        arguments["device_map"] = {"": device}
+    if quantization == "nf4" and not stored_quantization(config):
         arguments["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
-        arguments["device_map"] = {"": device}
     return arguments
 
 
@@ -248,6 +367,24 @@ def _describe_4bit(model: nn.Module, guarded: int, notices: list[str]) -> str:
             "their 4-bit blocks straddle rows, and bitsandbytes takes its slower path there"
         )
     return "nf4"
+
+
+def _describe_parts(base: Base) -> None:
+    """Say what of a model no adapter goes to, and which experts are not in 4 bits."""
+    model: Any = base.model
+    if names := beside_text(model):
+        base.notices.append(f"text alone is learned: no adapter goes to {', '.join(names)}")
+    if names := expert_weights(model):
+        sizes = {name: weight.numel() for name, weight in model.named_parameters()}
+        share = sum(sizes[name] for name in names) / max(sum(sizes.values()), 1)
+        kinds = sorted({name.rpartition(".")[2] for name in names})
+        notice = "a mixture of experts: with target_modules='all-linear' adapters go to attention"
+        if base.quantization == "nf4":
+            notice += (
+                f"; its experts ({', '.join(kinds)}, e.g. {names[0]}) are not in 4 bits: "
+                f"{share:.0%} of the numbers in memory"
+            )
+        base.notices.append(notice)
 
 
 def _quiet() -> None:

@@ -14,10 +14,14 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from workbench.errors import ModelError
 from workbench.models.fast import norms
 from workbench.models.fast.frozen_products import linear
+from workbench.models.fast.packing_support import rope_kinds
 from workbench.models.fingerprint import fingerprint
+from workbench.models.model_kinds import media_ids
 from workbench.models.own_head import Joint, OwnHead, joint_of
 from workbench.models.source import Source
 
+POSITIONS = ("max_position_embeddings", "max_target_positions", "max_seq_len", "n_positions")
+"""Where configs say how many positions there are."""
 OUTPUT_EMBEDDINGS = "its output embeddings alone"
 OWN_FORWARD = "its own forward"
 
@@ -104,10 +108,17 @@ class Base:
     @property
     def longest(self) -> int:
         """The most positions the model was made for."""
-        positions = int(getattr(self.model.config, "max_position_embeddings", 1 << 20))
+        config: Any = self.model.config.get_text_config()
+        sizes = [getattr(config, name, None) for name in POSITIONS]
+        longest = next((int(size) for size in sizes if isinstance(size, int)), 1 << 20)
+        if "longrope" in rope_kinds(config):  # behind these positions all angles are others
+            table: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+            own = table.get("original_max_position_embeddings")
+            own = own or getattr(config, "original_max_position_embeddings", None)
+            longest = min(longest, int(own or longest))
         if not self.encoder:
-            return positions
-        return min(positions, int(self.tokenizer.model_max_length))  # some keep positions back
+            return longest
+        return min(longest, int(self.tokenizer.model_max_length))  # some keep positions back
 
     @cached_property
     def fingerprint(self) -> str | None:
@@ -118,6 +129,17 @@ class Base:
     def answers(self) -> bool:
         """Whether it is a language model, and not one that only scores."""
         return self.model.get_output_embeddings() is not None or self.model.can_generate()
+
+    @cached_property
+    def unsaid(self) -> Tensor:
+        """Ids that are never sampled: no token has them, or an image or sound stands there."""
+        some = torch.zeros(1, self.width, dtype=self.dtype, device=self.device)
+        with torch.no_grad():
+            size = self.logits(some).shape[-1]
+        tokens = set(self.tokenizer.get_vocab().values()) - media_ids(self.model.config)
+        tokens |= set(self.eos_ids)
+        others = [i for i in range(size) if i not in tokens]
+        return torch.tensor(others, dtype=torch.long, device=self.device)
 
     @cached_property
     def has_weights(self) -> bool:

@@ -70,7 +70,8 @@ def put_section(folder: Path, title: str, figures: Figures) -> None:
 
 
 def _quantised(quantization: str) -> str:
-    return "in 4 bits (NF4, double quantisation)" if quantization == "nf4" else "not quantised"
+    known = {"nf4": "in 4 bits (NF4, double quantisation)", "none": "not quantised"}
+    return known.get(quantization, f"quantised as its files are ({quantization})")
 
 
 def _settings(settings: RunSettings) -> dict[str, Any]:

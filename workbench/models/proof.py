@@ -5,13 +5,14 @@ that are kept) must give the same log-probabilities. The first way that does is 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from workbench.errors import ModelError
 from workbench.models.loaded_base import Base, Proof
+from workbench.models.model_kinds import media_ids
 
 BOUNDS = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 2.5e-1}
 """How far log-probabilities may be apart, by what the model computes in. [nats]"""
@@ -40,20 +41,6 @@ def plain_ids(base: Base) -> list[int]:
     special = {int(i) for i in base.tokenizer.all_special_ids} | media_ids(base.model.config)
     known = (int(i) for i in base.tokenizer.get_vocab().values())
     return sorted(i for i in known if i < rows and i not in special)
-
-
-def media_ids(config: Any) -> set[int]:
-    """Ids in whose places a model expects images, video or sound."""
-    tables = [config, config.get_text_config()]
-    return {
-        int(value)
-        for table in tables
-        for name, value in table.to_dict().items()
-        if name.endswith(("_token_id", "_token_index"))
-        and name.startswith(("image", "video", "vision", "audio", "boi", "eoi", "boa", "eoa"))
-        and isinstance(value, int)
-        and value >= 0
-    }
 
 
 @torch.no_grad()

@@ -22,8 +22,15 @@ from torch import Tensor, nn
 from workbench.errors import ConfigError, ModelError
 from workbench.models.fast import lora_products
 from workbench.models.loaded_base import Base
-from workbench.models.model_kinds import head_names, is_classifier, last_linear
-from workbench.models.source import CARD
+from workbench.models.model_kinds import (
+    beside_experts,
+    beside_text,
+    expert_weights,
+    head_names,
+    is_classifier,
+    last_linear,
+)
+from workbench.models.source import CARD, check_no_whole_layers
 from workbench.settings import RunSettings
 
 #: Where transformers' sequence classifiers keep their head.
@@ -77,7 +84,12 @@ class Roles:
 
     def _config(self, source: Path | None, copy_of: str | None) -> PeftConfig:
         if source is not None:
-            config = PeftConfig.from_pretrained(str(source))
+            if not self.base.encoder:
+                check_no_whole_layers(source)
+            try:
+                config = PeftConfig.from_pretrained(str(source))
+            except Exception as error:
+                raise _unreadable(source, error) from error
             if config.peft_type != PeftType.LORA:
                 raise ModelError(
                     f"this adapter is of the kind {config.peft_type}",
@@ -94,13 +106,12 @@ class Roles:
                     where="lora_rank = 0",
                     fix="set lora_rank above 0",
                 )
-            targets = self.settings.target_modules
             config = LoraConfig(
                 r=self.settings.lora_rank,
                 lora_alpha=self.settings.lora_alpha,  # pyright: ignore[reportArgumentType]
                 lora_dropout=0.0,
-                target_modules=targets if isinstance(targets, str) else list(targets),
-                exclude_modules=self._no_adapter() if targets == "all-linear" else None,
+                target_modules=self._targets(),
+                exclude_modules=self._no_adapter(),
             )
         # dropout would draw each score by lot, and the ratio with it
         config.lora_dropout = 0.0  # pyright: ignore[reportAttributeAccessIssue]
@@ -121,10 +132,22 @@ class Roles:
         found = self.base.model.get_submodule(module)
         return found.modules_to_save[name] if isinstance(found, ModulesToSaveWrapper) else found
 
+    def _targets(self) -> str | list[str]:
+        """The names that get an adapter; of a mixture of experts its attention for all."""
+        targets, model = self.settings.target_modules, self.base.model
+        if not isinstance(targets, str):
+            return list(targets)
+        if targets == "all-linear" and expert_weights(model):
+            return beside_experts(model)
+        return targets
+
     def _no_adapter(self) -> str | None:
         """A pattern of what gets no adapter; PEFT's own copies of a head are named below it."""
-        names = "|".join(re.escape(name) for name in self.whole_heads())
-        return rf"(.*\.)?({names})(\..*)?" if names else None
+        names = beside_text(self.base.model)
+        if self.settings.target_modules == "all-linear":
+            names += self.whole_heads()
+        pattern = "|".join(re.escape(name) for name in names)
+        return rf"(.*\.)?({pattern})(\..*)?" if names else None
 
     def _attach(self, name: str, config: PeftConfig) -> None:
         try:
@@ -132,16 +155,21 @@ class Roles:
                 self._peft = PeftModel(self.base.model, config, adapter_name=name)
             else:
                 self._peft.add_adapter(name, config)
-        except ValueError as error:
+        except Exception as error:
+            if isinstance(error, MemoryError | torch.OutOfMemoryError):
+                raise
             raise ModelError(
-                f"the adapter cannot be put on this model: {str(error).splitlines()[0]}",
+                f"the adapter cannot be put on this model: {_first_line(error)}",
                 where=f"{self.base.source.reference}, role {name}",
                 fix="set target_modules to names of linear layers that the model has",
             ) from error
 
     def _load_folder(self, name: str, source: Path) -> None:
         self._check_fingerprint(source)
-        weights = load_peft_weights(str(source), device="cpu")
+        try:
+            weights = load_peft_weights(str(source), device="cpu")
+        except Exception as error:
+            raise _unreadable(source, error) from error
         head = None if self.base.encoder else weights.pop(HEAD_KEY, None)
         own = self.state(name)
         if set(weights) != set(own) or any(weights[k].shape != own[k].shape for k in own):
@@ -301,9 +329,23 @@ class Roles:
         card: dict[str, Any] = {"base": facts["reference"], **extra}
         card |= {name: facts[name] for name in ("quantization", "dtype", "notices")}
         card["fingerprint"] = self.base.fingerprint
+        if self.base.source.tokenizer != self.base.source.base:
+            card["own_tokenizer"] = True
         if not self.base.answers:
             card["kept_in_full"] = self.whole_heads()
         (folder / CARD).write_text(_json(card))
+
+
+def _unreadable(folder: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"this adapter cannot be read: {_first_line(error)}",
+        where=str(folder),
+        fix="restore adapter_config.json and adapter_model.safetensors, or save the adapter again",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _another_base(folder: Path, base: Base, how: str = "") -> ModelError:

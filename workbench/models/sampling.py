@@ -28,7 +28,8 @@ def sample_responses(
 ) -> list[list[int]]:
     """Sample one response for each prompt under the acting role.
 
-    No top-k, no top-p, no penalties: what is scored later is the distribution sampled from.
+    No top-k, no top-p, no penalties: what is scored later is the distribution sampled from, but for
+    ids that no token has (:attr:`Base.unsaid`), which are never drawn.
 
     Args:
         base: its acting role answers.
@@ -58,7 +59,7 @@ def sample_responses(
     for step in range(length):
         if step % CHECK_EVERY == 0:
             safe_point()
-        logits = made.step(drawn) if step else made.start()
+        logits = sayable(base, made.step(drawn) if step else made.start())
         drawn = _inverse_cdf(logits, uniforms[step, alive], temperature)
         tokens[alive, step] = drawn
         going &= ~torch.isin(drawn, eos)
@@ -71,6 +72,13 @@ def sample_responses(
                 made.keep(keep)
                 drawn, alive, going = drawn[keep], alive[keep], going[keep]
     return [_until_eos(row, base.eos_ids) for row in tokens.tolist()]
+
+
+def sayable(base: Base, logits: Tensor) -> Tensor:
+    """Logits ``(B, V)`` in whose place no id is drawn that stands for no text; changed in place."""
+    if len(base.unsaid):
+        logits[:, base.unsaid] = -torch.inf
+    return logits
 
 
 def draws(length: int, rows: int, generator: torch.Generator | None) -> Tensor:

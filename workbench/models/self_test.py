@@ -6,6 +6,7 @@ all else that decides its outcome.
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from workbench.version import __version__
 
 LONG = 1.0
 """A test that took longer is remembered beyond this process. [seconds]"""
+NOTED = 1e-3
+"""Ids that are never sampled are worth a word where they had more than this. [nats]"""
 _known: dict[str | None, dict[str, Proof]] = {}
 
 
@@ -56,12 +59,21 @@ def _decoding(base: Base, known: Trial | None) -> None:
         prove_decoding(base, known)
 
 
+def _unsaid(base: Base, known: Trial | None) -> None:
+    """How far what is sampled is from what is scored, since some ids are never sampled."""
+    if base.answers and known is not None and len(base.unsaid):
+        chances = torch.cat(known.own).exp()[:, base.unsaid].sum(-1)
+        nats = -float(torch.log1p(-chances.max().clamp(max=0.999)))
+        base.proofs["unsaid"] = Proof(f"{len(base.unsaid)} ids are never sampled", nats, {})
+
+
 PROOFS: tuple[Callable[[Base, Trial | None], Any], ...] = (
     _head,
     prove_packing,
     prove_padding,
     prove_scores,
     _decoding,
+    _unsaid,
 )
 """What is tried, in this order; each leaves its outcome in ``base.proofs``."""
 
@@ -120,4 +132,11 @@ def _notices(base: Base) -> list[str]:
     if decoding is not None and decoding.way not in (SLOTS, CACHE):
         reasons = "; ".join(f"with {way} it is {why}" for way, why in decoding.against.items())
         notices.append(f"sampling is slow, by {decoding.way}: {reasons}")
+    unsaid = proofs.get("unsaid")
+    if unsaid is not None and unsaid.nats > NOTED:
+        notices.append(
+            f"{unsaid.way}, since no token has them, though the model gives them up to "
+            f"{-math.expm1(-unsaid.nats):.1%} of its probability: log-probabilities are those of "
+            f"its own forward, which sampling is {unsaid.nats:.2g} nats from"
+        )
     return notices

@@ -16,6 +16,10 @@ CARD = "workbench.json"
 REFERENCE = "reference"
 #: Within a reward model's ``final/``: what its scores are read with.
 STATS = "reward.json"
+HEADS = ("score", "classifier")
+"""What PEFT calls the head of a sequence classifier."""
+TOKENIZER = ("tokenizer_config.json", "chat_template.jinja")
+"""Files with which an adapter says how it reads."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -71,9 +75,25 @@ class Source:
 
     @property
     def tokenizer(self) -> str:
-        """Folder or hub id of the tokenizer: an adapter's own, where it brings one."""
-        own = self.adapter is not None and (self.adapter / "tokenizer_config.json").is_file()
-        return str(self.adapter) if own else self.base
+        """Folder or hub id that says how to read: the base, or an adapter that brings its own.
+
+        What was trained here reads as its base does, unless it started from such an adapter.
+        """
+        if self.adapter is None:
+            return self.base
+        brings = any((self.adapter / name).is_file() for name in TOKENIZER)
+        if brings and (self.adapter / CARD).is_file():
+            brings = bool(_read_json(self.adapter / CARD).get("own_tokenizer"))
+        return str(self.adapter) if brings else self.base
+
+    def check_adapter(self) -> None:
+        """Refuse an adapter that brings whole layers of its own, beside a reward model's head.
+
+        Raises:
+            ModelError: it does.
+        """
+        for folder in self.judges:
+            check_no_whole_layers(folder)
 
     @property
     def is_reward(self) -> bool:
@@ -209,12 +229,44 @@ def _resolve_adapter(folder: Path) -> Source:
     return Source(source.base, folder, source.reference)
 
 
+def check_no_whole_layers(folder: Path) -> None:
+    """Refuse an adapter that changes more of a decoder than LoRA adds to its layers.
+
+    Raises:
+        ModelError: whole layers, rows of embeddings or biases were trained with it.
+    """
+    config = _read_json(folder / "adapter_config.json")
+    whole = [name for name in config.get("modules_to_save") or () if name not in HEADS]
+    if whole:
+        brings = f"whole layers of its own (modules_to_save: {', '.join(whole)})"
+    elif config.get("trainable_token_indices"):
+        brings = "rows of the embeddings (trainable_token_indices)"
+    elif config.get("bias", "none") != "none":
+        brings = f"biases of the base (bias: {config['bias']})"
+    else:
+        return
+    raise ModelError(
+        f"this adapter brings {brings}, and roles share one base",
+        where=str(folder),
+        fix="merge it into its base first (peft: PeftModel.from_pretrained(base, folder)"
+        ".merge_and_unload().save_pretrained(new_folder), and save the tokenizer there too), "
+        "then give the merged folder",
+    )
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        table = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except json.JSONDecodeError as error:
+    except (OSError, ValueError) as error:  # not JSON, or no text at all
         raise ModelError(
             f"this file is not JSON ({error})", where=str(path), fix="restore it, or save again"
-        ) from None
+        ) from error
+    if not isinstance(table, dict):
+        raise ModelError(
+            f"this file holds no JSON object but a {type(table).__name__}",
+            where=str(path),
+            fix="restore it, or save again",
+        )
+    return table

@@ -75,13 +75,13 @@ def answers(
     return [by_model[index] for index in range(len(models))]
 
 
-def _by_base(models: Sequence[str]) -> dict[str, dict[int, Source]]:
-    """Sources by base, each with its place in the list."""
-    groups: dict[str, dict[int, Source]] = {}
+def _by_base(models: Sequence[str]) -> dict[tuple[str, str], dict[int, Source]]:
+    """Sources by base and tokenizer, each with its place in the list."""
+    groups: dict[tuple[str, str], dict[int, Source]] = {}
     for index, model in enumerate(models):
         source = resolve(model)
         source.check_answers()
-        groups.setdefault(source.base, {})[index] = source
+        groups.setdefault((source.base, source.tokenizer), {})[index] = source
     return groups
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
 from workbench.models.base import Base, load_base
 from workbench.models.encoding import Encoded, Encoder
+from workbench.models.fast.decoding import decoder
 from workbench.models.fast.dense_weights import dense
 from workbench.models.roles import Roles
-from workbench.models.sampling import sample_responses
+from workbench.models.sampling import sample_responses, sayable
 from workbench.models.source import Source, resolve
 from workbench.settings import PPOSettings
 from workbench.training.batch_jobs import per_token_kl
@@ -29,7 +29,7 @@ class Stage:
     """The models that were asked so far; those on one base share it."""
 
     def __init__(self) -> None:
-        self._roles: dict[tuple[str, str, str], Roles] = {}
+        self._roles: dict[tuple[str, str, str, str], Roles] = {}
         self._names: dict[tuple[int, str], str] = {}
         self._scorers: dict[tuple[str, str, str], Scorer] = {}
 
@@ -77,7 +77,7 @@ class Stage:
         }
 
     def _on_base(self, source: Source, settings: PPOSettings) -> Roles:
-        key = (source.base, settings.quantization, settings.dtype)
+        key = (source.base, source.tokenizer, settings.quantization, settings.dtype)
         if key not in self._roles:
             make_accelerator(settings)
             self._roles[key] = Roles(load_base(source, settings), settings)
@@ -153,17 +153,15 @@ class Stage:
 def tokens(base: Base, prompt: list[int], settings: PPOSettings) -> Generator[int, None, None]:
     """Sample one answer under the acting role, a token at a time, EOS included where it comes."""
     generator = torch.Generator().manual_seed(settings.seed)
-    cache = DynamicCache(config=base.model.config)
-    ids = torch.tensor([prompt], device=base.device)
-    for _ in range(settings.response_length):
-        hidden = base.trunk(input_ids=ids, past_key_values=cache, use_cache=True)
-        logits = base.logits(hidden.last_hidden_state[:, -1]).float().cpu()
-        chances = torch.softmax(logits / settings.temperature, dim=-1)
-        token = int(torch.multinomial(chances, 1, generator=generator))
-        yield token
-        if token in base.eos_ids:
+    row = decoder(base, [prompt], length=settings.response_length)
+    drawn = torch.empty(0)
+    for step in range(settings.response_length):
+        logits = row.step(drawn.to(base.device)) if step else row.start()
+        chances = torch.softmax(sayable(base, logits).float().cpu() / settings.temperature, dim=-1)
+        drawn = torch.multinomial(chances, 1, generator=generator)[0]
+        yield int(drawn)
+        if int(drawn) in base.eos_ids:
             return
-        ids = torch.tensor([[token]], device=base.device)
 
 
 def pieces(encoder: Encoder, row: list[int]) -> list[str]:

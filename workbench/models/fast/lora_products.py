@@ -24,7 +24,8 @@ def take_over(layer: LoraLayer) -> None:
 def _plain(layer: LoraLayer) -> bool:
     """A linear layer whose weight we can read, and no kind of LoRA beyond the first paper's."""
     base = layer.get_base_layer()
-    known = isinstance(layer, Linear) or hasattr(base.weight, "quant_state")
+    weight = getattr(base, "weight", None)  # experts have parameters of other names
+    known = isinstance(layer, Linear) or hasattr(weight, "quant_state")
     return known and not layer.lora_variant and not any(layer.lora_bias.values())
 
 
@@ -82,8 +83,9 @@ class _Adapted(torch.autograd.Function):
         low = x.flatten(0, -2).to(dtype) @ a.to(dtype).T
         ctx.save_for_backward(x, low, a, b)
         ctx.layer, ctx.scale = layer, scale
-        flat = y.flatten(0, -2)
-        return _plus(flat, low, b.to(dtype).T, scale).view_as(y)
+        flat = _plus(y.flatten(0, -2), low, b.to(dtype).T, scale)
+        # no view: a model may add to what it gets in place
+        return torch.ops.aten._unsafe_view(flat, y.shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from workbench.data.messages import Message
 from workbench.errors import ModelError
 from workbench.models.answer_scores import separate_scores
-from workbench.models.base import load_base
+from workbench.models.base import load_base, reads_alike
 from workbench.models.encoding import Encoded, Encoder
 from workbench.models.forward import in_batches, lay, sequence_scores
 from workbench.models.model_kinds import is_classifier
@@ -72,7 +72,7 @@ class Scorer:
         source = resolve(reward)
         if not source.may_score:
             raise _no_reward_model(reward)
-        shares = source.base == roles.base.source.base
+        shares = source.base == roles.base.source.base and reads_alike(source, roles.base)
         own = roles if shares else Roles(load_base(source, settings), settings)
         scorer = cls(own, _attached(own, source, role), shares_base=shares)
         if not source.is_measured:
