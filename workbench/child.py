@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -143,10 +144,11 @@ def _drive(
     folder: RunFolder, config: dict[str, Any], settings: RunSettings, writer: FolderWriter
 ) -> None:
     """Pass every event of the trainer to the folder."""
-    from workbench.events import Notice, Place
+    from workbench.events import Notice, Phase, Place
     from workbench.training.checkpoint import checkpoints
     from workbench.training.hardware import hardware
     from workbench.training.trackers import Trackers
+    from workbench.training.update_time import UpdateTime
 
     lengths: dict[str, int] = {}
     if saved := checkpoints(folder.path):
@@ -154,7 +156,17 @@ def _drive(
     step = lengths.pop("step", 0)
     writer.truncate_to(lengths, step=step)
     controls = FolderControls(folder, writer, from_step=step)
-    place = Place(folder.path, controls, writer.lengths)
+    times = UpdateTime.planned(str(config["model"]), settings, folder.data_rows())
+
+    def tell(phase: Phase) -> None:
+        times.take(phase, time.monotonic() - controls.waited)
+        if times.seconds is not None:
+            writer.estimate(times.seconds, times.source)
+        writer.phase(phase)
+
+    if times.seconds is not None:  # before a model is loaded
+        writer.estimate(times.seconds, times.source)
+    place = Place(folder.path, controls, writer.lengths, tell)
     trackers = Trackers(settings.report_to, folder.path, settings.to_dict(), device=settings.device)
     with trackers, closing(_trainer(folder, config, settings, place)) as events:
         for event in events:
@@ -261,7 +273,7 @@ JOBS = {  # module:function, and the name under which its result is given; none:
     "best_of_n": ("workbench.training.best_of_n:candidates", "answers"),
     "optimum": ("workbench.training.checks.analytic_optimum:compare_changed", ""),
     "plan": ("workbench.training.checks.memory_plan:plan", ""),
-    "preflight": ("workbench.training.checks.preflight:preflight", "checks"),
+    "preflight": ("workbench.training.checks.preflight:measured_preflight", ""),
 }
 
 if __name__ == "__main__":

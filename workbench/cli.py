@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import workbench as wb
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.presets import PRESETS
+from workbench.progress import estimate_words, phase_words
 from workbench.settings import KINDS, RunSettings
 
 if TYPE_CHECKING:
@@ -44,12 +45,15 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--shuffle-labels", action="store_true", help=turned)
     demo.set_defaults(run=_demo)
     look = commands.add_parser(
-        "verify", help="plan, preflight and 20 updates on a model of yours: a table to share"
+        "verify", help="plan, preflight and first updates on a model of yours: a table to share"
     )
     look.add_argument("model", help="hub id, folder, run or builtin:NAME")
     look.add_argument("--reward", help="a reward model's run, or module:function; else built in")
     look.add_argument("--data", help="prompts; else 32 plain ones")
     look.add_argument("--preset", help=f"settings by name: {', '.join(PRESETS)}")
+    look.add_argument(
+        "--minutes", type=float, default=5.0, help="that it may take; as many updates as fit"
+    )
     look.add_argument("--out", type=Path, help="a file for the table, as Markdown")
     _add_settings(look, "ppo")
     look.set_defaults(run=_verify)
@@ -164,7 +168,8 @@ def _verify(args: argparse.Namespace) -> int:
             where=f"--out {args.out}",
             fix="give a file in a folder that exists, e.g. --out verified.md",
         )
-    inputs = {"reward": args.reward, "prompts": args.data, "preset": args.preset}
+    inputs: dict[str, Any] = {"reward": args.reward, "prompts": args.data, "preset": args.preset}
+    inputs["minutes"] = args.minutes
     with redirect_stdout(sys.stderr):
         verified = wb.verify(args.model, **inputs, **_settings(args.set))
     print(verified.markdown)  # noqa: T201
@@ -289,7 +294,9 @@ def _steer(args: argparse.Namespace) -> None:
     if args.command != "status":
         getattr(run, args.command)()
     status = run.folder.status()
-    print(f"{run.name}: {status['state']}, step {status['step']} of {status['total_steps'] or '?'}")  # noqa: T201
+    step = f"step {status['step']} of {status['total_steps'] or '?'}"
+    words = phase_words(status) or estimate_words(status)
+    print(f"{run.name}: {', '.join(filter(None, (status['state'], step, words)))}")  # noqa: T201
     if status["error"]:
         print(status["error"])  # noqa: T201
 

@@ -50,6 +50,26 @@ class Finished:
 Event = Progress | Notice | Saved | Finished
 
 
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Where a trainer is inside a step: told while it works, and kept in no file but status.json.
+
+    Attributes:
+        step: the step under way, counted from 1.
+        total_steps: how many there will be.
+        name: what is done, as a person says it: ``generating``, ``scoring``, ``optimising``.
+        done, total: how much of it is done; a total of 0 says that this is not known.
+        unit: what is counted.
+    """
+
+    step: int
+    total_steps: int
+    name: str
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+
+
 class StopRequested(Exception):  # noqa: N818  (a request, not a fault)
     """Raised by a safe point when the run was asked to stop."""
 
@@ -86,8 +106,13 @@ class NoControls:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a trainer writes, who steers it, and how long the run's files are now."""
+    """Where a trainer writes, who steers it, and how long the run's files are now.
+
+    Attributes:
+        tell: hears at every safe point where the trainer is inside its step; must cost little.
+    """
 
     folder: Path
     controls: Controls = field(default_factory=NoControls)
     lengths: Callable[[], dict[str, int]] = dict
+    tell: Callable[[Phase], None] = lambda _: None

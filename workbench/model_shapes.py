@@ -7,7 +7,7 @@ configs; nothing is downloaded for them.
 import math
 from typing import Any, NamedTuple
 
-from workbench.settings import PPOSettings
+from workbench.settings import PPOSettings, RunSettings
 
 NF4_BYTES, DENSE_BYTES = 0.516, 2.0
 """Of a weight in 4 bits with its scales (Dettmers et al. 2023), and of one in 16 bits."""
@@ -67,6 +67,24 @@ def _shape(
     config |= {"intermediate_size": inner, "num_hidden_layers": layers, "vocab_size": words}
     config |= {"num_attention_heads": heads, "num_key_value_heads": pairs}
     return Shape(name, {"tie_word_embeddings": False, **config, **more})
+
+
+def shape_of(name: str, config: Any) -> Shape | None:
+    """The shape of a model by its config (transformers'); None where the config does not say.
+
+    A mixture of experts counts as one expert, and a feed-forward layer as a gated one.
+    """
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+    sizes = {size: getattr(config, size, None) for size in names}
+    width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
+    if not all(isinstance(size, int) and size > 0 for size in sizes.values()):
+        return None
+    usual = {"intermediate_size": 4 * width, "num_key_value_heads": heads}
+    usual["head_dim"] = max(1, width // heads)
+    for size, value in usual.items():
+        own = getattr(config, size, None)
+        sizes[size] = own if isinstance(own, int) and own > 0 else value
+    return Shape(name, sizes)
 
 
 QWEN, LLAMA = ("qwen2", "Qwen2ForCausalLM"), ("llama", "LlamaForCausalLM")
@@ -181,7 +199,30 @@ def update_seconds(
     return Seconds(generate, score, settings.epochs * once)
 
 
-def _unpacking(shape: Shape, card: Card, settings: PPOSettings) -> float:
+def step_seconds(
+    shape: Shape, card: Card, settings: RunSettings, tokens: float, read_tokens: float
+) -> float:
+    """Plan the seconds of one step of supervised fine-tuning or of a reward model.
+
+    With N weights in the layers and H in the vocabulary's head: 2 N FLOP a token forward, as much
+    backward, as much again where layers are recomputed; three times 2 H for a token whose logits
+    are read; and the passes' own costs as in :func:`update_seconds`. As good as that.
+
+    Args:
+        shape: of the model.
+        card: what computes.
+        settings: micro-batches and recomputing count.
+        tokens: that go through the model in one step.
+        read_tokens: those of them whose logits are read; 0 for a reward model.
+    """
+    micro = math.ceil(tokens / settings.micro_batch_tokens)
+    times = 3 if settings.gradient_checkpointing else 2
+    flop = times * 2 * shape.linear * tokens + 3 * 2 * shape.head * read_tokens
+    a_pass = _unpacking(shape, card, settings) + shape.layers * START
+    return flop / (card.share * card.peak) + times * micro * a_pass
+
+
+def _unpacking(shape: Shape, card: Card, settings: RunSettings) -> float:
     """Seconds to unpack all layers from their 4 bits, and read them."""
     packed = shape.linear if settings.quantization == "nf4" else 0
     return packed * (NF4_BYTES + 2 * DENSE_BYTES) / (READ_SHARE * card.bandwidth)

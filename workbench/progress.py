@@ -8,6 +8,9 @@ from typing import Any, Protocol, TextIO
 
 QUIET = 2.0  # seconds that reading may take before anything is said
 EVERY = 0.5  # seconds between two changes of a line or a bar
+WITHIN = 30.0  # seconds between two lines of a log within one step
+LONG_STEP = 3.0  # seconds that a step takes whose phases are shown
+STEP_WORDS = {"ppo": "update"}  # what a step of a run is called; of other kinds: step
 FIGURES = {  # the figures of a run that tell most, in the words that people use
     "loss": "loss",
     "accuracy": "accuracy",
@@ -150,6 +153,7 @@ class RunProgress:
         self.display = display
         self._name, self._clock = name, RunClock()
         self._state, self._step, self._time = "", -1, 0.0
+        self._planned = False  # whether an estimate was there at the last look
 
     def update(self, status: Mapping[str, Any], row: Mapping[str, Any]) -> None:
         """Show a status and the last row of metrics, where it is time to."""
@@ -163,7 +167,8 @@ class RunProgress:
             parts = [f"{self._step}/{total or '?'}"]
         else:
             name, parts = self._name, [self._state, f"step {self._step} of {total or '?'}"]
-        words = "  ".join(part for part in (*parts, figures(row), left) if part)
+        now = phase_words(status), estimate_words(status)
+        words = "  ".join(part for part in (*parts, figures(row), *now, left) if part)
         self.display.show(name, words, self._step, total)
 
     def close(self) -> None:
@@ -172,12 +177,16 @@ class RunProgress:
 
     def _is_due(self, status: Mapping[str, Any]) -> bool:
         steps, seconds = int(status["step"]) - self._step, time.monotonic() - self._time
-        if status["state"] != self._state:
+        planned = status.get("update_seconds") is not None
+        news = (status["state"], planned) != (self._state, self._planned)
+        self._planned = planned
+        if news:
             return True
         if not isinstance(self.display, LineLog):
             return seconds >= EVERY
         tenth = max(1.0, (status["total_steps"] or 10) / 10)
-        return steps >= tenth or (steps != 0 and seconds >= 10.0)
+        within = seconds >= WITHIN and bool(phase_words(status))
+        return steps >= tenth or (steps != 0 and seconds >= 10.0) or within
 
 
 def run_progress(name: str, wanted: bool = True) -> RunProgress:
@@ -189,6 +198,44 @@ def figures(row: Mapping[str, Any]) -> str:
     """Return the figures that tell most, in a few words: "loss 0.532  kl 1.2"."""
     known = ((word, row.get(key)) for key, word in FIGURES.items())
     return "  ".join(f"{word} {value:.3g}" for word, value in known if value is not None)
+
+
+def phase_words(status: Mapping[str, Any]) -> str:
+    """Return what a running run does now, where a step takes long enough to be asked.
+
+    For example "update 1: generating 24 of 64 tokens".
+    """
+    seconds = status.get("update_seconds") or 0.0
+    if not status.get("phase") or status["state"] != "running":
+        return ""
+    if int(status["step"]) and seconds < LONG_STEP:
+        return ""
+    words = f"{status['step_word']} {int(status['step']) + 1}: {status['phase']}"
+    if not status["phase_total"]:
+        return words
+    return f"{words} {status['phase_done']:,} of {status['phase_total']:,} {status['phase_unit']}"
+
+
+def estimate_words(status: Mapping[str, Any]) -> str:
+    """Return what a step is thought to take, while none has been done: "about 40 s an update"."""
+    seconds = status.get("update_seconds")
+    if seconds is None or int(status["step"]) or status["state"] not in ("starting", "running"):
+        return ""
+    word = status["step_word"]
+    article = "an" if word == "update" else "a"
+    return f"about {duration(seconds)} {article} {word}, by {status['update_seconds_from']}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in plain words, to two figures or so: "0.4 s", "40 s", "3 min 20 s"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 class RunClock:

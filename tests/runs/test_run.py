@@ -203,6 +203,7 @@ def test_the_list_of_runs_tells_what_each_has_reached(folder, make_run):
         "state",
         "step",
         "total",
+        "now",
         "model",
         "data",
         "started",

@@ -35,7 +35,7 @@ def asked(monkeypatch):
     """Jobs run here."""
     seen = []
 
-    def run_job(kind, request):
+    def run_job(kind, request, **_):
         seen.append(json.loads(json.dumps(request)))
         return child.do_job(kind, seen[-1], lambda *told: None)
 

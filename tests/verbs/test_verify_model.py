@@ -349,13 +349,16 @@ def test_the_command_line_prints_the_table_alone(monkeypatch, capsys, tmp_path, 
 
     monkeypatch.setattr(wb, "verify", verify)
     out = tmp_path / "v.md"
-    line = f"verify m --preset 24gb-7b --data p.txt --reward r --out {out} --set steps=3"
+    line = (
+        f"verify m --preset 24gb-7b --data p.txt --reward r --minutes 2.5 --out {out} --set steps=3"
+    )
     assert cli.main(line.split()) == (0 if passed else 1)
     assert given == {
         "model": "m",
         "reward": "r",
         "prompts": "p.txt",
         "preset": "24gb-7b",
+        "minutes": 2.5,
         "steps": 3,
     }
     said = capsys.readouterr()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from workbench.errors import RunError
-from workbench.progress import FIGURES, figures
+from workbench.progress import FIGURES, estimate_words, figures, phase_words
 from workbench.runs import launcher
 from workbench.runs.folder import CONFIG, LIVE, METRICS, RunFolder
 from workbench.runs.run import Run, frame
@@ -47,8 +47,8 @@ BEST: dict[str, tuple[tuple[str, str, bool], ...]] = {
 }
 """By kind: what a run is judged by, the first that it has; its word; whether more is better."""
 RUN_COLUMNS = (
-    *("name", "kind", "state", "step", "total", "model", "data", "started", "best", "figures"),
-    "path",
+    *("name", "kind", "state", "step", "total", "now", "model", "data", "started", "best"),
+    *("figures", "path"),
 )
 REREAD = 20.0  # a live run's rows are read again after so many times what reading them took
 
@@ -67,6 +67,7 @@ _READ: dict[Path, _Summary] = {}
 def list_runs(root: Path | None = None) -> "DataFrame":
     """All runs, oldest first, with their state and what they have reached.
 
+    ``now`` says where a live run is inside a long step, or what a step is thought to take.
     ``figures`` are means over the last ten steps that report them, ``best`` is the best mean of
     ten in a row (held-out figures: the best one).
     """
@@ -142,6 +143,7 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
         again = ended + REREAD * (ended - began) if status["state"] in LIVE else ended
         known = _READ[folder.path] = _Summary(stamp, again, facts)
     now = {"state": status["state"], "step": status["step"], "total": status["total_steps"]}
+    now["now"] = phase_words(status) or estimate_words(status)
     return {name: {**known.facts, **now}[name] for name in RUN_COLUMNS}
 
 

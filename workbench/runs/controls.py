@@ -41,6 +41,9 @@ class FolderControls:
     changed again at the same update. Commands that were left from before the launch are dropped,
     settings among them excepted.
 
+    Attributes:
+        waited: how long the run has been paused in all [s].
+
     Args:
         folder: the run's folder.
         writer: answers go through it into events.jsonl.
@@ -65,7 +68,7 @@ class FolderControls:
         ]
         self._pending: list[dict[str, Any]] = []
         self._paused = self._stopping = self._saving = self._held = False
-        self._next_look = 0.0
+        self._next_look = self.waited = 0.0
         record = process.read_record(folder.path)
         launch = 0 if record is None else record.control_length
         rows, self._offset = read_lines(folder.path / CONTROL, 0, launch)
@@ -101,9 +104,11 @@ class FolderControls:
 
     def _wait_while_paused(self) -> None:
         self._writer.set_state("paused")
+        began = time.monotonic()
         while self._paused and not self._stopping:
             time.sleep(LOOK_EVERY)
             self._look()
+        self.waited += time.monotonic() - began
         self._writer.set_state("running")
 
     def _look(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from workbench.errors import ConfigError, RunError
-from workbench.progress import run_progress, tell
+from workbench.progress import estimate_words, phase_words, run_progress, tell
 from workbench.runs import launcher, process
 from workbench.runs.controls import ask
 from workbench.runs.folder import LIVE, METRICS, RunFolder
@@ -40,7 +40,8 @@ class Run:
     def __repr__(self) -> str:
         status = self.folder.status()
         step = f"step {status['step']} of {status['total_steps'] or '?'}"
-        return f"Run({self.name!r}, {status['state']}, {step})"
+        now = phase_words(status) or estimate_words(status)
+        return f"Run({', '.join(filter(None, (repr(self.name), status['state'], step, now)))})"
 
     def _ipython_display_(self) -> None:
         make = type(self).panel_factory

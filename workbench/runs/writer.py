@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from workbench.errors import RunError, WorkbenchError
-from workbench.events import Finished, Notice, Progress, Saved
+from workbench.events import Finished, Notice, Phase, Progress, Saved
 from workbench.json_lines import encode, ends_whole, overwrite_json, read_lines, write_json
+from workbench.progress import STEP_WORDS
 from workbench.runs import process
 from workbench.runs.folder import (
     CONTROL,
@@ -29,6 +30,9 @@ from workbench.runs.folder import (
 
 STREAMS = (METRICS, SAMPLES, EVENTS)
 HEARTBEAT = 1.0  # seconds
+PHASE = ("phase", "phase_done", "phase_total", "phase_unit")
+"""What status.json says while a step is under way."""
+PHASE_EVERY = 0.5  # seconds between two writings of status.json for a phase's sake
 FULL = (errno.ENOSPC, errno.EDQUOT)  # no space on the disk, or none left in one's quota
 
 
@@ -48,6 +52,8 @@ class FolderWriter:
         self._lock = threading.RLock()
         self._status = {**starting_status(), "pid": os.getpid()}
         self._files: dict[str, FileIO] = {}
+        self._published = 0.0
+        self._word = STEP_WORDS.get(str(folder.config().get("kind")), "step")
         self._closing = threading.Event()
         _sign(folder.path)
         self._open()
@@ -107,11 +113,48 @@ class FolderWriter:
         """Say at once what the run is doing, and how far it is."""
         with self._lock:
             self._status["state"] = state
+            if state not in ("running", "paused"):
+                self._no_phase()
             if step is not None:
                 self._status["step"] = step
             if total is not None:
                 self._status["total_steps"] = total
             self._publish()
+
+    def phase(self, phase: Phase) -> None:
+        """Say where the run is inside its step, in status.json alone and twice a second at most.
+
+        The first phase makes a run that was starting a running one, and says so at once.
+        """
+        with self._lock:
+            self._status |= {
+                "total_steps": phase.total_steps,
+                "step_word": self._word,
+                "phase": phase.name,
+                "phase_done": phase.done,
+                "phase_total": phase.total,
+                "phase_unit": phase.unit,
+            }
+            if self.state == "starting":
+                self.set_state("running")
+            elif time.monotonic() - self._published >= PHASE_EVERY:
+                self._publish()
+
+    def _no_phase(self) -> None:
+        for name in PHASE:
+            self._status.pop(name, None)
+
+    def estimate(self, seconds: float, source: str) -> None:
+        """Say what an update is thought to take [s], and what says so; written with what follows.
+
+        The first estimate is written at once: it comes before a model is loaded.
+        """
+        with self._lock:
+            first = "update_seconds" not in self._status
+            self._status |= {"update_seconds": seconds, "update_seconds_from": source}
+            self._status["step_word"] = self._word
+            if first:
+                self._publish()
 
     def failed(self, error: str) -> None:
         """The run ends here, for this reason."""
@@ -176,6 +219,7 @@ class FolderWriter:
         with self._lock:
             self._status["step"] = event.step
             self._status["total_steps"] = event.total_steps
+            self._no_phase()  # the next step's has not begun
             if self.state == "starting":
                 self.set_state("running")
 
@@ -206,6 +250,7 @@ class FolderWriter:
 
     def _publish(self) -> None:
         with self._lock:
+            self._published = time.monotonic()
             self._status["heartbeat"] = time.time()
             try:
                 write_json(self.folder.path / STATUS, self._status)

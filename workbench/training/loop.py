@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -13,6 +14,7 @@ from workbench.events import (
     Event,
     Finished,
     Notice,
+    Phase,
     Place,
     Progress,
     Saved,
@@ -66,6 +68,7 @@ class StepLoop(ABC, Generic[S]):
         self.notices: list[str] = list(self.base.notices)
         self._asides: list[str] = []
         self.step = 0
+        self._phase, self._each = Phase(1, 0, ""), 1
 
     @abstractmethod
     def train_step(self) -> StepOutcome:
@@ -148,6 +151,21 @@ class StepLoop(ABC, Generic[S]):
         """
         self.at_once = sequences
         self.place.controls.safe_point()
+        self.place.tell(self._phase)
+        done = self._phase.done + sequences * self._each
+        self._phase = replace(self._phase, done=min(done, self._phase.total))
+
+    def begin(self, name: str, total: int = 0, unit: str = "", *, each: int = 1) -> None:
+        """Tell that a phase of the step begins.
+
+        Args:
+            name: as in :class:`Phase`.
+            total: how much there is to do; 0 where that is not known.
+            unit: what is counted.
+            each: how many of it a sequence stands for at a safe point.
+        """
+        self._phase, self._each = Phase(self.step + 1, self.total, name, 0, total, unit), each
+        self.place.tell(self._phase)
 
     def run(self) -> Generator[Event, None, None]:
         """Events from the first step, or from where the newest checkpoint stands, to the end."""
@@ -161,6 +179,7 @@ class StepLoop(ABC, Generic[S]):
             for name, value in changes.items():
                 self.set_live(name, value)
                 yield Notice(self.step + 1, "changed", f"{name} is now {value}", {name: value})
+            self.begin("training")
             try:
                 outcome = self.train_step()
             except StopRequested:

@@ -110,6 +110,7 @@ class SFTTrainer(StepLoop[SFTSettings]):
         rows = batch_indices(self.step, len(self.examples), settings.batch_size, seed=settings.seed)
         batch = [self.examples[i] for i in rows]
         tokens = sum(sum(e.learned) for e in batch)
+        self.begin("training", len(batch) // self.team.count, "examples")
         total = self.attempt(lambda: self._gradients(batch, tokens))
         done = self.optimiser.step()
         seconds = clock.total()

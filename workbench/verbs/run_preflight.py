@@ -1,6 +1,7 @@
 """What must hold before a long run, looked at on the model and machine it will have."""
 
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,18 @@ class Preflight(ReportPage):
 
     Attributes:
         checks: ``name``, ``passed``, ``found`` and ``fix`` of each.
+        load: seconds that loading took.
+        updates: answers of an update, and the seconds that it will take by the short update that
+            was made; the settings' number first, then ever fewer.
     """
 
-    def __init__(self, checks: list[dict[str, Any]]) -> None:
-        self.checks = checks
+    def __init__(
+        self,
+        checks: list[dict[str, Any]],
+        load: float = 0.0,
+        updates: Sequence[tuple[int, float]] = (),
+    ) -> None:
+        self.checks, self.load, self.updates = checks, load, list(updates)
         super().__init__(self.verdict)
 
     @property
@@ -74,6 +83,8 @@ def preflight(
     *,
     prompts: Any = None,
     preset: str | None = None,
+    timeout: float | None = None,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
     **changes: Any,
 ) -> Preflight:
     """Check on one short update, in a process of its own, what must hold in a long PPO run.
@@ -84,10 +95,13 @@ def preflight(
         settings: of the run; PPO's defaults where it is None.
         prompts: what :func:`load_prompts` reads; a few plain ones where it is None.
         preset: settings for a card, by name (:func:`presets`).
+        timeout: it is ended after so long [s]; None lets it take its time.
+        on_progress: told how far it is: ``done``, ``total``, ``text``.
         changes: settings by name, over those.
 
     Raises:
         WorkbenchError: what the run itself would raise at its start.
+        RunError: it took longer than ``timeout``.
     """
     base = settings.to_dict() if settings is not None else {}
     checked = PPOSettings.from_dict(preset_settings(preset, {**base, **changes}))
@@ -102,4 +116,5 @@ def preflight(
             "settings": checked.to_dict(),
             "folder": folder,
         }
-        return Preflight(run_job("preflight", request)["checks"])
+        found = run_job("preflight", request, timeout=timeout, on_progress=on_progress)
+        return Preflight(found["checks"], found["load"], found["updates"])

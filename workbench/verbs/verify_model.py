@@ -1,6 +1,8 @@
 """A first look at a model of one's own: plan, preflight and the first updates, as one table."""
 
+import math
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, RunError
 from workbench.presets import preset_settings
-from workbench.progress import tell
+from workbench.progress import duration, tell
 from workbench.runs import Run, RunFolder, device_holder, several_processes, worker
 from workbench.runs.devices import busy
 from workbench.runs.folder import LIVE
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from workbench.data.messages import Message
 
 UPDATES = 20
+MINUTES = 5.0
+ENOUGH = 5  # updates, before an update has fewer answers for the sake of more of them
+ENDING = 5.0  # seconds that a run takes to end
+MARGIN = 0.85  # of the time that is left is planned for: a machine may have other work
 TARGET = "workbench.training.fixed_rewards:letter_e"
 TARGET_WORDS = "e's in every twenty letters of an answer (built in: a target to be seen to learn)"
 USUAL = {"steps": UPDATES, "schedule": "constant", "checkpoint_every": 0, "watch_every": UPDATES}
@@ -40,26 +46,34 @@ def verify(
     reward: Any = None,
     prompts: Any = None,
     preset: str | None = None,
+    minutes: float = MINUTES,
     **settings: Any,
 ) -> Verified:
-    """Plan, preflight and 20 PPO updates of a model on this machine, as a table to share.
+    """Plan, preflight and up to 20 PPO updates of a model on this machine, as a table to share.
 
     Nothing has to be at hand but the model. Where no reward is given the policy is paid for the
     letter e, and answers plain prompts: a trained model learns that in 20 updates, and anyone can
     see whether it did. Nothing is kept but the table. What does not fit into memory as planned is
     not loaded.
 
+    It takes as long as is given: as many updates, of as many answers, as fit by the short update
+    of the preflight. When the time is over it stops, and the table says what was done.
+
     Args:
         model: a hub id, folder, run or ``builtin:NAME``.
         reward: what :func:`train_ppo` takes.
         prompts: what :func:`load_prompts` reads; 32 plain ones where it is None.
         preset: settings for a card, by name (:func:`presets`).
+        minutes: that all of it may take.
         settings: see ``PPOSettings``; ``steps`` is 20 and the learning rate constant unless given.
+            A ``batch_size`` that is given is kept; fewer updates may fit then.
 
     Raises:
         WorkbenchError: the model, a setting, the reward or the prompts cannot be used as given, or
             a run is live on the device.
     """
+    began = time.monotonic()
+    _check_minutes(minutes)
     usual = USUAL if prompts is None else {**USUAL, "watch_every": 0}  # theirs are not to be shared
     checked = PPOSettings.from_dict({**preset_settings(preset, {}), **usual, **settings})
     source = TARGET if reward is None else reward
@@ -73,16 +87,29 @@ def verify(
     _check(model, checked)
     worker.release()  # what is interactive makes room, as for any run: the plan asks what is free
     seconds: dict[str, float] = {}
+    tell(
+        f"about {duration(60 * minutes)} at most: the memory plan, the preflight, then up to "
+        f"{checked.steps} updates of {checked.batch_size} answers; fewer where they do not fit"
+    )
+    end = began + 60 * minutes
     with _stage(seconds, "plan", "1 of 3: the memory plan"):
         verified = Verified(inputs, plan(model, checked), checked, seconds)
     if not verified.plan.fits:
         return verified
     with _stage(seconds, "preflight", "2 of 3: the preflight"), _faults(verified, "preflight"):
-        verified.preflight = preflight(model, source, checked, prompts=messages)
+        verified.preflight = preflight(
+            model,
+            source,
+            checked,
+            prompts=messages,
+            timeout=end - time.monotonic(),
+            on_progress=lambda row: tell(f"  {row['text']}"),
+        )
     if verified.preflight is not None:
-        text = f"3 of 3: {checked.steps} updates"
+        _fit(verified, end - time.monotonic(), keep="batch_size" in settings)
+        text = f"3 of 3: {verified.shown_plan}"
         with _stage(seconds, "updates", text), _faults(verified, "updates"):
-            _update(verified, model, source, messages)
+            _update(verified, model, source, messages, end)
     return verified
 
 
@@ -109,14 +136,69 @@ def _check(model: Model, settings: PPOSettings) -> None:
         raise busy(device, holder, RunFolder("verify"))
 
 
-def _update(verified: Verified, model: Model, reward: Any, messages: "list[list[Message]]") -> None:
-    """The first updates of a run, in a folder that is not kept."""
+def _check_minutes(minutes: float) -> None:
+    """Refuse what is no time.
+
+    Raises:
+        ConfigError: it is not above 0.
+    """
+    if not 0 < minutes < math.inf:
+        raise ConfigError(
+            f"{minutes} minutes are no time to verify a model in",
+            where="minutes",
+            fix=f"give a number above 0, e.g. minutes={MINUTES:g}",
+        )
+
+
+def _fit(verified: Verified, left: float, *, keep: bool) -> None:
+    """Settle how many updates of how many answers fit into the seconds that are left.
+
+    The largest update of which there can be :data:`ENOUGH` (or all that are asked for); where
+    even the smallest is too large for that, as many of those as fit, and one at least.
+
+    Args:
+        verified: with its preflight, which says what updates take; its settings are changed.
+        left: seconds until the end.
+        keep: whether the number of answers was asked for, and stays.
+    """
+    settings, preflight = verified.settings, verified.preflight
+    assert preflight is not None
+    updates = preflight.updates[:1] if keep else preflight.updates
+    if not updates:
+        return
+    room = max(0.0, left - preflight.load - ENDING) * MARGIN
+    enough = min(ENOUGH, settings.steps)
+    size, seconds = next(
+        (each for each in updates if enough * each[1] <= room),
+        updates[-1],
+    )
+    steps = max(1, min(settings.steps, int(room / seconds) if seconds else settings.steps))
+    changes: dict[str, Any] = {"steps": steps, "batch_size": size}
+    changes["mini_batches"] = min(settings.mini_batches, size)
+    if settings.watch_every:
+        changes["watch_every"] = steps
+    verified.settings, verified.planned = settings.changed(**changes), steps * seconds
+
+
+def _update(
+    verified: Verified, model: Model, reward: Any, messages: "list[list[Message]]", end: float
+) -> None:
+    """The first updates of a run, in a folder that is not kept, until the time is over."""
     with tempfile.TemporaryDirectory(prefix="workbench-", ignore_cleanup_errors=True) as folder:
         name, settings = str(Path(folder) / "verify"), verified.settings.to_dict()
         run = train_ppo(model, reward, messages, name=name, judge="none", **settings)
+
+        def time_is_over() -> None:
+            verified.out_of_time = True
+            with suppress(RunError):  # it has ended by itself meanwhile
+                run.stop()
+
+        timer = threading.Timer(max(0.0, end - time.monotonic()), time_is_over)
+        timer.start()
         try:
             run.wait()
         finally:
+            timer.cancel()
             _end(run)
             verified.run, verified.rows = run.config, run.folder.metrics()
             verified.samples = run.folder.samples()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import workbench
+from workbench.progress import duration
 from workbench.settings import PPOSettings
 from workbench.verbs.plan_memory import MemoryPlan
 from workbench.verbs.run_preflight import Preflight
@@ -75,6 +76,8 @@ class Verified:
         notices: what a person should be told of how it ran.
         run: the run's config: what was loaded, and on what.
         seconds: what each of the three took.
+        planned: seconds that the updates were thought to take; 0 where nothing was known.
+        out_of_time: whether the time was over before all updates were made.
         stopped: what ended early; empty where nothing did.
         log: what was said then.
     """
@@ -92,6 +95,7 @@ class Verified:
         self.samples: list[_Row] = []
         self.notices: list[str] = []
         self.run: dict[str, Any] = {}
+        self.planned, self.out_of_time = 0.0, False
         self.stopped = self.log = ""
 
     @property
@@ -103,10 +107,14 @@ class Verified:
 
     @property
     def finite(self) -> bool:
-        """Whether every update came, with numbers in it; in a run folder a NaN is a null."""
+        """Whether every update came, with numbers in it; in a run folder a NaN is a null.
+
+        Where the time was over, those that came before.
+        """
         value = ("value/loss",) if self.settings.advantage == "gae" else ()
         numbers = [row.get(name) for row in self.rows for name in MUST_BE_FINITE + value]
-        return len(self.rows) == self._steps and all(n is not None for n in numbers)
+        came = len(self.rows) == self._steps or (self.out_of_time and bool(self.rows))
+        return came and all(n is not None for n in numbers)
 
     @property
     def ratio(self) -> float:
@@ -135,6 +143,8 @@ class Verified:
             clauses.append(f"{red} of {count} checks failed" if red else f"all {count} checks hold")
         if self.rows:
             clauses.append(self._updates_verdict())
+        if self.out_of_time:
+            clauses.append(f"the time was over after {len(self.rows)} of {self._steps} updates")
         if self.stopped:
             clauses.append(self.stopped)
         return "; ".join(clauses)
@@ -152,6 +162,13 @@ class Verified:
         """Updates that were asked for; $WORKBENCH_QUICK may have cut them."""
         settings: dict[str, Any] = self.run.get("settings", {})
         return int(settings.get("steps", self.settings.steps))
+
+    @property
+    def shown_plan(self) -> str:
+        """The updates that are planned, in words: "6 updates of 8 answers, about 3 min"."""
+        steps, size = self.settings.steps, self.settings.batch_size
+        updates = f"{steps} update{'s' if steps > 1 else ''} of {size} answers"
+        return f"{updates}, about {duration(self.planned)}" if self.planned else updates
 
     @property
     def markdown(self) -> str:
@@ -187,6 +204,7 @@ class Verified:
             "reward": self.asked.reward,
             "prompts": self.asked.prompts,
             "settings": self.asked.changes,
+            "updates": self.shown_plan if self.preflight is not None else "",
             "trained": _trained(loaded),
             "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
             "seconds": took,

@@ -4,7 +4,8 @@ One short PPO update of the real trainer is looked at from all sides.
 """
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,10 +22,13 @@ from workbench.training.checks.live_bytes import LiveBytes, address, all_tensors
 from workbench.training.checks.memory_plan import micro_batch, plan
 from workbench.training.out_of_memory import give_back, ran_out
 from workbench.training.ppo.ppo import PPOTrainer
+from workbench.training.update_time import UpdateTimes
 
 EPISODES = 8
 ANSWER = 32
 """Tokens of the longest answer that is sampled for the checks."""
+PARTS = 3
+"""Parts of the work, as they are told."""
 _RATIO = 1e-3
 EXACT, ROUNDED = 1e-4, 1e-2
 """Mean |ratio - 1| that another batch may make: in fp32, and in less or in 4 bits."""
@@ -49,6 +53,20 @@ class Check(NamedTuple):
     fix: str
 
 
+class MeasuredChecks(NamedTuple):
+    """What was checked, and what the run will take by the seconds of the short update.
+
+    Attributes:
+        checks: each of them.
+        load: seconds from nothing to the first update.
+        updates: answers of an update, and the seconds that it will take; the most answers first.
+    """
+
+    checks: list[Check]
+    load: float
+    updates: list[tuple[int, float]]
+
+
 def preflight(
     model: str,
     reward: Any,
@@ -56,6 +74,18 @@ def preflight(
     settings: PPOSettings,
     folder: Path,
 ) -> list[Check]:
+    """The checks of :func:`measured_preflight` alone."""
+    return measured_preflight(model, reward, prompts, settings, folder).checks
+
+
+def measured_preflight(
+    model: str,
+    reward: Any,
+    prompts: Sequence[list[Message]],
+    settings: PPOSettings,
+    folder: Path,
+    tell: Callable[[int, int, str], None] = lambda *_: None,
+) -> MeasuredChecks:
     """Look at one short update of a run.
 
     Args:
@@ -64,10 +94,14 @@ def preflight(
         prompts: message lists.
         settings: of the run that is to come.
         folder: an empty one, for what the update writes.
+        tell: called with (done, total, text) as it goes on.
 
     Raises:
         WorkbenchError: what the run itself would raise at its start.
     """
+    began = time.perf_counter()
+    times = UpdateTimes(model, settings, prompts)
+    tell(0, PARTS, f"{times.words}; loading the model")
     others = {address(tensor) for tensor in all_tensors()}  # not this run's: a notebook's, a test's
     short = settings.changed(
         batch_size=EPISODES * settings.samples_per_prompt,
@@ -81,14 +115,18 @@ def preflight(
         response_length=min(ANSWER, settings.response_length),
     )
     trainer = PPOTrainer(model, reward, prompts, short, Place(folder), None)
+    load = time.perf_counter() - began
+    tell(1, PARTS, f"a short update of {short.batch_size} answers")
     drawn = [trainer.prompts[i % len(trainer.prompts)] for i in range(EPISODES)]
     rows, messages = trainer.sample(drawn), [prompt.messages for prompt in drawn]
     checks = [_rebatched(trainer, rows), _ends(trainer, rows, settings)]
     before = _frozen(trainer, rows, messages)
     metrics = trainer.train_step().metrics
+    tell(2, PARTS, "the checks after it, and the longest micro-batch")
     checks = [*_first(metrics), *checks, _isolated(before, _frozen(trainer, rows, messages))]
     checks += [_finite(metrics, half=trainer.optimiser.half), _saved(trainer)]
-    return checks + _longest(trainer, model, settings, others)
+    checks += _longest(trainer, model, settings, others)
+    return MeasuredChecks(checks, load, times.by_update(short, metrics))
 
 
 @torch.no_grad()

@@ -99,6 +99,12 @@ def shuffled_epochs(
     ]
 
 
+def episodes_of(epochs: Sequence[Sequence[MiniBatch]]) -> int:
+    """How many episodes this process sends through the model in all epochs; each counts anew."""
+    parts = chain.from_iterable(epochs)
+    return sum(len(group) for part in parts for group in part.micro_batches)
+
+
 class ClippedSteps:
     """Takes PPO's steps: policy and value model learn from measured episodes.
 

@@ -23,7 +23,7 @@ from workbench.events import Event, Notice, Place
 from workbench.models.encoding import Encoded, Encoder
 from workbench.models.fast.packing_support import packs
 from workbench.models.model_card import how_to_answer, write_card
-from workbench.models.sampling import draws
+from workbench.models.sampling import CHECK_EVERY, draws
 from workbench.models.source import REFERENCE, resolve
 from workbench.settings import PPOSettings
 from workbench.training.batches import batch_indices
@@ -34,6 +34,7 @@ from workbench.training.optimiser import Optimiser
 from workbench.training.ppo.heldout_reward import Watch
 from workbench.training.ppo.mini_batches import (
     ClippedSteps,
+    episodes_of,
     own_micro_batches,
     shuffled_epochs,
 )
@@ -229,6 +230,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
         # 4: clipped steps on the mini-batches of each epoch
         with clock.phase("optimise"):
             clip = self.clip_range
+            self.begin("optimising", episodes_of(epochs), "answers")
             metrics = self.clipped_steps.take(episodes, estimates, epochs, clip_range=clip)
         metrics |= describe(episodes, paid, raw, settings, kl_coef=self.kl_coef)
         metrics |= watched
@@ -267,8 +269,11 @@ class PPOTrainer(StepLoop[PPOSettings]):
         """One answer to each prompt under the policy; fewer at once where memory runs out."""
         length = self.settings.response_length
         uniforms = draws(length, len(prompts), generator or self.generator)
-        return self.attempt(
-            lambda: sample_answers(
+
+        def work() -> list[Encoded]:
+            most = length * len(prompts) // self.team.count
+            self.begin("generating", most, "tokens", each=CHECK_EVERY)
+            return sample_answers(
                 self.roles,
                 prompts,
                 uniforms,
@@ -276,9 +281,9 @@ class PPOTrainer(StepLoop[PPOSettings]):
                 at_once=self.rows_at_once,
                 safe_point=self.safe_point,
                 team=self.team,
-            ),
-            smaller=self._fewer_at_once,
-        )
+            )
+
+        return self.attempt(work, smaller=self._fewer_at_once)
 
     def _fewer_at_once(self) -> str | None:
         """Sample fewer answers side by side; says so, or None where it is one."""
@@ -294,6 +299,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
         micro_batches: Sequence[Sequence[int]],
     ) -> Episodes:
         """What every role says of these answers."""
+        self.begin("scoring", sum(map(len, micro_batches)), "answers")
         return measure(
             self.roles,
             rows,

@@ -103,6 +103,8 @@ class RewardTrainer(StepLoop[RewardSettings]):
     def train_step(self) -> StepOutcome:
         """One optimiser step of each member on its own batch; now and then held-out figures."""
         clock = Clock()
+        most = self.settings.batch_size * len(self.members) // self.team.count
+        self.begin("training", most, "comparisons")
         rows = self.attempt(lambda: [self._gradients(member) for member in self.members])
         for member, metrics in zip(self.members, rows, strict=True):
             done = member.optimiser.step()
@@ -123,6 +125,7 @@ class RewardTrainer(StepLoop[RewardSettings]):
         """Held-out figures, mean over the members; each remembers when it did best."""
         judges = [member for member in self.members if member.heldout]
         self.at_once = 0
+        self.begin("evaluating")
         rows = self.attempt(lambda: [member.evaluate() for member in judges])
         for member, figures in zip(judges, rows, strict=True):
             member.note(self.step + 1, figures)

@@ -210,7 +210,7 @@ export default class RunsTable {
     const progress = run.total ? `${run.step} of ${run.total}` : `${run.step}`;
     const cells = {
       name: h("span", { title: `wb.open_run("${run.open}")` }, h("b", {}, run.name), run.open === run.name ? null : h("small", { class: "wb-muted" }, run.open)),
-      state: h("span", {}, h("span", { class: `wb-chip ${colour}` }, `${sign} ${run.state}`), h("small", { class: "wb-muted wb-num" }, progress)),
+      state: h("span", {}, h("span", { class: `wb-chip ${colour}` }, `${sign} ${run.state}`), h("small", { class: "wb-muted wb-num" }, run.now ? `${progress} · ${run.now}` : progress)),
       started: h("time", { datetime: run.started ?? "", title: run.started ?? "" }, when(run.started)),
     };
     const row = h("tr", { "aria-selected": String(number >= 0) }, h("td", {}, box), ...COLUMNS.map(([name]) => h("td", { class: `wbr-${name}` }, cells[name] ?? arrive(run[name] ?? ""))));

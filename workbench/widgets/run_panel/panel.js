@@ -276,19 +276,20 @@ export default class Panel {
     const facts = total || step ? [`${this.step} ${step.toLocaleString("en")}${total ? " of " + total.toLocaleString("en") : ""}`] : [];
     if (status.live && left !== null) facts.push(status.state === "paused" ? `${duration(left)} to go` : `about ${duration(left)} left`);
     if (!status.live && seconds) facts.push(`took ${duration(seconds)}`);
+    if (status.now) facts.push(status.now);
     if (status.silent) facts.push(`no sign of life for ${duration(status.silent)}`);
     this.how.textContent = facts.join(" · ");
-    this.showPhases(status.phases ?? {}, status.memory);
+    this.showPhases(status.phases ?? {}, status.memory, status.estimate ?? "");
     this.steer.hidden = status.state === "finished";
     this.showFailure(status);
-    this.plots.waiting.textContent = status.live ? "The model is being loaded; the first point comes with the first step." : "This run ended before its first step.";
+    this.plots.waiting.textContent = status.state === "starting" ? "The model is being loaded; the first point comes with the first step." : status.live ? `The first ${this.step} is under way; the first point comes at its end.` : "This run ended before its first step.";
   }
 
   /** Where the time and the memory go: "1.9 s an update: generate 0.9, optimise 0.8 · 1.4 GB at most". */
-  showPhases({ step, ...parts }, memory) {
+  showPhases({ step, ...parts }, memory, estimate) {
     const counts = ([, seconds]) => seconds >= 0.01 * (step ?? 0); // the others say nothing
     const facts = Object.entries(parts).filter(counts).map(([name, seconds]) => `${name} ${brief(seconds)}`);
-    const words = step ? `${brief(step)} s ${this.step === "update" ? "an" : "a"} ${this.step}${facts.length ? ": " + facts.join(", ") : ""}` : "";
+    const words = step ? `${brief(step)} s ${this.step === "update" ? "an" : "a"} ${this.step}${facts.length ? ": " + facts.join(", ") : ""}` : estimate;
     this.phases.textContent = [words, memory ? `${brief(memory)} GB of memory at most` : ""].filter(Boolean).join(" · ");
     this.phases.hidden = !this.phases.textContent;
   }

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from workbench.json_lines import stretches
+from workbench.progress import estimate_words, phase_words
 from workbench.runs import RunFolder
 from workbench.runs.alarms import alarms
 from workbench.runs.folder import CONTROL, EVENTS, LIVE, METRICS, SAMPLES
@@ -132,7 +133,9 @@ class RunFeed:
             "live": live,
             "step": step,
             "total": status["total_steps"],
-            "left": self._time_left(step, status["total_steps"]) if live else None,
+            "left": self._time_left(step, status) if live else None,
+            "now": phase_words(status),
+            "estimate": estimate_words(status),
             "seconds": None if live else self._time_taken(),
             "silent": _silence(status["heartbeat"]) if live else 0,
             "phases": self._phases(),
@@ -164,13 +167,16 @@ class RunFeed:
         means = {name.removeprefix("time/"): self._newest(name) for name in names}
         return {name: seconds for name, seconds in means.items() if seconds is not None}
 
-    def _time_left(self, step: int, total: int | None) -> float | None:
-        """Median duration of the last steps times the steps to go; a pause hardly moves it."""
+    def _time_left(self, step: int, status: dict[str, Any]) -> float | None:
+        """Median duration of the last steps times the steps to go; a pause hardly moves it.
+
+        Before there are two steps it goes by what an update is thought to take.
+        """
+        total = status["total_steps"]
         with self._lock:
             gaps = _gaps(self._columns.get("time", array("d"))[-RECENT - 1 :])
-        if not len(gaps) or not total:
-            return None
-        return float(np.median(gaps)) * max(0, total - step)
+        usual = float(np.median(gaps)) if len(gaps) else status.get("update_seconds")
+        return None if not total or usual is None else usual * max(0, total - step)
 
     def _time_taken(self) -> float | None:
         """How long the steps took, without pauses and without the time that it lay dead."""
