@@ -75,16 +75,20 @@ def shape_of(name: str, config: Any) -> Shape | None:
     A mixture of experts counts as one expert, and a feed-forward layer as a gated one.
     """
     names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
-    sizes = {size: getattr(config, size, None) for size in names}
-    width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
-    if not all(isinstance(size, int) and size > 0 for size in sizes.values()):
+    sizes = {name: _size(config, name) for name in names}
+    if not all(sizes.values()):
         return None
+    width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
     usual = {"intermediate_size": 4 * width, "num_key_value_heads": heads}
     usual["head_dim"] = max(1, width // heads)
-    for size, value in usual.items():
-        own = getattr(config, size, None)
-        sizes[size] = own if isinstance(own, int) and own > 0 else value
+    sizes |= {name: _size(config, name) or value for name, value in usual.items()}
     return Shape(name, sizes)
+
+
+def _size(config: Any, name: str) -> int:
+    """A size of a config; 0 where it has none, or one for each layer."""
+    value = getattr(config, name, None)
+    return value if isinstance(value, int) else 0
 
 
 QWEN, LLAMA = ("qwen2", "Qwen2ForCausalLM"), ("llama", "LlamaForCausalLM")

@@ -179,7 +179,6 @@ class StepLoop(ABC, Generic[S]):
             for name, value in changes.items():
                 self.set_live(name, value)
                 yield Notice(self.step + 1, "changed", f"{name} is now {value}", {name: value})
-            self.begin("training")
             try:
                 outcome = self.train_step()
             except StopRequested:

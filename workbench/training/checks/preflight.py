@@ -53,6 +53,10 @@ class Check(NamedTuple):
     fix: str
 
 
+def _tell_nobody(done: int, total: int, text: str) -> None:
+    """Nobody asks how far it is."""
+
+
 class MeasuredChecks(NamedTuple):
     """What was checked, and what the run will take by the seconds of the short update.
 
@@ -84,7 +88,7 @@ def measured_preflight(
     prompts: Sequence[list[Message]],
     settings: PPOSettings,
     folder: Path,
-    tell: Callable[[int, int, str], None] = lambda *_: None,
+    tell: Callable[[int, int, str], None] = _tell_nobody,
 ) -> MeasuredChecks:
     """Look at one short update of a run.
 
