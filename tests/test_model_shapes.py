@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -98,3 +99,19 @@ def test_a_step_that_is_not_played_back_takes_its_start():
     plain = update_seconds(TINY, CARD, PLAIN, LENGTHS, dense=False)
     started = update_seconds(TINY, CARD._replace(graphs=False), PLAIN, LENGTHS, dense=False)
     assert started.generate == pytest.approx(plain.generate + 4 * 0.002)
+
+
+def test_a_shape_is_read_from_a_config():
+    read = model_shapes.shape_of("tiny", SimpleNamespace(**TINY.config))
+    assert (read.linear, read.head, read.layers) == (TINY.linear, TINY.head, 2)
+    gpt = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 9}
+    plain = model_shapes.shape_of("gpt", SimpleNamespace(**gpt, intermediate_size=None))
+    assert plain.linear == 2 * 8 * 4 * (2 + 2) + 3 * 8 * 32
+    assert model_shapes.shape_of("none", SimpleNamespace(hidden_size=8)) is None
+
+
+def test_a_step_is_its_passes_and_its_logits():
+    """80 tokens in 2 micro-batches, 32 read; 5e5 FLOP/s; a pass starts 2 layers."""
+    seconds = model_shapes.step_seconds(TINY, CARD, PLAIN, 80, 32)
+    flop = 2 * 2 * TINY.linear * 80 + 3 * 2 * TINY.head * 32
+    assert seconds == pytest.approx(flop / 5e5 + 2 * 2 * 2 * model_shapes.START)

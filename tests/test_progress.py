@@ -20,7 +20,10 @@ from workbench.progress import (
     RunClock,
     RunProgress,
     Silent,
+    duration,
+    estimate_words,
     figures,
+    phase_words,
     reading,
     run_progress,
 )
@@ -219,3 +222,46 @@ def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
     silent.update(_status(1), {})
     silent.close()
     assert capsys.readouterr() == ("", "")
+
+
+WITHIN = {"step_word": "update", "phase": "generating", "phase_done": 1024, "phase_total": 4096}
+WITHIN |= {"phase_unit": "tokens", "update_seconds": 200.0, "update_seconds_from": "its shape"}
+
+
+def test_where_a_run_is_inside_its_step_is_said_in_plain_words() -> None:
+    first = {**_status(0), **WITHIN}
+    assert phase_words(first) == "update 1: generating 1,024 of 4,096 tokens"
+    assert estimate_words(first) == "about 3 min 20 s an update, by its shape"
+    assert phase_words({**_status(3), **WITHIN, "phase_total": 0}) == "update 4: generating"
+    assert phase_words({**_status(3), **WITHIN, "update_seconds": 0.2}) == ""  # over at once
+    assert phase_words(_status(3)) == estimate_words(_status(0)) == ""
+    assert phase_words({**_status(0, "paused"), **WITHIN}) == ""
+    assert estimate_words({**_status(3), **WITHIN}) == ""  # it is known by then
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.42, "0.4 s"), (41.6, "42 s"), (300, "5 min"), (59.9, "1 min"), (7260, "2 h 1 min")],
+)
+def test_seconds_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_a_log_hears_of_a_long_first_update(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = RunProgress("r", LineLog())
+    log.update(_status(0, "starting"), {})
+    planned = {**_status(0, "starting"), **WITHIN, "phase": None}
+    log.update(planned, {})
+    log.update(planned, {})
+    for seconds in (0.0, 1.0, 30.0):
+        clock[0] += seconds
+        log.update({**_status(0), **WITHIN}, {})
+    lines = [line.split("  ")[:3] for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        ["r: starting", "step 0 of 100"],
+        ["r: starting", "step 0 of 100", "about 3 min 20 s an update, by its shape"],
+        ["r: running", "step 0 of 100", "update 1: generating 1,024 of 4,096 tokens"],
+        ["r: running", "step 0 of 100", "update 1: generating 1,024 of 4,096 tokens"],
+    ]

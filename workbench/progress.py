@@ -230,7 +230,7 @@ def duration(seconds: float) -> str:
     """Return seconds in plain words, to two figures or so: "0.4 s", "40 s", "3 min 20 s"."""
     if seconds < 10:
         return f"{seconds:.1f} s"
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

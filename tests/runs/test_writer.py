@@ -7,7 +7,7 @@ import time
 import pytest
 
 from workbench.errors import ConfigError, RunError
-from workbench.events import Finished, Notice, Progress, Saved
+from workbench.events import Finished, Notice, Phase, Progress, Saved
 from workbench.runs import process, writer
 from workbench.runs.folder import RunFolder
 from workbench.runs.writer import FolderWriter
@@ -228,3 +228,42 @@ def test_another_fault_of_the_status_file_is_not_hidden(folder, monkeypatch):
         write.set_state("running")
     monkeypatch.undo()
     write.close()
+
+
+def test_a_phase_makes_a_starting_run_a_running_one_in_status_alone(folder):
+    with FolderWriter(folder) as write:
+        assert folder.status()["state"] == "starting"
+        write.phase(Phase(1, 7, "generating", 0, 64, "tokens"))
+        status = folder.status()
+        assert (status["state"], status["step"], status["total_steps"]) == ("running", 0, 7)
+        known = [status[name] for name in ("phase", "phase_done", "phase_total", "phase_unit")]
+        assert known == ["generating", 0, 64, "tokens"]
+        write(Progress(1, 7, {"loss": 0.5}))
+        write.set_state("running")
+        assert "phase" not in folder.status()
+        write.phase(Phase(2, 7, "scoring"))
+        write(Finished(7, False))
+    assert "phase" not in folder.status()
+    assert len(folder.metrics()) == 1
+    assert [row["kind"] for row in folder.events()] == ["finished"]
+
+
+def test_phases_are_written_twice_a_second_at_most(folder, monkeypatch):
+    monkeypatch.setattr(writer, "HEARTBEAT", 60.0)
+    with FolderWriter(folder) as write:
+        write.phase(Phase(1, 7, "generating", 0, 64, "tokens"))
+        write.phase(Phase(1, 7, "generating", 8, 64, "tokens"))
+        assert folder.status()["phase_done"] == 0
+        monkeypatch.setattr(writer, "PHASE_EVERY", 0.0)
+        write.phase(Phase(1, 7, "generating", 16, 64, "tokens"))
+        assert folder.status()["phase_done"] == 16
+        write(Finished(1, False))
+
+
+def test_an_estimate_is_there_before_the_first_phase(folder):
+    with FolderWriter(folder) as write:
+        write.estimate(41.5, "its shape")
+        status = folder.status()
+        assert (status["state"], status["update_seconds"]) == ("starting", 41.5)
+        assert (status["update_seconds_from"], status["step_word"]) == ("its shape", "step")
+        write(Finished(1, False))
