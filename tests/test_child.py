@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from workbench import child
 from workbench.errors import ModelError, RunError
-from workbench.runs import FolderWriter, Run, ask, attach_or_create, launcher, run_job
+from workbench.runs import FolderWriter, Run, ask, attach_or_create, launcher, run_job, writer
 from workbench.runs import run as run_module
 from workbench.runs.devices import device_holder, release_device
 from workbench.runs.jobs import REQUEST, read_json, write_json
@@ -178,6 +178,29 @@ def test_a_full_disk_is_said_and_what_was_saved_is_still_there(
 def test_a_folder_without_a_run_is_an_error(tmp_path):
     with pytest.raises(RunError, match="holds no run"):
         child.main([str(tmp_path)])
+
+
+def test_where_it_is_inside_its_steps_is_seen_from_outside(tmp_path, tiny, monkeypatch):
+    """The phases come with an estimate, and leave nothing in the run's other files."""
+    monkeypatch.setattr(writer, "PHASE_EVERY", 0.0)
+    seen = []
+    publish = writer.FolderWriter._publish
+
+    def publish_and_look(self):
+        publish(self)
+        seen.append(self.folder.written_status())
+
+    monkeypatch.setattr(writer.FolderWriter, "_publish", publish_and_look)
+    folder = make_sft(tmp_path, tiny)
+    assert train_here(folder) == 0
+    starting = [status for status in seen if status["state"] == "starting"]
+    assert starting[-1]["update_seconds"] > 0
+    assert "shape" in starting[-1]["update_seconds_from"]
+    first = next(status for status in seen if status["state"] == "running")
+    assert (first["step"], first["phase"], first["phase_done"]) == (0, "training", 0)
+    assert first["total_steps"] == folder.status()["total_steps"]
+    assert {row["kind"] for row in folder.events()} <= {"setup", "warning", "saved", "finished"}
+    assert not any("phase" in name for row in folder.metrics() for name in row)
 
 
 def test_the_device_is_held_while_it_trains(tmp_path, tiny, monkeypatch):

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from workbench.errors import ConfigError, RunError
+from workbench.events import Finished, Phase
 from workbench.json_lines import append_line, write_json
 from workbench.runs import catalogue, process
 from workbench.runs import run as run_module
@@ -16,6 +17,7 @@ from workbench.runs.devices import device_holder
 from workbench.runs.folder import RunFolder
 from workbench.runs.identity import attach_or_create
 from workbench.runs.run import Run
+from workbench.runs.writer import FolderWriter
 
 from .conftest import until
 
@@ -337,3 +339,16 @@ def test_a_notebook_shows_the_panel_that_was_registered(folder, monkeypatch):
     monkeypatch.setattr(Run, "panel_factory", lambda run: Panel())
     run._ipython_display_()
     assert shown == ["plain"]
+
+
+def test_a_run_says_where_it_is_inside_its_first_step(folder):
+    with FolderWriter(folder) as write:
+        write.estimate(90.0, "its shape")
+        assert list_runs()["now"].tolist() == ["about 1 min 30 s a step, by its shape"]
+        write.phase(Phase(1, 3, "training", 2, 8, "examples"))
+        assert list_runs()["now"].tolist() == ["step 1: training 2 of 8 examples"]
+        words = "running, step 0 of 3, step 1: training 2 of 8 examples"
+        assert repr(Run(folder)) == f"Run('plain', {words})"
+        write(Finished(3, False))
+    assert list_runs()["now"].tolist() == [""]
+    assert repr(Run(folder)) == "Run('plain', finished, step 3 of 3)"

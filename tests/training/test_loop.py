@@ -1,11 +1,13 @@
 """The step loop, on its simplest trainer."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import workbench.training.checkpoint as checkpoint_module
 from workbench.errors import ModelError, RunError
-from workbench.events import Finished, NoControls, Notice, Progress, Saved
+from workbench.events import Finished, NoControls, Notice, Phase, Progress, Saved
 from workbench.settings import SFTSettings
 from workbench.training import sft
 from workbench.training.checkpoint import checkpoints
@@ -74,6 +76,19 @@ def test_live_changes_are_applied_at_their_step_and_told(tiny, place):
     assert [(e.step, e.data) for e in changed] == [(3, {"learning_rate": 0.5})]
     assert "learning_rate is now 0.5" in changed[0].message
     assert kinds(events).index(("Notice", 3)) == kinds(events).index(("Progress", 3)) - 1
+
+
+def test_where_it_is_inside_a_step_is_told_at_every_safe_point(tiny, place):
+    told = []
+    where = replace(place(), tell=told.append)
+    events = run(tiny, where, steps=2, batch_size=3)
+    assert not any(isinstance(event, Phase) for event in events)  # files know nothing of it
+    assert {(p.total_steps, p.name, p.total, p.unit) for p in told} == {
+        (2, "training", 3, "examples")
+    }
+    for step in (1, 2):
+        done = [p.done for p in told if p.step == step]
+        assert done[0] == 0 and done == sorted(done) and 0 < done[-1] < 3
 
 
 def test_safe_points_come_between_micro_batches(tiny, place):

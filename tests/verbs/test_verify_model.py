@@ -1,6 +1,7 @@
 """``wb.verify``: plan, preflight and first updates of a model, as one table to share."""
 
 import re
+import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -274,6 +275,85 @@ def test_an_interrupt_ends_the_run_too(model, monkeypatch):
     with _quiet_plan(monkeypatch), pytest.raises(KeyboardInterrupt):
         wb.verify(model, device="cpu")
     assert told == ["stopped"]
+
+
+# --- as many updates as fit ----------------------------------------------------------------------
+
+TIMES = [(64, 120.0), (32, 60.0), (16, 30.0), (8, 15.0), (4, 8.0)]
+
+
+@pytest.mark.parametrize(
+    ("left", "keep", "expected"),
+    [
+        (10_000, False, (20, 64)),  # all that are asked for
+        (900, False, (6, 64)),  # (900 - 10 - 5) × 0.85 = 752 s
+        (400, False, (5, 32)),  # 327 s
+        (150, False, (7, 8)),  # 115 s
+        (40, False, (2, 4)),  # 21 s: of the smallest as many as fit
+        (1, False, (1, 4)),  # one at least
+        (400, True, (2, 64)),  # the number of answers was asked for
+    ],
+)
+def test_the_updates_that_fit(left, keep, expected):
+    found = made()
+    found.preflight.load, found.preflight.updates = 10.0, TIMES
+    found.settings = PPOSettings(steps=20, watch_every=20)
+    verify_model._fit(found, left, keep=keep)
+    assert (found.settings.steps, found.settings.batch_size) == expected
+    assert found.settings.watch_every == found.settings.steps  # at first and at last
+    seconds = expected[0] * dict(TIMES)[expected[1]]
+    assert found.planned == seconds
+    assert found.shown_plan.startswith(f"{expected[0]} update")
+
+
+def test_a_preflight_that_measured_nothing_changes_nothing():
+    found = made()
+    verify_model._fit(found, 100.0, keep=False)
+    assert (found.settings.steps, found.settings.batch_size) == (2, 64)
+    assert found.shown_plan == "2 updates of 64 answers"
+
+
+def test_when_the_time_is_over_the_run_is_stopped_and_the_table_says_so(model, monkeypatch):
+    stopped = threading.Event()
+
+    class Slow:
+        config, folder = {}, SimpleNamespace(metrics=lambda: [ROW], samples=list, events=list)
+        status = "stopped"
+
+        def wait(self):
+            assert stopped.wait(20.0)
+
+        def stop(self):
+            stopped.set()
+
+    monkeypatch.setattr(verify_model, "train_ppo", lambda *_, **__: Slow())
+    with _quiet_plan(monkeypatch):
+        found = wb.verify(model, device="cpu", minutes=0.01, steps=9)
+    assert found.out_of_time and len(found.rows) == 1
+    assert "the time was over after 1 of 9 updates" in found.verdict
+    assert found.passed  # what was done is right
+
+
+def test_with_no_update_before_the_end_nothing_is_verified():
+    found = made()
+    found.rows, found.out_of_time = [], True
+    assert not found.passed
+    assert "the time was over after 0 of 2 updates" in found.verdict
+
+
+def test_what_it_will_do_is_said_first(model, monkeypatch, capsys):
+    monkeypatch.setattr(verify_model, "plan", lambda *_: pytest.fail("far enough"))
+    with pytest.raises(pytest.fail.Exception):
+        wb.verify(model, device="cpu", minutes=2.5)
+    (line, *_) = capsys.readouterr().out.splitlines()
+    assert line.startswith("about 2 min 30 s at most: ")
+    assert "20 updates of 64 answers" in line
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])
+def test_no_time_is_refused(model, minutes):
+    with pytest.raises(ConfigError, match="no time to verify"):
+        wb.verify(model, device="cpu", minutes=minutes)
 
 
 # --- what cannot be used as given is refused before anything is planned --------------------------

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -652,6 +653,25 @@ def state_of(made):
         tensors += [moments[name].float() for name in sorted(moments)]
     numbers = [state["optimiser"]["taken"], state["optimiser"]["skipped"], *state["live"]]
     return [t.clone() for t in tensors], numbers
+
+
+def test_the_phases_of_an_update_are_told(tiny, reward, place):
+    told = []
+    where = replace(place(), tell=told.append)
+    made = trainer(tiny, reward, where, watch_every=0, epochs=2)
+    made.train_step()
+    assert list(dict.fromkeys(p.name for p in told)) == ["generating", "scoring", "optimising"]
+    size, length = made.settings.batch_size, made.settings.response_length
+    known = {p.name: (p.total, p.unit) for p in told}
+    assert known == {
+        "generating": (size * length, "tokens"),
+        "scoring": (size, "answers"),
+        "optimising": (2 * size, "answers"),
+    }
+    for name, (total, _) in known.items():
+        done = [p.done for p in told if p.name == name]
+        assert done[0] == 0 and done == sorted(done) and done[-1] <= total
+    assert {(p.step, p.total_steps) for p in told} == {(1, made.total)}
 
 
 def test_a_stop_anywhere_in_an_update_puts_everything_back(tiny, reward, place):

@@ -5,7 +5,7 @@ import made_runs
 import pytest
 
 from workbench.errors import RunError
-from workbench.events import Notice, Progress
+from workbench.events import Notice, Phase, Progress
 from workbench.runs import FolderWriter, RunFolder, ask, runs_root
 from workbench.widgets.run_panel.run_feed import RunFeed
 
@@ -108,6 +108,19 @@ def test_long_curves_are_thinned(folder):
     curve = feed_of(folder).curves(limit=500)["a"]
     assert 400 <= len(curve["x"]) <= 500
     assert curve["x"][0] == 1 and curve["x"][-1] == 5000
+
+
+def test_the_first_update_is_seen_from_inside(folder, writer):
+    writer.estimate(200.0, "its shape")
+    status = feed_of(folder).status()
+    assert (status["state"], status["left"], status["now"]) == ("starting", None, "")
+    assert status["estimate"] == "about 3 min 20 s an update, by its shape"
+    writer.phase(Phase(1, 10, "generating", 24, 64, "tokens"))
+    status = feed_of(folder).status()
+    assert (status["state"], status["step"], status["total"]) == ("running", 0, 10)
+    assert status["now"] == "update 1: generating 24 of 64 tokens"
+    assert status["left"] == 2000.0  # until there are steps to go by
+    assert feed_of(folder).count == 0
 
 
 def test_time_left_is_the_median_step_times_the_steps_to_go(folder, writer):
