@@ -203,12 +203,15 @@ def test_prompts_to_watch_are_a_number_or_prompts():
         assert "watch_prompts[1]" in caught.value.where and caught.value.fix
 
 
-def test_a_rate_is_auto_or_a_number():
-    assert PPOSettings().learning_rate == "auto"
-    assert PPOSettings(learning_rate=1).learning_rate == 1.0
-    assert isinstance(PPOSettings(learning_rate=1).learning_rate, float)
+@pytest.mark.parametrize("kind", [SFTSettings, RewardSettings, PPOSettings])
+def test_a_rate_is_auto_or_a_number(kind):
+    assert kind().learning_rate == "auto"
+    assert kind(learning_rate=1).learning_rate == 1.0
+    assert isinstance(kind(learning_rate=1).learning_rate, float)
     with pytest.raises(ConfigError, match="learning_rate cannot be 'fast'") as caught:
-        PPOSettings(learning_rate="fast")
-    assert "'auto'" in caught.value.fix
+        kind(learning_rate="fast")
+    assert f"{kind.kind} settings" in caught.value.where and "'auto'" in caught.value.fix
+    with pytest.raises(ConfigError, match="out of range"):
+        kind(learning_rate=-1.0)
     with pytest.raises(ConfigError, match="out of range"):
         PPOSettings(value_learning_rate=-1.0)

@@ -201,7 +201,12 @@ class RunSettings(Checked):
         1024, unit="tokens", low=8, help="Longest prompt plus response; prompts are shortened."
     )
     max_grad_norm: float = setting(1.0, low=0.0, help="Gradient norm is clipped to this; 0 = off.")
-    warmup_steps: int = setting(0, unit="steps", low=0, help="Steps of rising learning rate.")
+    warmup_steps: int = setting(
+        0, unit="steps", low=0, help="Steps of rising learning rate; 0 = as warmup_share says."
+    )
+    warmup_share: float = setting(
+        0.0, low=0.0, high=1.0, help="Share of the steps with a rising rate, if warmup_steps is 0."
+    )
     schedule: str = setting(
         "linear", choices=("linear", "constant"), help="linear falls to 0 at the last step."
     )
@@ -237,6 +242,16 @@ class RunSettings(Checked):
         0, unit="threads", low=0, help="CPU threads; 0 = one for small models, else all but one."
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in (n for n in self.live_fields() if n.endswith("learning_rate")):
+            if isinstance(rate := getattr(self, name), str) and rate != "auto":
+                raise ConfigError(
+                    f"{name} cannot be {rate!r}",
+                    where=f"{self.kind} settings: {name} = {rate!r}",
+                    fix="give a number of 0 or more, or 'auto'",
+                )
+
 
 @dataclass(frozen=True, kw_only=True)
 class SFTSettings(RunSettings):
@@ -244,7 +259,12 @@ class SFTSettings(RunSettings):
 
     kind: ClassVar[str] = "sft"
 
-    learning_rate: float = setting(2e-4, low=0.0, live=True, help="Peak AdamW learning rate.")
+    learning_rate: float | str = setting(
+        "auto",
+        low=0.0,
+        live=True,
+        help="Peak AdamW rate; auto: 2e-4 at a width of 128 to 1e-4 at 4096 (every weight: 1e-5).",
+    )
     assistant_turns: str = setting(
         "all",
         choices=("all", "last"),
@@ -261,15 +281,25 @@ class RewardSettings(RunSettings):
 
     kind: ClassVar[str] = "reward"
 
-    learning_rate: float = setting(
-        2e-3, low=0.0, live=True, help="Peak AdamW rate; suits a width of 128, 1e-4 one of 4096."
+    learning_rate: float | str = setting(
+        "auto",
+        low=0.0,
+        live=True,
+        help="Peak AdamW rate; auto: by the model's width, 2e-3 at 128 to 1e-4 at 4096.",
     )
-    warmup_steps: int = setting(10, unit="steps", low=0, help="Steps of rising learning rate.")
+    warmup_share: float = setting(
+        0.03, low=0.0, high=1.0, help="Share of the steps with a rising rate, if warmup_steps is 0."
+    )
     batch_size: int = setting(32, unit="comparisons", low=1, help="Comparisons in one step.")
     epochs: float = setting(1.0, low=0.0, help="Passes over the data; used where steps is 0.")
     steps: int = setting(0, unit="steps", low=0, help="Optimiser steps; 0 = as epochs say.")
     members: int = setting(
         1, unit="members", low=1, high=64, help="Adapters that learn apart and vote: an ensemble."
+    )
+    head_start: str = setting(
+        "zero",
+        choices=("zero", "classic"),
+        help="zero: a new head scores 0, first loss ln 2; classic: it is drawn from N(0, 1/(D+1)).",
     )
     label_smoothing: float = setting(
         0.0, low=0.0, high=0.49, help="Share of labels believed to be flipped."
@@ -418,13 +448,6 @@ class PPOSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("learning_rate", "value_learning_rate"):
-            if isinstance(rate := getattr(self, name), str) and rate != "auto":
-                raise ConfigError(
-                    f"{name} cannot be {rate!r}",
-                    where=f"ppo settings: {name} = {rate!r}",
-                    fix="give a number of 0 or more, or 'auto'",
-                )
         watched = self.watch_prompts if isinstance(self.watch_prompts, tuple) else ()
         for number, prompt in enumerate(watched):
             if not _is_prompt(prompt):

@@ -27,6 +27,7 @@ SHARED = {
     "target_modules": "all-linear",
     "max_grad_norm": 1.0,
     "warmup_steps": 0,
+    "warmup_share": 0.0,
     "schedule": "linear",
     "weight_decay": 0.0,
     "adam_epsilon": 1e-8,

@@ -1,11 +1,22 @@
 import pytest
 
-from workbench.training.learning_rates import rate_for
+from workbench.training.learning_rates import rate_for, rate_of
 
 
 def test_the_two_ends_are_as_given():
     assert rate_for(128, small=5e-4, large=2e-5) == 5e-4  # to the last bit
     assert rate_for(4096, small=5e-4, large=2e-5) == pytest.approx(2e-5, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("what", "small", "large"),
+    [("reward", 2e-3, 1e-4), ("sft", 2e-4, 1e-4), ("sft, every weight", 2e-4, 1e-5)],
+)
+def test_auto_goes_by_the_width_and_by_what_is_trained(what, small, large):
+    """At 128 it is what the embedded model has always had; a number stays what it is."""
+    assert rate_of(what, "auto", 128) == small
+    assert rate_of(what, "auto", 4096) == pytest.approx(large, rel=1e-12)
+    assert rate_of(what, 0.5, 4096) == 0.5
 
 
 def test_each_doubling_of_the_width_is_the_same_factor():

@@ -12,7 +12,7 @@ from workbench.training.optimiser import Optimiser, make_accelerator
 from ..models.tiny import tiny_settings
 
 
-def make(*, steps=10, rates=None, values=(1.0, 1.0), half=False, **settings):
+def make(*, steps=10, rates=None, values=(1.0, 1.0), half=False, units=None, **settings):
     a, b = (nn.Parameter(torch.tensor([v])) for v in values)
     optimiser = Optimiser(
         {"policy": [a], "value": [b]},
@@ -20,6 +20,7 @@ def make(*, steps=10, rates=None, values=(1.0, 1.0), half=False, **settings):
         rates=rates or {"policy": 0.1, "value": 0.2},
         total_steps=steps,
         half=half,
+        units=units,
     )
     return optimiser, a, b
 
@@ -44,6 +45,15 @@ def test_warmup_rises_first():
     assert rates == pytest.approx([0.05, 0.1, 0.1, 0.075, 0.05, 0.025])
 
 
+def test_warmup_may_be_a_share_of_the_steps():
+    """0.3 of 5 steps is 2 of them, rounded up; a number of steps comes before a share."""
+    optimiser, *_ = make(steps=5, warmup_share=0.3)
+    rates = [take(optimiser, 1, 1).learning_rate for _ in range(5)]
+    assert rates == pytest.approx([0.05, 0.1, 0.1, 0.2 / 3, 0.1 / 3])
+    optimiser, *_ = make(steps=5, warmup_share=0.3, warmup_steps=1)
+    assert take(optimiser, 1, 1).learning_rate == pytest.approx(0.1)
+
+
 def test_constant_stays():
     optimiser, *_ = make(steps=3, schedule="constant")
     assert [take(optimiser, 1, 1).learning_rate for _ in range(5)] == pytest.approx([0.1] * 5)
@@ -54,6 +64,20 @@ def test_each_group_follows_its_own_rate():
     optimiser, a, b = make(adam_epsilon=1e-12)
     take(optimiser, 5, -3)
     assert (float(a), float(b)) == pytest.approx((1 - 0.1, 1 + 0.2), abs=1e-5)
+
+
+def test_a_group_in_another_unit_learns_as_the_number_of_units_would():
+    """b = 1 is 4 quarters: a gradient of 8 is 2 a quarter, and Adam moves 0.2 quarters."""
+    optimiser, a, b = make(adam_epsilon=1e-12, units={"value": 0.25}, max_grad_norm=0.0)
+    done = take(optimiser, 0, 8)
+    assert (done.grad_norm, done.learning_rate) == (pytest.approx(2.0), pytest.approx(0.1))
+    assert (float(a), float(b)) == pytest.approx((1.0, 1 - 0.2 * 0.25), abs=1e-6)
+    shrunk, _, b = make(units={"value": 0.25}, weight_decay=0.5)
+    take(shrunk, 0, 0)
+    assert float(b) == pytest.approx(1 - 0.2 * 0.5)  # the same share of a weight in any unit
+    other, *_ = make()
+    other.load(shrunk.state())
+    assert other.units == {"policy": 1.0, "value": 0.25}
 
 
 def test_the_norm_is_of_all_gradients_before_clipping():

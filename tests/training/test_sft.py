@@ -196,6 +196,7 @@ def test_what_was_really_loaded_is_told_first(tiny, place):
         "dtype": "float32",
         "quantization": "none",
         "trainable": 2 * ranks,
+        "learning_rate": 2e-2,
     }
 
 
@@ -271,3 +272,16 @@ def test_a_row_that_the_template_refuses_is_named(tmp_path, place):
     made = sft.SFTTrainer(str(base), rows, folding, place())
     a = word("a")
     assert made.examples[1].encoded.prompt == [USER, a, a, ASSISTANT]
+
+
+@pytest.mark.parametrize(("rank", "large"), [(4, 1e-4), (0, 1e-5)])
+def test_an_auto_rate_goes_by_the_width_and_by_what_is_trained(tiny, place, rank, large):
+    """Width 64 is a fifth of the way below 128."""
+    few = settings(lora_rank=rank, learning_rate="auto", steps=1)
+    made = sft.SFTTrainer(str(tiny), ROWS, few, place())
+    rate = pytest.approx(2e-4 * (2e-4 / large) ** (1 / 5))
+    assert made.optimiser.rates == {"policy": rate}
+    assert next(made.run()).data["learning_rate"] == rate
+    made.set_live("learning_rate", 0.5)
+    made.set_live("learning_rate", "auto")
+    assert made.optimiser.rates == {"policy": rate}

@@ -43,7 +43,7 @@ def test_each_steps_metrics_are_passed_on(tmp_path):
         tell(Progress(2, 2, {"loss": float("nan"), "policy/ratio": 1.5}))
         tell(Finished(2, False))
     assert told.rows == [(1, {"loss": 0.5, "policy/ratio": 1.0}), (2, {"policy/ratio": 1.5})]
-    assert told.config["learning_rate"] == 2e-4 and told.config["report_to"] == "[]"
+    assert told.config["learning_rate"] == "auto" and told.config["report_to"] == "[]"
     assert told.ended == 1
 
 

@@ -203,29 +203,43 @@ class Roles:
         head = nn.Linear(width, 1, bias=False, dtype=wide)
         with torch.no_grad():
             if weight is None:
-                generator = torch.Generator().manual_seed(seed)
-                weight = torch.randn(1, width, generator=generator) / math.sqrt(width + 1)
+                weight = _drawn(width, seed)
             head.weight.copy_(weight.reshape(1, width))
         head.to(self.base.device).requires_grad_(trainable)
         self.heads[name] = head
         return head
 
-    def draw_head(self, name: str, *, seed: int) -> None:
-        """A role's score starts from N(0, 1/(D+1)), or from the head that its base came with."""
+    def draw_head(self, name: str, *, start: str, seed: int) -> bool:
+        """Give a role a score, unless its base came with a head; returns whether it is a new one.
+
+        Args:
+            name: the role.
+            start: ``zero``: each answer scores 0, so that the first loss is ln 2 whatever the
+                hidden states are; ``classic``: N(0, 1/(D+1)) (Stiennon et al. 2020), which
+                supposes hidden states of a norm of about sqrt(D).
+            seed: of what is drawn.
+        """
         base = self.base
+        if base.trained_head is not None or (base.encoder and is_classifier(base.model.config)):
+            if not base.encoder:
+                self.add_head(name, trainable=self._trainable[name], weight=base.trained_head)
+            return False
         if not base.encoder:
-            weight = base.trained_head
-            self.add_head(name, trainable=self._trainable[name], weight=weight, seed=seed)
-            return
-        if is_classifier(base.model.config):
-            return
-        layer = last_linear(self._wrapped[-1].modules_to_save[name])
-        width = layer.in_features
-        generator = torch.Generator().manual_seed(seed)
+            self.add_head(name, trainable=self._trainable[name], seed=seed)
+        layer = self.score_layer(name)
         with torch.no_grad():
-            drawn = torch.randn(1, width, generator=generator) / math.sqrt(width + 1)
-            layer.weight.copy_(drawn)
-            layer.bias.zero_()
+            layer.weight.copy_(_drawn(layer.in_features, seed))
+            if start == "zero":
+                layer.weight.zero_()
+            if layer.bias is not None:
+                layer.bias.zero_()
+        return True
+
+    def score_layer(self, name: str) -> nn.Linear:
+        """The layer ``(D,) -> (1,)`` that gives a role's score: its head, or an encoder's last."""
+        if name in self.heads:
+            return self.heads[name]
+        return last_linear(self._wrapped[-1].modules_to_save[name])
 
     def _settle(self) -> None:
         """Collect the LoRA layers and own heads, and set each role's requires_grad once."""
@@ -354,6 +368,12 @@ def _another_base(folder: Path, base: Base, how: str = "") -> ModelError:
         where=", ".join(part for part in (f"{folder} on {base.source.reference}", how) if part),
         fix="give the adapter's own base, or train it on this one",
     )
+
+
+def _drawn(width: int, seed: int) -> Tensor:
+    """A head's weights ``(1, D)`` from N(0, 1/(D+1))."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(1, width, generator=generator) / math.sqrt(width + 1)
 
 
 def _in_fp32(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

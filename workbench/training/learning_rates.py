@@ -3,15 +3,21 @@
 import math
 
 SMALL, LARGE = 128, 4096  # widths; the embedded model has the first, an 8B model the second
-PPO_RATES = {"policy": (5e-4, 2e-5), "value": (1e-3, 4e-5)}
-"""What auto means at these two, for what PPO trains."""
+RATES = {
+    "policy": (5e-4, 2e-5),
+    "value": (1e-3, 4e-5),
+    "reward": (2e-3, 1e-4),
+    "sft": (2e-4, 1e-4),
+    "sft, every weight": (2e-4, 1e-5),
+}
+"""What auto means at these two: PPO's adapters, a reward model's, and what SFT trains."""
 
 
-def ppo_rate(role: str, rate: float | str, width: int) -> float:
+def rate_of(what: str, rate: float | str, width: int) -> float:
     """A rate as a person set it; where that is auto, the one that suits a model's width."""
     if not isinstance(rate, str):
         return float(rate)
-    small, large = PPO_RATES[role]
+    small, large = RATES[what]
     return rate_for(width, small=small, large=large)
 
 

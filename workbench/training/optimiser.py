@@ -65,6 +65,7 @@ class Optimiser:
         total_steps: int,
         half: bool = False,
         team: Team | None = None,
+        units: Mapping[str, float] | None = None,
     ) -> None:
         """Hold the parameters and their schedule.
 
@@ -75,6 +76,8 @@ class Optimiser:
             total_steps: where the schedule ends.
             half: activations are float16: scale the loss.
             team: the processes whose gradients are added up before each step.
+            units: what a group's weights are counted in, 1 where nothing is said: it learns as if
+                each of its weights were the unit times a number, and that number were trained.
         """
         self.settings, self.team = settings, team or Team()
         self.rates = dict(rates)
@@ -85,23 +88,31 @@ class Optimiser:
         self.half = half
         tables = {name: list(parameters) for name, parameters in groups.items()}
         self.parameters = [p for table in tables.values() for p in table]
+        self.units = {name: (units or {}).get(name, 1.0) for name in tables}
         self.adamw = torch.optim.AdamW(
-            [{"params": table, "name": name} for name, table in tables.items()],
+            [
+                {
+                    "params": table,
+                    "name": name,
+                    "weight_decay": settings.weight_decay / self.units[name],
+                }
+                for name, table in tables.items()
+            ],
             lr=0.0,
             eps=settings.adam_epsilon,
-            weight_decay=settings.weight_decay,
             fused=True,  # one pass over each weight and its moments
         )
 
     def factor(self) -> float:
         """Where the schedule stands: 1 at its peak, 0 after the last step."""
         settings, taken = self.settings, self.taken
-        if taken < settings.warmup_steps:
-            return (taken + 1) / settings.warmup_steps
+        warmup = settings.warmup_steps or math.ceil(settings.warmup_share * self.total_steps)
+        if taken < warmup:
+            return (taken + 1) / warmup
         if settings.schedule == "constant":
             return 1.0
         left = self.total_steps - taken
-        return max(0.0, left / max(1, self.total_steps - settings.warmup_steps))
+        return max(0.0, left / max(1, self.total_steps - warmup))
 
     def scaled(self, loss: Tensor) -> Tensor:
         """The loss to take the gradient of."""
@@ -118,15 +129,15 @@ class Optimiser:
         norm = nn.utils.clip_grad_norm_(self.parameters, limit)
         factor = self.factor()
         for group in self.adamw.param_groups:
-            group["lr"] = self.rates[group["name"]] * factor
+            group["lr"] = self.rates[group["name"]] * factor * self.units[group["name"]]
         finite = bool(torch.isfinite(norm))
         if finite:
             self.adamw.step()  # pyright: ignore[reportUnknownMemberType]
         self._count(finite)
         self.adamw.zero_grad(set_to_none=True)
         self.taken += 1
-        first = self.adamw.param_groups[0]["lr"]
-        return Stepped(float(norm) if finite else math.inf, float(first), not finite)
+        rate = next(iter(self.rates.values())) * factor
+        return Stepped(float(norm) if finite else math.inf, rate, not finite)
 
     def _collect(self) -> None:
         """Add up the gradients of all processes, once, as one flat tensor; take the scale out."""
@@ -142,6 +153,11 @@ class Optimiser:
         if self.half:
             for parameter in held:
                 cast("Tensor", parameter.grad).div_(self.scale)
+        for group in self.adamw.param_groups:
+            unit = self.units[group["name"]]
+            for parameter in group["params"] if unit != 1.0 else ():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(unit)
 
     def _count(self, finite: bool) -> None:
         """Keep count of what was skipped; move the scale.
@@ -176,6 +192,7 @@ class Optimiser:
             "taken": self.taken,
             "skipped": self.skipped,
             "rates": dict(self.rates),
+            "units": dict(self.units),
             "in_a_row": self.in_a_row,
             "scale": [self.scale, self._calm],
         }
@@ -184,7 +201,7 @@ class Optimiser:
         """Go on from :meth:`state`."""
         self.adamw.load_state_dict(state["adamw"])
         self.taken, self.skipped = state["taken"], state["skipped"]
-        self.rates = dict(state["rates"])
+        self.rates, self.units = dict(state["rates"]), dict(state["units"])
         self.in_a_row = state["in_a_row"]
         self.scale, self._calm = state["scale"]
 

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from workbench.data.messages import Message
 from workbench.errors import ConfigError, DataError
-from workbench.events import Event, Place
+from workbench.events import Event, Notice, Place
 from workbench.models.base import Base
 from workbench.models.encoding import Encoded, Encoder, in_row, micro_batches
 from workbench.models.forward import collate, response_stats
@@ -20,6 +21,7 @@ from workbench.models.source import CARD, resolve
 from workbench.settings import SFTSettings
 from workbench.training.batches import batch_indices, steps_for
 from workbench.training.clock import Clock, peak_memory_gb
+from workbench.training.learning_rates import rate_of
 from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.optimiser import Optimiser
 from workbench.training.reward.scorer import as_response
@@ -85,7 +87,7 @@ class SFTTrainer(StepLoop[SFTSettings]):
         self.optimiser = Optimiser(
             {"policy": self._prepare()},
             settings,
-            rates={"policy": settings.learning_rate},
+            rates={"policy": self._rate(settings.learning_rate)},
             total_steps=self.total,
             half=self.base.dtype == torch.float16,
             team=self.team,
@@ -102,7 +104,17 @@ class SFTTrainer(StepLoop[SFTSettings]):
 
     def set_live(self, name: str, value: Any) -> None:
         """The learning rate is the only one."""
-        self.optimiser.rates["policy"] = float(value)
+        self.optimiser.rates["policy"] = self._rate(value)
+
+    def _rate(self, rate: float | str) -> float:
+        """A learning rate as it was set, or what auto means for what is trained here."""
+        what = "sft" if self.settings.lora_rank else "sft, every weight"
+        return rate_of(what, rate, self.base.width)
+
+    def _setup(self) -> Notice:
+        """What was loaded, and the learning rate that auto became."""
+        loaded, rate = super()._setup(), self.optimiser.rates["policy"]
+        return replace(loaded, data={**loaded.data, "learning_rate": rate})
 
     def train_step(self) -> StepOutcome:
         """One optimiser step on the batch that belongs to it."""

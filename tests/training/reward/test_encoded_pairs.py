@@ -101,7 +101,9 @@ def test_equal_answers_are_left_out_and_counted(tiny):
 def test_all_judgements_of_a_comparison_count_as_one_pair(tiny, place):
     """A pair and a ranking of three: the mean of one loss and of a mean of three."""
     rows = [row("y", "a", "b", margin=0.5), *ranked("x", 1, 2, 3)]
-    trainer = reward_module.RewardTrainer(str(tiny), rows, settings(batch_size=2), place())
+    trainer = reward_module.RewardTrainer(
+        str(tiny), rows, settings(batch_size=2, head_start="classic"), place()
+    )
     assert trainer.total == 3
     (member,) = trainer.members
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """Reward models on encoders (BERT and its kin), which transformers reads by their own heads."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -88,7 +89,8 @@ def test_trained_saved_and_read_by_transformers_and_peft_alone(encoder, place, q
 
 def test_the_head_is_drawn_by_its_seed_and_trained(encoder, place):
     trainers = [
-        reward.RewardTrainer(str(encoder), ROWS, settings(seed=seed), place()) for seed in (0, 0, 1)
+        reward.RewardTrainer(str(encoder), ROWS, settings(seed=seed, head_start="classic"), place())
+        for seed in (0, 0, 1)
     ]
     heads = [t.roles.weights("reward")[-2].detach().clone() for t in trainers]
     assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
@@ -101,6 +103,16 @@ def test_the_head_is_drawn_by_its_seed_and_trained(encoder, place):
     assert not any(torch.equal(a, b) for a, b in zip(before, now, strict=True))
     frozen = [p for p in trainers[0].base.model.parameters() if not p.requires_grad]
     assert len(frozen) > len(now)
+
+
+def test_a_new_head_starts_at_ln_2_and_all_of_it_learns(encoder, place):
+    trainer = reward.RewardTrainer(str(encoder), ROWS, settings(), place())
+    before = [w.detach().clone() for w in trainer.roles.weights("reward")]
+    assert trainer.train_step().metrics["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    trainer.train_step()  # at the first step nothing behind the head, still 0, has a gradient
+    trainer.train_step()
+    now = trainer.roles.weights("reward")
+    assert not any(torch.equal(a, b) for a, b in zip(before, now, strict=True))
 
 
 def test_members_have_heads_of_their_own(encoder, place):

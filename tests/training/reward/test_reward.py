@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import logsigmoid
 
 from workbench.errors import DataError
@@ -19,7 +20,7 @@ from workbench.training.reward.encoded_pairs import encode_comparisons, split
 from workbench.training.reward.members import accuracy
 from workbench.training.reward.scorer import Scorer
 
-from ...models.tiny import assistant, load, tiny_settings, user
+from ...models.tiny import assistant, load, make_model, tiny_settings, user
 from ..conftest import Steering, bytes_of, forget_after, metrics
 
 LETTERS = "abcdefghijklmnop"
@@ -53,11 +54,10 @@ def test_pairs_with_a_rule_are_learned_and_the_rule_holds_on_new_prompts(tiny, p
 
 
 def test_the_first_step_by_definition(tiny, place):
-    """Loss, accuracy and margin of the fresh head on the untrained trunk."""
+    """Loss, accuracy and margin of a drawn head on the untrained trunk."""
     rows = ROWS[:3]
-    trainer = module.RewardTrainer(
-        str(tiny), rows, settings(holdout=0.0, batch_size=3, centering=0.5), place()
-    )
+    few = settings(holdout=0.0, batch_size=3, centering=0.5, head_start="classic")
+    trainer = module.RewardTrainer(str(tiny), rows, few, place())
     seen = {}
     for at, side in enumerate(("chosen", "rejected")):
         ids = [c.answers[at].ids for c in trainer.members[0].train]
@@ -208,8 +208,45 @@ def test_scores_that_are_all_equal_are_not_divided_by_zero(tiny, place):
     assert trainer.members[0].normalisation() == {"mean": 0.0, "std": 1.0, "answers": 8.0}
 
 
-def test_the_head_is_trained_and_starts_from_its_seed(tiny, place):
-    trainer = module.RewardTrainer(str(tiny), ROWS, settings(seed=3), place())
+@pytest.mark.parametrize("louder", [0.1, 1.0, 100.0])
+def test_it_starts_at_ln_2_and_steps_alike_whatever_the_norm_of_the_hidden_states(
+    tmp_path, place, louder
+):
+    """The same model, its last norm times a number: every figure is the same but for rounding."""
+    folder = make_model(tmp_path / "m")
+    rows: list[list[dict[str, float]]] = []
+    for factor in (1.0, louder):
+        name = folder / "model.safetensors"
+        weights = load_file(name)
+        weights["model.norm.weight"] *= factor
+        save_file(weights, name, metadata={"format": "pt"})
+        few = settings(weight_decay=0.1, quantization="none")
+        trainer = module.RewardTrainer(str(folder), ROWS, few, place(str(len(rows))))
+        rows.append(metrics(list(trainer.run())))
+    assert rows[1][0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    for one, other in zip(*rows, strict=True):
+        assert one == pytest.approx(other, rel=2e-3, abs=1e-5)
+
+
+def test_what_a_heads_weights_are_counted_in(tiny, place):
+    """sqrt(64) over the mean norm of what the head reads; a classic start counts in 1."""
+    trainer = module.RewardTrainer(str(tiny), ROWS, settings(), place())
+    (member,) = trainer.members
+    rows = [answer for comparison in member.train for answer in comparison.answers]
+    with torch.no_grad():
+        ends = [
+            load(tiny).trunk(input_ids=torch.tensor([row.ids])).last_hidden_state[0, -1]
+            for row in rows
+        ]
+    norm = sum(float(end.norm()) for end in ends) / len(ends)
+    assert trainer.optimiser.units == {"reward": 1.0, "reward head": pytest.approx(8 / norm)}
+    classic = module.RewardTrainer(str(tiny), ROWS, settings(head_start="classic"), place())
+    assert classic.optimiser.units == {"reward": 1.0, "reward head": 1.0}
+
+
+def test_a_classic_head_is_trained_and_starts_from_its_seed(tiny, place):
+    few = settings(seed=3, head_start="classic")
+    trainer = module.RewardTrainer(str(tiny), ROWS, few, place())
     start = torch.randn(1, 64, generator=torch.Generator().manual_seed(3)) / math.sqrt(65)
     assert torch.equal(trainer.members[0].head.weight, start)
     trainer.train_step()
@@ -268,6 +305,18 @@ def test_the_learning_rate_is_live(tiny, place):
     where = place(controls=Steering(changes={2: {"learning_rate": 0.25}}))
     found = metrics(train(tiny, where, steps=3, schedule="constant"))
     assert [row["learning_rate"] for row in found] == pytest.approx([1e-2, 0.25, 0.25])
+
+
+def test_an_auto_rate_goes_by_the_width_and_is_told(tiny, place):
+    """Width 64 is a fifth of the way below 128: 2e-3 times 20 ** (1 / 5)."""
+    made = module.RewardTrainer(str(tiny), ROWS, settings(learning_rate="auto"), place())
+    rate = pytest.approx(2e-3 * 20 ** (1 / 5))
+    assert made.optimiser.rates == {"reward": rate, "reward head": rate}
+    assert next(made.run()).data["learning_rate"] == rate
+    made.set_live("learning_rate", 0.5)
+    assert made.optimiser.rates == {"reward": 0.5, "reward head": 0.5}
+    made.set_live("learning_rate", "auto")
+    assert made.optimiser.rates == {"reward": rate, "reward head": rate}
 
 
 def test_few_pairs_are_warned_of(tiny, place, monkeypatch):

@@ -71,7 +71,8 @@ def test_item_1_padding_with_eos_and_eos_in_the_prompt_do_not_hold_the_loss(tmp_
         "{% if add_generation_prompt %}<assistant>{% endif %}"
     )
     base = make_model(tmp_path / "m", pad_token="<eos>", chat_template=template)
-    trainer = reward.RewardTrainer(str(base), ROWS, settings(), place())
+    few = settings(head_start="classic")
+    trainer = reward.RewardTrainer(str(base), ROWS, few, place())
     (member,) = trainer.members
     prompt = member.train[0].answers[0].prompt
     assert EOS in prompt and trainer.base.tokenizer.pad_token_id != EOS

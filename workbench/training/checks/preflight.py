@@ -114,6 +114,7 @@ def measured_preflight(
         steps=1,
         watch_every=0,
         warmup_steps=0,
+        warmup_share=0.0,
         keep_best=False,
         patience=0,
         response_length=min(ANSWER, settings.response_length),

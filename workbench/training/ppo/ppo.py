@@ -28,7 +28,7 @@ from workbench.models.source import REFERENCE, resolve
 from workbench.settings import PPOSettings
 from workbench.training.batches import batch_indices
 from workbench.training.clock import Clock, peak_memory_gb
-from workbench.training.learning_rates import ppo_rate
+from workbench.training.learning_rates import rate_of
 from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.optimiser import Optimiser
 from workbench.training.ppo.heldout_reward import Watch
@@ -141,11 +141,11 @@ class PPOTrainer(StepLoop[PPOSettings]):
     def _optimiser(self) -> Optimiser:
         settings = self.settings
         groups: dict[str, list[nn.Parameter]] = {"policy": self.roles.parameters("policy")}
-        rates = {"policy": ppo_rate("policy", settings.learning_rate, self.base.width)}
+        rates = {"policy": rate_of("policy", settings.learning_rate, self.base.width)}
         if self.value is not None:
             own = [] if self.value.on_policy_trunk else self.roles.parameters("value")
             groups["value"] = [*own, *self.value.head.parameters()]
-            rates["value"] = ppo_rate("value", settings.value_learning_rate, self.base.width)
+            rates["value"] = rate_of("value", settings.value_learning_rate, self.base.width)
         total = settings.steps * settings.epochs * settings.mini_batches
         half = self.base.dtype == torch.float16
         return Optimiser(
@@ -162,7 +162,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
         """Rates, temperature, KL coefficient, clip range, and the prompts that are watched."""
         if name in ("learning_rate", "value_learning_rate"):
             role = "policy" if name == "learning_rate" else "value"
-            self.optimiser.rates[role] = ppo_rate(role, value, self.base.width)
+            self.optimiser.rates[role] = rate_of(role, value, self.base.width)
         elif name == "watch_prompts":
             self._watch_these(value)
         else:

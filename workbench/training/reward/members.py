@@ -29,6 +29,7 @@ from workbench.models.roles import Roles
 from workbench.models.sampling import sample_responses
 from workbench.settings import RewardSettings
 from workbench.training.batches import batch_indices
+from workbench.training.learning_rates import rate_of
 from workbench.training.optimiser import Optimiser
 from workbench.training.process_group import Team
 from workbench.training.reward.encoded_pairs import EncodedComparison, split
@@ -110,8 +111,9 @@ class Member:
         self.settings = settings.changed(seed=settings.seed + index)
         self.start = start
         roles.add(self.role, trainable=True, source=source, seed=self.settings.seed)
-        if not roles.has_head(self.role):
-            roles.draw_head(self.role, seed=self.settings.seed)
+        self.new_head = not roles.has_head(self.role) and roles.draw_head(
+            self.role, start=settings.head_start, seed=self.settings.seed
+        )
         self.head = roles.heads.get(self.role)
         self.train, self.heldout = split(comparisons, self.settings)
         self.best: Best | None = None
@@ -121,14 +123,48 @@ class Member:
     def make_optimiser(self, total_steps: int, team: Team) -> None:
         """AdamW over its own weights; clipping and skipping are its own too."""
         self.team = team
+        head, own = f"{self.role} head", self.roles.weights(self.role)
+        last = self.roles.score_layer(self.role).weight
+        groups = {self.role: [w for w in own if w is not last], head: [w for w in own if w is last]}
         self.optimiser = Optimiser(
-            {self.role: self.roles.weights(self.role)},
+            groups,
             self.settings,
-            rates={self.role: self.settings.learning_rate},
+            rates=dict.fromkeys(groups, self.rate(self.settings.learning_rate)),
             total_steps=total_steps,
             half=self.roles.base.dtype == torch.float16,
             team=team,
+            units={head: team.told_by_main(self._head_unit())},
         )
+
+    def rate(self, rate: float | str) -> float:
+        """A learning rate as it was set, or what auto means here."""
+        return rate_of("reward", rate, self.roles.base.width)
+
+    @torch.no_grad()
+    def _head_unit(self, most: int = 16) -> float:
+        """What the weights of its head are counted in, so that one step suits any base.
+
+        AdamW moves each weight by about its rate, and the score with it by the rate times the sum
+        of |h|: by the more, the larger a base's hidden states h are. In the unit sqrt(D) / mean
+        norm of h, at the last tokens of some training answers, a step moves the score as if their
+        norm were sqrt(D). A classic start has no unit.
+        """
+        if self.settings.head_start == "classic":
+            return 1.0
+        norms: list[Tensor] = []
+
+        def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            norms.append(inputs[0].flatten(0, -2).float().square().sum(-1).sqrt())
+
+        layer = self.roles.score_layer(self.role)
+        handle = layer.register_forward_pre_hook(note)
+        try:
+            for comparison in self.train[:most]:
+                self.score([comparison])
+        finally:
+            handle.remove()
+        norm = float(torch.cat(norms).double().mean())
+        return math.sqrt(layer.in_features) / norm if 0 < norm < math.inf else 1.0
 
     def batch(self, step: int) -> list[EncodedComparison]:
         """The comparisons of a step."""

@@ -6,13 +6,14 @@ different splits in different orders, and whose disagreement says where not to t
 
 import json
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from workbench.events import Event, Place
+from workbench.events import Event, Notice, Place
 from workbench.models.model_card import how_to_score, write_card
 from workbench.models.source import member_folder
 from workbench.settings import RewardSettings
@@ -98,7 +99,14 @@ class RewardTrainer(StepLoop[RewardSettings]):
     def set_live(self, name: str, value: Any) -> None:
         """The learning rate is the only one."""
         for member in self.members:
-            member.optimiser.rates[member.role] = float(value)
+            rates = member.optimiser.rates
+            member.optimiser.rates = dict.fromkeys(rates, member.rate(value))
+
+    def _setup(self) -> Notice:
+        """What was loaded, and the learning rate that auto became."""
+        loaded, (member, *_) = super()._setup(), self.members
+        rate = member.optimiser.rates[member.role]
+        return replace(loaded, data={**loaded.data, "learning_rate": rate})
 
     def train_step(self) -> StepOutcome:
         """One optimiser step of each member on its own batch; now and then held-out figures."""
