@@ -62,7 +62,7 @@ class MeasuredChecks(NamedTuple):
 
     Attributes:
         checks: each of them.
-        load: seconds from nothing to the first update.
+        load: seconds that loading took, until the first update.
         updates: answers of an update, and the seconds that it will take; the most answers first.
     """
 
