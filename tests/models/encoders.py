@@ -44,7 +44,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def make_encoder(folder: Path, kind: str = "bert", **changes: Any) -> Path:
     """Write a masked language model, as such models are pretrained, and its tokenizer."""
-    config = AutoConfig.for_model(kind, **{**SIZES, **KINDS[kind], **changes})
+    config = AutoConfig.for_model(kind, **{**SIZES, **KINDS.get(kind, {}), **changes})
     return _written(
         AutoModelForMaskedLM, config, encoder_tokenizer(types=kind != "roberta"), folder
     )
@@ -52,7 +52,9 @@ def make_encoder(folder: Path, kind: str = "bert", **changes: Any) -> Path:
 
 def make_encoder_classifier(folder: Path, kind: str = "bert", **changes: Any) -> Path:
     """Write a sequence classifier on an encoder; one label unless told otherwise."""
-    config = AutoConfig.for_model(kind, **{**SIZES, **KINDS[kind], "num_labels": 1, **changes})
+    config = AutoConfig.for_model(
+        kind, **{**SIZES, **KINDS.get(kind, {}), "num_labels": 1, **changes}
+    )
     return _written(
         AutoModelForSequenceClassification,
         config,

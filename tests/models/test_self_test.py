@@ -10,7 +10,7 @@ import workbench.models.self_test as module
 from workbench.errors import ModelError
 from workbench.models.encoding import Encoded
 from workbench.models.fast import decoding
-from workbench.models.fast.decoding import WHOLE, decoder
+from workbench.models.fast.decoding import decoder
 from workbench.models.fast.packing_support import packs
 from workbench.models.forward import (
     ALONE,
@@ -167,12 +167,32 @@ def test_decoding_falls_back_step_by_step():
 
 def test_a_model_whose_tokens_see_what_comes_after_is_refused_by_name():
     base = make_base("bert", **SIZES)  # no decoder: attention goes both ways
-    with pytest.raises(ModelError, match="no way to continue a sequence agrees") as caught:
+    for attempt in (lambda: self_test(base), lambda: decoder(base, [[5, 6]], length=2)):
+        with pytest.raises(ModelError, match="also sees what comes after it") as caught:
+            attempt()
+        assert "(bert)" in caught.value.where and caught.value.fix
+
+
+def test_a_forward_that_is_another_each_time_is_refused(monkeypatch):
+    base, real = make_family("Llama"), LlamaForCausalLM.forward
+
+    def noisy(self, *args, **kwargs):
+        output = real(self, *args, **kwargs)
+        output.logits = output.logits + torch.rand_like(output.logits)
+        return output
+
+    monkeypatch.setattr(LlamaForCausalLM, "forward", noisy)
+    with pytest.raises(ModelError, match="other log-probabilities each time"):
         self_test(base)
-    assert "(bert)" in caught.value.where and caught.value.fix
-    assert WHOLE in caught.value.what
-    with pytest.raises(ModelError, match="no way to continue"):
-        decoder(base, [[5, 6]], length=2)
+
+
+def test_ways_that_all_fail_are_told_with_their_distances(monkeypatch):
+    base = make_base("bloom", vocab_size=40, hidden_size=32, n_layer=1, n_head=4, pad_token_id=PAD)
+    real = base.logits
+    monkeypatch.setattr(type(base), "logits", lambda self, hidden: 2.0 * real(hidden))
+    with pytest.raises(ModelError, match="no way to read several sequences agrees") as caught:
+        self_test(base)
+    assert f"{ALONE}: " in caught.value.what and "nats from" in caught.value.what
 
 
 def test_a_forward_that_fails_is_a_model_error_with_its_cause(monkeypatch):

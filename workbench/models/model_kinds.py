@@ -13,6 +13,8 @@ from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.pytorch_utils import Conv1D
 
+OF_EXPERTS = frozenset(("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"))
+"""Names by which PEFT knows experts and their router."""
 CLASSIFIER = "ForSequenceClassification"
 """How transformers calls what scores whole sequences."""
 
@@ -107,6 +109,8 @@ def beside_experts(model: Any) -> list[str]:
         name
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear | Conv1D) and module is not head
+        # PEFT would take these for experts, whatever they are
+        if name.rpartition(".")[2] not in OF_EXPERTS
     ]
     mixtures = {name.rsplit(".", 2)[0] for name in expert_weights(model)}
     places = {_place(mixture) for mixture in mixtures}
@@ -117,6 +121,20 @@ def beside_experts(model: Any) -> list[str]:
     ends = {name.rpartition(".")[2] for name in taken}
     others = {name.rpartition(".")[2] for name in linear if name not in taken}
     return taken if ends & others else sorted(ends)
+
+
+def read_by_kernels(model: nn.Module) -> list[str]:
+    """Linear layers of Mamba's kind that a GPU's kernel reads without calling them.
+
+    An adapter there would be left out without a word.
+    """
+    return [
+        f"{name}.out_proj"
+        for name, module in model.named_modules()
+        if isinstance(getattr(module, "out_proj", None), nn.Module)
+        and hasattr(module, "conv1d")
+        and isinstance(getattr(module, "D", None), nn.Parameter)
+    ]
 
 
 def _within(name: str, trees: Iterable[str]) -> bool:

@@ -48,7 +48,8 @@ def trial(base: Base) -> Trial:
     """A few sequences and what the model's own forward says of each by itself.
 
     Raises:
-        ModelError: the model's own forward fails on plain tokens.
+        ModelError: the model's own forward fails on plain tokens, or says something else each time,
+            or a token sees what comes after it.
     """
     ids = plain_ids(base)
     draw = torch.Generator().manual_seed(0)
@@ -61,6 +62,8 @@ def trial(base: Base) -> Trial:
         answers.append(picked[prompt:])
     try:
         own = [_own(base, p, a) for p, a in zip(prompts, answers, strict=True)]
+        again = _own(base, prompts[0], answers[0])
+        sooner = _own(base, prompts[0], answers[0][:-2]) if base.answers else again
     except Exception as error:
         _give_up_memory(error)
         raise ModelError(
@@ -68,7 +71,20 @@ def trial(base: Base) -> Trial:
             where=f"{base.source.reference} ({type(base.model).__name__})",
             fix="give a causal language model, or a sequence classifier, that takes text alone",
         ) from error
+    bound, some = BOUNDS[base.dtype], answers[0]
+    if base.answers and distance(own[0], again, some) > bound:
+        raise _refused(base, "this model's own forward gives other log-probabilities each time")
+    if base.answers and distance(own[0][: len(sooner)], sooner, some[:-2]) > bound:
+        raise _refused(base, "a token of this model also sees what comes after it")
     return Trial(prompts, answers, own)
+
+
+def _refused(base: Base, why: str) -> ModelError:
+    return ModelError(
+        why,
+        where=f"{base.source.reference} ({base.model.config.model_type})",
+        fix="give a causal language model: one in which a token sees those before it alone",
+    )
 
 
 def _own(base: Base, prompt: Sequence[int], answer: Sequence[int]) -> Tensor:
@@ -129,12 +145,7 @@ def first_exact(
             return Proof(way, nats, against)
         against[way] = f"{nats:.2g} nats from the model's own forward"
     told = "; ".join(f"{way}: {why}" for way, why in against.items())
-    raise ModelError(
-        f"no way to {what} agrees with the model's own forward ({told})",
-        where=f"{base.source.reference} ({base.model.config.model_type})",
-        fix="give a model in which a token sees those before it and nothing else; if this is one, "
-        "please report it with its name",
-    )
+    raise _refused(base, f"no way to {what} agrees with the model's own forward ({told})")
 
 
 def _give_up_memory(error: Exception) -> None:

@@ -29,6 +29,7 @@ from workbench.models.model_kinds import (
     head_names,
     is_classifier,
     last_linear,
+    read_by_kernels,
 )
 from workbench.models.source import CARD, check_no_whole_layers
 from workbench.settings import RunSettings
@@ -145,7 +146,7 @@ class Roles:
         """A pattern of what gets no adapter; PEFT's own copies of a head are named below it."""
         names = beside_text(self.base.model)
         if self.settings.target_modules == "all-linear":
-            names += self.whole_heads()
+            names += [*self.whole_heads(), *read_by_kernels(self.base.model)]
         pattern = "|".join(re.escape(name) for name in names)
         return rf"(.*\.)?({pattern})(\..*)?" if names else None
 
