@@ -23,9 +23,9 @@ from workbench.models.fast import decoding
 from workbench.models.fast.decoding import decoder
 from workbench.models.forward import ALONE, PACKED, lay, response_stats
 from workbench.models.loaded_base import OUTPUT_EMBEDDINGS, Base
-from workbench.models.model_source import Source, resolve
 from workbench.models.roles import Roles
 from workbench.models.self_test import self_test
+from workbench.models.source import Source, resolve
 from workbench.training.reward.scorer import Scorer
 
 from .encoders import KINDS, make_encoder_classifier

@@ -92,7 +92,7 @@ def _check_vocabulary(
     if outside:
         raise ModelError(
             f"the tokenizer has {len(outside)} tokens that the model has no embedding for",
-            where=f"{source.base}: {size} embeddings, first token without one: "
+            where=f"{source.tokenizer}: {size} embeddings, first token without one: "
             f"{outside[0][1]!r} ({outside[0][0]})",
             fix="give the tokenizer that the model was made with, or call "
             "model.resize_token_embeddings(len(tokenizer)) and save the model",
