@@ -15,9 +15,10 @@ from workbench.models.roles import Roles
 from workbench.models.sampling import sample_responses
 from workbench.settings import RewardSettings
 from workbench.training.batch_jobs import scores as evaluate
+from workbench.training.reward import members
 from workbench.training.reward import reward as module
 from workbench.training.reward.encoded_pairs import encode_comparisons, split
-from workbench.training.reward.members import accuracy
+from workbench.training.reward.members import accuracy, scale_of
 from workbench.training.reward.scorer import Scorer
 
 from ...models.tiny import assistant, load, make_model, tiny_settings, user
@@ -185,16 +186,18 @@ def test_reward_json_holds_what_scores_are_read_with(tiny, place):
     events = list(trainer.run())
     told = json.loads((where.folder / "final" / "reward.json").read_text())
     (member,) = trainer.members
-    rows = [row for c in member.heldout for row in c.answers]
+    rows = [row for c in [*member.heldout, *member.train] for row in c.answers]
     with torch.no_grad(), trainer.roles.acting("reward"):
         raw = sequence_scores(trainer.base, member.head, collate(rows, trainer.base)).double()
     (last,) = [e.metrics for e in events if isinstance(e, Progress) and e.step == 2]
+    assert 0 < told.pop("mean_error") < 0.5 * told["std"]
+    assert 0 < told.pop("std_error") < 0.5 * told["std"]
     assert told == {
         "step": 2,
         **{f"heldout_{name}": last[f"heldout/{name}"] for name in ("loss", "accuracy", "margin")},
         "mean": pytest.approx(float(raw.mean()), abs=1e-6),
         "std": pytest.approx(float(raw.std(correction=0)), abs=1e-6),
-        "answers": 8.0,
+        "answers": 32.0,  # four pairs kept aside are too few for a scale
         "sharpness": 1.0,  # four judgements are too few to tell
         "training_pairs": 12,
         "heldout_pairs": 4,
@@ -205,7 +208,33 @@ def test_scores_that_are_all_equal_are_not_divided_by_zero(tiny, place):
     trainer = module.RewardTrainer(str(tiny), ROWS, settings(), place())
     with torch.no_grad():
         trainer.members[0].head.weight.zero_()
-    assert trainer.members[0].normalisation() == {"mean": 0.0, "std": 1.0, "answers": 8.0}
+    found = trainer.members[0].normalisation()
+    errors = {"mean_error": 0.0, "std_error": 0.0}
+    assert found == {"mean": 0.0, "std": 1.0, "answers": 32.0, **errors}
+
+
+def test_the_scale_of_scores_and_its_errors_by_hand():
+    """Off the mean 3 by -2, 0 | -1, 3: of each comparison the sums are -2 and 2."""
+    found = scale_of(torch.tensor([1.0, 3.0, 2.0, 6.0]).double(), torch.tensor([2, 2]))
+    assert found == pytest.approx(
+        {
+            "mean": 3.0,
+            "std": math.sqrt(3.5),
+            "answers": 4.0,
+            "mean_error": math.sqrt(4 + 4) / 4,
+            "std_error": math.sqrt(9 + 9) / (2 * math.sqrt(3.5)) / 4,  # (0.5 - 3.5, -2.5 + 5.5)
+        }
+    )
+
+
+def test_where_enough_pairs_are_kept_aside_they_alone_tell_the_scale(tiny, place, monkeypatch):
+    monkeypatch.setattr(members, "SCALED", 4)
+    (member,) = module.RewardTrainer(str(tiny), ROWS, settings(), place()).members
+    assert member.measured(512) == member.heldout
+    assert member.measured(3) == [*member.heldout[:3], *member.measured(3)[3:]]
+    monkeypatch.setattr(members, "SCALED", 5)
+    assert member.measured(512)[:4] == member.heldout and len(member.measured(512)) == 16
+    assert len(member.measured(7)) == 7
 
 
 @pytest.mark.parametrize("louder", [0.1, 1.0, 100.0])
@@ -407,11 +436,11 @@ def test_scores_of_what_the_start_model_says_have_mean_0(tiny, tuned, place, sta
     assert member.start == (None if start == "base" else "start")
     list(trainer.run())
     stats = json.loads((where.folder / "final" / "reward.json").read_text())
-    assert stats["answers"] == 4  # one to each prompt that was kept aside
+    assert stats["answers"] == 16  # one to each prompt
     roles = Roles(load(tiny), tiny_settings())
     if start == "sft":
         roles.add("start", trainable=False, source=Path(tuned))
-    prompts = [c.answers[0].prompt for c in member.heldout]
+    prompts = [c.answers[0].prompt for c in member.measured(512)]
     generator = torch.Generator().manual_seed(0)
     with roles.acting(None if start == "base" else "start"):
         answers = sample_responses(

@@ -28,7 +28,7 @@ from workbench.models.fast.packing_support import packs
 from workbench.models.roles import Roles
 from workbench.models.sampling import sample_responses
 from workbench.settings import RewardSettings
-from workbench.training.batches import batch_indices
+from workbench.training.batches import batch_indices, shuffled
 from workbench.training.learning_rates import rate_of
 from workbench.training.optimiser import Optimiser
 from workbench.training.process_group import Team
@@ -59,6 +59,8 @@ class Scoring(NamedTuple):
 
 SURE = 100
 """Judgements kept aside from which a model's sharpness is told."""
+SCALED = 200
+"""Comparisons aside from which the scale of scores is told: at two answers each to about 4 %."""
 
 PACKED = Scoring(packed_scores, packed_tokens)
 SEPARATE = Scoring(separate_scores, separate_tokens)
@@ -258,23 +260,28 @@ class Member:
 
     @torch.no_grad()
     def normalisation(self, most: int = 512) -> dict[str, float]:
-        """Mean and deviation of raw scores, so that scores read as 0, 1.
+        """Mean and deviation of raw scores, so that scores read as 0, 1, and their standard errors.
 
-        Over the answers of both kinds to the prompts that were kept aside; or, with
-        ``normalise="samples"``, over answers to them that the model samples from which the reward
-        model started: what the policy will say before it has learned.
+        Over the answers of both kinds to the prompts that were kept aside, where these are
+        :data:`SCALED` comparisons or more, else with comparisons that were learned beside them; or,
+        with ``normalise="samples"``, over answers to these prompts that the model samples from
+        which the reward model started: what the policy will say before it has learned.
         """
-        some = (self.heldout or self.train)[:most]
+        some = self.measured(most)
         if self.settings.normalise == "samples":
             some = sampled(self.roles, self.start, some, seed=self.settings.seed)
-        parts = self.team.gather([self.score(group) for group in self.groups(some)])
-        values = torch.cat(parts).double()
-        deviation = float(values.std(correction=0))
-        return {
-            "mean": float(values.mean()),
-            "std": deviation if deviation > 1e-6 else 1.0,
-            "answers": float(len(values)),
-        }
+        together = self.groups(some)
+        parts = self.team.gather([self.score(group) for group in together])
+        sizes = self.team.gather([torch.tensor([len(c.answers) for c in g]) for g in together])
+        return scale_of(torch.cat(parts).double().cpu(), torch.cat(sizes))
+
+    def measured(self, most: int) -> list[EncodedComparison]:
+        """The comparisons that its scale is told from."""
+        some = self.heldout[:most]
+        if len(some) >= SCALED:
+            return some
+        order = shuffled(len(self.train), torch.Generator().manual_seed(self.settings.seed))
+        return [*some, *(self.train[i] for i in order[: most - len(some)])]
 
     def sharpness(self) -> float:
         """What makes its margins probabilities, by the pairs that were kept aside; 1 if few."""
@@ -324,6 +331,32 @@ def sampled(
         comparison._replace(answers=(Encoded(prompt, response),))
         for comparison, prompt, response in zip(comparisons, prompts, responses, strict=True)
     ]
+
+
+def scale_of(scores: Tensor, sizes: Tensor) -> dict[str, float]:
+    """Mean and deviation of scores ``(S,)``, with the standard errors of both.
+
+    The answers of one comparison are no independent draws: an error is the root of the summed
+    squares of what each comparison adds to a figure's first-order error (a cluster sandwich).
+
+    Args:
+        scores: those of one comparison stand next to each other.
+        sizes: ``(C,)``, how many each comparison has.
+    """
+    mean, deviation = scores.mean(), scores.std(correction=0)
+    figures = {"mean": float(mean), "std": 1.0, "answers": float(len(scores))}
+
+    def error(influence: Tensor) -> float:
+        sums = influence.new_zeros(len(sizes)).index_add(0, owners, influence)
+        return float(sums.square().sum().sqrt()) / len(scores)
+
+    owners = torch.arange(len(sizes)).repeat_interleave(sizes)
+    off = scores - mean
+    figures["mean_error"], figures["std_error"] = error(off), 0.0
+    if float(deviation) > 1e-6:
+        figures["std"] = float(deviation)
+        figures["std_error"] = error((off.square() - deviation.square()) / (2 * deviation))
+    return figures
 
 
 def accuracy(gaps: Tensor) -> float:

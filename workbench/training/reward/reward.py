@@ -199,7 +199,7 @@ class RewardTrainer(StepLoop[RewardSettings]):
             for index, member in enumerate(self.members)
         ]
         means: dict[str, float] = {"members": len(written), "mean": 0.0}
-        for name in ("std", "sharpness", "answers", "training_pairs", "heldout_pairs"):
+        for name in ("std", "std_error", "sharpness", "answers", "training_pairs", "heldout_pairs"):
             means[name] = sum(stats[name] for stats in written) / len(written)
         (folder / "reward.json").write_text(json.dumps(means, indent=2) + "\n")
         use = "import workbench as wb\n\nwb.score(folder, prompts, answers, spread=True)"
