@@ -80,6 +80,30 @@ def test_a_group_in_another_unit_learns_as_the_number_of_units_would():
     assert other.units == {"policy": 1.0, "value": 0.25}
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_weights_learn_as_float32_ones_do(dtype):
+    """A rate of 1e-4 moves a bfloat16 weight of 1 at no single step: half its spacing is 2e-3."""
+    rates = {"policy": 1e-4, "value": 1e-4}
+    weights = nn.Parameter(torch.ones(1, dtype=dtype)), nn.Parameter(torch.ones(1))
+    both = []
+    for weight in weights:
+        few = tiny_settings(SFTSettings, schedule="constant")
+        optimiser = Optimiser({"policy": [weight]}, few, rates=rates, total_steps=100)
+        for step in range(60):
+            weight.grad = torch.full_like(weight, 1e-5)
+            if step == 30:  # another process goes on from here
+                state, optimiser = (
+                    optimiser.state(),
+                    Optimiser({"policy": [weight]}, few, rates=rates, total_steps=100),
+                )
+                optimiser.load(state)
+            optimiser.step()
+        both.append(optimiser._trained[0].item())
+    assert both[0] == pytest.approx(both[1], abs=1e-6) and both[1] == pytest.approx(0.994, abs=1e-5)
+    assert weights[0].dtype == dtype
+    assert weights[0].item() == torch.tensor(both[0]).to(dtype).item() < 1.0
+
+
 def test_the_norm_is_of_all_gradients_before_clipping():
     optimiser, *_ = make(max_grad_norm=1.0)
     done = take(optimiser, 3, 4)

@@ -148,6 +148,24 @@ def test_every_weight_is_trained_where_the_rank_is_zero(tiny, place):
     assert card == {"kind": "sft", "started_from": str(tiny)}
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_every_weight_learns_in_half_precision_as_in_float32(tiny, place, dtype):
+    """But for the steps that float16 skips until its scale fits."""
+    runs: list[list[float]] = []
+    skipped = 0
+    for name in (dtype, "float32"):
+        few = settings(lora_rank=0, learning_rate=5e-4, dtype=name, steps=30)
+        made = sft.SFTTrainer(str(tiny), ROWS, few, place(name))
+        before = {n: p.detach().clone() for n, p in made.base.model.named_parameters()}
+        runs.append(losses(list(made.run())))
+        skipped = max(skipped, made.optimiser.skipped)
+        assert all(p.isfinite().all() for p in made.base.model.parameters())
+        assert all(not torch.equal(p, before[n]) for n, p in made.base.model.named_parameters())
+    half, full = runs
+    assert skipped < 6 and (skipped == 0 or dtype == "float16")
+    assert half[-1] == pytest.approx(full[-1 - skipped], rel=0.15) and half[-1] < 0.5 * half[0]
+
+
 def test_full_training_of_4_bit_weights_is_refused(tiny, place):
     with pytest.raises(ConfigError, match="4 bits cannot be trained") as caught:
         sft.steps(str(tiny), ROWS, settings(lora_rank=0, quantization="nf4"), place())

@@ -86,8 +86,9 @@ class Optimiser:
         self.skipped = self.in_a_row = self._calm = 0
         self.scale = FIRST_SCALE if half else 1.0
         self.half = half
-        tables = {name: list(parameters) for name, parameters in groups.items()}
-        self.parameters = [p for table in tables.values() for p in table]
+        self.parameters = [p for parameters in groups.values() for p in parameters]
+        tables = {name: [_master(p) for p in parameters] for name, parameters in groups.items()}
+        self._trained = [p for table in tables.values() for p in table]
         self.units = {name: (units or {}).get(name, 1.0) for name in tables}
         self.adamw = torch.optim.AdamW(
             [
@@ -126,13 +127,14 @@ class Optimiser:
         """
         self._collect()
         limit = self.settings.max_grad_norm or float("inf")
-        norm = nn.utils.clip_grad_norm_(self.parameters, limit)
+        norm = nn.utils.clip_grad_norm_(self._trained, limit)
         factor = self.factor()
         for group in self.adamw.param_groups:
             group["lr"] = self.rates[group["name"]] * factor * self.units[group["name"]]
         finite = bool(torch.isfinite(norm))
         if finite:
             self.adamw.step()  # pyright: ignore[reportUnknownMemberType]
+            self._round()
         self._count(finite)
         self.adamw.zero_grad(set_to_none=True)
         self.taken += 1
@@ -141,9 +143,12 @@ class Optimiser:
 
     def _collect(self) -> None:
         """Add up the gradients of all processes, once, as one flat tensor; take the scale out."""
-        held = [p for p in self.parameters if p.grad is not None]
+        for parameter, master in self._masters():
+            if parameter.grad is not None:
+                master.grad, parameter.grad = parameter.grad.float(), None
+        held = [p for p in self._trained if p.grad is not None]
         if self.team.count > 1:
-            held = self.parameters
+            held = self._trained
             parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
             flat = torch.cat([part.flatten() for part in parts])
             self.team.add(flat)
@@ -158,6 +163,17 @@ class Optimiser:
             for parameter in group["params"] if unit != 1.0 else ():
                 if parameter.grad is not None:
                     parameter.grad.mul_(unit)
+
+    def _masters(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        """Weights in half precision, and what is trained in their place."""
+        both = zip(self.parameters, self._trained, strict=True)
+        return [(parameter, master) for parameter, master in both if master is not parameter]
+
+    @torch.no_grad()
+    def _round(self) -> None:
+        """Give weights in half precision what their masters are now."""
+        for parameter, master in self._masters():
+            parameter.copy_(master)
 
     def _count(self, finite: bool) -> None:
         """Keep count of what was skipped; move the scale.
@@ -193,6 +209,7 @@ class Optimiser:
             "skipped": self.skipped,
             "rates": dict(self.rates),
             "units": dict(self.units),
+            "masters": _copied([master.data for _, master in self._masters()]),
             "in_a_row": self.in_a_row,
             "scale": [self.scale, self._calm],
         }
@@ -202,8 +219,21 @@ class Optimiser:
         self.adamw.load_state_dict(state["adamw"])
         self.taken, self.skipped = state["taken"], state["skipped"]
         self.rates, self.units = dict(state["rates"]), dict(state["units"])
+        for (_, master), saved in zip(self._masters(), state["masters"], strict=True):
+            master.data.copy_(saved)
         self.in_a_row = state["in_a_row"]
         self.scale, self._calm = state["scale"]
+
+
+def _master(parameter: nn.Parameter) -> nn.Parameter:
+    """What is trained in a weight's place: itself, or of one in half precision a float32 copy.
+
+    In bfloat16 a weight of 1 moves by no less than 1/256, so that small steps would be lost; in
+    float16 the squares of small gradients are 0, by which AdamW divides.
+    """
+    if parameter.dtype not in (torch.float16, torch.bfloat16):
+        return parameter
+    return nn.Parameter(parameter.detach().float())
 
 
 def _copied(value: Any) -> Any:
