@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from workbench.runs import Run, RunFolder
-from workbench.runs.alarms import RULES, alarm_table, alarms, repeated_share
+from workbench.runs.alarms import RULES, alarm_table, alarms, luck_of, repeated_share
 
 HEALTHY = json.loads((Path(__file__).parent / "healthy_ppo.json").read_text())
 N = 50
@@ -81,6 +81,44 @@ def test_a_reward_model_rings_when_its_held_out_loss_rises_again():
     assert alarms("reward", {"step": [1, 2], "heldout/loss": [0.7, 0.5]}) == []
 
 
+def test_a_reward_model_rings_where_it_does_not_start_at_ln_2():
+    found = alarms("reward", {"step": [1, 2], "first_loss": [5.68, math.nan]})
+    assert [(one.name, one.since, one.metric) for one in found] == [("first_loss", 1, "first_loss")]
+    assert "5.680" in found[0].text
+    assert alarms("reward", {"step": [1], "first_loss": [math.log(2) + 0.019]}) == []
+
+
+def test_a_reward_model_rings_while_a_coin_would_do_as_well():
+    """16 of 24 is luck in 7.6 % of all tries, 17 of 24 in 3.2 %; the first row is too early."""
+    columns = {
+        "step": [1, 2, 3],
+        "heldout/accuracy": [0.5, 16 / 24, 17 / 24],
+        "heldout/pairs": [24.0, 24.0, 24.0],
+        "pairs_seen": [399.0, 400.0, 800.0],
+    }
+    (found,) = alarms("reward", columns)
+    assert (found.name, found.since, found.until) == ("coin", 2, 2)
+    assert "After 400 pairs" in found.text and "66.7%" in found.text and "8%" in found.text
+
+
+def test_the_chance_that_it_is_luck():
+    assert luck_of(0.5, 2) == 0.75 and luck_of(1.0, 3) == 1 / 8
+    assert luck_of(0.25, 2) == 0.75  # half a pair right is none: a whole one is needed for more
+    # 1,050 of 2,000 is 49.5 pairs above the mean, or 2.2137 deviations: 0.01342 of a normal curve
+    exact, close = luck_of(0.525, 2000), luck_of(0.525, 2002)
+    assert exact == pytest.approx(0.01342, abs=2e-5) and close == pytest.approx(exact, abs=1e-3)
+    assert luck_of(0.9, 100_000) == 0.0
+
+
+def test_a_reward_model_rings_when_its_loss_spikes():
+    """0.4, then five steps at 0.9: of five, 3 make 0.7 > 0.693; one noisy step rings nothing."""
+    loss = [0.4] * 10 + [0.9] * 5 + [0.4] * 5
+    (found,) = alarms("reward", {"step": list(range(1, 21)), "loss": loss})
+    assert (found.name, found.since, found.until) == ("spike", 13, 17)
+    quiet = [0.69] * 5 + [0.4] * 5 + [1.8] + [0.4] * 5
+    assert alarms("reward", {"step": list(range(1, 17)), "loss": quiet}) == []
+
+
 def test_an_alarm_that_is_over_says_until_when_and_stands_after_those_that_ring():
     clipped = np.where((STEPS > 5) & (STEPS <= 15), 0.4, 0.0)
     entropy = np.where(STEPS <= 20, 1.0, 0.1)
@@ -122,4 +160,4 @@ def test_the_page_of_metrics_has_the_table_of_alarms():
     page = (Path(__file__).parents[2] / "workbench" / "METRICS.md").read_text(encoding="utf-8")
     for row in alarm_table():
         assert f"| {row['alarm']} | {row['rings when']} | {row['what to do']} |" in page
-    assert len(alarm_table()) == len(RULES) == 9
+    assert len(alarm_table()) == len(RULES) == 12

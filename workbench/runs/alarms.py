@@ -5,6 +5,7 @@ at means over a few steps, so that one noisy step rings nothing. :data:`RULES` i
 the panel's words, the table in ``workbench/METRICS.md`` and the tests come from it.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -30,6 +31,9 @@ REPEATED, GRAM = 0.2, 4
 GOLD_FALL, HELDOUT_FALL = 0.05, 0.25
 OVERFIT = 1.05
 RATIO_OFF = 1e-3
+LN_2, LOSS_OFF = math.log(2), 0.02
+SEEN, LUCK, MANY = 400, 0.05, 2000
+SPIKE = 1.5
 _REPEATED = "response/repetition"  # here of the watched answers, by words
 
 
@@ -264,6 +268,45 @@ def _first_ratio(steps: Array, ratio: Array) -> Rung:
     return Rung(np.abs(ratio - 1.0) > RATIO_OFF, lambda i: f"The first ratio is {ratio[i]:.5f}.")
 
 
+def _first_loss(steps: Array, loss: Array) -> Rung:
+    return Rung(
+        np.abs(loss - LN_2) > LOSS_OFF,
+        lambda i: f"The first loss is {loss[i]:.3f}; of two answers that score alike it is 0.693.",
+    )
+
+
+def _coin(steps: Array, accuracy: Array, pairs: Array, seen: Array) -> Rung:
+    luck = np.array([luck_of(*row) for row in zip(accuracy, pairs, strict=True)])
+    return Rung(
+        (seen >= SEEN) & (luck > LUCK),
+        lambda i: (
+            f"After {seen[i]:.0f} pairs it is right on {accuracy[i]:.1%} of {pairs[i]:.0f} "
+            f"held-out ones; a coin does as well or better in {luck[i]:.0%} of all tries."
+        ),
+    )
+
+
+def luck_of(accuracy: float, pairs: float) -> float:
+    """The chance that a coin is right on as many of so many pairs, or on more (binomial).
+
+    Exact up to :data:`MANY` pairs, else the normal curve with half a pair's correction.
+    """
+    count = round(pairs)
+    right = math.ceil(round(2 * accuracy * count) / 2)  # ties count half
+    if count > MANY:
+        return 0.5 * math.erfc((right - 0.5 - count / 2) / math.sqrt(count / 2))
+    return sum(math.comb(count, k) for k in range(right, count + 1)) / 2**count
+
+
+def _spike(steps: Array, loss: Array) -> Rung:
+    means = _means(loss)
+    lowest = np.minimum.accumulate(np.where(np.isnan(means), np.inf, means))
+    return Rung(
+        (means > SPIKE * lowest) & (means > LN_2),
+        lambda i: f"Mean loss of {MEAN} steps is {means[i]:.3g}; it was {lowest[i]:.3g}.",
+    )
+
+
 def repeated_share(answers: Sequence[str]) -> float:
     """Mean share of an answer's runs of :data:`GRAM` words that came before in it.
 
@@ -368,5 +411,33 @@ RULES: tuple[Rule, ...] = (
         "It learns these examples by heart from here on: fewer epochs, a lower learning_rate, or "
         "more data.",
         (Condition(("heldout/loss",), _overfit),),
+    ),
+    Rule(
+        "first_loss",
+        "The first loss is not ln 2",
+        ("reward",),
+        f"`first_loss` is further than {LOSS_OFF:g} from 0.693",
+        "A new head must not prefer anything yet, and much of the run goes into unlearning what it "
+        'does: leave head_start="zero"; if it is, the base gives scores that are not numbers.',
+        (Condition(("first_loss",), _first_loss),),
+    ),
+    Rule(
+        "coin",
+        "It is no better than a coin",
+        ("reward",),
+        f"after {SEEN} pairs or more, a coin would reach `heldout/accuracy` on `heldout/pairs` "
+        f"with a chance above {LUCK:.0%}",
+        "Too few held-out pairs show nothing: raise holdout, or wb.evaluate_reward on others. If "
+        "many do, look at the labels (wb.quality), and take more pairs or a better base.",
+        (Condition(("heldout/accuracy", "heldout/pairs", "pairs_seen"), _coin),),
+    ),
+    Rule(
+        "spike",
+        "The loss spikes",
+        ("reward",),
+        f"mean `loss` of {MEAN} steps is over {SPIKE:g} times its lowest, and over 0.693",
+        "Steps are too large: halve learning_rate, raise batch_size or warmup_share, and go on "
+        "from a checkpoint before it.",
+        (Condition(("loss",), _spike),),
     ),
 )

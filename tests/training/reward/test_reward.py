@@ -162,6 +162,16 @@ def test_held_out_figures_come_at_their_steps_and_at_the_end(tiny, place):
     assert seen == [2, 4, 5]
 
 
+def test_what_its_alarms_read_is_written(tiny, reward, place):
+    """The first loss of a new head, and of how many pairs, after how many, the accuracy is."""
+    rows = metrics(train(tiny, place(), steps=3))
+    assert rows[0]["first_loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert not any("first_loss" in row for row in rows[1:])
+    assert (rows[-1]["heldout/pairs"], rows[-1]["pairs_seen"]) == (4, 24)
+    again = metrics(list(module.steps(reward, ROWS, settings(steps=1), place("again"))))
+    assert "first_loss" not in again[0]  # its head had learned before
+
+
 def test_without_held_out_pairs_there_are_no_such_figures(tiny, place):
     assert not any("heldout/accuracy" in row for row in metrics(train(tiny, place(), holdout=0.0)))
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.algos.losses import bradley_terry
 from workbench.events import Event, Notice, Place
 from workbench.models.model_card import how_to_score, write_card
 from workbench.models.source import member_folder
@@ -137,7 +138,9 @@ class RewardTrainer(StepLoop[RewardSettings]):
         rows = self.attempt(lambda: [member.evaluate() for member in judges])
         for member, figures in zip(judges, rows, strict=True):
             member.note(self.step + 1, figures)
-        return mean_of(rows)
+        aside = sum(member.pairs()["heldout_pairs"] for member in judges) / len(judges)
+        seen = float((self.step + 1) * self.settings.batch_size)
+        return {**mean_of(rows), "heldout/pairs": aside, "pairs_seen": seen}
 
     def _out_of_patience(self) -> tuple[str, ...]:
         """End the run where no member's held-out loss has become lower for too long."""
@@ -172,8 +175,11 @@ class RewardTrainer(StepLoop[RewardSettings]):
             self.backward(loss, member.optimiser)
             losses.append(loss.detach())
             scores.append(Judged(judged.chosen.detach(), judged.rejected.detach()))
-        losses, scores = self.team.gather(losses), self.team.gather(scores)
-        return {"loss": float(torch.stack(losses).sum()), **_described(*Judged.joined(scores))}
+        losses, scores = self.team.gather(losses), Judged.joined(self.team.gather(scores))
+        metrics: Metrics = {"loss": float(torch.stack(losses).sum()), **_described(*scores)}
+        if self.step == 0 and member.new_head:
+            metrics["first_loss"] = float(bradley_terry(*scores).mean())
+        return metrics
 
     def use_micro_batches(self, tokens: int) -> None:
         """The members' too."""

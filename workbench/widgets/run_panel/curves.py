@@ -257,7 +257,11 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
         *_COMMON,
     ),
 }
-_HIDDEN = {"step", "time", "episode", "kl_coef", "optimiser_steps", "skipped_steps"}
+_HIDDEN = {"step", "time", "episode", "kl_coef", "optimiser_steps", "skipped_steps"} | {
+    "first_loss",
+    "heldout/pairs",
+    "pairs_seen",
+}
 _HIDDEN |= {"heldout/best_step"}
 
 
