@@ -31,7 +31,7 @@ ITEMS = {
     13: "models/test_roles.py::test_roles_do_not_leak_into_each_other",
     15: "models/test_roles.py::test_switching_leaves_requires_grad_as_it_was_set",
     17: "models/test_roles.py::test_what_was_saved_is_loaded_bit_for_bit",
-    18: "training/test_export.py::test_what_is_not_merged",
+    18: "training/test_merged_export.py::test_what_is_not_merged",
     19: "models/test_roles.py::"
     "test_a_fresh_head_is_drawn_from_its_seed_with_variance_one_over_d_plus_one",
     20: "algos/test_losses.py::test_bradley_terry_by_hand",
