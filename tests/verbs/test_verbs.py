@@ -126,7 +126,7 @@ def test_the_same_again_attaches(pipeline, tiny, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "rows", "named"),
     [
-        ({"learning_rate": 0.5}, INSTRUCTIONS, r"settings.learning_rate: 'auto' -> 0.5"),
+        ({"learning_rate": 0.5}, INSTRUCTIONS, r'settings.learning_rate: "auto" -> 0.5'),
         ({"steps": 3}, INSTRUCTIONS, r"settings.steps: 2 -> 3"),
         ({}, INSTRUCTIONS[:-1], r"data.rows: 7 -> 6"),
     ],
