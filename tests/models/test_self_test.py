@@ -21,8 +21,9 @@ from workbench.models.forward import (
     response_stats,
     sequence_scores,
 )
-from workbench.models.loaded_base import Proof
-from workbench.models.proof import BOUNDS, media_ids, plain_ids, trial
+from workbench.models.loaded_base import BOUNDS, Proof
+from workbench.models.model_kinds import media_ids
+from workbench.models.proof import plain_ids, trial
 from workbench.models.self_test import self_test
 
 from .encoders import make_classifier, make_encoder_classifier
@@ -54,6 +55,8 @@ def test_what_was_loaded_is_proven_and_its_facts_say_so(tiny):
     }
     assert all(proof.nats <= 1e-4 and not proof.against for proof in base.proofs.values())
     assert base.notices == []
+    assert base.tested["packing"] == PACKED
+    assert 0 < base.tested["nats"] <= base.tested["bound"] == 1e-4
     told = json.loads(json.dumps(base.facts["self_test"]))
     assert told["packing"] == {"way": PACKED, "nats": base.proofs["packing"].nats, "against": {}}
 

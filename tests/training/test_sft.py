@@ -215,7 +215,10 @@ def test_what_was_really_loaded_is_told_first(tiny, place):
         "quantization": "none",
         "trainable": 2 * ranks,
         "learning_rate": 2e-2,
+        "self_test": load(tiny).tested,
     }
+    assert setup.data["self_test"]["nats"] <= 1e-4
+    assert "from the model's own forward at most (0.0001 allowed)" in setup.message
 
 
 def test_a_tokenizer_without_a_pad_token_trains_and_is_recorded(tmp_path, place):

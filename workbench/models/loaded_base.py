@@ -22,6 +22,8 @@ from workbench.models.source import Source
 
 POSITIONS = ("max_position_embeddings", "max_target_positions", "max_seq_len", "n_positions")
 """Where configs say how many positions there are."""
+BOUNDS = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 2.5e-1}
+"""How far log-probabilities may be apart, by what the model computes in. [nats]"""
 OUTPUT_EMBEDDINGS = "its output embeddings alone"
 OWN_FORWARD = "its own forward"
 
@@ -158,6 +160,14 @@ class Base:
             "notices": self.notices,
             "self_test": {name: proof._asdict() for name, proof in self.proofs.items()},
         }
+
+    @property
+    def tested(self) -> dict[str, Any]:
+        """How it is computed, and how far that is from its own forward: what a run remembers."""
+        compared = [proof.nats for name, proof in self.proofs.items() if name != "unsaid"]
+        worst = max(compared, default=0.0)
+        ways = {name: proof.way for name, proof in self.proofs.items()}
+        return {**ways, "nats": float(f"{worst:.0e}"), "bound": BOUNDS[self.dtype]}
 
     def check_answers(self) -> None:
         """Refuse what gives no answers.

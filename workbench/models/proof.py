@@ -11,11 +11,9 @@ import torch
 from torch import Tensor
 
 from workbench.errors import ModelError
-from workbench.models.loaded_base import Base, Proof
+from workbench.models.loaded_base import BOUNDS, Base, Proof
 from workbench.models.model_kinds import media_ids
 
-BOUNDS = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 2.5e-1}
-"""How far log-probabilities may be apart, by what the model computes in. [nats]"""
 SIZES = ((6, 4), (6, 3), (2, 3))
 """Tokens of prompt and answer of each row that is tried; the first two rows share their prompt."""
 

@@ -211,8 +211,13 @@ class StepLoop(ABC, Generic[S]):
             "dtype": str(base.dtype).removeprefix("torch."),
             "quantization": base.quantization,
             "trainable": sum(p.numel() for p in self.optimiser.parameters),
+            "self_test": base.tested,
         }
-        text = "{base} on {device}, {dtype}, quantization {quantization}, {trainable:,} trained"
+        text = (
+            "{base} on {device}, {dtype}, quantization {quantization}, {trainable:,} trained; "
+            "what is computed is {self_test[nats]:.0e} from the model's own forward at most "
+            "({self_test[bound]:g} allowed)"
+        )
         return Notice(self.step, "setup", text.format(**facts), facts)
 
     def _checkpoint_due(self) -> bool:

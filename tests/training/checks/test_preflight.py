@@ -2,7 +2,9 @@ import math
 
 import pytest
 import torch
+from transformers import LlamaForCausalLM
 
+from workbench.models import self_test
 from workbench.models.base import Base
 from workbench.settings import PPOSettings
 from workbench.training.checks import preflight as checks
@@ -87,13 +89,23 @@ def break_batching(patch):
 
 
 def break_ends(patch):
+    """In the model itself: what is computed of it is its own all the same."""
+    real = LlamaForCausalLM.forward
+
+    def endless(self, *args, **kwargs):
+        output = real(self, *args, **kwargs)
+        output.logits = output.logits.index_fill(-1, torch.tensor([EOS]), -30.0)
+        return output
+
+    patch.setattr(LlamaForCausalLM, "forward", endless)
+    patch.setattr(self_test, "_known", {})
+
+
+def break_head(patch):
+    """What is computed is another model than the one that was loaded."""
     real = Base.logits
-
-    def endless(self, hidden):
-        logits = real(self, hidden)
-        return logits.index_fill(-1, torch.tensor([EOS]), -30.0)
-
-    patch.setattr(Base, "logits", endless)
+    patch.setattr(Base, "logits", lambda self, hidden: 1.05 * real(self, hidden))
+    patch.setattr(self_test, "PROOFS", ())
 
 
 def break_reward(patch):
@@ -151,6 +163,7 @@ def break_plan(patch):
         (break_ratio, 0),
         (break_kl, 1),
         (break_batching, 2),
+        (break_head, 2),
         (break_ends, 3),
         (break_reward, 4),
         (break_numbers, 5),

@@ -165,15 +165,26 @@ def _first(metrics: dict[str, float | None]) -> list[Check]:
     ]
 
 
+@torch.no_grad()
+def _own_logprobs(trainer: PPOTrainer, row: Encoded) -> Tensor:
+    """The same of a row under the policy, by the forward of transformers alone."""
+    base = trainer.base
+    with trainer.roles.acting("policy"):
+        logits = base.model(input_ids=torch.tensor([row.ids], device=base.device)).logits[0]
+    wide = logits[len(row.prompt) - 1 : -1].to(torch.promote_types(logits.dtype, torch.float32))
+    tokens = torch.tensor(row.response, device=base.device)[:, None]
+    return (wide / trainer.temperature).log_softmax(-1).gather(1, tokens)[:, 0]
+
+
 def _rebatched(trainer: PPOTrainer, rows: Sequence[Encoded]) -> Check:
     together = _logprobs(trainer, rows, "policy")
-    alone = [_logprobs(trainer, [row], "policy")[0] for row in rows]
+    alone = [_own_logprobs(trainer, row) for row in rows]
     apart = (torch.cat(together).double() - torch.cat(alone).double()).exp().sub(1).abs()
     wide = trainer.base.dtype in (torch.float32, torch.float64)
     limit = EXACT if wide and trainer.base.quantization == "none" else ROUNDED
     mean = float(apart.mean())
     return Check(
-        "an answer's log-probabilities do not depend on its batch",
+        "an answer's log-probabilities are the model's own, and do not depend on its batch",
         mean <= limit,
         f"mean |ratio − 1| {mean:.1e}, at most {limit:g}",
         "use dtype='float32', or set micro_batch_tokens so that one answer is in a batch",
