@@ -187,6 +187,22 @@ def test_nothing_is_merged_into_files_in_4_bits(tiny, tmp_path):
         base_module.check_plain(resolve(str(folder)))
 
 
+def test_a_model_whose_own_forward_fails_in_4_bits_is_not_quantised(tmp_path):
+    """Mamba reads the weights of a layer without calling it."""
+    config = AutoConfig.for_model(
+        "mamba", vocab_size=33, hidden_size=64, num_hidden_layers=2, state_size=8, pad_token_id=0,
+        eos_token_id=1, bos_token_id=0,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(str(tmp_path / "mamba"))
+    make_tokenizer().save_pretrained(str(tmp_path / "mamba"))
+    base = load(tmp_path / "mamba", "nf4")
+    assert base.quantization == "none"
+    assert any("not quantised: in 4 bits the model's own forward fails" in n for n in base.notices)
+    check_exact(base)
+
+
 # --- models that also see
 
 TEXT = {

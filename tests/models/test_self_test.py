@@ -271,12 +271,12 @@ def test_a_test_is_remembered_by_what_decides_its_outcome(tmp_path, monkeypatch)
     folder = make_model(tmp_path / "one")
     load(folder)
     first = len(calls)
-    assert first > 0
+    assert first > 4
     load(folder)
-    assert len(calls) == first
+    assert len(calls) == first + 1  # two tokens, to see where the trunk ends
     load(folder, dtype="bfloat16")
-    assert len(calls) > first
-    again = len(calls)
+    assert len(calls) > first + 1 + 4
+    again = len(calls) + 1
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 1e-3}))
     load(folder)
@@ -293,12 +293,12 @@ def test_a_long_test_is_remembered_beyond_the_process(tmp_path, monkeypatch):
     module._known.clear()
     calls = count_forwards(monkeypatch)
     assert load(folder).proofs == proofs
-    assert calls == []
+    assert len(calls) == 1
     (file,) = (tmp_path / "cache").rglob("*.json")
     file.write_text("{")  # damaged: the test is made again
     module._known.clear()
     assert set(load(folder).proofs) == set(proofs)
-    assert calls
+    assert len(calls) > 1 + 4
 
 
 def test_a_home_that_cannot_be_written_to_costs_nothing_else(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Load a base once: in 4 bits where it can be, frozen, with the CPU guard on every path."""
 
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -98,15 +99,36 @@ def load_base(source: Source, settings: RunSettings) -> Base:
         ModelError: the folder or hub id cannot be loaded, or has no EOS token; or what is computed
             of it is not what its own forward computes.
     """
-    device = pick_device(settings.device)
-    dtype = pick_dtype(settings.dtype, device)
     quantization, notices = _quantization(settings.quantization)
     _quiet()
+    base = _loaded(source, settings, quantization, list(notices))
+    _describe_parts(base)
+    try:
+        self_test(base)
+        return base
+    except ModelError as error:
+        with cannot_load(source.base):
+            stored = stored_quantization(AutoConfig.from_pretrained(source.base))
+        if base.quantization != "nf4" or stored:
+            raise
+        why = error.what
+    del base  # some models read weights that 4 bits have packed; are they right without?
+    gc.collect()
+    base = _loaded(source, settings, "none", [*notices, f"not quantised: in 4 bits {why}"])
+    _describe_parts(base)
+    self_test(base)
+    return base
+
+
+def _loaded(source: Source, settings: RunSettings, quantization: str, notices: list[str]) -> Base:
+    """A base that is not tested yet."""
+    device = pick_device(settings.device)
+    dtype = pick_dtype(settings.dtype, device)
     with cannot_load(source.base):
         config = AutoConfig.from_pretrained(source.base)
         stored = stored_quantization(config)
         if stored:
-            notices = _as_stored(stored, settings.quantization)
+            notices[:] = _as_stored(stored, settings.quantization)
             quantization = stored
         encoder, scores = is_encoder(config), is_classifier(config)
         model = _load(source, config, quantization, dtype, device)
@@ -130,7 +152,7 @@ def load_base(source: Source, settings: RunSettings) -> Base:
     if scores and not encoder:
         (name,) = head_names(model)
         head = last_linear(model.get_submodule(name)).weight.detach().float()
-    base = Base(
+    return Base(
         model,
         tokenizer,
         source,
@@ -142,9 +164,6 @@ def load_base(source: Source, settings: RunSettings) -> Base:
         encoder=encoder,
         trained_head=head,
     )
-    _describe_parts(base)
-    self_test(base)
-    return base
 
 
 @contextmanager
