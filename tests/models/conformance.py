@@ -120,11 +120,16 @@ MORE: dict[str, dict[str, Any]] = {
     "qwen3_5_moe_text": DELTA,
     "qwen3_5_text": DELTA,
     "qwen3_next": DELTA,
+    "prophetnet": {"num_decoder_layers": 2, "num_decoder_attention_heads": 4, "hidden_size": 32,
+                   "num_hidden_layers": None},
+    "recurrent_gemma": {"block_types": ["recurrent", "attention"], "lru_width": 32,
+                        "attention_window_size": WINDOW},
     "reformer": {
         "axial_pos_embds": False, "attention_head_size": 8, "attn_layers": ["local", "lsh"],
         "local_attn_chunk_length": 4, "lsh_attn_chunk_length": 4, "feed_forward_size": 48,
         "num_buckets": 2, "num_hashes": 1, "num_hidden_layers": None,
     },
+    "xlnet": {"d_inner": 48, "max_position_embeddings": None},
     "rwkv": {"attention_hidden_size": 32},
     "youtu": LATENT,
     "zamba2": {
@@ -148,10 +153,10 @@ CAUSAL = (
     "longcat_flash", "mamba", "mamba2", "minicpm3", "minimax", "minimax_m2", "ministral",
     "mistral", "mixtral", "modernbert-decoder", "moshi", "mpt", "nanochat", "nemotron",
     "nemotron_h", "olmo", "olmo2", "olmo3", "olmo_hybrid", "olmoe", "openai-gpt", "opt",
-    "persimmon", "phi", "phi3", "phimoe", "qwen2", "qwen2_moe", "qwen3", "qwen3_5_moe_text",
-    "qwen3_5_text", "qwen3_moe", "qwen3_next", "reformer", "rembert", "roberta", "roformer",
-    "rwkv", "seed_oss", "smollm3", "solar_open", "stablelm", "starcoder2", "trocr", "vaultgemma",
-    "whisper", "xglm", "xlm", "xlm-roberta", "youtu", "zamba2",
+    "persimmon", "phi", "phi3", "phimoe", "prophetnet", "qwen2", "qwen2_moe", "qwen3",
+    "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe", "qwen3_next", "recurrent_gemma", "reformer", "rembert",
+    "roberta", "roformer", "rwkv", "seed_oss", "smollm3", "solar_open", "stablelm", "starcoder2", "trocr", "vaultgemma",
+    "whisper", "xglm", "xlm", "xlnet", "xlm-roberta", "youtu", "zamba2",
 )  # fmt: skip
 #: What of a model that sees is asked for, beside the sizes of its text part.
 VISION: dict[str, Any] = {

@@ -28,7 +28,7 @@ def test_an_encoder_scores_rows_together_as_alone(kind):
 def test_the_families_are_many_and_few_are_refused():
     texts = [causal_outcome(kind).text for kind in causal_families()]
     assert len(texts) >= 45 and len(ENCODERS) >= 6
-    assert sum(text.startswith("refused") for text in texts) <= 3
+    assert sum(text.startswith("refused") for text in texts) <= 5
 
 
 def test_the_table_in_the_documents_is_what_was_found():

@@ -18,14 +18,15 @@ from transformers import (
 
 import workbench.models.base as base_module
 from workbench.errors import ModelError
-from workbench.models.base import cannot_load, load_base, load_plain, reads_alike
+from workbench.models.base import auto_class, cannot_load, load_base, load_plain, reads_alike
 from workbench.models.encoding import Encoded, Encoder
 from workbench.models.fast.decoding import decoder
 from workbench.models.forward import lay, response_stats
-from workbench.models.model_kinds import beside_experts, beside_text, expert_weights
+from workbench.models.model_kinds import beside_experts, beside_text, expert_weights, text_weights
 from workbench.models.roles import Roles
 from workbench.models.sampling import sample_responses
 from workbench.models.source import resolve
+from workbench.training.reward.scorer import Scorer
 
 from .encoders import make_encoder_classifier
 from .families import GATED, make_base
@@ -121,6 +122,26 @@ def test_models_on_one_base_that_read_differently_are_told_apart(tiny, tmp_path)
     bare = adapter(tmp_path / "bare", tiny)
     alike = [reads_alike(resolve(str(f)), base) for f in (same, other, ends, bare)]
     assert alike == [True, False, False, True]
+
+
+def test_a_reward_model_that_reads_differently_stands_beside_the_policys_base(tiny, tmp_path):
+    base = load(tiny)
+    roles = Roles(base, tiny_settings())
+    roles.add("reward", trainable=True)
+    roles.add_head("reward", trainable=True)
+    folders = {}
+    for name, template in (("same", base.tokenizer.chat_template), ("other", TURNS)):
+        folders[name] = tmp_path / name
+        roles.save("reward", folders[name], task="SEQ_CLS", extra={})
+        (folders[name] / "workbench.json").unlink()  # as another tool writes it
+        make_tokenizer(chat_template=template).save_pretrained(str(folders[name]))
+    for name, shares in (("same", True), ("other", False)):
+        policy = Roles(load(tiny), tiny_settings())
+        scorer = Scorer.attach(str(folders[name]), policy, tiny_settings())
+        assert scorer.shares_base is shares
+        assert scorer.base.tokenizer.chat_template == (
+            base.tokenizer.chat_template if shares else TURNS
+        )
 
 
 @pytest.mark.parametrize(
@@ -290,6 +311,38 @@ def test_plain_weights_of_such_a_model_are_loaded_by_the_same_class(tmp_path):
     base = load(make_seeing(tmp_path / "seeing", "Llava"))
     plain = load_plain(base, scores=False, dtype=torch.float32)
     assert type(plain) is type(base.model)
+
+
+def test_of_a_model_that_hears_the_text_is_trained_and_exact(tmp_path):
+    sizes = {
+        "d_model": 32,
+        "encoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 48,
+    }
+    config = AutoConfig.for_model(
+        "qwen2_audio",
+        audio_config={"model_type": "qwen2_audio_encoder", "num_mel_bins": 8, **sizes},
+        text_config={"model_type": "qwen2", **TEXT},
+        audio_token_index=32,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        auto_class(config).from_config(config).save_pretrained(str(tmp_path / "hears"))
+    make_tokenizer().save_pretrained(str(tmp_path / "hears"))
+    base = load(tmp_path / "hears")
+    assert beside_text(base.model) == ["model.audio_tower", "model.multi_modal_projector"]
+    assert base.longest == 96 and 32 in base.unsaid.tolist()
+    check_exact(base)
+
+
+def test_where_all_weights_are_trained_those_of_text_are(tmp_path):
+    model = load(make_seeing(tmp_path / "seeing", "Gemma 3")).model
+    taken = {id(weight) for weight in text_weights(model)}
+    names = {name for name, weight in model.named_parameters() if id(weight) not in taken}
+    assert names and all("vision_tower" in n or "projector" in n for n in names)
+    plain = make_base("llama", **GATED).model
+    assert len(text_weights(plain)) == len(list(plain.parameters()))
 
 
 def test_a_model_of_text_alone_has_nothing_beside_its_text():

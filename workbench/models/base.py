@@ -8,19 +8,15 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
+import transformers
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoModelForImageTextToText,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedTokenizerBase,
-)
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
 )
 from transformers.utils import logging as transformers_logging
 
@@ -39,6 +35,12 @@ from workbench.models.source import TOKENIZER, Source
 from workbench.models.special_tokens import settle_tokens
 from workbench.settings import RunSettings
 
+LANGUAGE_MODELS = (
+    "AutoModelForCausalLM",
+    "AutoModelForImageTextToText",
+    "AutoModelForMultimodalLM",  # that hear; not in every transformers 5
+)
+"""Classes of transformers that answer, those of text alone first."""
 DTYPES = {
     "float64": torch.float64,
     "float32": torch.float32,
@@ -197,12 +199,10 @@ def cannot_load(path: str) -> Iterator[None]:
 
 
 def auto_class(config: Any) -> Any:
-    """The class of transformers that makes a language model: of text, or of text beside images."""
-    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
-        return AutoModelForCausalLM
-    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        return AutoModelForImageTextToText
-    return AutoModelForCausalLM
+    """The class of transformers that makes a language model: of text, or of more beside it."""
+    kinds: list[Any] = [getattr(transformers, name, None) for name in LANGUAGE_MODELS]
+    known = (kind for kind in kinds if kind and type(config) in kind._model_mapping)
+    return next(known, AutoModelForCausalLM)
 
 
 def load_tokenizer(source: Source, notices: list[str]) -> PreTrainedTokenizerBase:

@@ -84,6 +84,12 @@ def media_ids(config: Any) -> set[int]:
     }
 
 
+def text_weights(model: Any) -> list[nn.Parameter]:
+    """All weights but those that no text goes through."""
+    towers = beside_text(model)
+    return [weight for name, weight in model.named_parameters() if not _within(name, towers)]
+
+
 def expert_weights(model: Any) -> list[str]:
     """Parameters that hold all experts of a layer in one table, ``(experts, ., .)``."""
     text = model.config.get_text_config().to_dict()

@@ -17,6 +17,7 @@ from workbench.models.base import Base
 from workbench.models.encoding import Encoded, Encoder, in_row, micro_batches
 from workbench.models.forward import collate, response_stats
 from workbench.models.model_card import how_to_answer, write_card
+from workbench.models.model_kinds import text_weights
 from workbench.models.source import CARD, resolve
 from workbench.settings import SFTSettings
 from workbench.training.batches import batch_indices, steps_for
@@ -94,10 +95,12 @@ class SFTTrainer(StepLoop[SFTSettings]):
         )
 
     def _prepare(self) -> list[nn.Parameter]:
-        """All weights, or one LoRA adapter (going on from the source's own)."""
+        """All weights of text, or one LoRA adapter (going on from the source's own)."""
         if self.settings.lora_rank == 0:
-            self.base.model.requires_grad_(True)
-            return list(self.base.model.parameters())
+            weights = text_weights(self.base.model)
+            for weight in weights:
+                weight.requires_grad_(True)
+            return weights
         source, seed = self.base.source, self.settings.seed
         self.roles.add("policy", trainable=True, source=source.adapter, seed=seed)
         return self.roles.parameters("policy")
