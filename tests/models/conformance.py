@@ -154,9 +154,10 @@ CAUSAL = (
     "mistral", "mixtral", "modernbert-decoder", "moshi", "mpt", "nanochat", "nemotron",
     "nemotron_h", "olmo", "olmo2", "olmo3", "olmo_hybrid", "olmoe", "openai-gpt", "opt",
     "persimmon", "phi", "phi3", "phimoe", "prophetnet", "qwen2", "qwen2_moe", "qwen3",
-    "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe", "qwen3_next", "recurrent_gemma", "reformer", "rembert",
-    "roberta", "roformer", "rwkv", "seed_oss", "smollm3", "solar_open", "stablelm", "starcoder2", "trocr", "vaultgemma",
-    "whisper", "xglm", "xlm", "xlnet", "xlm-roberta", "youtu", "zamba2",
+    "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe", "qwen3_next", "recurrent_gemma", "reformer",
+    "rembert", "roberta", "roformer", "rwkv", "seed_oss", "smollm3", "solar_open", "stablelm",
+    "starcoder2", "trocr", "vaultgemma", "whisper", "xglm", "xlm", "xlnet", "xlm-roberta",
+    "youtu", "zamba2",
 )  # fmt: skip
 #: What of a model that sees is asked for, beside the sizes of its text part.
 VISION: dict[str, Any] = {
