@@ -10,6 +10,7 @@ from workbench.training.checks import memory_plan as plans
 from workbench.training.checks.live_bytes import LiveBytes, all_tensors
 from workbench.training.ppo import ppo
 
+from ...models.conformance import SEEING, config_of, seeing_config_of
 from ...models.tiny import make_model, tiny_settings, user
 from ..conftest import make_adapter
 
@@ -195,3 +196,16 @@ def test_what_cannot_be_planned_is_refused(tmp_path):
     encoder = hand_written(tmp_path / "bert", model_type="bert", architectures=["BertModel"])
     with pytest.raises(ModelError, match="only language models are planned"):
         plans.plan(encoder, tiny_settings())
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "mamba", "rwkv", "granite", "llava", "gemma3"])
+def test_mixtures_recurrent_models_and_those_that_see_are_planned(kind, tmp_path):
+    """Experts in fp32, no keys and values, a class of another name."""
+    config = seeing_config_of(kind) if kind in SEEING else config_of(kind)
+    config.save_pretrained(str(tmp_path))
+    settings = tiny_settings(PPOSettings, max_length=32, response_length=8)
+    told = plans.plan(str(tmp_path), settings)
+    sizes = {row["part"]: row["bytes"] for row in told["parts"]}
+    assert told["trained"] > 0
+    assert sizes["activations and logits of a micro-batch"] > 0
+    assert ("keys and values" in sizes) == (kind not in ("mamba", "rwkv"))

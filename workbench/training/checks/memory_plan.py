@@ -12,11 +12,12 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import AutoConfig, AutoModelForCausalLM
+from torch.overrides import TorchFunctionMode
+from transformers import AutoConfig
 
 from workbench.algos.logprobs import chunked_token_logprobs, chunked_token_stats
 from workbench.errors import ModelError, WorkbenchError
-from workbench.models.base import DTYPES, Base, pick_device, pick_dtype
+from workbench.models.base import DTYPES, Base, auto_class, pick_device, pick_dtype
 from workbench.models.fast.attention import MOST, ONE_CALL_DEVICES
 from workbench.models.fast.decoding import PROMPT_TOKENS
 from workbench.models.fast.dense_weights import SHARE, free_memory, layers_of
@@ -105,6 +106,32 @@ def micro_batch(settings: RunSettings) -> MicroBatchShape:
     )
 
 
+class _GroupedProducts(TorchFunctionMode):
+    """Within the block a product grouped by experts has its shape in every precision.
+
+    torch's own fake of it takes bfloat16 alone.
+    """
+
+    def __torch_function__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """The rows times the first expert's weights: as large as the grouped product."""
+        if func in _GROUPED:
+            rows, weights = args[:2]
+            return rows @ weights[0]
+        return func(*args, **(kwargs or {}))
+
+
+_GROUPED = [
+    product
+    for product in (
+        getattr(nn.functional, "grouped_mm", None),
+        getattr(torch, "_grouped_mm", None),
+    )
+    if product is not None
+]
+
+
 class _Plan:
     """One model and its settings, without weights."""
 
@@ -128,7 +155,7 @@ class _Plan:
                 fix="plan the language model; a sequence classifier takes less",
             )
         with torch.device("meta"):
-            network = cast("Any", AutoModelForCausalLM).from_config(config, dtype=dtype)
+            network = auto_class(config).from_config(config, dtype=dtype)
             network.requires_grad_(False).eval()
             self.base = Base(
                 network, cast("Any", None), source, torch.device("cpu"), dtype, "none", ()
@@ -227,8 +254,9 @@ class _Plan:
         """Keys and values of all answers, and the last step's logits over the vocabulary."""
         assert self.ppo is not None
         config, rows = self.config, self.ppo.batch_size
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        queries = getattr(config, "num_attention_heads", None) or 0  # none in a recurrent model
+        heads = getattr(config, "num_key_value_heads", None) or queries
+        size = getattr(config, "head_dim", None) or config.hidden_size // max(queries, 1)
         room = self.shape.length
         cache = 2 * config.num_hidden_layers * heads * size * rows * room
         logits = rows * config.vocab_size * (self.base.dtype.itemsize + 3 * 4)
@@ -258,7 +286,12 @@ class _Plan:
             known = [*self.base.model.parameters(), *self.base.model.buffers()]
             known += [w.grad for w in weights if w.grad is not None]
             live = LiveBytes(known, counted=False)
-            with live, self.roles.acting("policy"), nullcontext() if train else torch.no_grad():
+            with (
+                live,
+                self.roles.acting("policy"),
+                nullcontext() if train else torch.no_grad(),
+                _GroupedProducts(),
+            ):
                 self._pass(shape, train)
         return live.peak
 
