@@ -2,6 +2,7 @@ import pickle
 
 import pytest
 
+from workbench import errors
 from workbench.errors import ConfigError, DataError, ModelError, RunError, WorkbenchError
 
 KINDS = {
@@ -56,3 +57,8 @@ def test_a_notebook_shows_the_three_parts_and_no_frames():
     assert error._render_traceback_() == [
         "RunError: the run failed\n  where: runs/demo\n  fix:   read log.txt"
     ]
+
+
+def test_the_first_line_of_what_an_error_says():
+    assert errors.first_line(ValueError("  one\ntwo")) == "one"
+    assert errors.first_line(ValueError()) == "ValueError"

@@ -34,6 +34,11 @@ class WorkbenchError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def _rebuild(kind: type[WorkbenchError], what: str, where: str, fix: str) -> WorkbenchError:
     return kind(what, where=where, fix=fix)
 

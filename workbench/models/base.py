@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from workbench.errors import ConfigError, ModelError, WorkbenchError
+from workbench.errors import ConfigError, ModelError, WorkbenchError, first_line
 from workbench.models.loaded_base import Base
 from workbench.models.model_kinds import (
     beside_text,
@@ -180,7 +180,7 @@ def cannot_load(path: str) -> Iterator[None]:
     except WorkbenchError:
         raise
     except Exception as error:
-        text = _first_line(error)
+        text = first_line(error)
         fix = (
             "check the folder or hub id (and the network), and that it is a causal language "
             "model or a sequence classifier"
@@ -365,7 +365,7 @@ def _quantization(asked: str) -> tuple[str, list[str]]:
     try:
         import bitsandbytes  # noqa: F401
     except (ImportError, OSError, RuntimeError) as error:
-        return "none", [f"bitsandbytes cannot be used ({_first_line(error)}): not quantised"]
+        return "none", [f"bitsandbytes cannot be used ({first_line(error)}): not quantised"]
     return "nf4", []
 
 
@@ -412,7 +412,3 @@ def _quiet() -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -13,7 +13,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from workbench.data.messages import Message
-from workbench.errors import ConfigError, DataError, ModelError
+from workbench.errors import ConfigError, DataError, ModelError, first_line
 
 TODAY = "2026-01-01"
 """What a template is told where it asks for the date, so that a prompt is the same tomorrow."""
@@ -175,7 +175,7 @@ def _refused(messages: Sequence[Message], error: BaseException) -> DataError:
     roles = ", ".join(str(m.get("role")) for m in messages)
     start = str(messages[0].get("content"))[:60] if messages else ""
     return DataError(
-        f"the chat template refuses this conversation: {_first_line(error)}",
+        f"the chat template refuses this conversation: {first_line(error)}",
         where=f"a conversation of {roles or 'no turn'}, which begins {start!r}",
         fix="set fold_system=True to put a system text before the first user turn; join turns of "
         "one role, let user and assistant take turns, or leave the row out",
@@ -189,7 +189,3 @@ def _speechless(tokenizer: PreTrainedTokenizerBase, why: str) -> ModelError:
         fix="give the tokenizer a template that says a user's question and an assistant's answer "
         "(tokenizer.chat_template), or remove it, and a plain one stands in",
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

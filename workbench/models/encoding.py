@@ -72,7 +72,6 @@ class Encoder:
         self.opening, self.between, self.ending = [], [], [self.eos]
         if base.encoder:
             self.opening, self.between, self.ending = _special(base)
-        self.least = len(self.opening) + len(self.between) + 1
         self.chat: ChatTemplate | None = None
         if base.tokenizer.chat_template:
             self.chat = ChatTemplate(base.tokenizer, template, fold_system=fold_system)

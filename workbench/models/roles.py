@@ -19,7 +19,7 @@ from peft.utils import ModulesToSaveWrapper, load_peft_weights, set_peft_model_s
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from workbench.errors import ConfigError, ModelError
+from workbench.errors import ConfigError, ModelError, first_line
 from workbench.models.fast import lora_products
 from workbench.models.loaded_base import Base
 from workbench.models.model_kinds import (
@@ -160,7 +160,7 @@ class Roles:
             if isinstance(error, MemoryError | torch.OutOfMemoryError):
                 raise
             raise ModelError(
-                f"the adapter cannot be put on this model: {_first_line(error)}",
+                f"the adapter cannot be put on this model: {first_line(error)}",
                 where=f"{self.base.source.reference}, role {name}",
                 fix="set target_modules to names of linear layers that the model has",
             ) from error
@@ -353,14 +353,10 @@ class Roles:
 
 def _unreadable(folder: Path, error: Exception) -> ModelError:
     return ModelError(
-        f"this adapter cannot be read: {_first_line(error)}",
+        f"this adapter cannot be read: {first_line(error)}",
         where=str(folder),
         fix="restore adapter_config.json and adapter_model.safetensors, or save the adapter again",
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _another_base(folder: Path, base: Base, how: str = "") -> ModelError:
