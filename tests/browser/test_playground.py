@@ -11,7 +11,8 @@ def ask(request, told):
     asked.append(request)
     told({"text": "a <img src=x onerror=alert(1)> gro"})
     go.wait(60)
-    text = f"{request['model']} at {request['settings']['temperature']:g} <b>bold</b>"
+    drawn = request["settings"]
+    text = f"{request['model']} at {drawn['temperature']:g} <b>{drawn['seed']}</b>"
     pieces = [text[:5], text[5:]]
     return {"text": text, "ended": True, "pieces": pieces, "kl": [0.1, 0.8], "score": 1.5,
             "scores": [1.5]}
@@ -47,10 +48,10 @@ def test_a_prompt_is_asked_and_its_best_answer_becomes_a_label(notebook, kernel_
     page.keyboard.press("2")  # prefer the second
     expect(root.locator(".wbg-said")).to_have_text("Saved: this answer is the better one.")
     won = "(lambda p: p.responses[p.label['winner']][0]['content'])(next(iter(store.pairs())))"
-    assert kernel_eval(page, won) == "/ppo at 0.5 <b>bold</b>"
+    assert kernel_eval(page, won) == "/ppo at 0.5 <b>0</b>"
     page.keyboard.press("r")  # another draw
-    expect(first).to_contain_text("/sft at 0.5", timeout=SLOW)
-    page.wait_for_function("() => !document.querySelector('.wbg-card.answers, .wbg-card.waits')")
+    expect(first).to_contain_text("/sft at 0.5 <b>1</b>", timeout=SLOW)
+    expect(root.locator(".wbg-card").nth(1)).to_contain_text("/ppo at 0.5 <b>1</b>", timeout=SLOW)
     assert kernel_eval(page, "[r['settings']['seed'] for r in asked]") == [0, 0, 1, 1]
     page.keyboard.press("a")  # no key of ours, and none of the notebook's
     assert page.locator(".jp-Notebook .jp-Cell").count() == cells
