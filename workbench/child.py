@@ -2,7 +2,8 @@
 
 ``python -m workbench.child FOLDER`` trains what the run folder's config.json says;
 ``python -m workbench.child --job REQUEST`` does one job and leaves its result beside the request;
-``python -m workbench.child --worker`` answers questions from standard input with loaded models.
+``python -m workbench.child --workbench-worker`` answers questions from standard input, with models
+that stay loaded.
 """
 
 import errno
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> int:
     _quiet()
     if arguments[:1] == ["--job"]:
         return serve_job(Path(arguments[1]))
-    if arguments[:1] == ["--worker"]:
+    if arguments[:1] == [worker.SIGN]:
         return serve_questions()
     return run_training(RunFolder(Path(arguments[0])))
 

@@ -124,7 +124,37 @@ def test_a_damaged_lock_file_still_locks(folder, other, monkeypatch):
         take_device("cpu", other)
 
 
-def test_locks_are_in_the_temp_folder_unless_told_otherwise(monkeypatch, tmp_path):
-    monkeypatch.delenv("WORKBENCH_LOCKS")
-    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
-    assert devices.lock_dir() == tmp_path / f"workbench-{os.getuid()}"
+def test_a_link_in_the_place_of_a_lock_is_refused_and_what_it_names_untouched(folder, tmp_path):
+    (tmp_path / "precious").write_text("keep me")
+    (devices.lock_dir() / "cpu.lock").symlink_to(tmp_path / "precious")
+    for attempt in (take_device, hold_device):
+        with pytest.raises(RunError, match=r"cpu\.lock is no plain file"):
+            attempt("cpu", folder)
+    assert (tmp_path / "precious").read_text() == "keep me"
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        b"{}",
+        b"[]",
+        b"null",
+        b"[" * 50_000,
+        b'{"run": [1], "pid": "x", "folder": {"a": 1}}',
+        b'{"folder": "/nowhere"}',
+        b"\xff\xfe\x00",
+    ],
+)
+def test_a_holder_that_says_nothing_of_use_is_another_run(folder, other, monkeypatch, note):
+    monkeypatch.setattr(devices, "PROBE", 0.0)
+    hold_device("cpu", folder)
+    (devices.lock_dir() / "cpu.lock").write_bytes(note)
+    with pytest.raises(RunError, match="cpu is busy: the run another run"):
+        take_device("cpu", other)
+    assert set(device_holder("cpu")) == {"run", "pid", "folder"}
+
+
+def test_a_number_handed_over_that_is_none_is_no_fault(folder, monkeypatch):
+    monkeypatch.setenv(HANDED_OVER, "-1x:cpu")
+    hold_device("cpu", folder)
+    assert device_holder("cpu")["run"] == "plain"

@@ -1,5 +1,7 @@
 """The worker: one process for what is interactive, which goes when it is in the way."""
 
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -7,7 +9,8 @@ import time
 import pytest
 
 from workbench.errors import ModelError, RunError
-from workbench.runs import worker
+from workbench.json_lines import write_json
+from workbench.runs import process, worker
 from workbench.runs.devices import lock_dir
 
 SERVES = """
@@ -102,6 +105,63 @@ def test_release_ends_every_worker_also_of_another_kernel(one):
     assert ends(one)
     assert list(lock_dir().glob("worker-*.json")) == []
     worker.release()  # nothing is left: nothing happens
+
+
+@pytest.fixture
+def bystander(tmp_path):
+    """A process that is no worker; how it ended is asked at the end of a test."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1, start_new_session=True)
+    yield child
+    child.kill()
+    child.communicate()
+
+
+def test_a_process_that_is_no_worker_is_never_ended(one, bystander):
+    started = process.start_time(bystander.pid)
+    for note in (
+        {"pid": bystander.pid, "started": started},
+        {"pid": bystander.pid, "started": None},
+        {"pid": bystander.pid, "started": started, "command": [worker.SIGN]},
+    ):
+        write_json(lock_dir() / "worker-1.json", note)
+        worker.release()
+        assert not list(lock_dir().glob("worker-*.json"))
+        assert bystander.poll() is None
+    one.ask("echo", {"n": 1})  # a worker, but the note was of another that had its number
+    write_json(lock_dir() / f"worker-{one.pid}.json", {"pid": one.pid, "started": "1"})
+    worker.release()
+    assert one.pid is not None
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"[" * 50_000,
+        b"\xff",
+        b'{"pid": "x", "started": 1}',
+        b'{"pid": -1, "started": "1"}',
+        b'{"pid": 1, "started": "1"}',
+        b'{"pid": true, "started": "1"}',
+        b'{"pid": 1e400, "started": "1"}',
+        b'{"pid": 99999999999999999999, "started": "1"}',
+    ],
+)
+def test_a_note_that_names_no_process_is_no_fault(one, note):
+    (lock_dir() / "worker-7.json").write_bytes(note)
+    worker.release()
+    assert not (lock_dir() / "worker-7.json").exists()
+
+
+def test_a_folder_or_a_link_in_the_place_of_a_note_is_no_fault(one, tmp_path):
+    (tmp_path / "precious").write_text("keep me")
+    (lock_dir() / "worker-8.json").mkdir()
+    (lock_dir() / "worker-9.json").symlink_to(tmp_path / "precious")
+    os.mkfifo(lock_dir() / "worker-10.json")
+    worker.release()
+    assert (tmp_path / "precious").read_text() == "keep me"
 
 
 def test_a_run_that_starts_ends_it(one, tmp_path, monkeypatch):

@@ -3,13 +3,13 @@
 import fcntl
 import json
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, cast
 
 from workbench.errors import RunError
 from workbench.runs.folder import ENDED, RunFolder
+from workbench.runs.private_folder import LARGEST_NOTE, open_own, runtime_folder
 
 HANDED_OVER = "WORKBENCH_DEVICE_LOCK"  # "<descriptor>:<device>": a lock that the launcher took
 LEAVING = 20.0  # seconds that a run which has said its last word may take to end its process
@@ -19,11 +19,12 @@ _held: dict[str, int] = {}
 
 
 def lock_dir() -> Path:
-    """Where the locks are: $WORKBENCH_LOCKS, else a folder of this user's in the temp folder."""
-    named = os.environ.get("WORKBENCH_LOCKS")
-    path = Path(named) if named else Path(tempfile.gettempdir()) / f"workbench-{os.getuid()}"
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    """Where the locks are: a folder that is this user's alone (:mod:`.private_folder`).
+
+    Raises:
+        RunError: somebody else has put something there.
+    """
+    return runtime_folder()
 
 
 def _path(device: str) -> Path:
@@ -31,7 +32,7 @@ def _path(device: str) -> Path:
 
 
 def _open(device: str) -> int:
-    return os.open(_path(device), os.O_RDWR | os.O_CREAT, 0o600)
+    return open_own(_path(device), os.O_RDWR | os.O_CREAT)
 
 
 def _locked(descriptor: int, kind: int) -> bool:
@@ -43,12 +44,14 @@ def _locked(descriptor: int, kind: int) -> bool:
 
 
 def _read(descriptor: int) -> dict[str, Any]:
+    """What a lock says of its holder; what is not of its kind is left out."""
     try:
-        value: Any = json.loads(os.pread(descriptor, 65536, 0))
-    except ValueError:
+        value: Any = json.loads(os.pread(descriptor, LARGEST_NOTE, 0))
+    except (ValueError, RecursionError):
         value = None
-    holder = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-    return {"run": None, "pid": None, "folder": None, **holder}
+    said = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    kinds = {"run": str, "pid": int, "folder": str}
+    return {key: said[key] if isinstance(said.get(key), kinds[key]) else None for key in kinds}
 
 
 def write_holder(descriptor: int, folder: RunFolder, pid: int) -> None:
@@ -94,7 +97,7 @@ def hold_device(device: str, folder: RunFolder) -> None:
         RunError: another live run holds the device.
     """
     number, _, handed = os.environ.pop(HANDED_OVER, "").partition(":")
-    if number and _is_lock(int(number), handed):
+    if number.isdecimal() and _is_lock(int(number), handed):
         os.set_inheritable(int(number), False)
         if handed == device:
             _held[device] = int(number)

@@ -90,6 +90,24 @@ def alive(pid: int, started: str | None) -> bool:
     return now is not None and started in (None, now)
 
 
+def is_ours(pid: int, sign: str) -> bool:
+    """Whether a process is this user's, leads its own group, and its command ends in ``sign``."""
+    try:
+        leads = os.getpgid(pid) == pid
+        if (_PROC / "self").exists():
+            arguments = (_PROC / str(pid) / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+            return leads and arguments[-1] == sign.encode() and _owner(pid) == os.getuid()
+    except OSError:
+        return False
+    command = ["ps", "-o", "uid=,command=", "-p", str(pid)]
+    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+    return leads and text[:1] == [str(os.getuid())] and text[-1:] == [sign]
+
+
+def _owner(pid: int) -> int:
+    return (_PROC / str(pid)).stat().st_uid
+
+
 @cache
 def machine() -> str:
     """Names what a process number is valid in: this boot of this machine, and its namespace."""

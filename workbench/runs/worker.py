@@ -19,15 +19,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from workbench.errors import RunError, WorkbenchError
-from workbench.json_lines import read_json, write_json
+from workbench.json_lines import write_json
 from workbench.runs import process
 from workbench.runs.devices import lock_dir
 from workbench.runs.folder import LOG
 from workbench.runs.jobs import error_from, error_values, log_end
+from workbench.runs.private_folder import read_own
 
 IDLE = 300.0  # seconds without a question until it ends by itself
 GONE = 5.0  # seconds that an ended process may take
 STARTED = "worker-"
+SIGN = "--workbench-worker"
+"""The last argument of every worker's command: only a process that shows it is ever ended."""
 
 OnEvent = Callable[[dict[str, Any]], None]
 Stopped = Callable[[], bool]
@@ -38,11 +41,11 @@ class Worker:
     """The process, from the side of who asks. It starts with the first question.
 
     Args:
-        command: what to start; None is the workbench's own child.
+        command: what to start, :data:`SIGN` is added; None is the workbench's own child.
     """
 
     def __init__(self, command: list[str] | None = None) -> None:
-        self.command = command or [sys.executable, "-m", "workbench.child", "--worker"]
+        self.command = [*(command or [sys.executable, "-m", "workbench.child"]), SIGN]
         self._asking = threading.Lock()
         self._writing = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
@@ -160,13 +163,29 @@ def release() -> None:
     """End every worker of this user, and free what it holds; a run that starts does the same."""
     _shared.close()
     for note in lock_dir().glob(f"{STARTED}*.json"):
-        known = read_json(note)
-        if known is not None and process.alive(known["pid"], known["started"]):
-            _end(int(known["pid"]), known["started"])
-        note.unlink(missing_ok=True)
+        known = _noted(note)
+        if known is not None and _is_worker(*known):
+            _end(*known)
+        with suppress(OSError):
+            note.unlink(missing_ok=True)
 
 
-def _end(pid: int, started: str | None) -> None:
+def _noted(note: Path) -> tuple[int, str] | None:
+    """The process that a note names, and when it began; None where it says no such thing."""
+    try:
+        known: Any = json.loads(read_own(note) or b"")
+        pid, started = known["pid"], known["started"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return None
+    return (pid, started) if type(pid) is int and pid > 1 and isinstance(started, str) else None
+
+
+def _is_worker(pid: int, started: str) -> bool:
+    """Whether the very process that began then is a worker that this user started."""
+    return process.start_time(pid) == started and process.is_ours(pid, SIGN)
+
+
+def _end(pid: int, started: str) -> None:
     """End a worker that another process of this user started."""
     deadline = time.monotonic() + GONE
     with suppress(ProcessLookupError, PermissionError):
