@@ -9,7 +9,8 @@ from typing import Any
 from workbench.data.arrow_table import open_saved
 from workbench.data.pairs import Pairs
 from workbench.data.reading.intake import import_records, lowered
-from workbench.data.reading.readers import FORMATS, Format
+from workbench.data.reading.parsed import Format
+from workbench.data.reading.readers import FORMATS
 from workbench.data.reading.sources import Record, ShareRead, open_source
 from workbench.errors import ConfigError, DataError
 

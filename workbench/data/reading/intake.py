@@ -16,7 +16,8 @@ from workbench.data.messages import (
     turn_key,
 )
 from workbench.data.pairs import COLUMNS, Pair, Pairs, render
-from workbench.data.reading.readers import COLUMNS_OF_FORMATS, FIRST_WON, Format, Parsed, Part, Tree
+from workbench.data.reading.parsed import FIRST_WON, Format, Parsed, Part, Tree
+from workbench.data.reading.readers import COLUMNS_OF_FORMATS
 from workbench.data.reading.sources import Record
 from workbench.errors import DataError, WorkbenchError
 from workbench.json_lines import dumps
@@ -223,6 +224,6 @@ def _renames(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def lowered(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with the names of known columns in lower case."""
+    """Return a copy of a row with the names of known columns in lower case."""
     renames = _renames(tuple(fields))
-    return {renames.get(k, k): v for k, v in fields.items()} if renames else fields
+    return {renames.get(k, k): v for k, v in fields.items()} if renames else dict(fields)

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 from json import loads
 from typing import Any, NamedTuple, cast
 
-from workbench.data.messages import Message, Unusable, turn_key
+from workbench.data.messages import Message, Unusable, as_messages, turn_key
 from workbench.data.pairs import Label
 
+# A reader takes out of its row what it reads (`row.pop`); what is left is the item's `meta`.
 Row = dict[str, Any]
 
 FIRST_WON: Label = {"kind": "choice", "winner": 0, "strength": None}
@@ -116,9 +117,24 @@ def unpacked(value: Any, starts: tuple[str, ...]) -> Any:
         return value
 
 
-def rest(row: Row, used: tuple[str, ...]) -> dict[str, Any]:
+def rest(row: Row, used: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the columns that were not used and hold something."""
     return {name: value for name, value in row.items() if name not in used and value is not None}
+
+
+def take_prompt(row: Row, column: str) -> list[Message]:
+    """Take the prompt out of its column; plain text is the user's."""
+    return as_messages(row.pop(column, None), "user")
+
+
+def take_answers(row: Row, *columns: str) -> list[list[Message]]:
+    """Take the answers out of their columns; plain text is the assistant's."""
+    return [as_messages(row.pop(column, None), "assistant") for column in columns]
+
+
+def take_numbers(row: Row, *columns: str) -> list[float | None]:
+    """Take the numbers out of their columns, None where there is none."""
+    return [number(row.pop(column, None)) for column in columns]
 
 
 def about(

@@ -1,16 +1,17 @@
 """The formats that are read, found by their columns or asked for by name."""
 
+from functools import partial
+
 from workbench.data.reading import readers_choices as choices
 from workbench.data.reading import readers_exports as exports
 from workbench.data.reading import readers_grouped as grouped
 from workbench.data.reading import readers_own as own
 from workbench.data.reading import readers_pairs as pairs
 from workbench.data.reading import readers_ranked as ranked
-from workbench.data.reading.parsed import FIRST_WON, Format, Parsed, Part, Tree
+from workbench.data.reading.parsed import Format
 
-__all__ = ["COLUMNS_OF_FORMATS", "FIRST_WON", "FORMATS", "Format", "Parsed", "Part", "Tree"]
-
-_PKU = ("prompt", "response_0", "response_1", "better_response_id", "safer_response_id")
+_HELPFUL, _SAFER = "better_response_id", "safer_response_id"
+_PKU = ("prompt", "response_0", "response_1", _HELPFUL, _SAFER)
 _BOTH = ("chosen", "rejected")
 
 # In the order in which they are tried: the more a format needs, the earlier.
@@ -43,8 +44,8 @@ FORMATS = (
         choices.ask_which,
         asks=("pku-safe-rlhf:helpful", "pku-safe-rlhf:safe"),
     ),
-    Format("pku-safe-rlhf:helpful", _PKU, choices.read_pku_helpful, auto=False),
-    Format("pku-safe-rlhf:safe", _PKU, choices.read_pku_safe, auto=False),
+    Format("pku-safe-rlhf:helpful", _PKU, partial(choices.read_pku, column=_HELPFUL), auto=False),
+    Format("pku-safe-rlhf:safe", _PKU, partial(choices.read_pku, column=_SAFER), auto=False),
     Format(
         "helpsteer3",
         ("context", "response1", "response2", "overall_preference"),

@@ -18,8 +18,9 @@ from workbench.data.reading.parsed import (
     number,
     rest,
     several,
+    take_answers,
 )
-from workbench.data.reading.readers_choices import post_of
+from workbench.data.reading.readers_choices import take_post
 from workbench.data.reading.transcripts import read_prompt, read_steered
 
 _ASPECTS = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
@@ -27,32 +28,29 @@ _ASPECTS = ("helpfulness", "correctness", "coherence", "complexity", "verbosity"
 
 def read_helpsteer2(row: Row) -> Part:
     """Read one rated answer of HelpSteer2: more helpfulness is better."""
-    scores = {name: number(row.get(name)) for name in _ASPECTS}
-    response = as_messages(row.get("response"), "assistant")
+    scores = {name: number(row.pop(name, None)) for name in _ASPECTS}
     value = _scored(scores["helpfulness"], "helpfulness")
-    meta = rest(row, ("prompt", "response", *_ASPECTS))
-    return Part(read_steered(row.get("prompt")), response, value, about(scores=scores), meta)
+    prompt, answers = read_steered(row.pop("prompt", None)), take_answers(row, "response")
+    return Part(prompt, answers[0], value, about(scores=scores), rest(row))
 
 
 def read_summary_axis(row: Row) -> Part:
     """Read one rated summary of summarize_from_feedback: a higher overall rating is better."""
-    summary = mapping(row.get("summary"))
+    summary = mapping(row.pop("summary", None))
     axes = {name: number(value) for name, value in mapping(summary.get("axes")).items()}
-    post, info = post_of(row.get("info"))
+    value = _scored(axes.get("overall"), "overall")
     known = about(summary.get("policy"), axes, {"note": summary.get("note")})
     response = as_messages(summary.get("text"), "assistant")
-    meta = {**rest(row, ("info", "summary")), "info": info}
-    return Part(post, response, _scored(axes.get("overall"), "overall"), known, meta)
+    return Part(take_post(row), response, value, known, rest(row))
 
 
 def read_unpaired(row: Row) -> Part:
     """Read one answer of TRL's unpaired rows: True is good, False is bad."""
-    good = flag(row.get("label"))
+    good = flag(row.pop("label", None))
     if good is None:
         raise Unusable("label is neither true nor false")
-    prompt = read_prompt(row.get("prompt"))
-    response = as_messages(row.get("completion"), "assistant")
-    return Part(prompt, response, float(good), {}, rest(row, ("prompt", "completion", "label")))
+    prompt, answers = read_prompt(row.pop("prompt", None)), take_answers(row, "completion")
+    return Part(prompt, answers[0], float(good), {}, rest(row))
 
 
 def join_scored(parts: list[Part]) -> Parsed:

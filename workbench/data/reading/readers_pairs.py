@@ -23,6 +23,9 @@ from workbench.data.reading.parsed import (
     number,
     rest,
     several,
+    take_answers,
+    take_numbers,
+    take_prompt,
     with_about,
 )
 from workbench.data.reading.transcripts import (
@@ -32,6 +35,7 @@ from workbench.data.reading.transcripts import (
     split_common,
 )
 
+_BOTH = ("chosen", "rejected")
 # How the scores and models of the two are called, in the data sets that have them.
 _SCORES = (
     ("score_chosen", "score_rejected"),
@@ -48,58 +52,52 @@ def read_instruction(row: Row) -> Parsed:
 
     LLaMA-Factory's ``system`` and ``history`` (pairs of what was said before) stand before it.
     """
-    used = ("instruction", "input", "chosen", "rejected")
-    prompt = instructed(row.get("instruction"), row.get("input"))
+    prompt = instructed(row.pop("instruction", None), row.pop("input", None))
     if row.get("system") or row.get("history"):
-        prompt = system_turn(row.get("system")) + _history(row.get("history")) + prompt
-        used = (*used, "system", "history")
-    return _labelled(row, prompt, _both(row), used)
+        before = system_turn(row.pop("system", None)) + _history(row.pop("history", None))
+        prompt = before + prompt
+    return _labelled(row, prompt, take_answers(row, *_BOTH))
 
 
 def read_argilla_binarized(row: Row) -> Parsed:
     """Read instruction/chosen_response/rejected_response, with their mean ratings."""
-    names = ("chosen_response", "rejected_response")
-    answers = [as_messages(row.get(name), "assistant") for name in names]
-    return _labelled(
-        row, as_messages(row.get("instruction"), "user"), answers, ("instruction", *names)
-    )
+    answers = take_answers(row, "chosen_response", "rejected_response")
+    return _labelled(row, take_prompt(row, "instruction"), answers)
 
 
 def read_explicit(row: Row) -> Parsed:
     """Read prompt/chosen/rejected: each text, a message or messages."""
-    prompt = read_prompt(row.get("prompt"))
-    answers = [without_prompt(answer, prompt) for answer in _both(row)]
-    return _labelled(row, prompt, answers, ("prompt", "chosen", "rejected"))
+    prompt = read_prompt(row.pop("prompt", None))
+    return _labelled(
+        row, prompt, [without_prompt(one, prompt) for one in take_answers(row, *_BOTH)]
+    )
 
 
 def read_ultrafeedback_binarized(row: Row) -> Parsed:
     """Read prompt/chosen/rejected where ``messages`` says the chosen conversation once more."""
-    parsed = read_explicit(row)
     if row.get("messages") == row.get("chosen"):
-        parsed.meta.pop("messages", None)
-    return parsed
+        row.pop("messages", None)
+    return read_explicit(row)
 
 
 def read_question(row: Row) -> Parsed:
     """Read system/question/chosen/rejected, as orca_dpo_pairs has them; an empty system is none."""
-    prompt = system_turn(row.get("system")) + as_messages(row.get("question"), "user")
-    return _labelled(row, prompt, _both(row), ("system", "question", "chosen", "rejected"))
+    prompt = system_turn(row.pop("system", None)) + take_prompt(row, "question")
+    return _labelled(row, prompt, take_answers(row, *_BOTH))
 
 
 def read_sharegpt(row: Row) -> Parsed:
     """Read LLaMA-Factory's ``conversations`` with the two answers to their end."""
-    prompt = system_turn(row.get("system")) + as_messages(row.get("conversations"), "user")
-    answers = [mapping(row.get(name)) or row.get(name) for name in ("chosen", "rejected")]
-    responses = [as_messages(answer, "assistant") for answer in answers]
-    return _labelled(row, prompt, responses, ("system", "conversations", "chosen", "rejected"))
+    prompt = system_turn(row.pop("system", None)) + take_prompt(row, "conversations")
+    row.update({name: mapping(row.get(name)) or row.get(name) for name in _BOTH})
+    return _labelled(row, prompt, take_answers(row, *_BOTH))
 
 
 def read_openai_dpo(row: Row) -> Parsed:
     """Read ``input`` with messages, and the preferred and the other output."""
-    nested = mapping(row.get("input"))
-    names = ("preferred_output", "non_preferred_output")
-    answers = [as_messages(row.get(name), "assistant") for name in names]
-    parsed = _labelled(row, as_messages(nested.get("messages"), "user"), answers, ("input", *names))
+    nested = mapping(row.pop("input", None))
+    answers = take_answers(row, "preferred_output", "non_preferred_output")
+    parsed = _labelled(row, as_messages(nested.get("messages"), "user"), answers)
     parsed.meta.update(rest(nested, ("messages",)))
     return parsed
 
@@ -108,25 +106,21 @@ def read_implicit(row: Row) -> Parsed:
     """Read chosen/rejected that hold the whole conversation: message lists or transcripts."""
     whole = [
         read_transcript(text) if isinstance(text, str) else as_messages(text, "assistant")
-        for text in (row.get("chosen"), row.get("rejected"))
+        for text in (row.pop("chosen", None), row.pop("rejected", None))
     ]
     prompt, *answers = split_common(whole[0], whole[1])
-    return _labelled(row, prompt, answers, ("chosen", "rejected"))
+    return _labelled(row, prompt, answers)
 
 
 def read_reward_bench_2(row: Row) -> Parsed:
     """Read lists of chosen and of rejected answers: each chosen one beats each rejected one."""
+    prompt = read_prompt(row.pop("prompt", None))
     answers = [
         RatedAnswer(as_messages(text, "assistant"), {}, rank)
-        for rank, name in ((1, "chosen"), (2, "rejected"))
-        for text in listed(row.get(name), name)
+        for rank, name in enumerate(_BOTH, start=1)
+        for text in listed(row.pop(name, None), name)
     ]
-    meta = rest(row, ("prompt", "chosen", "rejected"))
-    return several(read_prompt(row.get("prompt")), answers, by_ranks, meta)
-
-
-def _both(row: Row) -> list[list[Message]]:
-    return [as_messages(row.get(name), "assistant") for name in ("chosen", "rejected")]
+    return several(prompt, answers, by_ranks, rest(row))
 
 
 def system_turn(value: Any) -> list[Message]:
@@ -144,30 +138,23 @@ def _history(value: Any) -> list[Message]:
     return turns
 
 
-def _labelled(
-    row: Row, prompt: list[Message], answers: list[list[Message]], used: tuple[str, ...]
-) -> Parsed:
+def _labelled(row: Row, prompt: list[Message], answers: list[list[Message]]) -> Parsed:
     """Put chosen and rejected together, the first the winner unless their scores are equal."""
     label: Label = {**FIRST_WON}
     scores: list[float | None] = [None, None]
     models: list[Any] = [None, None]
     for names in _SCORES:
-        if names[0] in row:
-            numbers = [number(row.get(name)) for name in names]
-            if None not in numbers:
-                scores, used = numbers, (*used, *names)
-                tied = scores[0] == scores[1]
-                label = by_scores(scores) if tied else {**label, "scores": scores}
-                break
-    margin = number(row.get("margin"))
-    if margin is not None:
-        label["margin"] = margin
-        used = (*used, "margin")
+        if names[0] in row and None not in [number(row.get(name)) for name in names]:
+            scores = take_numbers(row, *names)
+            label = by_scores(scores) if scores[0] == scores[1] else {**label, "scores": scores}
+            break
+    if number(row.get("margin")) is not None:
+        label["margin"] = number(row.pop("margin"))
     for names in _MODELS:
         if isinstance(row.get(names[0]), str):
-            models, used = [row.get(name) for name in names], (*used, *names)
+            models = [row.pop(name, None) for name in names]
             break
-    meta = rest(row, used)
+    meta = rest(row)
     if scores[0] is not None or models[0] is not None:
         known = zip(models, scores, strict=True)
         meta = with_about(meta, [about(model, {"score": score}) for model, score in known])

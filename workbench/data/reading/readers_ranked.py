@@ -17,6 +17,7 @@ from workbench.data.reading.parsed import (
     number,
     rest,
     several,
+    take_prompt,
 )
 from workbench.data.reading.transcripts import read_prompt
 
@@ -26,9 +27,10 @@ def read_ultrafeedback(row: Row) -> Parsed:
 
     ``overall_score`` stands in only where no aspect has a number: some of them were 10 for 1.
     """
-    answers = [_rated(mapping(one)) for one in listed(row.get("completions"), "completions")]
-    meta = rest(row, ("instruction", "completions", "models"))
-    return several(as_messages(row.get("instruction"), "user"), answers, by_scores, meta)
+    completions = listed(row.pop("completions", None), "completions")
+    row.pop("models", None)  # each completion says its own
+    answers = [_rated(mapping(one)) for one in completions]
+    return several(take_prompt(row, "instruction"), answers, by_scores, rest(row))
 
 
 def _rated(completion: dict[str, Any]) -> RatedAnswer:
@@ -46,17 +48,15 @@ def _rated(completion: dict[str, Any]) -> RatedAnswer:
 
 def read_nectar(row: Row) -> Parsed:
     """Read Nectar's answers: rank 1 is best."""
-    entries = [mapping(one) for one in listed(row.get("answers"), "answers")]
     answers = [
         RatedAnswer(
             as_messages(one.get("answer"), "assistant"),
             about(one.get("model")),
             number(one.get("rank")),
         )
-        for one in entries
+        for one in map(mapping, listed(row.pop("answers", None), "answers"))
     ]
-    meta = rest(row, ("prompt", "answers"))
-    return several(read_prompt(row.get("prompt")), answers, by_ranks, meta)
+    return several(read_prompt(row.pop("prompt", None)), answers, by_ranks, rest(row))
 
 
 def read_oasst(row: Row) -> Tree:
@@ -66,8 +66,9 @@ def read_oasst(row: Row) -> Tree:
     """
     left_out: dict[str, int] = {}
     items: list[Parsed] = []
-    shared = rest(row, ("prompt",))
-    for prompt, node in _prompts(mapping(row.get("prompt")), left_out):
+    root = mapping(row.pop("prompt", None))
+    shared = rest(row)
+    for prompt, node in _prompts(root, left_out):
         replies = [reply for reply in _sound(node, left_out) if reply.get("role") == "assistant"]
         ranked = [reply for reply in replies if number(reply.get("rank")) is not None]
         if len(ranked) < 2:
