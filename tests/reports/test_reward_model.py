@@ -54,7 +54,7 @@ def test_in_a_notebook_texts_are_texts_and_colours_the_pages(report):
     page = report._repr_html_()
     assert "<i>" not in page and "<u>" not in page and "<b>rm" not in page
     assert "&lt;i&gt;bob&lt;/i&gt;" in page and "<script" not in page
-    assert page.count("<svg") == len(report.figures) == 5
+    assert page.count("<figure") == len(report.figures) == 5
     assert list(report.figures) == ["calibration", "margins", "length", "annotators", "subsets"]
     assert not re.search(r"color:\s*(?:black|white|#000|#fff)", page)
     assert "The 5 worst disagreements" in page
@@ -123,7 +123,7 @@ def test_a_learning_curve_says_what_labels_are_worth(curve):
 
 def test_a_learning_curve_in_a_notebook(curve):
     page = curve._repr_html_()
-    assert page.count("<svg") == 1 and "&lt;b&gt;3&lt;/b&gt;" in page and "<b>3" not in page
+    assert page.count("<figure") == 1 and "&lt;b&gt;3&lt;/b&gt;" in page and "<b>3" not in page
     assert "same 40 held-out items" in page and "● 400 labels are few" in page
     line, points = curve.figures["accuracy"].data
     assert list(points.x) == [100, 200, 400] and line.x[-1] == pytest.approx(900)

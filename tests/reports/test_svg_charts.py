@@ -8,28 +8,45 @@ import pytest
 from workbench.errors import ConfigError
 from workbench.reports.plotly_figures import PlotlyFigures, figure
 from workbench.reports.svg_charts import (
-    FitChart,
     Histogram,
     HistogramBar,
     Point,
     Rate,
     RateChart,
+    Series,
+    SeriesChart,
     picture,
+    reference_line,
 )
 
 DOTS = RateChart(
     "<b>Dots</b>", "under", [Rate("<i>a</i>", 0.5, 0.4, 0.6), Rate("b" * 30, 1.0, None, None)], 0.5
 )
-PLOT = FitChart(
+PLOT = SeriesChart(
     "Plot",
     "x",
     "y",
-    [Point(100, 0.6, 0.5, 0.7), Point(400, 0.8, None, None)],
-    [(100, 0.6), (400, 0.8)],
-    "line",
+    [
+        reference_line("line", [(100, 0.6), (400, 0.8)]),
+        Series(
+            "measured", "#0072B2", "dot", [Point(100, 0.6, 0.5, 0.7), Point(400, 0.8, None, None)]
+        ),
+    ],
+    x_form=",.0f",
+    y_form=".1%",
     log_x=True,
 )
-CURVE = FitChart("Curve", "x", "y", [Point(0.75, 0.7, 0.6, 0.8)], [(0.5, 0.5), (1.0, 1.0)], "line")
+CURVE = SeriesChart(
+    "Curve",
+    "x",
+    "y",
+    [
+        Series("measured", "#0072B2", "dot", [Point(0.75, 0.7, 0.6, 0.8)]),
+        reference_line("line", [(0.5, 0.5), (1.0, 1.0)]),
+    ],
+    x_form=".1%",
+    y_form=".1%",
+)
 COLUMNS = Histogram(
     "Columns",
     "x",
@@ -58,10 +75,9 @@ def test_a_picture_can_be_read_aloud():
 
 def test_places_are_to_scale():
     """On a log axis 100, 200 and 400 stand at equal distances; a bar of 3 is half one of 6."""
-    three = FitChart(
-        "p", "x", "y", [Point(x, 0.5, None, None) for x in (100, 200, 400)], [], "none", True
-    )
-    a, b, c = (float(x) for x in re.findall(r"<circle cx='([\d.]+)'", picture(three)))
+    points = [Point(x, 0.5, None, None) for x in (100, 200, 400)]
+    three = SeriesChart("p", "x", "y", [Series("three", "#0072B2", "dot", points)], log_x=True)
+    a, b, c = (float(x) for x in re.findall(r"<circle cx='([\d.]+)'", picture(three))[1:])
     assert b - a == pytest.approx(c - b, abs=0.2) and b > a
     heights = [float(h) for h in re.findall(r"<rect [^>]*height='([\d.]+)'", picture(COLUMNS))]
     assert heights[0] == pytest.approx(heights[2] / 2, abs=0.1)

@@ -6,7 +6,7 @@ from workbench.analysis.learning_curve import MORE, LabelsLine, few_labels, wort
 from workbench.data.arrow_table import frame_of
 from workbench.html_table import Html, table
 from workbench.reports.report import COMPACT, RIGHT, ReportPage
-from workbench.reports.svg_charts import FitChart, Point
+from workbench.reports.svg_charts import MARK, Point, Series, SeriesChart, reference_line
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -67,17 +67,22 @@ class LearningCurve(ReportPage):
         verdict = worth_in_words(curve, int(reports[-1]["items"]))
         super().__init__(verdict, {"accuracy": self._drawn(labels)}, name="curve")
 
-    def _drawn(self, labels: list[int]) -> FitChart:
+    def _drawn(self, labels: list[int]) -> SeriesChart:
         points = [Point(row.labels, row.accuracy, row.low, row.high) for row in self._sizes]
         ends = labels[0], labels[-1] + MORE
         way = [ends[0] * (ends[1] / ends[0]) ** (n / STEPS) for n in range(STEPS + 1)]
-        return FitChart(
-            title="Held-out accuracy by number of labels",
-            x_title="labels trained on",
-            y_title="accuracy",
-            points=points,
-            line=[(x, min(1.0, self.curve.at(x))) for x in way],
-            line_name=f"the fitted line, {MORE} labels further",
+        fitted = [(x, min(1.0, self.curve.at(x))) for x in way]
+        series = [
+            reference_line(f"the fitted line, {MORE} labels further", fitted),
+            Series("measured", MARK, "dot", points),
+        ]
+        return SeriesChart(
+            "Held-out accuracy by number of labels",
+            "labels trained on",
+            "accuracy",
+            series,
+            x_form=",.0f",
+            y_form=".1%",
             log_x=True,
         )
 

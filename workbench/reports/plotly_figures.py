@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import ConfigError
 from workbench.reports.svg_charts import (
     BAND,
+    GREY,
     MARK,
     WRONG,
-    FitChart,
     Histogram,
     Point,
     Rate,
@@ -21,7 +21,6 @@ from workbench.reports.svg_charts import (
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-GREY = "#888888"  # of words and lines in a figure: it can be read on white and on black
 SYMBOLS = {"dot": "circle", "square": "square", "diamond": "diamond-open", "ring": "circle-open"}
 MARKER = {"color": MARK, "size": 9, "line": {"color": GREY, "width": 1}}
 GUIDE = {"color": GREY, "dash": "dash", "width": 1}
@@ -93,8 +92,6 @@ def figure(chart: StillChart, where: str) -> "Figure":
     drawn = go.Figure(layout=layout)
     if isinstance(chart, RateChart):
         _draw_rates(drawn, chart)
-    elif isinstance(chart, FitChart):
-        _draw_fit(drawn, chart)
     elif isinstance(chart, SeriesChart):
         _draw_series(drawn, chart)
     else:
@@ -129,41 +126,6 @@ def _draw_rates(drawn: Any, chart: RateChart) -> None:
     drawn.update_yaxes(autorange="reversed", type="category")  # a name may look like a number
 
 
-def _draw_fit(drawn: Any, chart: FitChart) -> None:
-    hover = "%{x}: <b>%{y:.1%}</b><extra></extra>"
-    drawn.add_scatter(
-        x=[x for x, _ in chart.line],
-        y=[y for _, y in chart.line],
-        mode="lines",
-        line={**GUIDE, "width": 1.5},
-        name=chart.line_name,
-        hoverinfo="skip",
-    )
-    if chart.rings:
-        drawn.add_scatter(
-            x=[ring.x for ring in chart.rings],
-            y=[ring.y for ring in chart.rings],
-            mode="markers",
-            marker={"color": WRONG, "size": 9, "symbol": "circle-open"},
-            name=chart.ring_name,
-            hovertemplate=hover,
-        )
-    drawn.add_scatter(
-        x=[point.x for point in chart.points],
-        y=[point.y for point in chart.points],
-        mode="markers",
-        marker=MARKER,
-        error_y=_bars(chart.points, color=BAND),
-        name="measured",
-        hovertemplate=hover,
-    )
-    drawn.update_xaxes(title=chart.x_title, type="log" if chart.log_x else "linear")
-    drawn.update_yaxes(title=chart.y_title, tickformat=".0%")
-    drawn.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.08})
-    if not chart.log_x:
-        drawn.update_xaxes(tickformat=".0%")
-
-
 def _draw_histogram(drawn: Any, chart: Histogram) -> None:
     middles = [(bar.start + bar.end) / 2 for bar in chart.bars]
     widths = [bar.end - bar.start for bar in chart.bars]
@@ -176,6 +138,7 @@ def _draw_histogram(drawn: Any, chart: Histogram) -> None:
 
 
 def _draw_series(drawn: Any, chart: SeriesChart) -> None:
+    shares = chart.y_form.endswith("%")
     for series in chart.series:
         points, colour, dashed = series.points, series.colour, series.dashed
         if series.line:
@@ -184,10 +147,12 @@ def _draw_series(drawn: Any, chart: SeriesChart) -> None:
                 y=[y for _, y in series.line],
                 mode="lines",
                 line={"color": colour, "width": 1.6, "dash": "dash" if dashed else "solid"},
-                name=f"{series.name}, fitted" if dashed else series.name,
+                name=f"{series.name}, fitted" if points and dashed else series.name,
                 showlegend=dashed,
                 hoverinfo="skip",
             )
+        if not points:
+            continue
         known = any(p.low is not None and p.high is not None for p in points)
         drawn.add_scatter(
             x=[p.x for p in points],
@@ -196,11 +161,13 @@ def _draw_series(drawn: Any, chart: SeriesChart) -> None:
             marker={"color": colour, "size": 8, "symbol": SYMBOLS[series.mark]},
             error_y=_bars(points, color=colour, thickness=1) if known else None,
             name=series.name,
-            text=[*series.labels] or [f"√KL {p.x:.2f}" for p in points],
-            hovertemplate="%{text}: <b>%{y:.3f}</b><extra></extra>",
+            text=chart.labels_of(series),
+            hovertemplate=f"%{{text}}: <b>%{{y:{'.1%' if shares else '.3f'}}}</b><extra></extra>",
         )
     for x, words in chart.guides:
         line = {**GUIDE, "dash": "dot"}
         drawn.add_vline(x=x, line=line, annotation_text=escape(words))
-    drawn.update_xaxes(title=chart.x_title).update_yaxes(title=chart.y_title)
+    x_form = ".0%" if chart.x_form.endswith("%") else None
+    drawn.update_xaxes(title=chart.x_title, type="log" if chart.log_x else None, tickformat=x_form)
+    drawn.update_yaxes(title=chart.y_title, tickformat=".0%" if shares else None)
     drawn.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.22})

@@ -19,13 +19,17 @@ from workbench.reports.report import (
     state_cell,
 )
 from workbench.reports.svg_charts import (
-    FitChart,
+    MARK,
+    WRONG,
     Histogram,
     HistogramBar,
     Point,
     Rate,
     RateChart,
+    Series,
+    SeriesChart,
     StillChart,
+    reference_line,
 )
 
 if TYPE_CHECKING:
@@ -164,24 +168,21 @@ def _gap(row: Any) -> str:
     return " to ".join(dict.fromkeys([f"{row.gap_from:+,}", f"{row.gap_to:+,}"]))
 
 
-def _calibration(appraisal: Appraisal) -> FitChart:
-    points, before = (
-        [
-            Point(row.confidence, row.accuracy, known(row.low), known(row.high))
-            for row in _rows(appraisal, name)
-        ]
-        for name in ("calibration", "uncalibrated")
-    )
-    return FitChart(
-        title="Calibration",
-        x_title="how sure the model is",
-        y_title="how often it is right",
-        points=points,
-        line=[(0.5, 0.5), (1.0, 1.0)],
-        line_name="perfect calibration",
-        rings=before,
-        ring_name=f"without sharpness ({appraisal.figures['sharpness']:.2f})",
-    )
+def _calibration(appraisal: Appraisal) -> SeriesChart:
+    series = [reference_line("perfect calibration", [(0.5, 0.5), (1.0, 1.0)])]
+    before = [
+        Point(row.confidence, row.accuracy, None, None) for row in _rows(appraisal, "uncalibrated")
+    ]
+    if before:
+        name = f"without sharpness ({appraisal.figures['sharpness']:.2f})"
+        series.append(Series(name, WRONG, "ring", before))
+    points = [
+        Point(row.confidence, row.accuracy, known(row.low), known(row.high))
+        for row in _rows(appraisal, "calibration")
+    ]
+    series.append(Series("measured", MARK, "dot", points))
+    x, y = "how sure the model is", "how often it is right"
+    return SeriesChart("Calibration", x, y, series, x_form=".1%", y_form=".1%")
 
 
 def _margins(appraisal: Appraisal) -> Histogram:

@@ -1,4 +1,4 @@
-"""Four kinds of chart, and each as inline SVG: no script, no kernel.
+"""Three kinds of chart, and each as inline SVG: no script, no kernel.
 
 A picture stays in a saved notebook and follows the page's text colour. Marks differ by place or
 shape as well as by colour. The same charts as Plotly figures: ``plotly_figures.py``.
@@ -15,6 +15,7 @@ WIDTH, ROW = 330, 19  # [px] of a picture of rates; of a line of it
 NAMES = 128  # [px] for the names beside rates
 MOST_RATES = 40  # in a picture; the figure and the frame have more
 MARK, BAND, WRONG = OKABE_ITO["blue"], OKABE_ITO["sky"], OKABE_ITO["vermillion"]
+GREY = "#888888"  # it can be read on white and on black
 DASHED = "stroke='currentColor' stroke-opacity='.45' stroke-dasharray='4 3'"
 AXIS = "stroke='currentColor' stroke-opacity='.3'"
 GRID = "stroke='currentColor' stroke-opacity='.1'"
@@ -59,20 +60,6 @@ class Point(NamedTuple):
     high: float | None
 
 
-class FitChart(NamedTuple):
-    """Points with intervals beside a line that they are compared with; rings: what was before."""
-
-    title: str
-    x_title: str
-    y_title: str
-    points: Sequence[Point]
-    line: Sequence[tuple[float, float]]
-    line_name: str
-    log_x: bool = False
-    rings: Sequence[Point] = ()
-    ring_name: str = ""
-
-
 class HistogramBar(NamedTuple):
     """A bar of a histogram: how many of each kind lie between two ends."""
 
@@ -95,7 +82,7 @@ class Series(NamedTuple):
 
     Attributes:
         mark: dot, square, diamond or ring.
-        points: where the marks stand.
+        points: where the marks stand; empty for a line alone.
         line: corners of the line; empty for none.
         dashed: a line that was fitted, not measured.
         labels: what each point is called when it is pointed at; empty for its place.
@@ -111,16 +98,34 @@ class Series(NamedTuple):
 
 
 class SeriesChart(NamedTuple):
-    """Several series over one another; a dashed line stands at each guide, with its words."""
+    """Several series over one another; a dashed line stands at each guide, with its words.
+
+    Attributes:
+        guides: where a line stands, and its words.
+        x_form, y_form: how a value is written.
+        log_x: x on a logarithmic axis, with a tick at each point.
+    """
 
     title: str
     x_title: str
     y_title: str
     series: Sequence[Series]
     guides: Sequence[tuple[float, str]] = ()
+    x_form: str = "g"
+    y_form: str = "g"
+    log_x: bool = False
+
+    def labels_of(self, series: Series) -> list[str]:
+        """Return what each point of a series is called."""
+        return [*series.labels] or [f"{point.x:{self.x_form}}" for point in series.points]
 
 
-StillChart = RateChart | FitChart | Histogram | SeriesChart
+StillChart = RateChart | Histogram | SeriesChart
+
+
+def reference_line(name: str, corners: Sequence[tuple[float, float]]) -> Series:
+    """Return a dashed line that measured points are compared with."""
+    return Series(name, GREY, "", [], corners, dashed=True)
 
 
 class _Area(NamedTuple):
@@ -152,8 +157,6 @@ def picture(chart: StillChart) -> str:
     """Return a chart as a figure element with an inline SVG."""
     if isinstance(chart, RateChart):
         drawing = _rates(chart)
-    elif isinstance(chart, FitChart):
-        drawing = _fit(chart)
     elif isinstance(chart, Histogram):
         drawing = _histogram(chart)
     else:
@@ -208,7 +211,6 @@ def _titled(x: float, y: float, words: str, more: str) -> str:
 
 
 _FULL = f"r='4' fill='{MARK}' stroke='currentColor' stroke-opacity='.6'"
-_RING = f"r='3.5' fill='none' stroke='{WRONG}' stroke-width='1.5'"
 
 
 def _ink(part: str, colour: str) -> str:
@@ -216,16 +218,20 @@ def _ink(part: str, colour: str) -> str:
     return f"{part}='{colour}' style='{part}:color-mix(in srgb, {colour} 72%, currentColor)'"
 
 
-def _mark(series: Series, x: float, y: float) -> str:
+def _mark(series: Series, x: float, y: float, words: str = "") -> str:
     full = f"{_ink('fill', series.colour)} fill-opacity='.85'"
     empty = f"fill='none' {_ink('stroke', series.colour)} stroke-width='1.6'"
+    title = f"<title>{escape(words)}</title>" if words else ""
     if series.mark == "square":
-        return f"<rect x='{x - 3:.1f}' y='{y - 3:.1f}' width='6' height='6' {full}/>"
+        return f"<rect x='{x - 3:.1f}' y='{y - 3:.1f}' width='6' height='6' {full}>{title}</rect>"
     if series.mark == "diamond":
         corners = ((x, y - 5), (x + 5, y), (x, y + 5), (x - 5, y))
         way = " ".join(f"{a:.1f},{b:.1f}" for a, b in corners)
-        return f"<polygon points='{way}' {empty}/>"
-    return f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3.2' {full if series.mark == 'dot' else empty}/>"
+        return f"<polygon points='{way}' {empty}>{title}</polygon>"
+    if not series.points:
+        return _stroke([x - 6, x + 6], [y, y], f"{empty} stroke-dasharray='5 3'")
+    look = full if series.mark == "dot" else empty
+    return f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3.2' {look}>{title}</circle>"
 
 
 def _axes(area: _Area, x_title: str, y_title: str) -> list[str]:
@@ -240,7 +246,7 @@ def _axes(area: _Area, x_title: str, y_title: str) -> list[str]:
     ]
 
 
-# --- the four kinds ------------------------------------------------------------------------------
+# --- the three kinds -----------------------------------------------------------------------------
 
 
 def _rates(chart: RateChart) -> _Drawing:
@@ -265,50 +271,6 @@ def _rates(chart: RateChart) -> _Drawing:
         drawn.append(_text(WIDTH / 2, bottom + 30, chart.under))
     words = "; ".join(f"{row.name} {row.value:{chart.form}}" for row in rows)
     return _Drawing(drawn, WIDTH, bottom + (36 if chart.under else 19), words)
-
-
-def _fit(chart: FitChart) -> _Drawing:
-    def along(x: float) -> float:
-        return math.log2(x) if chart.log_x else x
-
-    area, points = _SMALL, chart.points
-    alone = [(p.x, p.y) for p in chart.rings] + [*chart.line]
-    xs = [along(x) for x in [*(p.x for p in points), *(x for x, _ in alone)]]
-    ys = [y for p in points for y in (p.y, p.low, p.high) if y is not None]
-    ys += [y for _, y in alone]
-    steps = 10 if max(ys) - min(ys) > 0.2 else 50
-    y_low = math.floor(min(ys) * steps) / steps
-    y_high = min(1.0, math.ceil(max(ys) * steps) / steps)
-    scale = _scale(min(xs), max(xs), area.left + 6, area.right - 6)
-    to_y = _scale(y_low, y_high, area.bottom, area.top)
-
-    def to_x(x: float) -> float:
-        return scale(along(x))
-
-    places = sorted({p.x for p in points}) if chart.log_x else [0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
-    drawn = _axes(area, chart.x_title, chart.y_title)
-    for y in (y_low, (y_low + y_high) / 2, y_high):
-        drawn.append(_text(area.left - 5, to_y(y) + 4, f"{y * 100:.3g}%", "end"))
-    for x in places:
-        words = f"{x:,.0f}" if chart.log_x else f"{x:.0%}"
-        drawn.append(_text(to_x(x), area.bottom + 14, words))
-    drawn.append(_way([(to_x(x), to_y(y)) for x, y in chart.line], DASHED))
-    for ring in chart.rings:
-        words = f"{chart.ring_name}, {_short(ring.x)}: {ring.y:.1%}"
-        drawn.append(_titled(to_x(ring.x), to_y(ring.y), words, _RING))
-    for point in points:
-        x = to_x(point.x)
-        if point.low is not None and point.high is not None:
-            drawn.append(_stroke([x, x], [to_y(point.low), to_y(point.high)], INTERVAL))
-        drawn.append(_titled(x, to_y(point.y), f"{_short(point.x)}: {point.y:.1%}", _FULL))
-    words = "; ".join(f"{_short(p.x)}: {p.y:.1%}" for p in points)
-    words += f"; the dashed line is {chart.line_name}"
-    words += f"; the rings are {chart.ring_name}" if chart.rings else ""
-    return _Drawing(drawn, area.width, area.height, words)
-
-
-def _short(x: float) -> str:
-    return f"{x:,.0f}" if x > 1 else f"{x:.1%}"
 
 
 def _histogram(chart: Histogram) -> _Drawing:
@@ -341,21 +303,30 @@ def _histogram(chart: Histogram) -> _Drawing:
 
 
 def _overlaid(chart: SeriesChart) -> _Drawing:
+    def along(x: float) -> float:
+        return math.log2(x) if chart.log_x else x
+
     area = _LARGE
     points = [point for series in chart.series for point in series.points]
     corners = [corner for series in chart.series for corner in series.line]
-    xs = [p.x for p in points] + [x for x, _ in corners]
+    xs = [along(x) for x in (*(p.x for p in points), *(x for x, _ in corners))]
     ys = [y for p in points for y in (p.y, p.low, p.high) if y is not None]
     ys += [y for _, y in corners]
     pad = (max(ys) - min(ys)) * 0.04 or 0.5
-    x_ends = min(0.0, *xs), max(xs) + (max(xs) * 0.03 or 1.0)
+    x_pad = (max(xs) - min(xs)) * 0.03 or 1.0
+    x_ends = min(xs) - x_pad, max(xs) + x_pad
     y_ends = min(ys) - pad, max(ys) + pad
-    to_x = _scale(*x_ends, area.left, area.right)
+    scale = _scale(*x_ends, area.left, area.right)
     to_y = _scale(*y_ends, area.bottom, area.top)
+
+    def to_x(x: float) -> float:
+        return scale(along(x))
+
     drawn = _axes(area, chart.x_title, chart.y_title)
-    drawn += [_text(to_x(x), area.bottom + 14, _number(x)) for x in ticks(*x_ends)]
+    for x in sorted({p.x for p in points}) if chart.log_x else ticks(*x_ends):
+        drawn.append(_text(to_x(x), area.bottom + 14, _number(x, chart.x_form)))
     for y in ticks(*y_ends):
-        drawn.append(_text(area.left - 5, to_y(y) + 4, _number(y), "end"))
+        drawn.append(_text(area.left - 5, to_y(y) + 4, _number(y, chart.y_form), "end"))
         drawn.append(_stroke([area.left, area.right], [to_y(y)] * 2, GRID))
     for value, words in chart.guides:
         x = to_x(value)
@@ -363,36 +334,55 @@ def _overlaid(chart: SeriesChart) -> _Drawing:
         drawn.append(_stroke([x, x], [area.top, area.bottom], DASHED))
         drawn.append(_text(at, area.bottom - 6, words, anchor))
     for series in chart.series:
-        drawn += _series(series, to_x, to_y)
+        drawn += _series(chart, series, to_x, to_y)
     legend = " ".join(
         f"<span style='white-space:nowrap;margin-right:8px'><svg width='12' height='12'"
         f" style='vertical-align:-1px'>{_mark(series, 6, 6)}</svg> {escape(series.name)}</span>"
         for series in chart.series
     )
-    words = "; ".join(_ends(series) for series in chart.series if series.points)
+    words = "; ".join(_spoken(chart, series) for series in chart.series)
     return _Drawing(drawn, area.width, area.height, words, f"<br>{legend}")
 
 
-def _number(value: float) -> str:
-    return f"{value:g}".replace("-", "−")
+def _number(value: float, form: str) -> str:
+    if form.endswith("%"):
+        return f"{value * 100:.3g}%"
+    return f"{value:{form}}".replace("-", "−")
 
 
-def _series(series: Series, to_x: Scale, to_y: Scale) -> list[str]:
+def _series(chart: SeriesChart, series: Series, to_x: Scale, to_y: Scale) -> list[str]:
     drawn: list[str] = []
     stroke = _ink("stroke", series.colour)
     if series.line:
         dash = " stroke-dasharray='5 3'" if series.dashed else ""
         corners = [(to_x(x), to_y(y)) for x, y in series.line]
         drawn.append(_way(corners, f"{stroke} stroke-width='1.8'{dash}"))
-    for point in series.points:
+    for label, point in zip(chart.labels_of(series), series.points, strict=True):
         x = to_x(point.x)
         if point.low is not None and point.high is not None:
             ends = [to_y(point.low), to_y(point.high)]
             drawn.append(_stroke([x, x], ends, f"{stroke} stroke-opacity='.6'"))
-        drawn.append(_mark(series, x, to_y(point.y)))
+        words = f"{series.name}, {label}: {_value(point.y, chart.y_form)}"
+        drawn.append(_mark(series, x, to_y(point.y), words))
     return drawn
 
 
-def _ends(series: Series) -> str:
-    first, last = series.points[0], series.points[-1]
+def _value(value: float, form: str) -> str:
+    return f"{value:{form}}" if form.endswith("%") else f"{value:.3g}"
+
+
+def _spoken(chart: SeriesChart, series: Series) -> str:
+    """What a screen reader says of a series: few shares one by one, of others where it leads."""
+    points = series.points
+    if not points:
+        return f"the dashed line is {series.name}"
+    if series.mark == "ring" and chart.y_form.endswith("%"):
+        return f"the rings are {series.name}"
+    if chart.y_form.endswith("%"):
+        labels = chart.labels_of(series)
+        return "; ".join(
+            f"{label}: {point.y:{chart.y_form}}"
+            for label, point in zip(labels, points, strict=True)
+        )
+    first, last = points[0], points[-1]
     return f"{series.name} from {first.y:.3g} at {first.x:.2g} to {last.y:.3g} at {last.x:.2g}"
