@@ -18,6 +18,8 @@ class Report:
     kept as items, so ``items == imported + ties``, unless rows and items are not one to one:
     several rows may be one item (HelpSteer2), and one row several (OASST). ``left_out`` says what
     of the rows that came in is in no item, such as replies without a rank: reason -> answers.
+    ``fields`` says what became of the fields that are neither text nor label of an item: name ->
+    what -> rows.
     """
 
     input: int = 0  # [rows]
@@ -32,6 +34,8 @@ class Report:
     examples: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     # of rows that count as imported
     left_out: dict[str, int] = field(default_factory=dict[str, int])
+    # "tool_calls" -> {"kept in meta": 12} [rows]
+    fields: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     _rows: QuarantinedRows = field(default_factory=QuarantinedRows, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
@@ -45,7 +49,11 @@ class Report:
             "items": self.items,
             "format": self.format,
         }
-        return {**counts, "left_out": dict(self.left_out)} if self.left_out else counts
+        if self.left_out:
+            counts["left_out"] = dict(self.left_out)
+        if self.fields:
+            counts["fields"] = {name: dict(fates) for name, fates in self.fields.items()}
+        return counts
 
     @property
     def quarantined_rows(self) -> list[dict[str, Any]]:
@@ -76,6 +84,11 @@ class Report:
         """Count what of an imported row is in no item."""
         for reason, answers in filter(lambda count: count[1], counts.items()):
             self.left_out[reason] = self.left_out.get(reason, 0) + answers
+
+    def count_field(self, name: str, fate: str, rows: int = 1) -> None:
+        """Count what became of a field of so many rows."""
+        fates = self.fields.setdefault(name, {})
+        fates[fate] = fates.get(fate, 0) + rows
 
     def saved(self) -> dict[str, Any]:
         """Return all but the quarantined rows as plain JSON values."""
@@ -111,7 +124,12 @@ class Report:
         rows = [("rows read", self.input), ("imported", self.imported), ("ties", self.ties)]
         rows.append(("duplicates", self.duplicates))
         rows += [(f"quarantined: {why}", n) for why, n in sorted(self.quarantined.items())]
-        return rows + [(f"left out of them: {why}", n) for why, n in sorted(self.left_out.items())]
+        rows += [(f"left out of them: {why}", n) for why, n in sorted(self.left_out.items())]
+        return rows + [
+            (f"{name}: {fate}", n)
+            for name, fates in sorted(self.fields.items())
+            for fate, n in sorted(fates.items())
+        ]
 
 
 def texts_table(rows: Iterable[Mapping[str, str]], limit: int = 160) -> str:

@@ -7,16 +7,22 @@ messages that ends with a user message; a response is a list of messages, normal
 import hashlib
 import unicodedata
 from json.encoder import encode_basestring as quoted
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
+from workbench.data.written_values import begins_as_object, written_value
 from workbench.json_lines import storable
 
 
 class Message(TypedDict):
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    ``beside`` is what a row says of the turn besides its text, such as tool calls: only while the
+    row is read, since an import moves it into the item's ``meta``.
+    """
 
     role: str
     content: str
+    beside: NotRequired[dict[str, Any]]
 
 
 ROLES = {
@@ -44,10 +50,14 @@ class Unusable(Exception):  # noqa: N818  a verdict on a row
 def as_messages(value: Any, role: str) -> list[Message]:
     """Read a string, a message or a list of messages; a bare string is said by ``role``.
 
+    A string that spells messages (JSON, or Python's way) is read as these.
+
     Raises:
         Unusable: the value is none of these.
     """
     if isinstance(value, str):
+        if value[:1] in MAYBE_WRITTEN and (turns := written_messages(value)) is not None:
+            return [_message(entry) for entry in turns]
         return [{"role": role, "content": value}]
     if isinstance(value, dict):
         return [_message(cast("dict[str, Any]", value))]
@@ -58,11 +68,31 @@ def as_messages(value: Any, role: str) -> list[Message]:
     raise Unusable("a field is neither text nor messages")
 
 
+MAYBE_WRITTEN = '[{"\\a \t\r\n\ufeff'  # what a list that was written as text may begin with
+_SAYS = {"content", "value", "text", "parts", "tool_calls", "function_call"}
+
+
+def written_messages(text: str) -> list[dict[str, Any]] | None:
+    """Return the messages that a text spells, None where it spells none."""
+    if not begins_as_object(text):
+        return None
+    value = written_value(text)
+    entries = cast("list[Any]", value if isinstance(value, list) else [value])
+    turns = [cast("dict[str, Any]", entry) for entry in entries if isinstance(entry, dict)]
+    says = all(_SAYS & turn.keys() for turn in turns)
+    known = any(_role(turn) in ROLES for turn in turns)
+    return turns if says and known and len(turns) == len(entries) else None
+
+
+def _role(fields: dict[str, Any]) -> str:
+    return str(fields.get("role", fields.get("from", ""))).lower()
+
+
 def _message(value: Any) -> Message:
     if not isinstance(value, dict):
         raise Unusable("a list of messages holds something else")
     fields = cast("dict[str, Any]", value)
-    role = ROLES.get(str(fields.get("role", fields.get("from", ""))).lower())
+    role = ROLES.get(_role(fields))
     if role is None:
         raise Unusable("a message has no role, or one that is not system, user or assistant")
     content = fields.get("content", fields.get("value"))

@@ -8,6 +8,7 @@ from workbench.data.arrow_table import TextTable
 from workbench.data.comparisons import is_tie
 from workbench.data.import_report import Report
 from workbench.data.messages import (
+    MAYBE_WRITTEN,
     Unusable,
     check_prompt,
     check_response,
@@ -19,10 +20,12 @@ from workbench.data.pairs import COLUMNS, Pair, Pairs, render
 from workbench.data.reading.parsed import FIRST_WON, Format, Parsed, Part, Tree
 from workbench.data.reading.readers import COLUMNS_OF_FORMATS
 from workbench.data.reading.sources import Record
+from workbench.data.written_values import looks_written
 from workbench.errors import DataError, WorkbenchError
 from workbench.json_lines import dumps
 
 IMPORTED, TIES, DUPLICATES = "imported", "ties", "duplicates"
+WRITTEN = "looks like a list or an object, kept as text"
 _FIRST_WON = dumps(FIRST_WON)  # written once: nearly every row of a chosen/rejected file has it
 
 
@@ -94,6 +97,7 @@ class Intake:
         )
         self._outcomes[ident] = outcome
         self._table.add(ident, *cells)
+        self._tell_written(parsed)
         self.report.items += 1
         if parsed.left_out:
             self.report.leave_out(parsed.left_out)
@@ -101,6 +105,13 @@ class Intake:
             pair = Pair.make(parsed.prompt, parsed.responses, label=parsed.label)
             self.report.examples.append(render(pair))
         return TIES if _is_tie(parsed) else IMPORTED
+
+    def _tell_written(self, parsed: Parsed) -> None:
+        """Count what looks like a list or an object and was kept as text."""
+        for name, talks in (("prompt", [parsed.prompt]), ("answers", parsed.responses)):
+            texts = (turn["content"] for turns in talks for turn in turns)
+            if any(text[:1] in MAYBE_WRITTEN and looks_written(text) for text in texts):
+                self.report.count_field(name, WRITTEN)
 
     def _keep_tree(self, tree: Tree, row: int) -> str:
         """Put a row's items into the table; the row counts as the best of what became of them."""

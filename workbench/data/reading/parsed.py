@@ -1,11 +1,11 @@
 """What readers hand on: rows as prompts, answers and labels, and the words they build them from."""
 
 from collections.abc import Callable, Iterable, Sequence
-from json import loads
 from typing import Any, NamedTuple, cast
 
 from workbench.data.messages import Message, Unusable, as_messages, turn_key
 from workbench.data.pairs import Label
+from workbench.data.written_values import written_value
 
 # A reader takes out of its row what it reads (`row.pop`); what is left is the item's `meta`.
 Row = dict[str, Any]
@@ -90,13 +90,13 @@ def flag(value: Any) -> bool | None:
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """Return a nested object, also one that is JSON in a cell; an empty one where there is none."""
+    """Return a nested object, also one that a cell spells; an empty one where there is none."""
     value = unpacked(value, ("{",))
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def listed(value: Any, name: str) -> list[Any]:
-    """Return a nested list, also one that is JSON in a cell.
+    """Return a nested list, also one that a cell spells.
 
     Raises:
         Unusable: it is not a list.
@@ -108,13 +108,10 @@ def listed(value: Any, name: str) -> list[Any]:
 
 
 def unpacked(value: Any, starts: tuple[str, ...]) -> Any:
-    """Return the value whose JSON a cell holds, where it starts as such; else what it is."""
+    """Return the list or object that a cell spells, where it starts as such; else what it is."""
     if not isinstance(value, str) or not value.lstrip().startswith(starts):
         return value
-    try:
-        return loads(value)
-    except (ValueError, RecursionError):
-        return value
+    return None if value.strip() == "null" else written_value(value)
 
 
 def rest(row: Row, used: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from workbench.data.reading.parsed import (
     mapping,
     number,
     rest,
+    unpacked,
 )
 from workbench.data.store.majority import majority
 
@@ -173,6 +174,7 @@ def _key(name: Any) -> str:
 
 
 def _list(value: Any) -> list[Any]:
+    value = unpacked(value, ("[",))
     return cast("list[Any]", value) if isinstance(value, list) else []
 
 
@@ -189,4 +191,5 @@ def is_argilla(row: Row) -> bool:
 
 def is_label_studio(row: Row) -> bool:
     """Whether the row is a task of Label Studio."""
-    return bool(mapping(row["data"])) and isinstance(row["annotations"], list)
+    tasks = unpacked(row["annotations"], ("[",))
+    return bool(mapping(row["data"])) and isinstance(tasks, list)

@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 from workbench.data.messages import Unusable, as_messages
-from workbench.data.reading.parsed import Parsed, Row, number, rest, unpacked
+from workbench.data.reading.parsed import Parsed, Row, listed, number, rest, unpacked
 
 _CANONICAL = ("id", "prompt", "responses", "label", "source", "meta")
 _KINDS = ("choice", "tie", "both_bad", "rank", "scores")
@@ -11,10 +11,8 @@ _KINDS = ("choice", "tie", "both_bad", "rank", "scores")
 
 def read_unlabelled(row: Row) -> Parsed:
     """Read a prompt and several responses, with no label."""
-    values = row.get("responses")
-    if not isinstance(values, list):
-        raise Unusable("responses is not a list")
-    responses = [as_messages(one, "assistant") for one in cast("list[Any]", values)]
+    values = listed(row.get("responses"), "responses")
+    responses = [as_messages(one, "assistant") for one in values]
     meta = rest(row, ("prompt", "responses", "label"))
     return Parsed(as_messages(row.get("prompt"), "user"), responses, None, meta)
 

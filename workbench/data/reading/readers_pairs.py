@@ -8,6 +8,7 @@ from workbench.data.messages import (
     as_messages,
     instructed,
     without_prompt,
+    written_messages,
 )
 from workbench.data.reading.parsed import (
     FIRST_WON,
@@ -26,6 +27,7 @@ from workbench.data.reading.parsed import (
     take_answers,
     take_numbers,
     take_prompt,
+    unpacked,
     with_about,
 )
 from workbench.data.reading.transcripts import (
@@ -105,8 +107,8 @@ def read_openai_dpo(row: Row) -> Parsed:
 def read_implicit(row: Row) -> Parsed:
     """Read chosen/rejected that hold the whole conversation: message lists or transcripts."""
     whole = [
-        read_transcript(text) if isinstance(text, str) else as_messages(text, "assistant")
-        for text in (row.pop("chosen", None), row.pop("rejected", None))
+        read_transcript(talk) if isinstance(talk, str) else as_messages(talk, "assistant")
+        for talk in map(talk_of, (row.pop("chosen", None), row.pop("rejected", None)))
     ]
     prompt, *answers = split_common(whole[0], whole[1])
     return _labelled(row, prompt, answers)
@@ -161,14 +163,20 @@ def _labelled(row: Row, prompt: list[Message], answers: list[list[Message]]) -> 
     return Parsed(prompt, answers, label, meta)
 
 
+def talk_of(value: Any) -> Any:
+    """Return the messages that a text spells; anything else as it is."""
+    turns = written_messages(value) if isinstance(value, str) else None
+    return value if turns is None else turns
+
+
 def is_text(row: Row) -> bool:
     """Whether chosen is plain text."""
-    return isinstance(row["chosen"], str)
+    return isinstance(talk_of(row["chosen"]), str)
 
 
 def is_list(row: Row) -> bool:
-    """Whether chosen is a list."""
-    return isinstance(row["chosen"], list)
+    """Whether chosen is a list, also one that a cell spells."""
+    return isinstance(unpacked(row["chosen"], ("[",)), list)
 
 
 def is_transcript(row: Row) -> bool:

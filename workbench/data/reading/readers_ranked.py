@@ -18,6 +18,7 @@ from workbench.data.reading.parsed import (
     rest,
     several,
     take_prompt,
+    unpacked,
 )
 from workbench.data.reading.transcripts import read_prompt
 
@@ -133,5 +134,5 @@ def is_tree(row: Row) -> bool:
 
 def are_ranked(row: Row) -> bool:
     """Whether the answers are objects with a rank."""
-    answers = row["answers"]
+    answers = unpacked(row["answers"], ("[",))
     return isinstance(answers, list) and any("rank" in mapping(one) for one in cast("Any", answers))

@@ -228,7 +228,7 @@ def _cells(text: io.TextIOWrapper) -> Generator[Record]:
     first = text.readline()
     delimiter = max(",;\t", key=first.count)
     table_rows = csv.reader(chain([first], text), delimiter=delimiter)
-    names = next(table_rows)
+    names = _own_names(next(table_rows))
     for number, cells in enumerate(table_rows, start=1):
         if not cells:
             continue
@@ -237,12 +237,28 @@ def _cells(text: io.TextIOWrapper) -> Generator[Record]:
         elif any(map(_ESCAPED.search, cells)):
             yield Record(number, {}, "not UTF-8", cells)
         else:
-            yield Record(number, dict(zip(names, map(_cell, cells), strict=True)))
+            fields = {name: _cell(cell, name) for name, cell in zip(names, cells, strict=True)}
+            yield Record(number, fields)
 
 
-def _cell(text: str) -> Any:
+def _own_names(header: list[str]) -> list[str]:
+    """Return a header's names, with a number behind those that stood there before."""
+    names: list[str] = []
+    for name in header:
+        own, copy = name, 1
+        while own in names:
+            copy += 1
+            own = f"{name} ({copy})"
+        names.append(own)
+    return names
+
+
+_ASKED = ("prompt", "question", "instruction", "query", "input")  # a list of words is text here
+
+
+def _cell(text: str, name: str) -> Any:
     """Return a cell's text, or the list or object whose JSON it is."""
-    if text.startswith(('[{"', '[[{"', '["')):
+    if text.startswith(('[{"', '[[{"')) or (text.startswith('["') and name.lower() not in _ASKED):
         try:
             return json.loads(text)
         except ValueError:
