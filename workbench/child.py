@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     """Run what the arguments name; 0 when it went well."""
     _quiet()
     if arguments[:1] == ["--job"]:
-        return serve_job(Path(arguments[1]))
+        return jobs.serve_job(Path(arguments[1]), do_job)
     if arguments[:1] == [worker.SIGN]:
         return serve_questions()
     return run_training(RunFolder(Path(arguments[0])))
@@ -206,27 +206,6 @@ def _trainer(
     )
 
 
-def serve_job(file: Path) -> int:
-    """Do one job and leave its result, or the error that a person can mend."""
-    request = jobs.read_request(file)
-    try:
-        if request.kind not in JOBS:
-            raise ConfigError(
-                f"there is no job called {request.kind}",
-                where=str(file),
-                fix=f"choose one of {', '.join(JOBS)}",
-            )
-
-        def tell(done: int, total: int, text: str) -> None:
-            jobs.report_progress(file, done, total, text)
-
-        jobs.write_result(file, do_job(request.kind, request.values, tell))
-    except WorkbenchError as error:
-        jobs.write_error(file, error)
-        return 1
-    return 0
-
-
 def do_job(kind: str, values: Mapping[str, Any], tell: Callable[..., None]) -> dict[str, Any]:
     """Call a job's function in this process and return its result as plain JSON values.
 
@@ -235,7 +214,16 @@ def do_job(kind: str, values: Mapping[str, Any], tell: Callable[..., None]) -> d
         values: the function's arguments as plain JSON values: of settings a dictionary, whose kind
             is ``values["kind"]`` (PPO's where it is absent), of a folder its path.
         tell: called with (done, total, text), where the job's function says how far it is.
+
+    Raises:
+        ConfigError: there is no such job.
     """
+    if kind not in JOBS:
+        raise ConfigError(
+            f"there is no job called {kind}",
+            where="workbench.child",
+            fix=f"choose one of {', '.join(JOBS)}",
+        )
     address, name = JOBS[kind]
     module, _, function_name = address.partition(":")
     function = getattr(import_module(module), function_name)

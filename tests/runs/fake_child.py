@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from workbench.events import Finished, Progress, Saved, StopRequested
 from workbench.runs.controls import FolderControls
 from workbench.runs.devices import hold_device
 from workbench.runs.folder import RunFolder
-from workbench.runs.jobs import read_request, report_progress, write_error, write_result
+from workbench.runs.jobs import serve_job
 from workbench.runs.writer import FolderWriter
 
 
@@ -83,21 +83,21 @@ def train(path: str) -> None:
     time.sleep(settings.get("linger", 0.0))
 
 
-def job(file: str) -> None:
-    kind, values = read_request(file)
+def job(kind: str, values: dict[str, Any], tell: Callable[..., None]) -> dict[str, Any]:
     if kind == "add":
         for done in range(1, 4):
-            report_progress(file, done, 3, "adding")
-        write_result(file, {"sum": sum(values["numbers"]), "nan": float("nan")})
-    elif kind == "refuse":
-        write_error(file, ConfigError("no such model", where="jobs", fix="give another"))
-        raise SystemExit(1)
-    elif kind == "crash":
+            tell(done, 3, "adding")
+        return {"sum": sum(values["numbers"]), "nan": float("nan")}
+    if kind == "refuse":
+        raise ConfigError("no such model", where="jobs", fix="give another")
+    if kind == "crash":
         raise ZeroDivisionError("by accident")
-    else:
-        Path(values["mark"]).write_text(str(os.getpid()))
-        time.sleep(60)
+    Path(values["mark"]).write_text(str(os.getpid()))
+    time.sleep(60)
+    return {}
 
 
 if __name__ == "__main__":
-    job(sys.argv[2]) if sys.argv[1] == "--job" else train(sys.argv[1])
+    if sys.argv[1] == "--job":
+        sys.exit(serve_job(Path(sys.argv[2]), job))
+    train(sys.argv[1])

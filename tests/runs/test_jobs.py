@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from workbench.errors import ConfigError, RunError
-from workbench.runs.jobs import error_from, read_request, run_job
+from workbench.runs.jobs import error_from, run_job, serve_job
 from workbench.runs.process import start_time
 
 from .conftest import until
@@ -90,4 +90,4 @@ def test_a_job_ends_when_the_one_who_asked_is_gone(job_command, tmp_path):
 
 def test_what_is_no_request_says_so(tmp_path):
     with pytest.raises(RunError, match="not a job's request"):
-        read_request(tmp_path / "none.json")
+        serve_job(tmp_path / "none.json", lambda kind, values, tell: {})

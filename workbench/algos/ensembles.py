@@ -15,38 +15,23 @@ def ensemble_mean(members: Tensor, std_coef: float) -> Tensor:
 
     Args:
         members: ``(M, B)`` normalised scores of M models. [deviations]
-        std_coef: unused, so that all three are called alike.
+        std_coef: the charge for disagreement, which all three take, to be called alike.
 
     Returns:
         ``(B,)`` scores. [deviations]
     """
-    del std_coef
     return members.mean(0)
 
 
 def ensemble_worst(members: Tensor, std_coef: float) -> Tensor:
-    """The lowest of the members' scores: an answer is worth what its harshest judge says.
-
-    Args:
-        members: ``(M, B)`` normalised scores of M models. [deviations]
-        std_coef: unused, so that all three are called alike.
-
-    Returns:
-        ``(B,)`` scores. [deviations]
-    """
-    del std_coef
+    """The lowest of the members' scores ``(B,)``: what the harshest judge says of an answer."""
     return members.amin(0)
 
 
 def ensemble_mean_minus_std(members: Tensor, std_coef: float) -> Tensor:
-    """Mean - lambda * std over the members, with the biased deviation (divide by M).
+    """Mean - lambda * std over the members ``(B,)``, with the biased deviation (divide by M).
 
-    Args:
-        members: ``(M, B)`` normalised scores of M models. [deviations]
-        std_coef: lambda, the charge for disagreement.
-
-    Returns:
-        ``(B,)`` scores; one member alone is its own mean. [deviations]
+    Lambda is ``std_coef``; one member alone is its own mean.
     """
     return members.mean(0) - std_coef * members.std(0, correction=0)
 

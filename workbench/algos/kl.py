@@ -32,31 +32,17 @@ def kl_k1(policy_logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
 
 
 def kl_k2(policy_logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """Estimate KL(policy || reference) per token, from tokens the *policy* sampled.
+    """Estimate KL(policy || reference) per token ``(B, T)`` in nats, of the same as :func:`kl_k1`.
 
     k2 = (log policy - log ref)^2 / 2 (Schulman 2020). Never negative, steadier than k1, biased.
-
-    Args:
-        policy_logprobs: ``(B, T)`` log pi(a_t | s_t). [nats]
-        ref_logprobs: ``(B, T)`` the same tokens under the frozen reference. [nats]
-
-    Returns:
-        ``(B, T)`` estimate in nats; padding is the caller's to mask.
     """
     return 0.5 * (policy_logprobs - ref_logprobs).square()
 
 
 def kl_k3(policy_logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """Estimate KL(policy || reference) per token, from tokens the *policy* sampled.
+    """Estimate KL(policy || reference) per token ``(B, T)`` in nats, of the same as :func:`kl_k1`.
 
     k3 = exp(d) - 1 - d with d = log ref - log policy (Schulman 2020). Never negative, unbiased.
-
-    Args:
-        policy_logprobs: ``(B, T)`` log pi(a_t | s_t). [nats]
-        ref_logprobs: ``(B, T)`` the same tokens under the frozen reference. [nats]
-
-    Returns:
-        ``(B, T)`` estimate in nats; padding is the caller's to mask.
     """
     d = ref_logprobs - policy_logprobs
     return torch.expm1(d) - d  # exp(d) - 1 would lose the digits of a small d

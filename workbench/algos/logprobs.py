@@ -144,20 +144,8 @@ def chunked_token_logprobs(
 ) -> Tensor:
     """The log-probabilities of :func:`chunked_token_stats` alone, bit for bit the same.
 
-    A training step needs no entropy, which costs as much as the rest beside the head.
-
-    Args:
-        hidden: ``(N, D)`` last hidden states, at the positions that predict ``tokens``.
-        tokens: ``(N,)`` integer token ids.
-        head: maps ``(n, D)`` to logits ``(n, V)``, row by row; its weights get gradients.
-        temperature: the sampling temperature, above 0.
-        chunk: the most tokens at once, 1 or more. [tokens]
-
-    Returns:
-        ``(N,)`` log-probabilities, at most 0. [nats]
-
-    Raises:
-        ConfigError: the temperature is not above 0, or the chunk is below 1.
+    A training step needs no entropy, which costs as much as the rest beside the head. It takes and
+    raises the same, and returns ``(N,)`` log-probabilities, at most 0. [nats]
     """
 
     def logprobs(some_hidden: Tensor, some_tokens: Tensor) -> tuple[Tensor, ...]:

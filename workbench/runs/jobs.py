@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from workbench import errors
 from workbench.errors import RunError, WorkbenchError
@@ -22,13 +22,6 @@ from workbench.runs.folder import LOG, RunFolder
 
 REQUEST, RESULT, ERROR, PROGRESS = "request.json", "result.json", "error.json", "progress.jsonl"
 POLL = 0.05  # seconds
-
-
-class JobRequest(NamedTuple):
-    """What a job is asked to do."""
-
-    kind: str
-    values: dict[str, Any]
 
 
 def run_job(
@@ -128,33 +121,40 @@ def error_from(values: dict[str, Any]) -> WorkbenchError:
 # The child's side
 
 
-def read_request(file: str | Path) -> JobRequest:
-    """What is asked for; from now on this process ends when the one that asked is gone."""
-    request = read_json(Path(file))
+def serve_job(
+    file: Path, work: Callable[[str, dict[str, Any], Callable[..., None]], Mapping[str, Any]]
+) -> int:
+    """Do one job and leave its result, or the error that a person can mend; an exit code.
+
+    This process ends when the one that asked is gone.
+
+    Args:
+        file: the request.
+        work: given the job's kind, its values, and what is called with (done, total, text), where
+            it says how far it is; returns the result.
+
+    Raises:
+        RunError: the file is no request.
+    """
+    request = read_json(file)
     if request is None:
         raise RunError(
             "this is not a job's request",
             where=str(file),
             fix="jobs are started by the workbench itself",
         )
-    watch = threading.Thread(target=_end_with, args=(request["parent"],), daemon=True)
-    watch.start()
-    return JobRequest(str(request["kind"]), request["request"])
+    threading.Thread(target=_end_with, args=(request["parent"],), daemon=True).start()
 
+    def tell(done: int, total: int | None, text: str = "") -> None:
+        append_line(file.with_name(PROGRESS), {"done": done, "total": total, "text": text})
 
-def report_progress(file: str | Path, done: int, total: int | None, text: str = "") -> None:
-    """Tell whoever asked how far the job is."""
-    append_line(Path(file).with_name(PROGRESS), {"done": done, "total": total, "text": text})
-
-
-def write_result(file: str | Path, result: Mapping[str, Any]) -> None:
-    """Leave the result."""
-    write_json(Path(file).with_name(RESULT), result)
-
-
-def write_error(file: str | Path, error: WorkbenchError) -> None:
-    """Leave an error that a person can mend; it is raised again on the other side."""
-    write_json(Path(file).with_name(ERROR), error_values(error))
+    try:
+        result = work(str(request["kind"]), request["request"], tell)
+    except WorkbenchError as error:
+        write_json(file.with_name(ERROR), error_values(error))
+        return 1
+    write_json(file.with_name(RESULT), result)
+    return 0
 
 
 def error_values(error: WorkbenchError) -> dict[str, Any]:

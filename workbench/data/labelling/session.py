@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from workbench.data.labelling.item_order import GOLD, ItemOrder, MarginSource
-from workbench.data.labelling.screen import Screen
+from workbench.data.labelling.item_order import GOLD, REPEAT, ItemOrder, MarginSource
 from workbench.data.labelling.shown_item import (
     DisplayedItem,
     check_choice,
     choice_payload,
+    draw_order,
+    draw_token,
     edit_payload,
     level_names,
     ranking_payload,
@@ -25,6 +26,8 @@ from workbench.data.store.label_events import DECISIONS, LABELS, LabelEvent, new
 from workbench.data.store.label_values import RankedPlaces, label_key
 from workbench.data.store.labels import LabelStore
 from workbench.errors import ConfigError, DataError
+
+CACHED = 256  # items kept as they were shown
 
 
 class LabelSession:
@@ -88,23 +91,23 @@ class LabelSession:
             gold=gold,
         )
         self._progress = AnnotatorProgress(self._order, store, annotator, overlap, clock)
-        self._screen = Screen(
-            self._order, self._progress, store, annotator=annotator, seed=seed, clock=clock
-        )
         self._store, self._clock = store, clock
+        self._tokens: dict[str, int] = {}  # given out with an item -> its place
+        self._shown_at: dict[int, float] = {}  # place -> since when it is on the screen
+        self._items: dict[int, Pair] = {}  # place -> the item as it was shown
         self._lock = threading.RLock()
 
     def current(self) -> DisplayedItem | None:
         """Return the item to decide now, or None when all are decided or others are on them."""
         with self._lock:
             place = self._progress.here()
-            return None if place is None else self._screen.show(place)
+            return None if place is None else self._show(place)
 
     def upcoming(self, count: int = 2) -> list[DisplayedItem]:
         """Return the undecided items after the current one, for a screen that prepares them."""
         with self._lock:
             places = self._progress.upcoming(count)
-            return [self._screen.show(place, started=False) for place in places]
+            return [self._show(place, started=False) for place in places]
 
     def choose(
         self,
@@ -212,7 +215,7 @@ class LabelSession:
                     fix=f"give a position from 0 to {len(self._order) - 1}",
                 )
             self._progress.jump(position)
-            return self._screen.show(position)
+            return self._show(position)
 
     def progress(self) -> dict[str, Any]:
         """Return counts of items (done, skipped, flagged, left, total), speed and reliability.
@@ -231,6 +234,49 @@ class LabelSession:
         with self._lock:
             self._progress.release()
 
+    # --- showing
+
+    def _item(self, place: int) -> Pair:
+        """Return the item as it was shown, else the store's copy: labels count its responses."""
+        if place not in self._items:
+            if len(self._items) >= CACHED:
+                del self._items[next(iter(self._items))]
+            stored = self._store.item(self._order.ids[place])
+            self._items[place] = stored or self._order.item(place)
+        return self._items[place]
+
+    def _sides(self, place: int) -> list[int]:
+        """Return the order of the responses on screen: as stored, else drawn for this person."""
+        pair = self._item(place)
+        sides = self._store.side(pair.id, self.annotator)
+        sides = sides or draw_order(self.seed, pair.id, self.annotator, len(pair.responses))
+        return sides[::-1] if self._order.kinds[place] == REPEAT else sides
+
+    def _show(self, place: int, *, started: bool = True) -> DisplayedItem:
+        """Return what the person sees; ``started``: they see it now, and think about it."""
+        pair = self._item(place)
+        if started:
+            self._shown_at.setdefault(place, self._clock())
+        token = draw_token(self.seed, self._order.slot(place), self.annotator)
+        self._tokens[token] = place
+        return DisplayedItem(
+            position=place,
+            total=len(self._order),
+            prompt=pair.prompt,
+            responses=[pair.responses[index] for index in self._sides(place)],
+            token=token,
+            **self._progress.show(place),
+        )
+
+    def _place_of(self, token: str) -> int:
+        if token not in self._tokens:
+            raise DataError(
+                "this token was not given out by this session",
+                where="session.choose",
+                fix="use the token of session.current()",
+            )
+        return self._tokens[token]
+
     # --- doing
 
     def _act(
@@ -244,24 +290,24 @@ class LabelSession:
         with self._lock:
             if event_id is not None and self._store.has_event(event_id):
                 return False
-            place = self._progress.here() if token is None else self._screen.place_of(token)
+            place = self._progress.here() if token is None else self._place_of(token)
             if place is None:
                 raise DataError(
                     "every item is decided",
                     where=f"session of {self.annotator}",
                     fix="undo, jump to an item, or give more pairs",
                 )
-            pair = self._screen.item(place)
+            pair = self._item(place)
             now = self._clock()
-            payload = payload_of(pair, self._screen.sides(place))
+            payload = payload_of(pair, self._sides(place))
             payload = self._payload(kind, payload, place, now)
             event = LabelEvent(kind, pair.id, self.annotator, payload, event_id or new_id(), now)
             try:
                 saved = self._progress.commit(event, pair)
             except DataError:
-                self._screen.forget_item(place)
+                self._items.pop(place, None)  # perhaps the store holds it in another order
                 raise
-            self._screen.end_turn(place)
+            self._shown_at.pop(place, None)  # when it is shown again, its time starts anew
             return saved
 
     def _payload(
@@ -272,9 +318,11 @@ class LabelSession:
         if kind not in DECISIONS:
             return {**payload, "repeat": True} if why.get("repeat") else payload
         if self._order.kinds[place] == GOLD and kind in LABELS:
-            gold = self._order.gold_label(place, self._screen.item(place))
+            gold = self._order.gold_label(place, self._item(place))
             why["passed"] = label_key(payload["label"]) == label_key(gold)
-        return {**payload, **self._screen.seen(place), **why, "decided_at": now}
+        sides = self._sides(place)
+        seen = {"order": sides, "left": sides[0], "shown_at": self._shown_at.get(place)}
+        return {**payload, **seen, **why, "decided_at": now}
 
     def _turn(self, kind: str, event_id: str | None) -> bool:
         """Commit an undo or a redo of this annotator's last action."""
