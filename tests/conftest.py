@@ -20,9 +20,9 @@ TESTS = Path(__file__).parent
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_places(tmp_path_factory):
-    """Runs and device locks of this session alone, never those of the person at the machine."""
+    """Runs, locks and key of this session alone, never those of the person at the machine."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("runs", "locks"):
+        for name in ("runs", "locks", "state"):
             patch.setenv(f"WORKBENCH_{name.upper()}", str(tmp_path_factory.mktemp(name)))
         yield
 

@@ -77,6 +77,14 @@ def logged(folder):
     return [{k: v for k, v in row.items() if not k.startswith(TIMED)} for row in folder.metrics()]
 
 
+def test_the_process_itself_refuses_a_run_that_was_made_elsewhere(tmp_path, tiny, monkeypatch):
+    folder = make_sft(tmp_path, tiny)
+    monkeypatch.setenv("WORKBENCH_STATE", str(tmp_path / "another's"))
+    assert train_here(folder) == 1
+    assert "was made elsewhere" in folder.status()["error"]
+    assert folder.metrics() == []
+
+
 def test_a_run_is_written_into_its_folder(tmp_path, tiny):
     folder = make_sft(tmp_path, tiny, checkpoint_every=2)
     assert train_here(folder) == 0

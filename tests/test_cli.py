@@ -411,6 +411,25 @@ def test_a_run_that_does_not_exist(command, capsys):
     assert "no run called nowhere" in three_parts(capsys)
 
 
+def test_a_run_that_was_made_elsewhere_goes_on_only_with_trust(
+    tiny, files, tmp_path, here, capsys, monkeypatch
+):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "start", lambda run, device=None: run)
+        patch.setattr(Run, "wait", lambda run, **_: run)
+        patch.setattr(Run, "status", "finished")
+        train("sft", files, tiny, "instructions.jsonl", out, settings=(*SET, "steps=1"))
+    (out / "status.json").write_text('{"state": "stopped"}')
+    monkeypatch.setenv("WORKBENCH_STATE", str(tmp_path / "another's"))
+    capsys.readouterr()
+    main(["resume", str(out)])
+    assert "was made elsewhere" in capsys.readouterr().out
+    (out / "status.json").write_text('{"state": "stopped"}')
+    assert main(["resume", "--trust", str(out)]) == 0
+    assert "run: finished, step 1 of 1" in capsys.readouterr().out
+
+
 def test_what_cannot_be_done_with_a_finished_run(tiny, files, tmp_path, here, capsys):
     out = tmp_path / "run"
     train("sft", files, tiny, "instructions.jsonl", out, settings=(*SET, "steps=1"))

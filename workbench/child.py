@@ -48,6 +48,7 @@ def run_training(folder: RunFolder) -> int:
     config = folder.config()
     try:
         with FolderWriter(folder) as writer:
+            folder.check_made_here()
             settings = KINDS[config["kind"]].from_dict(config["settings"])
             _take_device(settings, folder)
             with _disk_watched(folder):
@@ -124,6 +125,7 @@ def _begun(begin: Callable[[], RunFolder]) -> str | WorkbenchError:
     """The folder to train in, or what is wrong, to be told to the other processes."""
     try:
         folder = begin()
+        folder.check_made_here()
         if folder.process_alive():
             raise RunError(
                 f"{folder.name} is live already",

@@ -65,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("folder", help="the run's folder or name")
+        if name == "resume":
+            _add_trust(command)
         command.set_defaults(run=_steer, command=name)
     return parser
 
@@ -73,6 +75,11 @@ def _add_settings(command: argparse.ArgumentParser, kind: str | None = None) -> 
     """``--set``; of a kind of run its help names the settings."""
     text = kind and f"settings: {', '.join(row['name'] for row in KINDS[kind].table())}"
     command.add_argument("--set", nargs="+", default=[], metavar="k=v", help=text)
+
+
+def _add_trust(command: argparse.ArgumentParser) -> None:
+    text = "go on also with a run that was made elsewhere: its author's code runs with your rights"
+    command.add_argument("--trust", action="store_true", help=text)
 
 
 def _add_training(commands: Any) -> None:
@@ -87,6 +94,7 @@ def _add_training(commands: Any) -> None:
         command.add_argument("--data", required=True, help="pairs, prompts, instructions or texts")
         command.add_argument("--out", required=True, help="the run's folder")
         _add_settings(command, name)
+        _add_trust(command)
         if name == "ppo":
             command.add_argument(
                 "--reward", required=True, help="the reward model's run, or module:function"
@@ -205,7 +213,7 @@ def _train(args: argparse.Namespace) -> int:
     out, settings = str(Path(args.out).absolute()), _settings(args.set)
     more = {
         name: getattr(args, name)
-        for name in ("heldout_reward", "preset")
+        for name in ("heldout_reward", "preset", "trust")
         if getattr(args, name, None)
     }
 
@@ -292,7 +300,8 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _steer(args: argparse.Namespace) -> None:
     run = wb.open_run(args.folder)
     if args.command != "status":
-        getattr(run, args.command)()
+        trust = {"trust": True} if getattr(args, "trust", False) else {}
+        getattr(run, args.command)(**trust)
     status = run.folder.status()
     step = f"step {status['step']} of {status['total_steps'] or '?'}"
     words = phase_words(status) or estimate_words(status)

@@ -1,6 +1,7 @@
 """What a person gives as a reward, and what the run's config says of it."""
 
 import functools
+import hashlib
 import json
 import sys
 import threading
@@ -10,7 +11,7 @@ import pytest
 
 import workbench as wb
 from workbench import cli
-from workbench.errors import ConfigError, ModelError
+from workbench.errors import ConfigError, ModelError, RunError
 from workbench.runs import Run
 from workbench.verbs import reward_specs
 from workbench.verbs.reward_specs import ship_reward
@@ -58,6 +59,7 @@ def test_a_function_is_shipped_and_its_source_and_what_it_uses_kept(still):
     assert (told["function"], told["file"]) == ("kind", "reward.pkl")
     assert told["source"].startswith("def kind(prompts, responses):")
     assert told["captured"] == {"WORTH": {"good": 1.0}}
+    assert told["sha256"] == hashlib.sha256(files["reward.pkl"]).hexdigest()
     assert cloudpickle.loads(files["reward.pkl"])(None, ["good", "x"]) == [1.0, 0.0]
 
 
@@ -193,6 +195,22 @@ def test_the_run_with_another_function_is_another_run(tiny, still):
     wb.train_ppo(tiny, kind, ["a"], name="run", **FEW, **SHORT)  # the same attaches
     with pytest.raises(ConfigError, match=r"inputs.reward.function.source"):
         wb.train_ppo(tiny, lambda p, r: [0.0], ["a"], name="run", **FEW, **SHORT)
+
+
+def test_a_function_that_is_packed_in_another_way_is_the_same_run(tiny, still, monkeypatch):
+    one = wb.train_ppo(tiny, kind, ["a"], name="run", **FEW, **SHORT)
+    monkeypatch.setattr(reward_specs, "_packed", lambda *_: b"other bytes")
+    assert wb.train_ppo(tiny, kind, ["a"], name="run", **FEW, **SHORT).path == one.path
+
+
+def test_trust_takes_a_run_that_was_made_elsewhere_as_ones_own(tiny, still, monkeypatch, tmp_path):
+    one = wb.train_ppo(tiny, kind, ["a"], name="run", **FEW, **SHORT)
+    monkeypatch.setenv("WORKBENCH_STATE", str(tmp_path / "another's"))
+    again = wb.train_ppo(tiny, kind, ["a"], name="run", **FEW, **SHORT)
+    with pytest.raises(RunError, match="made elsewhere"):
+        again.folder.check_made_here()
+    wb.train_ppo(tiny, kind, ["a"], name="run", trust=True, **FEW, **SHORT)
+    one.folder.check_made_here()
 
 
 def test_a_function_of_the_notebook_trains_a_policy(tiny, reward):

@@ -21,7 +21,7 @@ from workbench.json_lines import (
     read_lines,
     write_json,
 )
-from workbench.runs import process
+from workbench.runs import made_here, process
 
 CONFIG, STATUS, DATA, LOG = "config.json", "status.json", "data.jsonl.gz", "log.txt"
 METRICS, SAMPLES, EVENTS, CONTROL = (
@@ -79,6 +79,22 @@ class RunFolder:
         """Whether there is a run here."""
         return (self.path / CONFIG).is_file() and (self.path / STATUS).is_file()
 
+    def trust(self) -> None:
+        """Take a run that was made elsewhere as this user's, for as long as it stays as it is.
+
+        Raises:
+            RunError: there is no run here, or a file with a reward function cannot be read.
+        """
+        made_here.seal(self.path, self.config())
+
+    def check_made_here(self) -> None:
+        """Refuse to run what somebody else wrote.
+
+        Raises:
+            RunError: the run was made elsewhere, or was changed; it says what would be run.
+        """
+        made_here.check_made_here(self.path, self.config())
+
     @property
     def final(self) -> Path:
         """Where the finished adapter, head and tokenizer are."""
@@ -109,6 +125,7 @@ class RunFolder:
         facts = {"kind": kind, "name": self.name, "data": digest._asdict()}
         created = {"created": datetime.now(UTC).isoformat(timespec="seconds")}
         write_json(aside / CONFIG, {**config, **facts, **created})
+        made_here.seal(aside, {**config, **facts})
         write_json(aside / STATUS, starting_status())
         for name in (METRICS, SAMPLES, EVENTS, CONTROL, LOG):
             (aside / name).touch()

@@ -71,8 +71,10 @@ def start(folder: RunFolder, command: list[str] | None = None, *, device: str | 
             None leaves the locking to the child (``hold_device``).
 
     Raises:
-        RunError: the run is live already, its device is busy, or the command cannot be started.
+        RunError: the run is live already, its device is busy, it was made elsewhere and is not
+            trusted, or the command cannot be started.
     """
+    folder.check_made_here()
     launched = process.read_record(folder.path) is not None
     if launched and folder.status()["state"] in LIVE:
         raise RunError(

@@ -99,11 +99,17 @@ class Run:
         if wait:
             self._until("pause", lambda state: state != "running" and state != "starting")
 
-    def resume(self, *, wait: bool = False) -> None:
+    def resume(self, *, wait: bool = False, trust: bool = False) -> None:
         """Go on: a paused run at once, a stopped or dead one from its last checkpoint.
 
+        Args:
+            wait: until it goes on.
+            trust: also where the run was made elsewhere: its author's reward function is then run
+                with your rights. It counts for as long as the run stays as it is.
+
         Raises:
-            RunError: it has finished, or its device is busy.
+            RunError: it has finished, its device is busy, or it was made elsewhere and is not
+                trusted; the message says what would be run.
         """
         state = self.status
         if state == "finished":
@@ -115,6 +121,8 @@ class Run:
         if state in LIVE:
             ask(self.folder, "resume")
         else:
+            if trust:
+                self.folder.trust()
             self._wait_for_process_to_end()
             record = process.read_record(self.path)
             self.start(None if record is None else record.device)

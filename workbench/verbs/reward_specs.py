@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from workbench.errors import ConfigError
+from workbench.plain_files import LARGEST_FUNCTION as LARGEST
 from workbench.runs import Run
 from workbench.verbs.model_names import Model, check_reward, model_name
 
-LARGEST = 64 * 2**20  # bytes; what is larger is data, to be read where the function runs
 _MODULE_AND_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
@@ -164,8 +164,9 @@ def _shipped(function: Callable[..., Any], files: dict[str, bytes]) -> dict[str,
     file = "reward.pkl" if number == 1 else f"reward-{number}.pkl"
     files[file] = packed
     captured = {key: _as_json(value) for key, value in _captured(function).items()}
-    source = {"source": _source(function), "captured": captured}
-    return {"function": {"function": name, "file": file, **source}}
+    told = {"sha256": hashlib.sha256(packed).hexdigest()}
+    told |= {"source": _source(function), "captured": captured}
+    return {"function": {"function": name, "file": file, **told}}
 
 
 def _check_callable(function: Any, name: str) -> None:

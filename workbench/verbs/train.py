@@ -37,7 +37,13 @@ if TYPE_CHECKING:
 
 
 def train_sft(
-    model: Model, data: Any, *, name: str | None = None, fresh: bool = False, **settings: Any
+    model: Model,
+    data: Any,
+    *,
+    name: str | None = None,
+    fresh: bool = False,
+    trust: bool = False,
+    **settings: Any,
 ) -> Run:
     """Fine-tune on instructions, or on plain texts (next-token pretraining).
 
@@ -46,14 +52,22 @@ def train_sft(
         data: what :func:`load_examples` reads.
         name: the run's name; made from what it works on where it is None.
         fresh: start over where a run of this name exists (the old one is kept aside).
+        trust: where a run of this name exists and was made elsewhere, take it as yours: to go on
+            with it may run its author's code.
         settings: see ``SFTSettings``.
     """
     checked = SFTSettings.from_dict(settings)
-    return _launch(_Launch(model, checked, load_examples(data), name, fresh))
+    return _launch(_Launch(model, checked, load_examples(data), name, fresh, trust))
 
 
 def train_reward(
-    model: Model, pairs: Any, *, name: str | None = None, fresh: bool = False, **settings: Any
+    model: Model,
+    pairs: Any,
+    *,
+    name: str | None = None,
+    fresh: bool = False,
+    trust: bool = False,
+    **settings: Any,
 ) -> Run:
     """Train a reward model on pairs, as a LoRA adapter and a head on a 4-bit base.
 
@@ -62,6 +76,7 @@ def train_reward(
         pairs: what :func:`load_pairs` reads.
         name: as in :func:`train_sft`.
         fresh: as in :func:`train_sft`.
+        trust: as in :func:`train_sft`.
         settings: see ``RewardSettings``.
 
     Raises:
@@ -72,7 +87,7 @@ def train_reward(
     rows = labelled.training_rows(ties=checked.ties)
     if not rows:
         raise no_label(labelled)
-    return _launch(_Launch(model, checked, rows, name, fresh))
+    return _launch(_Launch(model, checked, rows, name, fresh, trust))
 
 
 def train_ppo(
@@ -82,6 +97,7 @@ def train_ppo(
     *,
     name: str | None = None,
     fresh: bool = False,
+    trust: bool = False,
     judge: str = "auto",
     preset: str | None = None,
     reference: Model | None = None,
@@ -99,6 +115,7 @@ def train_ppo(
         prompts: what :func:`load_prompts` reads.
         name: as in :func:`train_sft`.
         fresh: as in :func:`train_sft`.
+        trust: as in :func:`train_sft`.
         judge: ``gold`` logs the sample world's true score beside the learned one, ``none`` does
             not; ``auto`` does for the embedded models. The policy never sees it.
         preset: settings for a card and a size of model, by name (:func:`presets`); what is given
@@ -125,7 +142,7 @@ def train_ppo(
     if heldout_reward is not None:
         inputs["heldout_reward"] = model_name(heldout_reward)
         check_reward(inputs["heldout_reward"])
-    return _launch(_Launch(policy, checked, rows, name, fresh, inputs, shipped.files))
+    return _launch(_Launch(policy, checked, rows, name, fresh, trust, inputs, shipped.files))
 
 
 def check_ppo(settings: PPOSettings, *, heldout: bool) -> None:
@@ -163,6 +180,7 @@ class _Launch(NamedTuple):
         rows: the data.
         name: as the verb got it.
         fresh: as the verb got it.
+        trust: as the verb got it.
         inputs: what else the run is made of, as its config names it.
         files: what a new run's folder holds from the start, by name.
     """
@@ -172,6 +190,7 @@ class _Launch(NamedTuple):
     rows: list[dict[str, Any]]
     name: str | None
     fresh: bool
+    trust: bool = False
     inputs: dict[str, Any] | None = None
     files: dict[str, bytes] | None = None
 
@@ -195,6 +214,8 @@ def _launch(launch: _Launch) -> Run:
     if holder is not None:  # said before the old run is put aside
         raise busy(device, holder, RunFolder(root / (name or kind)))
     attached = attach_or_create(root, kind, name, config, rows, launch.fresh, launch.files)
+    if launch.trust:
+        attached.folder.trust()
     run = _shown(Run(attached.folder))
     alone = several_processes.processes() == 1  # else those launched train themselves
     if attached.created and alone:

@@ -1,7 +1,9 @@
 """Where scores come from: models, ensembles, functions, mixes, each against what it is made of."""
 
+import hashlib
 import json
 import math
+import pickle
 from pathlib import Path
 
 import cloudpickle
@@ -163,6 +165,68 @@ def test_a_shipped_function_that_is_gone_says_so(tiny, place):
     with pytest.raises(RunError, match="cannot be loaded") as caught:
         trainer(tiny, spec, place())
     assert caught.value.where == "f" and "install" in caught.value.fix
+
+
+def test_a_shipped_function_is_loaded_only_where_its_hash_is_the_configs(tiny, place):
+    where = place()
+    spec = shipped(where, length)
+    packed = (where.folder / "reward.pkl").read_bytes()
+    spec["function"]["sha256"] = hashlib.sha256(packed).hexdigest()
+    assert scores(trainer(tiny, spec, where)).total.tolist() == [2.0, 4.0]
+    mark = where.folder / "ran"
+    (where.folder / "reward.pkl").write_bytes(pickle.dumps(Marks(mark)))
+    with pytest.raises(RunError, match="not the one that the run was made with") as caught:
+        trainer(tiny, spec, where)
+    assert spec["function"]["sha256"][:12] in caught.value.where
+    for hash in ("", 0, [], "x"):
+        spec["function"]["sha256"] = hash
+        with pytest.raises(RunError, match="not the one"):
+            trainer(tiny, spec, where)
+    assert not mark.exists()
+
+
+class Marks:
+    """A pickle that leaves a mark where it is loaded."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return (open, (str(self.mark), "w"))
+
+
+@pytest.mark.parametrize("name", ["../reward.pkl", "/tmp/reward.pkl", "a/b.pkl", "", None, ["f"]])
+def test_a_shipped_function_lies_in_the_runs_own_folder(tiny, place, name):
+    where = place()
+    (where.folder.parent / "reward.pkl").write_bytes(cloudpickle.dumps(length))
+    with pytest.raises(RunError, match="named by their plain names"):
+        trainer(tiny, {"function": {"function": "f", "file": name}}, where)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        [],
+        None,
+        3,
+        {"function": "os:system"},
+        {"function": {"function": 3}},
+        {"ensemble": []},
+        {"ensemble": "name"},
+        {"ensemble": [3]},
+        {"mix": []},
+        {"mix": {"a": 1}},
+        {"mix": [{"weight": "x", "source": "a"}]},
+        {"mix": [{"weight": math.nan, "source": "a"}]},
+        {"mix": [{"weight": True, "source": "a"}]},
+        {"mix": [{"weight": 1.0}]},
+        {"mix": [{"weight": 1.0, "source": {"mix": []}}]},
+    ],
+)
+def test_a_reward_that_is_none_says_so(tiny, place, spec):
+    with pytest.raises(RunError, match="none that can be built"):
+        trainer(tiny, spec, place())
 
 
 def test_an_imported_function_and_one_that_has_changed_since(tiny, place, tmp_path):

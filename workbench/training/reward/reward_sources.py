@@ -5,13 +5,15 @@
     "NAME"                                     a trained reward model
     {"ensemble": ["NAME", ...]}                several; ``reward_reduce`` makes one score of theirs
     {"function": {"function": "module:name"}}  a Python function, imported
-    {"function": {"file": "reward.pkl"}}       a Python function that was shipped with the run
+    {"function": {"file": "reward.pkl"}}       a Python function that was shipped with the run;
+                                               its ``sha256`` is checked before it is loaded
     {"mix": [{"weight": w, "source": ...}]}    the weighted sum of others
 
 A trained model's score is normalised (mean 0, deviation 1 on the answers it was measured on); a
 function's is taken as it comes.
 """
 
+import hashlib
 import importlib
 import inspect
 import math
@@ -28,6 +30,7 @@ from workbench.data.messages import Message
 from workbench.errors import RunError
 from workbench.models.encoding import Encoded, Encoder
 from workbench.models.roles import Roles
+from workbench.plain_files import LARGEST_FUNCTION, read_plain
 from workbench.settings import PPOSettings
 from workbench.training.reward.scorer import Scorer
 
@@ -239,18 +242,24 @@ class SourceBuilder:
         return Built(source, scorer, weight, self.notices)
 
     def _source(self, spec: Any, weight: float) -> RewardSource:
-        if isinstance(spec, str):
-            return self._models([spec], weight)
-        if "ensemble" in spec:
-            return self._models(spec["ensemble"], weight)
-        if "mix" in spec:
-            return MixedReward(
-                [
-                    (part["weight"], self._source(part["source"], part["weight"]))
-                    for part in spec["mix"]
-                ]
-            )
-        return self._function(spec["function"])
+        match spec:
+            case str():
+                return self._models([spec], weight)
+            case {"ensemble": [*names]} if names and all(isinstance(n, str) for n in names):
+                return self._models(names, weight)
+            case {"mix": [*parts]} if parts and all(map(_is_part, parts)):
+                return MixedReward(
+                    [(p["weight"], self._source(p["source"], p["weight"])) for p in parts]
+                )
+            case {"function": {"function": str()} as function}:
+                return self._function(function)
+            case _:
+                raise RunError(
+                    "this run's reward is none that can be built",
+                    where=f"{self.folder}: inputs.reward = {str(spec)[:200]}",
+                    fix="give a model's name, or one of: ensemble, mix (of anything but mixes), "
+                    "function",
+                )
 
     def _models(self, names: Sequence[str], weight: float) -> ModelReward:
         scorers: list[Scorer] = []
@@ -268,6 +277,8 @@ class SourceBuilder:
         name = str(spec["function"])
         try:
             function = self._shipped(spec) if "file" in spec else _imported(spec)
+        except RunError:
+            raise
         except Exception as error:
             raise RunError(
                 f"the reward function cannot be loaded ({type(error).__name__}: {error})",
@@ -281,7 +292,26 @@ class SourceBuilder:
     def _shipped(self, spec: dict[str, Any]) -> Function:
         import cloudpickle  # pyright: ignore[reportMissingTypeStubs]
 
-        return cloudpickle.loads((self.folder / spec["file"]).read_bytes())  # pyright: ignore
+        packed = read_plain(self.folder, spec["file"], most=LARGEST_FUNCTION)
+        found, told = hashlib.sha256(packed).hexdigest(), spec.get("sha256")
+        if told not in (None, found):  # runs from before hashes were kept tell none
+            raise RunError(
+                "the file with the reward function is not the one that the run was made with",
+                where=f"{self.folder / spec['file']}: sha256 {found[:12]}…, not {str(told)[:12]}…",
+                fix="put the old file back, or start a run with the function that you want",
+            )
+        return cloudpickle.loads(packed)  # pyright: ignore
+
+
+def _is_part(part: Any) -> bool:
+    """Whether this is a part of a mix: its weight, and a source that is no mix itself."""
+    match part:
+        case {"weight": bool()} | {"source": {"mix": _}}:
+            return False
+        case {"weight": int() | float() as weight, "source": str() | dict()}:
+            return math.isfinite(weight)
+        case _:
+            return False
 
 
 def _imported(spec: dict[str, Any]) -> Function:
