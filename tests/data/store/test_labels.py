@@ -14,7 +14,7 @@ import pytest
 
 from workbench.data.pairs import Pair, Pairs
 from workbench.data.reading.formats import load_pairs
-from workbench.data.store import sqlite_file
+from workbench.data.store import journal, store_tables
 from workbench.data.store.label_events import LabelEvent
 from workbench.data.store.labels import LabelStore
 from workbench.data.store.majority import majority
@@ -273,18 +273,18 @@ class Refusing:
 def test_where_the_log_is_refused_another_journal_is_used(tmp_path: Path) -> None:
     db = sqlite3.connect(tmp_path / "x.sqlite", isolation_level=None)
     refusing: Any = Refusing(db, "locking protocol")
-    assert sqlite_file.prepare(refusing, tmp_path) == "delete"
+    assert journal.set_journal(refusing, tmp_path) == "delete"
     assert db.execute("PRAGMA synchronous").fetchone() == (3,)  # EXTRA
     locked: Any = Refusing(db, "database is locked")
     with pytest.raises(sqlite3.OperationalError, match="locked"):
-        sqlite_file.prepare(locked, tmp_path)
+        journal.set_journal(locked, tmp_path)
     db.close()
 
 
 def test_tables_are_made_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_file, "_TABLES", ("CREATE TABLE a (b)", "CREATE TABLE ("))
+    monkeypatch.setattr(store_tables, "TABLES", ("CREATE TABLE a (b)", "CREATE TABLE ("))
     with pytest.raises(DataError, match="cannot be opened"):
         LabelStore(tmp_path / "x.sqlite")
     monkeypatch.undo()
@@ -359,7 +359,7 @@ def test_a_store_that_another_process_makes_meanwhile_is_a_label_store(tmp_path:
                 LabelStore(path).close()
             return self.inner.execute(statement)
 
-    sqlite_file._check_kind(Slow(), path)  # type: ignore[arg-type]
+    store_tables.check_kind(Slow(), path)  # type: ignore[arg-type]
 
 
 def test_what_was_acknowledged_survives_a_sudden_death(tmp_path: Path) -> None:
@@ -412,14 +412,14 @@ def test_a_store_that_other_machines_may_write_is_known(
 ) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(MOUNTS)
-    assert sqlite_file.is_shared(Path(path), mounts) is shared
-    assert sqlite_file.is_shared(Path(path), tmp_path / "none") is False
+    assert journal.is_shared(Path(path), mounts) is shared
+    assert journal.is_shared(Path(path), tmp_path / "none") is False
 
 
 def test_on_such_a_file_system_the_log_is_not_even_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_file, "is_shared", lambda path: True)
+    monkeypatch.setattr(journal, "is_shared", lambda path: True)
     with LabelStore(tmp_path / "labels.sqlite") as store:
         assert store.journal == "delete"
         assert store._rows("PRAGMA synchronous") == [(3,)]  # EXTRA

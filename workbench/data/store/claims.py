@@ -60,7 +60,7 @@ class Claims:
         others = {
             annotator
             for annotator, holder, until in db.execute(query, (slot, self.holder)).fetchall()
-            if until > now and not is_gone(holder)
+            if isinstance(until, float) and until > now and not is_gone(holder)
         }
         if self._annotator in others:
             return False
@@ -91,8 +91,9 @@ class Claims:
 
 def is_gone(holder: str) -> bool:
     """Whether a claim's holder is a process of this machine that has ended, or an old session."""
-    host, pid, _ = holder.split(":", 2)
-    if host != _HOST:
+    host, _, rest = holder.partition(":")
+    pid = rest.partition(":")[0]
+    if host != _HOST or not pid.isdecimal():
         return False
     if int(pid) == os.getpid():
         return holder not in _LIVE

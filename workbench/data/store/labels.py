@@ -8,14 +8,16 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from json import loads
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.data.arrow_table import frame_of
-from workbench.data.pairs import COLUMNS, Cells, Pair, Pairs, cells_of, pair_of
+from workbench.data.pairs import Cells, Pair, Pairs, cells_of, pair_of
 from workbench.data.store.label_events import LABELS, QUEUED, History, LabelEvent, gc_paused
 from workbench.data.store.label_values import is_label
 from workbench.data.store.majority import by_majority, reliability, votes_of
+from workbench.data.store.rescue import damaged, readable_rows
 from workbench.data.store.sqlite_file import SqliteFile
+from workbench.data.store.store_tables import EVENT_CELLS, ITEM_CELLS, SIDE_CELLS, row_checksum
 from workbench.errors import ConfigError, DataError
 from workbench.json_lines import dumps
 
@@ -31,24 +33,62 @@ PEOPLE_COLUMNS = (
     *("annotator", "labels", "skips", "repeats", "consistent"),
     *("gold", "gold_passed", "consistency", "gold_rate"),
 )
-_EVENTS = "SELECT kind, item_id, annotator, payload, event_id, time, seq FROM events"
+_EVENTS = f"SELECT {EVENT_CELLS}, checksum, seq FROM events"
+_ITEMS = f"SELECT {ITEM_CELLS}, checksum FROM items"
+
+
+class Rescued(NamedTuple):
+    """What :meth:`LabelStore.rescue` could bring over: a new store, and what stayed behind."""
+
+    store: "LabelStore"
+    items: int
+    events: int
+    left_out: int  # events that can be read, but are about an item that cannot
 
 
 class LabelStore(SqliteFile):
     """Labels in one SQLite file: each is an event, committed before it is acknowledged.
 
-    Safe to use from several threads and several processes at once.
+    Safe to use from several threads and several processes at once. To hand it on, ``save_copy``.
 
     Args:
-        path: the file; made where there is none, with the folders above it.
+        path: the file; made where there is none, with the folders above it. On a read-only disk it
+            is opened to read.
 
     Raises:
-        DataError: the file is not a label store, or cannot be opened or written.
+        DataError: the file is damaged or not a label store, or cannot be opened.
     """
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
         self._history = History()  # all events, read when decisions are asked for
+
+    @classmethod
+    def rescue(cls, path: str | Path, to: str | Path) -> Rescued:
+        """Make a new store of what can still be read of a damaged one, which stays as it is.
+
+        Raises:
+            DataError: there is a file at ``to``, or nothing can be read.
+        """
+        old, new = Path(path).expanduser(), Path(to).expanduser()
+        if new.exists():
+            raise DataError(
+                "there is a file of that name already", where=str(new), fix="give a new name"
+            )
+        items, events = readable_rows(old, "items"), readable_rows(old, "events")
+        if not items and not events:
+            raise DataError(
+                "nothing can be read of this file",
+                where=str(old),
+                fix="go back to a copy made before",
+            )
+        store = cls(new)
+        store.add_items(map(pair_of, items))
+        known = {row[0] for row in items}
+        found = [_event((*row, None, 0)) for row in events]
+        kept = [event for event in found if event.kind not in LABELS or event.item_id in known]
+        store.add_events(kept)
+        return Rescued(store, len(items), len(kept), len(found) - len(kept))
 
     def append(self, event: LabelEvent, item: Pair | None = None) -> bool:
         """Commit one event, and the item's texts with it where the store has them not yet.
@@ -79,7 +119,7 @@ class LabelStore(SqliteFile):
 
     def add_items(self, pairs: Iterable[Pair]) -> int:
         """Copy items into the store; return how many were new. Labelling does this by itself."""
-        rows = [cells_of(pair) for pair in pairs]
+        rows = [_with_checksum(cells_of(pair)) for pair in pairs]
         with self._writing("the items were not saved") as db:
             return db.executemany(_INSERT_ITEM, rows).rowcount if rows else 0
 
@@ -110,27 +150,31 @@ class LabelStore(SqliteFile):
 
     def item(self, item_id: str) -> Pair | None:
         """Return the store's copy of an item, if it has one."""
-        cells = self._rows(f"SELECT {', '.join(COLUMNS)} FROM items WHERE id = ?", (item_id,))
-        return pair_of(cells[0]) if cells else None
+        rows = self._rows(f"{_ITEMS} WHERE id = ?", (item_id,))
+        return pair_of(self._checked(rows[0])) if rows else None
 
     def items(self) -> Iterator[Pair]:
         """Yield the store's copy of every item, by id."""
-        query = f"SELECT {', '.join(COLUMNS)} FROM items WHERE id > ? ORDER BY id LIMIT 1000"
+        query = f"{_ITEMS} WHERE id > ? ORDER BY id LIMIT 1000"
         last = ""
-        while cells := self._rows(query, (last,)):
-            yield from map(pair_of, cells)
-            last = cells[-1][0]
+        while rows := self._rows(query, (last,)):
+            yield from (pair_of(self._checked(row)) for row in rows)
+            last = rows[-1][0]
 
     def has_event(self, event_id: str) -> bool:
-        """Whether an event of this id is stored."""
+        """Whether an event of this id is stored, in the file that stands at the path.
+
+        Raises:
+            DataError: the file was deleted, moved or replaced since it was opened.
+        """
+        self._check_in_place()
         return bool(self._rows("SELECT 1 FROM events WHERE event_id = ?", (event_id,)))
 
     def side(self, item_id: str, annotator: str) -> list[int] | None:
         """Return the order in which this person saw an item's responses, where it is stored."""
-        rows = self._rows(
-            'SELECT "order" FROM sides WHERE item_id = ? AND annotator = ?', (item_id, annotator)
-        )
-        return loads(rows[0][0]) if rows else None
+        query = f"SELECT {SIDE_CELLS}, checksum FROM sides WHERE item_id = ? AND annotator = ?"
+        rows = self._rows(query, (item_id, annotator))
+        return loads(self._checked(rows[0])[2]) if rows else None
 
     def event_list(self, after: int = 0, annotator: str | None = None) -> list[LabelEvent]:
         """Return the events with a ``seq`` above ``after``, oldest first."""
@@ -139,10 +183,13 @@ class LabelStore(SqliteFile):
         else:
             query = f"{_EVENTS} WHERE annotator = ? AND seq > ? ORDER BY seq"
             rows = self._rows(query, (annotator, after))
-        payloads = loads(f"[{','.join(row[3] for row in rows)}]")  # at once: a third of the time
+        for *cells, checksum, _ in rows:
+            if row_checksum(cells) != checksum:
+                raise damaged(self.path, f"event {cells[0]} is not what was written")
+        payloads = loads(f"[{','.join(row[5] for row in rows)}]")  # at once: a third of the time
         return [
             LabelEvent(kind, item_id, person, payload, event_id, when, seq)
-            for (kind, item_id, person, _, event_id, when, seq), payload in zip(
+            for (event_id, when, item_id, person, kind, _, _, seq), payload in zip(
                 rows, payloads, strict=True
             )
         ]
@@ -233,13 +280,20 @@ class LabelStore(SqliteFile):
         return [event for event in decisions if annotators is None or event.annotator in annotators]
 
     def copies(self, ids: list[str]) -> Iterator[Cells]:
-        """Yield the store's copies of some items, as rows, in the order of the ids."""
+        """Yield the store's copies of some items, as rows, in the order of the ids.
+
+        Raises:
+            DataError: the store has no copy of one of them, or a damaged one.
+        """
         for start in range(0, len(ids), 500):
             part = ids[start : start + 500]
             marks = ", ".join("?" * len(part))
-            query = f"SELECT {', '.join(COLUMNS)} FROM items WHERE id IN ({marks})"
-            rows = {cells[0]: cells for cells in self._rows(query, tuple(part))}
-            yield from (rows[ident] for ident in part if ident in rows)
+            found = self._rows(f"{_ITEMS} WHERE id IN ({marks})", tuple(part))
+            rows = {row[0]: row for row in found}
+            for ident in part:
+                if ident not in rows:
+                    raise damaged(self.path, f"item {ident} cannot be found")
+                yield self._checked(rows[ident])
 
     def annotators(self) -> "Frame":
         """Return a row for each person: how much was labelled, and how reliably.
@@ -263,7 +317,19 @@ class LabelStore(SqliteFile):
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{number:,} {name}" for name, number in self.counts().items())
-        return f"LabelStore({str(self.path)!r}: {counts})"
+        whole = "whole in this one file"
+        if self.read_only:
+            whole = f"to read only: {self.read_only}"
+        elif not self.is_whole:
+            whole = "some of it is still in the -wal file beside it: save_copy(path) has all"
+        return f"LabelStore({str(self.path)!r}: {counts}; {whole})"
+
+    def _checked(self, row: tuple[Any, ...]) -> Cells:
+        """Return a row's cells; raises DataError where they are not what was written."""
+        *cells, checksum = row
+        if row_checksum(cells) != checksum:
+            raise damaged(self.path, f"what is stored of item {cells[0]} is not what was written")
+        return tuple(cells)
 
     def _waiting(self) -> list[str]:
         query = "SELECT item_id FROM events WHERE kind = ? GROUP BY item_id ORDER BY MIN(seq)"
@@ -277,19 +343,16 @@ class LabelStore(SqliteFile):
         if db.execute("SELECT 1 FROM events WHERE event_id = ?", (event.event_id,)).fetchone():
             return False
         self._hold_item(db, event, item)
-        db.execute(
-            "INSERT INTO events (event_id, time, item_id, annotator, kind, payload)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                *(event.event_id, event.time, event.item_id, event.annotator),
-                *(event.kind, dumps(event.payload)),
-            ),
+        cells = (
+            *(event.event_id, float(event.time), event.item_id, event.annotator),
+            *(event.kind, dumps(event.payload)),
         )
+        db.execute(_INSERT_EVENT, _with_checksum(cells))
         if "order" in event.payload:
             order = event.payload["order"]
             first = dumps(order[::-1] if event.repeat else order)  # as it stood the first time
-            values = (event.item_id, event.annotator, first)
-            db.execute("INSERT OR IGNORE INTO sides VALUES (?, ?, ?)", values)
+            values = _with_checksum((event.item_id, event.annotator, first))
+            db.execute("INSERT OR IGNORE INTO sides VALUES (?, ?, ?, ?)", values)
         return True
 
     def _hold_item(self, db: sqlite3.Connection, event: LabelEvent, item: Pair | None) -> None:
@@ -298,7 +361,7 @@ class LabelStore(SqliteFile):
         stored = db.execute(query, (event.item_id,)).fetchone()
         where = f"{self.path} (item {event.item_id})"
         if stored is None and item is not None:
-            db.execute(_INSERT_ITEM, cells_of(item))
+            db.execute(_INSERT_ITEM, _with_checksum(cells_of(item)))
         elif stored is None and event.kind in LABELS:
             raise DataError(
                 "a label was given for an item that the store has no copy of",
@@ -313,7 +376,18 @@ class LabelStore(SqliteFile):
             )
 
 
-_INSERT_ITEM = "INSERT OR IGNORE INTO items VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT_EVENT = f"INSERT INTO events ({EVENT_CELLS}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT_ITEM = f"INSERT OR IGNORE INTO items ({ITEM_CELLS}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+
+def _with_checksum(cells: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (*cells, row_checksum(cells))
+
+
+def _event(row: tuple[Any, ...]) -> LabelEvent:
+    """Return the event of a row of ``_EVENTS``."""
+    event_id, when, item_id, annotator, kind, payload, _, seq = row
+    return LabelEvent(kind, item_id, annotator, loads(payload), event_id, when, seq)
 
 
 def _check_label(event: LabelEvent) -> None:

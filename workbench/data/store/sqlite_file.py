@@ -1,76 +1,47 @@
-"""The SQLite file under a label store: its tables, how it is opened, one transaction at a time."""
+"""The SQLite file under a label store: one transaction at a time, whole, and what went wrong."""
 
-import re
+import os
 import sqlite3
 import threading
+import time
+import weakref
+from collections import deque
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from workbench.data.store.opening import open_file
+from workbench.data.store.store_tables import transaction
+from workbench.data.store.whole_file import WholeFile
 from workbench.errors import DataError
 
-APPLICATION = 0x524C4846  # "RLHF", in the file's header: tells a label store from other databases
-VERSION = 2  # 2 adds the claims; a store of version 1 gets them when it is opened
-
-_TABLES = (
-    """CREATE TABLE IF NOT EXISTS events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    event_id TEXT NOT NULL UNIQUE,
-    time REAL NOT NULL,
-    item_id TEXT NOT NULL,
-    annotator TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    payload TEXT NOT NULL
-)""",
-    "CREATE INDEX IF NOT EXISTS events_of ON events (annotator, seq)",
-    """CREATE TRIGGER IF NOT EXISTS events_stay BEFORE UPDATE ON events
-    BEGIN SELECT RAISE(ABORT, 'events are never changed'); END""",
-    """CREATE TRIGGER IF NOT EXISTS events_last BEFORE DELETE ON events
-    BEGIN SELECT RAISE(ABORT, 'events are never deleted'); END""",
-    """CREATE TABLE IF NOT EXISTS items (
-    id TEXT PRIMARY KEY,
-    prompt TEXT NOT NULL,
-    responses TEXT NOT NULL,
-    label TEXT,
-    source TEXT NOT NULL,
-    meta TEXT NOT NULL
-)""",
-    """CREATE TABLE IF NOT EXISTS sides (
-    item_id TEXT NOT NULL,
-    annotator TEXT NOT NULL,
-    "order" TEXT NOT NULL,
-    PRIMARY KEY (item_id, annotator)
-) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS claims (
-    slot TEXT NOT NULL,
-    annotator TEXT NOT NULL,
-    holder TEXT NOT NULL,
-    until REAL NOT NULL,
-    PRIMARY KEY (slot, holder)
-) WITHOUT ROWID""",
-)
-
-_SHARED = {
-    *("nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "ceph", "9p", "virtiofs", "vboxsf"),
-    *("lustre", "gpfs", "beegfs", "glusterfs", "orangefs", "ocfs2", "gfs2", "prl_fs", "vmhgfs"),
-}
-_ESCAPED = re.compile(r"\\([0-7]{3})")  # a blank in a mount's name
+IDLE = 2.0  # [s] without a label, after which the main file is whole at the latest
+_AT_ONCE = 8  # labels in that time that are brought into the main file one by one
 
 
 class SqliteFile:
     """An open label store: reads, whole transactions, and errors that say how to mend them.
 
+    Attributes:
+        path: the file.
+        journal: "wal" or "delete"; empty where it is only read.
+        read_only: why it cannot be written; empty where it can.
+
     Args:
-        path: the file; made where there is none, with the folders above it.
+        path: the file; made where there is none, with the folders above it. What cannot be
+            written, such as a read-only disk, is opened to read.
 
     Raises:
-        DataError: the file is not a label store, or cannot be opened or written.
+        DataError: the file is damaged or not a label store, or cannot be opened.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
         self._lock = threading.RLock()
+        self._saved: deque[float] = deque(maxlen=_AT_ONCE)  # when the latest labels were saved
+        self._timer: threading.Timer | None = None
+        self._closed = False
         if self.path.is_dir():
             raise DataError(
                 "this is a folder, not a label store",
@@ -78,26 +49,80 @@ class SqliteFile:
                 fix="name a file in it, such as labels.sqlite",
             )
         with self._explained("the label store cannot be opened"):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                self.path, timeout=30, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self.journal = prepare(self._db, self.path)
-            except BaseException:
-                self._db.close()
-                raise
+            self._db, self.journal, self.read_only, self._copy = open_file(self.path)
+        self._file = WholeFile(self._db, self.path, self.journal)
 
     def close(self) -> None:
         """Close the file. Everything acknowledged is in it already."""
         with self._lock:
+            self._closed = True
+            if self._timer is not None:
+                self._timer.cancel()
             self._db.close()
+            if self._copy is not None:
+                self._copy.cleanup()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file alone holds everything, so that a plain copy of it is whole.
+
+        It is whenever no label has come for a few seconds; ``save_copy`` makes a whole one always.
+        """
+        return self._file.is_whole
+
+    def save_copy(self, path: str | Path) -> Path:
+        """Write the whole store, as it is now, to a new file: the way to hand it on.
+
+        Works while people label, and where the store's own file was deleted meanwhile.
+
+        Returns:
+            The path written: one file, without a log beside it.
+
+        Raises:
+            DataError: there is a file already, or it cannot be written.
+        """
+        to = Path(path).expanduser()
+        if to.exists():
+            raise DataError(
+                "there is a file of that name already",
+                where=str(to),
+                fix="give a new name, or delete that file first",
+            )
+        part = to.with_name(f"{to.name}.{os.getpid()}.part")
+        with self._lock, self._explained("the copy was not written", to):
+            if self._file.is_in_place and not self.read_only:
+                with transaction(self._db):
+                    self._file.check()  # not of what was copied over it
+            try:
+                to.parent.mkdir(parents=True, exist_ok=True)
+                with closing(sqlite3.connect(part, isolation_level=None)) as copy:
+                    self._db.backup(copy)
+                    copy.execute("PRAGMA journal_mode = DELETE")
+                    copy.execute("PRAGMA synchronous = FULL")
+                    copy.execute("DELETE FROM claims")  # they hold for the sessions on this one
+                os.replace(part, to)
+            finally:
+                part.unlink(missing_ok=True)
+        return to
+
+    def check_writable(self) -> None:
+        """Say so where labels cannot be saved here.
+
+        Raises:
+            DataError: the store was opened to read only.
+        """
+        if self.read_only:
+            raise DataError(
+                f"the label store can only be read: {self.read_only}",
+                where=str(self.path),
+                fix="store.save_copy(path) writes it to a folder that can be written; label there",
+            )
 
     @contextmanager
     def exclusively(self, *, durable: bool = True) -> Generator[sqlite3.Connection]:
@@ -107,7 +132,8 @@ class SqliteFile:
             durable: wait until the disk has it; False is for claims, which may be forgotten.
 
         Raises:
-            DataError: another program holds the store, or it cannot be written.
+            DataError: another program holds the store, or it cannot be written, or its file was
+                deleted or replaced.
         """
         with self._lock, self._explained("the label store cannot be written"):
             if durable or self.journal != "wal":
@@ -116,7 +142,7 @@ class SqliteFile:
                 return
             self._db.execute("PRAGMA synchronous = NORMAL")
             try:
-                with self._writing("the claim was not saved") as db:
+                with self._writing("the claim was not saved", durable=False) as db:
                     yield db
             finally:
                 self._db.execute("PRAGMA synchronous = FULL")
@@ -126,114 +152,65 @@ class SqliteFile:
             return self._db.execute(query, values).fetchall()
 
     @contextmanager
-    def _writing(self, fault: str) -> Generator[sqlite3.Connection]:
+    def _writing(self, fault: str, *, durable: bool = True) -> Generator[sqlite3.Connection]:
         """Hold the lock and one transaction; inside another one of this thread, join that."""
+        self.check_writable()
         with self._lock, self._explained(fault):
             if self._db.in_transaction:
                 yield self._db
-            else:
-                with _transaction(self._db):
-                    yield self._db
+                return
+            with transaction(self._db):
+                self._file.check()
+                yield self._db
+            self._file.check()  # what was committed is at the path
+            if durable:
+                self._saved.append(time.monotonic())
+                if len(self._saved) < _AT_ONCE or self._saved[-1] - self._saved[0] > IDLE:
+                    self._file.settle()
+            self._settle_when_idle()
+
+    def _check_in_place(self) -> None:
+        """See that what was saved before is still at the path.
+
+        Raises:
+            DataError: the file was deleted, moved or replaced.
+        """
+        with self._lock, self._explained("the label store cannot be read"):
+            self._file.check_place()
+            if self._file.was_written and not self.read_only and not self._db.in_transaction:
+                with transaction(self._db):
+                    self._file.check()
+
+    def _settle_when_idle(self) -> None:
+        """See to it that the main file is whole after a while without labels."""
+        if self._timer is None and not self._file.is_whole:
+            timer = threading.Timer(IDLE, _settle_idle, (weakref.ref(self),))
+            timer.daemon = True
+            self._timer = timer
+            timer.start()
+
+    def _settle(self) -> None:
+        with self._lock:
+            self._timer = None
+            if self._closed or self._db.in_transaction or not self._file.is_in_place:
+                return
+            if not self._saved or time.monotonic() - self._saved[-1] >= IDLE:
+                self._file.settle()
+            self._settle_when_idle()
 
     @contextmanager
-    def _explained(self, fault: str) -> Generator[None]:
+    def _explained(self, fault: str, path: Path | None = None) -> Generator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError, UnicodeEncodeError) as error:
-            raise DataError(f"{fault}: {error}", where=str(self.path), fix=_fix(error)) from error
+        except (sqlite3.Error, OSError, UnicodeError, OverflowError, MemoryError) as error:
+            where = str(path or self.path)
+            raise DataError(f"{fault}: {error}", where=where, fix=_fix(error)) from error
 
 
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Generator[None]:
-    """Write what is done inside all together, or nothing of it."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-
-
-def prepare(db: sqlite3.Connection, path: Path) -> str:
-    """Make a fresh connection safe, and the file a label store; return the journal in use.
-
-    Raises:
-        DataError: the file is another program's database, or of a newer version.
-    """
-    _check_kind(db, path)
-    journal = _journal(db, is_shared(path))
-    # A deleted journal must be gone from the folder too before a commit counts: EXTRA.
-    db.execute(f"PRAGMA synchronous = {'FULL' if journal == 'wal' else 'EXTRA'}")
-    db.execute("PRAGMA fullfsync = 1")  # on macOS a plain fsync stops at the drive's cache
-    if _number(db, "user_version") != VERSION:
-        with _transaction(db):  # another process may be making the tables just now
-            for statement in _TABLES:
-                db.execute(statement)
-            db.execute(f"PRAGMA application_id = {APPLICATION}")
-            db.execute(f"PRAGMA user_version = {VERSION}")
-    return journal
-
-
-def _check_kind(db: sqlite3.Connection, path: Path) -> None:
-    # in this order: another process that makes the store right now commits both at once, so that
-    # whoever sees its tables sees its mark too
-    tables = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-    application = _number(db, "application_id")
-    if application != APPLICATION and (application or tables):
-        raise DataError(
-            "this is a database, but not a label store",
-            where=str(path),
-            fix="give another path; a label store is made where there is no file",
-        )
-    if _number(db, "user_version") > VERSION:
-        raise DataError(
-            "the label store was made by a newer version of the workbench",
-            where=str(path),
-            fix="update the workbench",
-        )
-
-
-def is_shared(path: Path, mounts: Path = Path("/proc/mounts")) -> bool:
-    """Whether a file is on a file system that other machines may write to.
-
-    There the write-ahead log may seem to work and still lose labels: its index is shared memory,
-    which ends at the machine. Where the system has no table of mounts this is not known: False.
-    """
-    try:
-        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return False
-    file = path.resolve()
-    best, kind = -1, ""
-    for line in lines:
-        fields = line.split(" ")
-        if len(fields) < 3:
-            continue
-        place = Path(_ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), fields[1]))
-        if file.is_relative_to(place) and len(place.parts) >= best:  # the last one mounted there
-            best, kind = len(place.parts), fields[2]
-    return kind in _SHARED or (kind.startswith("fuse.") and "overlay" not in kind)
-
-
-def _journal(db: sqlite3.Connection, shared: bool = False) -> str:
-    """Ask for the write-ahead log; fall back where the file system cannot share its memory."""
-    try:
-        mode = "DELETE" if shared else "WAL"
-        journal = db.execute(f"PRAGMA journal_mode = {mode}").fetchone()[0]
-        db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error) or "readonly" in str(error):
-            raise
-        journal = ""
-    if journal != "wal" and not shared:
-        journal = db.execute("PRAGMA journal_mode = DELETE").fetchone()[0]
-    return str(journal)
-
-
-def _number(db: sqlite3.Connection, pragma: str) -> int:
-    return int(db.execute(f"PRAGMA {pragma}").fetchone()[0])
+def _settle_idle(reference: "weakref.ref[SqliteFile]") -> None:
+    store = reference()
+    if store is not None:
+        store._settle()  # pyright: ignore[reportPrivateUsage]
 
 
 def _fix(error: Exception) -> str:
@@ -243,7 +220,7 @@ def _fix(error: Exception) -> str:
         return "make room on the disk and do it again; what was saved before is safe"
     if "locked" in text or "busy" in text:
         return "another process holds the store; close it, or try again"
-    if "not a database" in text or "malformed" in text:
+    if "not a database" in text or "malformed" in text or "decode" in text:
         return "give another path: this file is not a label store, or it is damaged"
     if "readonly" in text or "read-only" in text or "permission" in text:
         return "make the file and its folder writable"
