@@ -13,13 +13,15 @@ import importlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from workbench.analysis.intervals import Estimate, Integers, by_items
+from workbench.data.comparisons import places
+from workbench.data.pairs import Label, Pair
 from workbench.data.store.label_events import LabelEvent
-from workbench.data.store.label_values import winner_of
+from workbench.errors import DataError
 
 Counts = Integers  # (items, answers): how many people gave each answer
 Ratings = Mapping[str, Mapping[str, str]]  # item -> annotator -> answer
@@ -68,26 +70,49 @@ def ratings_of(
 ) -> dict[str, dict[str, str]]:
     """Return who gave which answer, from the labels that hold now; repeats and gold left out.
 
-    Which response an item lists first says nothing, or too much (many files list the better one
-    first, and agreement by chance would look certain). So the answers are called A, B, … in an
-    order drawn from the item's id. Of a ranking, the one response it puts first counts.
-
     Args:
         standing: the events that hold.
         sizes: how many responses each item has.
     """
     ratings: dict[str, dict[str, str]] = {}
     for event in standing:
-        if not event.counts:
-            continue
-        label = event.payload["label"]
-        best = winner_of(label)
-        answer = "both_bad" if label["kind"] == "both_bad" else "tie"
-        if best is not None:
-            turn = hashlib.blake2b(event.item_id.encode("utf-8", "surrogatepass")).digest()[0]
-            answer = chr(ord("A") + (best + turn) % max(sizes[event.item_id], best + 1))
-        ratings.setdefault(event.item_id, {})[event.annotator] = answer
+        if event.counts:
+            answer = rating(event.item_id, event.payload["label"], sizes[event.item_id])
+            if answer is not None:
+                ratings.setdefault(event.item_id, {})[event.annotator] = answer
     return ratings
+
+
+def imported_ratings(pair: Pair) -> dict[str, str]:
+    """Return who gave which answer to an item whose several votes came with the data."""
+    votes = pair.meta.get("votes")
+    ratings: dict[str, str] = {}
+    for vote in cast("list[Any]", votes if isinstance(votes, list) else []):
+        entry = cast("dict[str, Any]", vote) if isinstance(vote, dict) else {}
+        label = entry.get("label")
+        answer = rating(pair.id, label, len(pair.responses)) if isinstance(label, dict) else None
+        if answer is not None:
+            ratings[str(entry.get("annotator"))] = answer
+    return ratings
+
+
+def rating(item_id: str, label: Label, responses: int) -> str | None:
+    """Return a label as an answer that people agree on or not: A, B, …, tie or both_bad.
+
+    None where the label does not fit the item.
+
+    Which response an item lists first says nothing, or too much (many files list the better one
+    first, and agreement by chance would look certain). So the answers are called A, B, … in an
+    order drawn from the item's id. Of a ranking or scores, the one response put first counts.
+    """
+    try:
+        levels = places(label, responses)
+    except DataError:
+        return None
+    if not levels or len(levels[0]) > 1:
+        return "both_bad" if label["kind"] == "both_bad" else "tie"
+    turn = hashlib.blake2b(item_id.encode("utf-8", "surrogatepass")).digest()[0]
+    return chr(ord("A") + (levels[0][0] + turn) % responses)
 
 
 def percent(counts: Counts) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.analysis.agreement import Measure
+from workbench.analysis.agreement import Measure, agreement, imported_ratings
 from workbench.analysis.bias import Bias, Decile, Feature
 from workbench.analysis.duplicates import (
     Leak,
@@ -81,17 +81,20 @@ def examine(
         )
     repeats, bias, leaks = RepeatFinder(), Bias(), LeakFinder()
     problems: list[Problem] = []
+    imported: dict[str, dict[str, str]] = {}  # item -> annotator -> answer, of votes in the data
     for pair in against if against is not None else ():
         leaks.hold(pair)
     for row, pair in enumerate(pairs):
         repeats.add(pair)
         bias.add(pair)
         problems.extend(problems_of(pair, row))
+        if "votes" in pair.meta:
+            imported[pair.id] = imported_ratings(pair)
         if against is not None:
             leaks.look_up(pair)
     again, leaked = list(repeats.found()), list(leaks.found())
     deciles, features, longer = bias.deciles(), bias.features(), bias.longer_wins()
-    people = People([], [], []) if store is None else people_of(store)
+    people = _people(store, imported)
     summary = [
         *_repeated(again, len(pairs)),
         _leaking(leaked, len(pairs), against is not None),
@@ -118,6 +121,13 @@ def examine(
         summary=frame_of([*summary], CHECK_COLUMNS),
         frames={name: frame_of(list(rows), kind._fields) for name, (rows, kind) in frames.items()},
     )
+
+
+def _people(store: "LabelStore | None", imported: dict[str, dict[str, str]]) -> People:
+    """Return what a label store says of people, or the votes that came with the data."""
+    if store is not None:
+        return people_of(store)
+    return People([], agreement(imported) if imported else [], [])
 
 
 def _judged(check: str, finding: str, advice: str, *, look: bool) -> Finding:

@@ -44,6 +44,7 @@ class TextTable:
         self._names = list(names)
         self._open: list[tuple[str | None, ...]] = []
         self._chunks: list[list[Any]] = [[] for _ in self._names]
+        self._changed: dict[int, tuple[str | None, ...]] = {}
 
     def add(self, *cells: str | None) -> None:
         """Append one row, its cells in the order of the columns."""
@@ -51,24 +52,53 @@ class TextTable:
         if len(self._open) >= ROWS_A_CHUNK:
             self._close()
 
+    def cells(self, row: int) -> tuple[str | None, ...]:
+        """Return the cells of a row, which counts from 0."""
+        if row in self._changed:
+            return self._changed[row]
+        part, place = divmod(row, ROWS_A_CHUNK)
+        if part < len(self._chunks[0]):
+            return tuple(chunks[part][place].as_py() for chunks in self._chunks)
+        return self._open[place]
+
+    def change(self, row: int, cells: tuple[str | None, ...]) -> None:
+        """Put other cells into a row that is there."""
+        self._changed[row] = cells
+
     def frame(self) -> "Frame":
         """Return the table so far, with an Arrow text column for each name."""
         self._close()
+        self._put_changes()
         pa = _arrow()
         arrays = [pa.chunked_array(chunks, type=pa.large_string()) for chunks in self._chunks]
         return _frame_of(self._names, arrays)
 
+    def _put_changes(self) -> None:
+        by_part: dict[int, list[int]] = {}
+        for row in self._changed:
+            by_part.setdefault(row // ROWS_A_CHUNK, []).append(row)
+        for part, rows in by_part.items():
+            for column, chunks in enumerate(self._chunks):
+                cells = chunks[part].to_pylist()
+                for row in rows:
+                    cells[row % ROWS_A_CHUNK] = self._changed[row][column]
+                chunks[part] = _text_array(cells)
+        self._changed.clear()
+
     def _close(self) -> None:
-        pa = _arrow()
         columns = zip(*self._open, strict=True) if self._open else [()] * len(self._names)
         for column, chunks in zip(columns, self._chunks, strict=True):
-            try:
-                array = pa.array(column, type=pa.large_string())
-            except UnicodeEncodeError:  # lone surrogates: rare, so that they are looked for here
-                whole = [None if cell is None else storable(cell) for cell in column]
-                array = pa.array(whole, type=pa.large_string())
-            chunks.append(array)
+            chunks.append(_text_array(column))
         self._open.clear()
+
+
+def _text_array(cells: Sequence[str | None]) -> Any:
+    pa = _arrow()
+    try:
+        return pa.array(cells, type=pa.large_string())
+    except UnicodeEncodeError:  # lone surrogates: rare, so that they are looked for here
+        whole = [None if cell is None else storable(cell) for cell in cells]
+        return pa.array(whole, type=pa.large_string())
 
 
 def _frame_of(names: Sequence[str], arrays: Sequence[Any]) -> "Frame":

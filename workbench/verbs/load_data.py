@@ -11,8 +11,15 @@ if TYPE_CHECKING:
     from workbench.data.pairs import Pairs
 
 
-def load_pairs(source: Any, format: str = "auto") -> "Pairs":
+def load_pairs(source: Any, format: str = "auto", *, even_split: str = "tie") -> "Pairs":
     """Read preference pairs from a file, a DataFrame, a list, a dataset or a hub id.
+
+    Args:
+        source: what to read; ``sample:NAME`` is a file of the sample data.
+        format: the name of a format, or "auto" to find it by the columns.
+        even_split: rows that several annotators gave of one item become one item, with the label
+            of the majority; where that is evenly split, "tie" makes it a tie, "none" leaves it
+            without a label.
 
     Raises:
         DataError: nothing there, nothing usable, or a format that does not exist.
@@ -22,7 +29,7 @@ def load_pairs(source: Any, format: str = "auto") -> "Pairs":
 
     name = Path(source).name if isinstance(source, str | Path) else type(source).__name__
     with reading(name) as on_progress:
-        return read(_sample_file(source), format, on_progress)
+        return read(_sample_file(source), format, on_progress, even_split=even_split)
 
 
 def load_prompts(source: Any) -> "list[list[Message]]":

@@ -12,6 +12,7 @@ from workbench.data.reading.intake import import_records, lowered
 from workbench.data.reading.parsed import Format
 from workbench.data.reading.readers import FORMATS
 from workbench.data.reading.sources import Record, ShareRead, open_source
+from workbench.data.reading.votes import check_even_split
 from workbench.errors import ConfigError, DataError
 
 OnProgress = Callable[[int, float | None], None]
@@ -21,7 +22,13 @@ LOOK_AHEAD = 100  # rows looked at to find the format
 TELL_EVERY = 2_000  # rows between two words of progress
 
 
-def load_pairs(source: Any, format: str = "auto", on_progress: OnProgress | None = None) -> Pairs:
+def load_pairs(
+    source: Any,
+    format: str = "auto",
+    on_progress: OnProgress | None = None,
+    *,
+    even_split: str = "tie",
+) -> Pairs:
     """Read preference pairs, or responses still to be labelled, from nearly anything.
 
     Args:
@@ -30,6 +37,8 @@ def load_pairs(source: Any, format: str = "auto", on_progress: OnProgress | None
             of dicts, or a ``datasets`` object.
         format: one of the names in ``FORMATS``, or "auto" to find it by the columns.
         on_progress: told every now and then how far the reading is.
+        even_split: rows that several annotators gave of one item become one, with the label of the
+            majority; where that is evenly split, "tie" makes it a tie, "none" leaves no label.
 
     Returns:
         The table; its ``report`` says what became of every row.
@@ -37,8 +46,9 @@ def load_pairs(source: Any, format: str = "auto", on_progress: OnProgress | None
     Raises:
         DataError: nothing is there to read, no format fits the columns, or they hold several
             labels of which one must be asked for.
-        ConfigError: there is no format of that name.
+        ConfigError: there is no format of that name, or no such ``even_split``.
     """
+    check_even_split(even_split)
     wanted = None if format == "auto" else _by_name(format)
     if isinstance(source, Pairs):
         return source
@@ -51,7 +61,7 @@ def load_pairs(source: Any, format: str = "auto", on_progress: OnProgress | None
         first = list(islice(records, LOOK_AHEAD))
         fmt = wanted or _detect(first, opened.name)
         rows = _reported(chain(first, records), opened.share, on_progress)
-        return import_records(rows, fmt, opened.name)
+        return import_records(rows, fmt, opened.name, even_split)
 
 
 def _reported(

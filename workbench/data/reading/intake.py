@@ -9,6 +9,7 @@ from workbench.data.comparisons import is_tie
 from workbench.data.import_report import Report
 from workbench.data.messages import (
     MAYBE_WRITTEN,
+    Message,
     Unusable,
     check_prompt,
     check_response,
@@ -16,15 +17,17 @@ from workbench.data.messages import (
     raw_messages,
     turn_key,
 )
-from workbench.data.pairs import COLUMNS, Pair, Pairs, render
+from workbench.data.pairs import COLUMNS, Label, Pair, Pairs, cells_of, pair_of, render
 from workbench.data.reading.parsed import FIRST_WON, Format, Parsed, Part, Tree
 from workbench.data.reading.readers import COLUMNS_OF_FORMATS
 from workbench.data.reading.sources import Record
+from workbench.data.reading.votes import Vote, Voter, in_order, joined, order_of, voter_of
 from workbench.data.written_values import looks_written
 from workbench.errors import DataError, WorkbenchError
 from workbench.json_lines import dumps
 
 IMPORTED, TIES, DUPLICATES = "imported", "ties", "duplicates"
+VOTES = "votes on an item that others labelled too, kept in meta"
 WRITTEN = "looks like a list or an object, kept as text"
 _FIRST_WON = dumps(FIRST_WON)  # written once: nearly every row of a chosen/rejected file has it
 
@@ -36,16 +39,26 @@ class _Held(NamedTuple):
     record: Record
 
 
+class _FirstVote(NamedTuple):
+    """Who gave an item the label that it came with, and the item's place in the table."""
+
+    voter: Voter
+    place: int
+
+
 class Intake:
     """Sorts rows into imported, tie, duplicate and quarantined."""
 
-    def __init__(self, fmt: Format, name: str) -> None:
+    def __init__(self, fmt: Format, name: str, even_split: str = "tie") -> None:
         self._format = fmt
+        self._even_split = even_split
         self.report = Report(format=fmt.name, source=name)
         self._table = TextTable(COLUMNS)
         self._file = f'{{"file":{dumps(name)},"row":'
         self._outcomes: dict[str, str | None] = {}  # id -> who won, in a form free of order
         self._held: dict[str, list[_Held]] = {}  # prompt -> its rows
+        self._voted: dict[str, _FirstVote] = {}  # id -> who gave it the label that it has
+        self._votes: dict[str, list[Vote]] = {}  # id -> what others said of it
 
     def take(self, record: Record) -> None:
         """Count one row in, under what becomes of it."""
@@ -55,7 +68,7 @@ class Intake:
                 raise Unusable(record.bad)
             parsed = self._format.parse(lowered(record.fields))
             if isinstance(parsed, Parsed):
-                self._count(self._keep(parsed, record.row), 1)
+                self._count(self._keep(parsed, record.row, voter_of(parsed)), 1)
             elif isinstance(parsed, Tree):
                 self._count(self._keep_tree(parsed, record.row), 1)
             else:
@@ -77,14 +90,20 @@ class Intake:
         for held in self._held.values():
             self._join(held)
         self._held.clear()
+        for ident, votes in self._votes.items():
+            self._join_votes(self._voted[ident], votes)
         return Pairs(self._table.frame(), report)
 
-    def _keep(self, parsed: Parsed, row: int) -> str:
-        """Put an item into the table; return its bucket."""
+    def _keep(self, parsed: Parsed, row: int, voter: Voter | None = None) -> str:
+        """Put an item into the table, or a vote to its item; return the bucket."""
         keys = _checked(parsed)
         ident = id_from_keys(turn_key(parsed.prompt), keys)
         outcome = _outcome(parsed.label, keys)
         if ident in self._outcomes:
+            first = self._voted.get(ident)
+            if voter is not None and first is not None and parsed.label is not None:
+                label = in_order(parsed.label, order_of(keys))
+                return self._vote(ident, Vote(voter, label, str(outcome), parsed.meta, row))
             if outcome not in (None, self._outcomes[ident]):
                 raise Unusable("the same item came before with another label")
             return DUPLICATES
@@ -96,6 +115,8 @@ class Intake:
             dumps(parsed.meta) if parsed.meta else "{}",
         )
         self._outcomes[ident] = outcome
+        if voter is not None:
+            self._voted[ident] = _FirstVote(voter, self.report.items)
         self._table.add(ident, *cells)
         self._tell_written(parsed)
         self.report.items += 1
@@ -104,7 +125,39 @@ class Intake:
         if len(self.report.examples) < 3:
             pair = Pair.make(parsed.prompt, parsed.responses, label=parsed.label)
             self.report.examples.append(render(pair))
-        return TIES if _is_tie(parsed) else IMPORTED
+        return TIES if _is_tie(parsed.label, parsed.responses) else IMPORTED
+
+    def _vote(self, ident: str, vote: Vote) -> str:
+        """Put a vote to the others of its item; return the bucket of its row, for now."""
+        votes = self._votes.get(ident, [])
+        said = {self._voted[ident].voter.name: self._outcomes[ident]}
+        said.update((before.voter.name, before.outcome) for before in votes)
+        if vote.voter.name in said:
+            if said[vote.voter.name] == vote.outcome:
+                return DUPLICATES
+            raise Unusable("the same annotator labelled the item before, with another label")
+        self._votes[ident] = [*votes, vote]
+        return IMPORTED
+
+    def _join_votes(self, first: "_FirstVote", votes: list[Vote]) -> None:
+        """Give an item the label of the majority; all its rows share the bucket of that."""
+        report, (voter, place) = self.report, first
+        before = pair_of(self._table.cells(place))
+        pair, even = joined(before, voter, votes, self._even_split)
+        self._table.change(place, cells_of(pair))
+        was = TIES if _is_tie(before.label, before.responses) else IMPORTED
+        self._count(was, -1)
+        self._count(IMPORTED, -len(votes))
+        now = TIES if _is_tie(pair.label, pair.responses) else IMPORTED
+        self._count(now, 1 + len(votes))
+        report.count_field(voter.column or "annotator", VOTES, 1 + len(votes))
+        if even:
+            taken = "a tie" if self._even_split == "tie" else "no label"
+            report.count_field(
+                voter.column or "annotator", f"votes evenly split, taken as {taken}", 1 + len(votes)
+            )
+        if place < len(report.examples):
+            report.examples[place] = render(pair)
 
     def _tell_written(self, parsed: Parsed) -> None:
         """Count what looks like a list or an object and was kept as text."""
@@ -179,9 +232,11 @@ def _different(held: list[_Held]) -> list[_Held]:
     return kept
 
 
-def import_records(records: Iterable[Record], fmt: Format, name: str) -> Pairs:
+def import_records(
+    records: Iterable[Record], fmt: Format, name: str, even_split: str = "tie"
+) -> Pairs:
     """Put every record in exactly one bucket and return the table of the items."""
-    intake = Intake(fmt, name)
+    intake = Intake(fmt, name, even_split)
     for record in records:
         intake.take(record)
     return intake.finish()
@@ -200,11 +255,10 @@ def _checked(parsed: Parsed) -> list[str]:
     return keys
 
 
-def _is_tie(parsed: Parsed) -> bool:
-    label = parsed.label
+def _is_tie(label: Label | None, responses: list[list[Message]]) -> bool:
     if label is None or label["kind"] == "choice":
         return False
-    return is_tie(label, len(parsed.responses))
+    return is_tie(label, len(responses))
 
 
 def _label_text(label: dict[str, Any] | None) -> str | None:
