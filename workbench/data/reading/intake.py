@@ -21,7 +21,7 @@ from workbench.data.pairs import COLUMNS, Label, Pair, Pairs, cells_of, pair_of,
 from workbench.data.reading.parsed import FIRST_WON, Format, Parsed, Part, Tree
 from workbench.data.reading.readers import COLUMNS_OF_FORMATS
 from workbench.data.reading.sources import Record
-from workbench.data.reading.votes import Vote, Voter, in_order, joined, order_of, voter_of
+from workbench.data.reading.votes import Vote, Voter, in_order, order_of, voter_of, with_votes
 from workbench.data.written_values import looks_written
 from workbench.errors import DataError, WorkbenchError
 from workbench.json_lines import dumps
@@ -143,7 +143,7 @@ class Intake:
         """Give an item the label of the majority; all its rows share the bucket of that."""
         report, (voter, place) = self.report, first
         before = pair_of(self._table.cells(place))
-        pair, even = joined(before, voter, votes, self._even_split)
+        pair, even = with_votes(before, voter, votes, self._even_split)
         self._table.change(place, cells_of(pair))
         was = TIES if _is_tie(before.label, before.responses) else IMPORTED
         self._count(was, -1)

@@ -82,7 +82,7 @@ def order_of(keys: Sequence[str]) -> list[int]:
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
-def joined(item: Pair, first: Voter, votes: list[Vote], even_split: str) -> tuple[Pair, bool]:
+def with_votes(item: Pair, first: Voter, votes: list[Vote], even_split: str) -> tuple[Pair, bool]:
     """Return the item of a first row and the votes after it; and whether they are evenly split.
 
     ``meta["votes"]`` has one entry a row: ``annotator``, ``label``, and what that row alone says.
