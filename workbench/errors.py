@@ -3,6 +3,9 @@
 All are a ``WorkbenchError``, and each also is the built-in error that it refines.
 """
 
+import difflib
+from collections.abc import Iterable, Sequence
+
 
 class WorkbenchError(Exception):
     """Something a person can mend: what is wrong, where it is, and what to do about it.
@@ -32,6 +35,37 @@ class WorkbenchError(Exception):
     def _render_traceback_(self) -> list[str]:
         """What IPython prints in a notebook: the three parts, not a page of frames."""
         return [f"{type(self).__name__}: {self}"]
+
+
+def nearest(word: object, known: Iterable[str], prefix: str = "") -> str:
+    """What a mistyped name was meant to be, to begin a fix with: "did you mean X? ", or nothing.
+
+    Args:
+        word: what was given.
+        known: the names there are.
+        prefix: what each of them begins with where it is written out.
+    """
+    near = difflib.get_close_matches(str(word), list(dict.fromkeys(known)), n=1)
+    return f"did you mean {prefix}{near[0]}? " if near else ""
+
+
+def check_option(value: object, choices: Sequence[str], where: str) -> None:
+    """Refuse what is none of a few words.
+
+    Args:
+        value: what was given.
+        choices: the words.
+        where: the argument, as an error names it.
+
+    Raises:
+        ConfigError: it is none of them; all are listed, the nearest first.
+    """
+    if value not in choices:
+        raise ConfigError(
+            f"{where} cannot be {value!r}",
+            where=where,
+            fix=f"{nearest(value, choices)}choose one of {', '.join(choices)}",
+        )
 
 
 def first_line(error: BaseException) -> str:

@@ -7,7 +7,7 @@ Each has the memory and the minutes that are planned for it, on one card and one
 
 from typing import Any, NamedTuple
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, nearest
 from workbench.model_shapes import (
     A10,
     A100,
@@ -149,7 +149,8 @@ def preset_settings(name: str | None, changes: dict[str, Any]) -> dict[str, Any]
         raise ConfigError(
             f"there is no preset called {name}",
             where="preset",
-            fix=f"choose one of {', '.join(PRESETS)}; wb.presets() shows them",
+            fix=f"{nearest(name, PRESETS)}choose one of {', '.join(PRESETS)}; "
+            "wb.presets() shows them",
         )
     return {**PRESETS[name].settings, **changes}
 

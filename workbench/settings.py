@@ -5,14 +5,13 @@ settings as JSON (:meth:`Checked.to_dict`) and is repeated from them (:meth:`Che
 """
 
 import dataclasses
-import difflib
 import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, cast, get_args, get_origin, get_type_hints
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, nearest
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 """Where a run can report to, through accelerate."""
@@ -93,12 +92,10 @@ class Checked:
                     fix=f"leave it out: {cls.refused[name]}",
                 )
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}? " if near else ""
                 raise ConfigError(
                     f"there is no setting called {name}",
                     where=f"{cls.kind} settings",
-                    fix=f"{hint}the settings are: {', '.join(sorted(known))}",
+                    fix=f"{nearest(name, known)}the settings are: {', '.join(sorted(known))}",
                 )
         return cls(**dict(values))
 
@@ -163,7 +160,8 @@ def _check(kind: str, spec: "dataclasses.Field[Any]", value: Any, hint: Any) -> 
         raise ConfigError(
             f"{spec.name} cannot be {wrong[0]!r}",
             where=where,
-            fix=f"choose one of {', '.join(map(repr, choices))}",
+            fix=f"{nearest(wrong[0], map(str, choices))}choose one of "
+            f"{', '.join(map(repr, choices))}",
         )
     if isinstance(value, int | float) and not isinstance(value, bool):
         outside = (low is not None and value < low) or (high is not None and value > high)

@@ -189,7 +189,7 @@ def test_the_gold_judge_watches_embedded_models_only(tiny, reward, still, policy
 def test_a_judge_that_does_not_exist_lists_those_that_do(tiny, reward):
     with pytest.raises(ConfigError, match="judge cannot be 'me'") as caught:
         wb.train_ppo(tiny, reward, PROMPTS, judge="me", **FEW)
-    assert "auto, gold or none" in caught.value.fix
+    assert "auto, gold, none" in caught.value.fix
 
 
 @pytest.mark.parametrize("advantage", ["rloo", "group"])
@@ -548,29 +548,29 @@ def test_of_many_pairs_some_come_back(tmp_path):
     assert wb.label(rows, store, repeats=0.0).session.progress()["total"] == 100
 
 
-def test_a_reward_model_says_what_to_ask_first(tmp_path, monkeypatch):
+def test_a_reward_model_says_what_to_ask_first(reward, tmp_path, monkeypatch):
     """Scores by hand: margins 3, NaN and 1, so the third item comes first and the second last."""
     scores = [5.0, 2.0, float("nan"), 0.0, 1.0, 2.0]
     asked = []
 
-    def score(reward, prompts, responses):
-        asked.append((reward, [prompt[-1]["content"] for prompt in prompts], responses))
+    def score(judge, prompts, responses):
+        asked.append((judge, [prompt[-1]["content"] for prompt in prompts], responses))
         return [scores]
 
     monkeypatch.setattr(batch, "member_scores", score)
     rows = [{"prompt": f"q{n}", "responses": ["b", "c"]} for n in range(3)]
     store = LabelStore(tmp_path / "labels.sqlite")
-    desk = wb.label(rows, store, order="uncertain", reward="my-reward", explore=0.0)
+    desk = wb.label(rows, store, order="uncertain", reward=reward, explore=0.0)
     shown = [desk.session.jump(n).prompt[0]["content"] for n in range(3)]
     assert shown == ["q2", "q0", "q1"]
-    assert asked == [("my-reward", ["q0", "q0", "q1", "q1", "q2", "q2"], ["b", "c"] * 3)]
+    assert asked == [(reward, ["q0", "q0", "q1", "q1", "q2", "q2"], ["b", "c"] * 3)]
     desk.session.jump(0)
     desk.session.choose("tie")
     (event,) = store.event_list()
-    assert (event.payload["margin"], event.payload["model"]) == (1.0, "my-reward")
+    assert (event.payload["margin"], event.payload["model"]) == (1.0, reward)
 
 
-def test_an_ensemble_asks_first_what_its_members_disagree_about(tmp_path, monkeypatch):
+def test_an_ensemble_asks_first_what_its_members_disagree_about(reward, tmp_path, monkeypatch):
     """Margins by member: 9 and 7 (mean 8, deviation 1), 3 and -1 (1, 2), 0.2 and 0.2 (0.2, 0).
 
     The last is the smallest, and the members are of one mind about it: it is a toss-up, and a
@@ -580,7 +580,7 @@ def test_an_ensemble_asks_first_what_its_members_disagree_about(tmp_path, monkey
     monkeypatch.setattr(batch, "member_scores", lambda *asked: members)
     rows = [{"prompt": f"q{n}", "responses": ["b", "c"]} for n in range(3)]
     store = LabelStore(tmp_path / "labels.sqlite")
-    desk = wb.label(rows, store, order="uncertain", reward="my-reward", explore=0.0)
+    desk = wb.label(rows, store, order="uncertain", reward=reward, explore=0.0)
     shown = [desk.session.jump(n).prompt[0]["content"] for n in range(3)]
     assert shown == ["q1", "q0", "q2"]
     desk.session.jump(0)
@@ -589,14 +589,14 @@ def test_an_ensemble_asks_first_what_its_members_disagree_about(tmp_path, monkey
     assert event.payload["margin"] == pytest.approx(0.5, abs=1e-5)
 
 
-def test_the_mean_of_an_ensemble_and_its_spread(monkeypatch):
+def test_the_mean_of_an_ensemble_and_its_spread(reward, monkeypatch):
     """Members say 1 and 3, then NaN: mean 2, deviation 1."""
     found = {"scores": [[1.0, None], [3.0, None]]}
     monkeypatch.setattr(batch, "run_job", lambda kind, request: found)
-    scores = wb.score("builtin:tiny-chat", ["a", "b"], ["c", "d"], spread=True)
+    scores = wb.score(reward, ["a", "b"], ["c", "d"], spread=True)
     assert (scores.mean[0], scores.spread[0]) == (2.0, 1.0)
     assert math.isnan(scores.mean[1]) and math.isnan(scores.spread[1])
-    assert wb.score("builtin:tiny-chat", ["a", "b"], ["c", "d"])[0] == 2.0
+    assert wb.score(reward, ["a", "b"], ["c", "d"])[0] == 2.0
 
 
 def test_browsing_takes_whatever_load_pairs_reads():

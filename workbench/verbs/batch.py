@@ -7,11 +7,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from workbench import quick
-from workbench.errors import ConfigError, DataError
+from workbench.errors import ConfigError, DataError, check_option
 from workbench.runs import run_job
 from workbench.settings import PPOSettings
 from workbench.verbs.load_data import load_prompts
-from workbench.verbs.model_names import Model, model_name, short_names
+from workbench.verbs.model_names import Model, check_model, model_name, short_names
 from workbench.world.judge import gold_score
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[dict[str, Any]], None]
 Answers = list[list[dict[str, Any]]]  # by prompt
+EXPORTED = ("auto", "float32", "bfloat16", "float16")  # what weights can be written as
 
 
 def answers(
@@ -44,12 +45,15 @@ def answers(
     Returns:
         For each model, for each prompt, its answers as ``{"text", "ended", "tokens", "kl"}``.
     """
+    checked = PPOSettings.from_dict(settings)
+    for model in models:
+        check_model(model, "model", "answers")
     request = {
-        "models": [model_name(model) for model in models],
         "prompts": load_prompts(prompts),
+        "models": [model_name(model) for model in models],
         "responses": responses,
         "with_kl": with_kl,
-        "settings": PPOSettings.from_dict(settings).to_dict(),
+        "settings": checked.to_dict(),
     }
     return run_job("answers", request, on_progress=on_progress)["answers"]
 
@@ -62,6 +66,8 @@ def sample_pairs(model: Model, prompts: Any, responses: int = 2, **settings: Any
     """
     from workbench.data.pairs import Pair, Pairs
 
+    PPOSettings.from_dict(settings)
+    check_model(model, "model", "answers")
     messages = quick.few(load_prompts(prompts), quick.PROMPTS)
     drawn = answers([model], messages, responses=responses * 2, **settings)[0]
     items: list[Pair] = []
@@ -149,6 +155,8 @@ def member_scores(
     Raises:
         DataError: prompts and responses do not pair up.
     """
+    checked = PPOSettings.from_dict(settings)
+    check_model(reward, "reward", "scores")
     messages = load_prompts(prompts)
     if len(messages) != len(responses):
         raise DataError(
@@ -160,7 +168,7 @@ def member_scores(
         "reward": model_name(reward),
         "prompts": messages,
         "responses": list(responses),
-        "settings": PPOSettings.from_dict(settings).to_dict(),
+        "settings": checked.to_dict(),
     }
     by_member = run_job("scores", request)["scores"]
     # JSON has no NaN: a null stands for it
@@ -186,6 +194,12 @@ def export_model(model: Model, folder: str | Path, *, dtype: str = "auto", **set
     """
     target = Path(folder).expanduser().absolute()
     checked = PPOSettings.from_dict(settings).to_dict()
+    check_option(dtype, EXPORTED, "dtype")
+    check_model(model, "model")
+    if target.exists():
+        raise ConfigError(
+            "there is something there already", where=str(target), fix="give a folder that is new"
+        )
     request = {"model": model_name(model), "folder": str(target), "dtype": dtype}
     run_job("export", {**request, "settings": checked})
     return target
@@ -216,12 +230,7 @@ def before_and_after(
     Raises:
         ConfigError: the best of several answers is asked for, and no reward model to choose it.
     """
-    if best_of > 1 and reward is None:
-        raise ConfigError(
-            "the best of several answers needs a reward model to choose it",
-            where=f"best_of={best_of}",
-            fix="give reward=, a run of wb.train_reward",
-        )
+    check_comparison(models, reward, best_of, settings)
     messages = quick.few(load_prompts(prompts), quick.PROMPTS)
     sampled = answers(models, messages, with_kl=with_kl, on_progress=on_progress, **settings)
     columns = dict(zip(short_names(models), ([own[0] for own in t] for t in sampled), strict=True))
@@ -243,6 +252,29 @@ def before_and_after(
         }
         for index, prompt in enumerate(messages)
     ]
+
+
+def check_comparison(
+    models: Sequence[Model], reward: Model | None, best_of: int, settings: dict[str, Any]
+) -> None:
+    """Refuse a comparison that cannot be, before anything is loaded for it.
+
+    Raises:
+        ConfigError: a setting that cannot be; or the best of several answers is asked for, and no
+            reward model to choose it.
+        ModelError: there is no such model, or it does not do what it is here for.
+    """
+    PPOSettings.from_dict(settings)
+    for model in models:
+        check_model(model, "model", "answers")
+    if reward is not None:
+        check_model(reward, "reward", "scores")
+    elif best_of > 1:
+        raise ConfigError(
+            "the best of several answers needs a reward model to choose it",
+            where=f"best_of={best_of}",
+            fix="give reward=, a run of wb.train_reward",
+        )
 
 
 def column_names(models: Sequence[Model], best_of: int = 1) -> list[str]:

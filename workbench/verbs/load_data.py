@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import DataError
+from workbench.errors import DataError, nearest
 from workbench.world.sample_files import sample_dir
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def load_pairs(source: Any, format: str = "auto", *, even_split: str = "tie") ->
     from workbench.data.reading.formats import load_pairs as read
     from workbench.progress import reading
 
+    check_source(source, format)
     name = Path(source).name if isinstance(source, str | Path) else type(source).__name__
     with reading(name) as on_progress:
         return read(_sample_file(source), format, on_progress, even_split=even_split)
@@ -54,17 +55,35 @@ def load_examples(source: Any) -> list[dict[str, Any]]:
     return read(_sample_file(source))
 
 
+def check_source(source: Any, format: str = "auto") -> None:
+    """See that there is a file or a data set of this name; nothing is read.
+
+    A verb asks this of all that it was given before it reads any of it.
+
+    Raises:
+        DataError: there is not; the nearest name is told.
+        ConfigError: there is no such format.
+    """
+    from workbench.data.reading.formats import format_by_name
+    from workbench.data.reading.sources import existing_file
+
+    format_by_name(format)
+    source = _sample_file(source)
+    if isinstance(source, str | Path):
+        existing_file(str(source))
+
+
 def _sample_file(source: Any) -> Any:
     """``sample:pairs_train`` names a file of the sample data."""
     if not isinstance(source, str) or not source.startswith("sample:"):
         return source
     path = sample_dir() / f"{source.removeprefix('sample:')}.jsonl"
     if not path.is_file():
-        names = sorted(p.stem for p in sample_dir().glob("*.jsonl"))
+        names = sorted(f"sample:{file.stem}" for file in sample_dir().glob("*.jsonl"))
         raise DataError(
             "there is no sample file of this name",
             where=source,
-            fix=f"choose one of {', '.join(f'sample:{name}' for name in names)}",
+            fix=f"{nearest(source, names)}choose one of {', '.join(names)}",
         )
     return path
 

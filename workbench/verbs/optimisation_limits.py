@@ -10,7 +10,7 @@ from workbench.settings import PPOSettings
 from workbench.verbs.batch import Progress
 from workbench.verbs.gold import gold_scores
 from workbench.verbs.load_data import load_prompts
-from workbench.verbs.model_names import Model, check_reward, model_name, short_names
+from workbench.verbs.model_names import Model, check_model, model_name, short_names
 from workbench.verbs.train import open_run
 
 if TYPE_CHECKING:
@@ -55,8 +55,6 @@ def best_of_n(
         ConfigError: ``n`` holds no numbers from 1 up.
         DataError: there is no prompt.
     """
-    from workbench.reports.best_of_n import BestOfN
-
     sizes = sorted(set(n))
     if not sizes or not all(isinstance(each, int) and each >= 1 for each in sizes):
         raise ConfigError(
@@ -64,21 +62,26 @@ def best_of_n(
             where=f"n = {list(n)}",
             fix="give for instance [1, 2, 4, 8, 16, 32, 64]",
         )
+    checked = PPOSettings.from_dict(settings)
+    check_model(model, "model", "answers")
+    check_model(reward, "reward", "scores")
+    if heldout_reward is not None:
+        check_model(heldout_reward, "heldout_reward", "scores")
     messages = quick.few(load_prompts(prompts), quick.PROMPTS)
     rewards = {"score": model_name(reward)}
     if heldout_reward is not None:
         rewards["heldout"] = model_name(heldout_reward)
-    for each in rewards.values():
-        check_reward(each)
     request = {
         "model": model_name(model),
         "rewards": rewards,
         "prompts": messages,
         "count": sizes[-1],
-        "settings": PPOSettings.from_dict(settings).to_dict(),
+        "settings": checked.to_dict(),
     }
     answers = run_job("best_of_n", request, on_progress=on_progress)["answers"]
     _add_gold(messages, answers)
+    from workbench.reports.best_of_n import BestOfN
+
     questions = [prompt[-1]["content"] for prompt in messages]
     return BestOfN(questions, answers, sizes, name=short_names([model])[0])
 
@@ -109,9 +112,9 @@ def overoptimisation(run: Run | str, best_of_n: "BestOfN | None" = None) -> "Ove
     Raises:
         ConfigError: it is no PPO run, or it has not done an update.
     """
+    opened = run if isinstance(run, Run) else open_run(run)
     from workbench.reports.overoptimisation import Overoptimisation
 
-    opened = run if isinstance(run, Run) else open_run(run)
     return Overoptimisation(opened.metrics(), opened.name, best_of_n)
 
 
@@ -129,7 +132,7 @@ def analytic_check(**settings: Any) -> "AnalyticCheck":
         A report: ``share`` of what can be gained, ``passed``, the exact and the reported KL, and
         ``frame``, a row an answer with its probability under reference, optimum and PPO's policy.
     """
+    PPOSettings.from_dict(settings)
     from workbench.reports.analytic_check import AnalyticCheck
 
-    PPOSettings.from_dict(settings)
     return AnalyticCheck(run_job("optimum", {"changes": settings}))

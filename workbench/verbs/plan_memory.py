@@ -4,11 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError
 from workbench.html_table import Html, table
-from workbench.presets import preset_settings
 from workbench.reports.report import COMPACT, LEFT, RIGHT, ReportPage
 from workbench.runs import run_job
-from workbench.settings import PPOSettings, RunSettings
-from workbench.verbs.model_names import Model, model_name
+from workbench.settings import RunSettings
+from workbench.verbs.model_names import Model, check_model, check_preset, model_name
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -163,10 +162,8 @@ def plan(
         raise ConfigError(
             f"a card of {card_gb} GB holds nothing", where="card_gb", fix="give its size in GB"
         )
-    if settings is None:
-        settings = PPOSettings.from_dict(preset_settings(preset, changes))
-    else:
-        settings = settings.changed(**changes)
+    settings = check_preset(preset, changes) if settings is None else settings.changed(**changes)
+    check_model(model, "model")
     request = {"model": model_name(model), "kind": settings.kind, "settings": settings.to_dict()}
     card = None if card_gb is None else round(card_gb * GB)
     return MemoryPlan(run_job("plan", {**request, "card": card}), settings)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ModelError
-from workbench.verbs.model_names import Model, model_name
+from workbench.verbs.model_names import Model, model_name, nearest_model
 
 
 def push(model: Model, repository: str, *, private: bool = True) -> str:
@@ -21,10 +21,10 @@ def push(model: Model, repository: str, *, private: bool = True) -> str:
     Raises:
         ModelError: there is no such folder, or the hub refuses (not logged in, no network).
     """
+    folder = _published(model)
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
-    folder = _published(model)
     hub: Any = HfApi()
     try:
         url = hub.create_repo(repository, private=private, exist_ok=True)
@@ -44,6 +44,8 @@ def _published(model: Model) -> Path:
     upload = final if final.is_dir() else folder
     if not upload.is_dir():
         raise ModelError(
-            "there is no folder to upload", where=str(model), fix="give a run or a model's folder"
+            "there is no folder to upload",
+            where=str(model),
+            fix=f"{nearest_model(str(model))}give a run or a model's folder",
         )
     return upload

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import quick
 from workbench.runs import Run, RunFolder, keep_evaluation
+from workbench.settings import PPOSettings, RewardSettings
 from workbench.verbs import batch
 from workbench.verbs.gold import gold_scores
-from workbench.verbs.load_data import as_pairs, no_label
-from workbench.verbs.model_names import Model, model_name, short_names
+from workbench.verbs.load_data import as_pairs, check_source, no_label
+from workbench.verbs.model_names import Model, check_model, model_name, short_names
 from workbench.verbs.train import finished, train_reward
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ def evaluate_reward(reward: Model, pairs: Any, **settings: Any) -> "RewardReport
     Raises:
         DataError: no pair has a label, or fits.
     """
+    PPOSettings.from_dict(settings)
+    check_model(reward, "reward", "scores")
+    check_source(pairs)
     from workbench.analysis.appraisal import appraise
     from workbench.analysis.scored_items import ScoredItems
     from workbench.models.source import resolve
@@ -103,6 +107,10 @@ def learning_curve(
         DataError: too few items have a label.
         ConfigError: the sizes do not fit the data.
     """
+    RewardSettings.from_dict(settings)
+    check_model(model, "model")
+    for source in (pairs, heldout):
+        check_source(source)
     from workbench.analysis.learning_curve import fit_line, nested, rightness_by_item
     from workbench.reports.learning_curve import LearningCurve
 

@@ -21,10 +21,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, nearest
 from workbench.plain_files import LARGEST_FUNCTION as LARGEST
 from workbench.runs import Run
-from workbench.verbs.model_names import Model, check_reward, model_name
+from workbench.verbs.model_names import Model, check_model, model_name
 
 _MODULE_AND_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
@@ -51,13 +51,36 @@ def ship_reward(reward: Any) -> ShippedReward:
     return ShippedReward(_spec(reward, files), files)
 
 
+def check_reward(reward: Any) -> None:
+    """Refuse a reward of which a model or a function does not exist; nothing is waited for.
+
+    Raises:
+        ConfigError: a function that cannot be imported.
+        ModelError: a model that is no reward model, or no model at all.
+    """
+    if isinstance(reward, Mapping):
+        for source in cast("Mapping[Any, Any]", reward):
+            check_reward(source)
+    elif isinstance(reward, list | tuple):
+        for part in cast("Sequence[Any]", reward):
+            check_reward(cast("Any", part)[1] if _is_weighted(part) else part)
+    elif isinstance(reward, str) and _names_a_function(reward):
+        _imported(reward)
+    elif isinstance(reward, str | Path | Run):
+        check_model(reward, "reward", "scores")
+
+
+def _is_weighted(part: Any) -> bool:
+    return isinstance(part, list | tuple) and len(cast("Sequence[Any]", part)) == 2
+
+
 def _spec(reward: Any, files: dict[str, bytes]) -> Any:
     if isinstance(reward, Mapping):
         table = cast("Mapping[Any, Any]", reward)
         return _mix([(weight, source) for source, weight in table.items()], files)
     if isinstance(reward, list | tuple):
         parts = cast("Sequence[Any]", reward)
-        if all(isinstance(part, list | tuple) and len(part) == 2 for part in parts):
+        if all(map(_is_weighted, parts)):
             return _mix(parts, files)
         return _ensemble(parts)
     if isinstance(reward, str) and _names_a_function(reward):
@@ -78,9 +101,8 @@ def _spec(reward: Any, files: dict[str, bytes]) -> Any:
 
 
 def _model(reward: Model) -> str:
-    name = model_name(reward)
-    check_reward(name)
-    return name
+    check_model(reward, "reward", "scores")
+    return model_name(reward)
 
 
 def _ensemble(members: Sequence[Any]) -> dict[str, Any]:
@@ -128,7 +150,7 @@ def _names_a_function(text: str) -> bool:
 def _imported(reference: str) -> dict[str, Any]:
     """A function by its ``module:name``: imported again by the training process."""
     module_name, _, name = reference.partition(":")
-    here = str(Path.cwd())
+    here, names = str(Path.cwd()), list[str]()
     added = here not in sys.path and "" not in sys.path
     if added:
         sys.path.append(here)
@@ -136,12 +158,14 @@ def _imported(reference: str) -> dict[str, Any]:
         module = importlib.import_module(module_name)
         function: Any = module
         for part in name.split("."):
+            names = dir(function)
             function = getattr(function, part)
     except Exception as error:
         raise ConfigError(
             f"the reward function cannot be imported ({type(error).__name__}: {error})",
             where=reference,
-            fix="write module:name, with the module installed or in the folder you start from",
+            fix=f"{_nearest_function(module_name, name, names)}write module:name, "
+            "with the module installed or in the folder you start from",
         ) from error
     finally:
         if added:
@@ -153,6 +177,13 @@ def _imported(reference: str) -> dict[str, Any]:
         file = Path(str(top.__file__)).absolute()
         spec["path"] = str(file.parents[1] if file.name == "__init__.py" else file.parent)
     return {"function": spec}
+
+
+def _nearest_function(module: str, name: str, names: Sequence[str]) -> str:
+    """What a mistyped ``module:name`` was meant to be: a name of the module, or a file here."""
+    if names:
+        return nearest(name.rpartition(".")[2], names)
+    return nearest(module, [file.stem for file in Path.cwd().glob("*.py")])
 
 
 def _shipped(function: Callable[..., Any], files: dict[str, bytes]) -> dict[str, Any]:

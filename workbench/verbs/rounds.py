@@ -67,8 +67,6 @@ def next_round(
         ConfigError: no pair or no share asked for; or a round of this name stands on other things.
         DataError: the policy gives two different answers to none of its prompts.
     """
-    from workbench.data.pairs import Pairs
-
     if pairs < 1 or not 0.0 <= explore <= 1.0:
         raise ConfigError(
             f"a round of {pairs} pairs with a random share of {explore:g} cannot be drawn",
@@ -89,6 +87,8 @@ def next_round(
     if earlier is not None and not fresh:
         _check_same(folder, earlier, record)
         return Round(folder, store)
+    from workbench.data.pairs import Pairs
+
     drawn = draw_round(start, pairs=pairs, explore=explore, seed=seed)
     if folder.exists():
         move_aside(folder)

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.html_table import Html, table
-from workbench.presets import preset_settings
 from workbench.reports.report import COMPACT, LEFT, ReportPage, state_cell
 from workbench.runs import run_job
 from workbench.settings import PPOSettings
 from workbench.verbs.load_data import load_prompts
-from workbench.verbs.model_names import Model, model_name
+from workbench.verbs.model_names import Model, check_model, check_preset, model_name
 from workbench.verbs.plain_prompts import PROMPTS
-from workbench.verbs.reward_specs import ship_reward
+from workbench.verbs.reward_specs import check_reward, ship_reward
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -105,7 +104,10 @@ def preflight(
         RunError: it took longer than ``timeout``.
     """
     base = settings.to_dict() if settings is not None else {}
-    checked = PPOSettings.from_dict(preset_settings(preset, {**base, **changes}))
+    checked = check_preset(preset, {**base, **changes})
+    check_model(model, "model", "answers")
+    check_reward(reward)
+    messages = list(load_prompts(PROMPTS if prompts is None else prompts))
     shipped = ship_reward(reward)
     with tempfile.TemporaryDirectory(prefix="workbench-preflight-") as folder:
         for name, content in shipped.files.items():
@@ -113,7 +115,7 @@ def preflight(
         request = {
             "model": model_name(model),
             "reward": shipped.spec,
-            "prompts": list(load_prompts(PROMPTS if prompts is None else prompts)),
+            "prompts": messages,
             "settings": checked.to_dict(),
             "folder": folder,
         }

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench import quick
-from workbench.errors import ConfigError
-from workbench.presets import PRESETS, preset_settings, rounded
+from workbench.errors import ConfigError, check_option
+from workbench.presets import PRESETS, rounded
 from workbench.runs import (
     Run,
     RunFolder,
@@ -23,12 +23,13 @@ from workbench.settings import PPOSettings, RewardSettings, RunSettings, SFTSett
 from workbench.verbs.load_data import as_pairs, load_examples, load_prompts, no_label
 from workbench.verbs.model_names import (
     Model,
-    check_reward,
+    check_model,
+    check_preset,
     device_of,
     model_name,
     on_embedded_base,
 )
-from workbench.verbs.reward_specs import ship_reward
+from workbench.verbs.reward_specs import check_reward, ship_reward
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -57,6 +58,7 @@ def train_sft(
         settings: see ``SFTSettings``.
     """
     checked = SFTSettings.from_dict(settings)
+    check_model(model, "model", "answers")
     return _launch(_Launch(model, checked, load_examples(data), name, fresh, trust))
 
 
@@ -83,6 +85,7 @@ def train_reward(
         DataError: no pair has a label to learn from.
     """
     checked = RewardSettings.from_dict(settings)
+    check_model(model, "model")
     labelled = as_pairs(pairs)
     rows = labelled.training_rows(ties=checked.ties)
     if not rows:
@@ -126,12 +129,15 @@ def train_ppo(
             ``keep_best`` and ``patience`` go by it. The policy never sees it.
         settings: see ``PPOSettings``.
     """
-    checked = PPOSettings.from_dict(preset_settings(preset, settings))
-    if judge not in ("auto", "gold", "none"):
-        raise ConfigError(
-            f"judge cannot be {judge!r}", where="train_ppo", fix="choose auto, gold or none"
-        )
+    checked = check_preset(preset, settings)
+    check_option(judge, ("auto", "gold", "none"), "judge")
     check_ppo(checked, heldout=heldout_reward is not None)
+    check_model(policy, "policy", "answers")
+    check_reward(reward)
+    if reference is not None:
+        check_model(reference, "reference", "answers")
+    if heldout_reward is not None:
+        check_model(heldout_reward, "heldout_reward", "scores")
     rows = [{"prompt": prompt} for prompt in load_prompts(prompts)]
     if judge == "auto":
         judge = "gold" if on_embedded_base(policy) else "none"
@@ -141,7 +147,6 @@ def train_ppo(
         inputs["reference"] = model_name(reference)
     if heldout_reward is not None:
         inputs["heldout_reward"] = model_name(heldout_reward)
-        check_reward(inputs["heldout_reward"])
     return _launch(_Launch(policy, checked, rows, name, fresh, trust, inputs, shipped.files))
 
 

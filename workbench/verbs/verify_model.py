@@ -17,10 +17,10 @@ from workbench.runs.devices import busy
 from workbench.runs.folder import LIVE
 from workbench.settings import PPOSettings
 from workbench.verbs.load_data import load_prompts
-from workbench.verbs.model_names import Model, device_of, model_name
+from workbench.verbs.model_names import Model, check_model, device_of
 from workbench.verbs.plain_prompts import PROMPTS
 from workbench.verbs.plan_memory import plan
-from workbench.verbs.reward_specs import ship_reward
+from workbench.verbs.reward_specs import check_reward, ship_reward
 from workbench.verbs.run_preflight import preflight
 from workbench.verbs.train import check_ppo, train_ppo
 from workbench.verbs.verify_table import Verified, VerifiedInputs
@@ -77,6 +77,8 @@ def verify(
     usual = USUAL if prompts is None else {**USUAL, "watch_every": 0}  # theirs are not to be shared
     checked = PPOSettings.from_dict({**preset_settings(preset, {}), **usual, **settings})
     source = TARGET if reward is None else reward
+    _check(model, checked)
+    check_reward(source)
     messages = load_prompts(list(PROMPTS) if prompts is None else prompts)
     inputs = VerifiedInputs(
         model=_name(model),
@@ -84,7 +86,6 @@ def verify(
         prompts=f"{len(messages)} {'plain ones, built in' if prompts is None else 'given'}",
         changes=_changes(preset, settings),
     )
-    _check(model, checked)
     worker.release()  # what is interactive makes room, as for any run: the plan asks what is free
     seconds: dict[str, float] = {}
     tell(
@@ -121,8 +122,6 @@ def _check(model: Model, settings: PPOSettings) -> None:
         ModelError: there is no such model, or it gives no answers.
         RunError: a run is live on the device.
     """
-    from workbench.models.source import resolve
-
     if several_processes.processes() > 1:
         raise ConfigError(
             "a model is verified by one process, and several were launched",
@@ -130,7 +129,7 @@ def _check(model: Model, settings: PPOSettings) -> None:
             fix="run workbench verify by itself; it looks at one device",
         )
     check_ppo(settings, heldout=False)
-    resolve(model_name(model)).check_answers()
+    check_model(model, "model", "answers")
     device = device_of(settings)
     if (holder := device_holder(device)) is not None:
         raise busy(device, holder, RunFolder("verify"))

@@ -6,10 +6,12 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
+from workbench.data.labelling.item_order import ORDERS
+from workbench.errors import check_option
 from workbench.settings import PPOSettings
 from workbench.verbs import batch
-from workbench.verbs.load_data import as_pairs, load_prompts
-from workbench.verbs.model_names import Model, model_name, short_names
+from workbench.verbs.load_data import as_pairs, check_source, load_prompts
+from workbench.verbs.model_names import Model, check_model, model_name, short_names
 from workbench.world.grammar import find_request
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def browse(
     Raises:
         ConfigError: the scores are not one number a pair.
     """
+    check_source(pairs)
     from workbench.widgets.browser.browser import Browser
 
     return Browser(as_pairs(pairs), store, scores)
@@ -91,9 +94,15 @@ def label(
         explore: the share of places that "uncertain" fills at random.
         ranking: of more than two answers, put all in order; False only asks for the best one.
     """
+    if reward is not None:
+        check_model(reward, "reward", "scores")
+    for source in (pairs, gold):
+        check_source(source)
+    check_option(order, ORDERS, "order")
     from workbench.data.labelling.session import LabelSession
-    from workbench.widgets.labeller.labeller import Labeller
+    from workbench.widgets.labeller.labeller import Labeller, key_map
 
+    key_map(keys)
     items = with_queue(as_pairs(pairs), store)
     if repeats is None:
         repeats = REPEATS if len(items) >= REPEATS_FROM else 0.0
@@ -210,10 +219,14 @@ def compare(
         keys: other keys, as in :func:`label`.
         settings: as in :func:`answers`.
     """
+    batch.check_comparison(models, reward, best_of, settings)
+    check_source(prompts)
     from workbench.analysis.blind_comparison import BlindComparison
     from workbench.widgets.compare.blind_comparison import BlindComparisonView
     from workbench.widgets.compare.compare import CompareView
+    from workbench.widgets.labeller.labeller import key_map
 
+    key_map(keys)
     messages = load_prompts(prompts)
     known = gold and all(find_request(prompt[-1]["content"]) is not None for prompt in messages)
     rows = batch.before_and_after(
@@ -250,14 +263,15 @@ def playground(
         ConfigError: no model, or more than fit side by side.
         ModelError: one of them is no model that answers.
     """
-    from workbench.models.source import resolve
+    checked = PPOSettings.from_dict(settings)
+    for model in models:
+        check_model(model, "model", "answers")
+    if reward is not None:
+        check_model(reward, "reward", "scores")
     from workbench.runs import worker
     from workbench.widgets.compare.playground import Playground
 
-    checked = PPOSettings.from_dict(settings)
     names = [model_name(model) for model in models]
-    for name in names:
-        resolve(name).check_answers()
     shared = worker.shared()
     return Playground(
         dict(zip(short_names(models), names, strict=True)),
@@ -291,6 +305,8 @@ def quality(pairs: Any, against: Any = None, store: "LabelStore | None" = None) 
     Raises:
         DataError: there is no item.
     """
+    for source in (pairs, against):
+        check_source(source)
     from workbench.analysis.quality import examine
     from workbench.data.store.labels import LabelStore
     from workbench.reports.quality import Quality

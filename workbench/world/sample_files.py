@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import workbench
-from workbench.errors import ModelError
+from workbench.errors import ModelError, nearest
 
 BUILTIN_MODELS = ("tiny-base", "tiny-chat")
 _PREFIX = "builtin:"
@@ -41,7 +41,9 @@ def builtin(name: str) -> Path:
     valid = ", ".join(_PREFIX + known for known in BUILTIN_MODELS)
     if short not in BUILTIN_MODELS:
         raise ModelError(
-            "there is no embedded model of this name", where=name, fix=f"choose one of: {valid}"
+            "there is no embedded model of this name",
+            where=name,
+            fix=f"{nearest(short, BUILTIN_MODELS, _PREFIX)}choose one of: {valid}",
         )
     folder = sample_dir() / short
     if not folder.is_dir():

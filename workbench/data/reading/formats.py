@@ -13,7 +13,7 @@ from workbench.data.reading.parsed import Format
 from workbench.data.reading.readers import FORMATS
 from workbench.data.reading.sources import Record, ShareRead, open_source
 from workbench.data.reading.votes import check_even_split
-from workbench.errors import ConfigError, DataError
+from workbench.errors import ConfigError, DataError, nearest
 
 OnProgress = Callable[[int, float | None], None]
 """Called with the rows read so far, and the share of the source they are where it is known."""
@@ -49,7 +49,7 @@ def load_pairs(
         ConfigError: there is no format of that name, or no such ``even_split``.
     """
     check_even_split(even_split)
-    wanted = None if format == "auto" else _by_name(format)
+    wanted = format_by_name(format)
     if isinstance(source, Pairs):
         return source
     if isinstance(source, str | Path) and Path(source).suffix in (".sqlite", ".db"):
@@ -79,7 +79,14 @@ def _reported(
     on_progress(rows, 1.0)
 
 
-def _by_name(name: str) -> Format:
+def format_by_name(name: str) -> Format | None:
+    """The format of a name; None for "auto", which finds it by the columns.
+
+    Raises:
+        ConfigError: there is no format of that name.
+    """
+    if name == "auto":
+        return None
     for fmt in FORMATS:
         if fmt.name == name and not fmt.asks:
             return fmt
@@ -89,11 +96,11 @@ def _by_name(name: str) -> Format:
                 where="load_pairs(format=...)",
                 fix=f"ask for one of: {', '.join(fmt.asks)}",
             )
-    names = (fmt.name for fmt in FORMATS if not fmt.asks)
+    names = [fmt.name for fmt in FORMATS if not fmt.asks]
     raise ConfigError(
         f"there is no format {name!r}",
         where="load_pairs(format=...)",
-        fix=f"use one of: auto, {', '.join(names)}",
+        fix=f"{nearest(name, names)}use one of: auto, {', '.join(names)}",
     )
 
 
@@ -140,6 +147,8 @@ def _from_store(path: Path) -> Pairs:
     from workbench.data.store.labels import LabelStore  # a store is opened only where one is given
 
     if not path.exists():
-        raise DataError("no such label store", where=str(path), fix="check the path")
+        beside = [str(file) for file in path.parent.glob("*")]
+        fix = f"{nearest(path, beside)}check the path"
+        raise DataError("no such label store", where=str(path), fix=fix)
     with LabelStore(path) as store:
         return store.pairs()

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from workbench.data import arrow_table
-from workbench.data.reading.hub import hub_rows
-from workbench.errors import DataError
+from workbench.data.reading.hub import check_on_hub, hub_rows
+from workbench.errors import DataError, nearest
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 _ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that were not UTF-8
@@ -79,15 +79,25 @@ def _of(total: int) -> ShareRead:
 
 
 def _named(name: str) -> RowSource:
+    path = existing_file(name)
+    return RowSource(name, _objects(hub_rows(name))) if path is None else _file_source(path)
+
+
+def existing_file(name: str) -> Path | None:
+    """The file of a name, of which nothing is read; None for a data set of the hub.
+
+    Raises:
+        DataError: there is no such file or data set, or nothing in it.
+    """
     path = Path(name).expanduser()
     if not path.exists():
-        if _HUB.fullmatch(name) and not name.endswith((*SUFFIXES, ".gz")):
-            return RowSource(name, _objects(hub_rows(name)))
-        raise DataError(
-            "no such file",
-            where=name,
-            fix=f"check the path; the current folder is {Path.cwd()}",
-        )
+        folder = path.parent
+        beside = [str(folder / file.name) for file in folder.iterdir()] if folder.is_dir() else []
+        fix = f"{nearest(name, beside)}check the path; the current folder is {Path.cwd()}"
+        if not _HUB.fullmatch(name) or name.endswith((*SUFFIXES, ".gz")):
+            raise DataError("no such file", where=name, fix=fix)
+        check_on_hub(name, fix)
+        return None
     if path.is_dir():
         names = sorted(child.name for child in path.iterdir())[:5]
         raise DataError(
@@ -97,7 +107,7 @@ def _named(name: str) -> RowSource:
         )
     if path.stat().st_size == 0:
         raise DataError("the file is empty", where=name, fix="give a file with rows in it")
-    return _file_source(path)
+    return path
 
 
 def _file_source(path: Path) -> RowSource:

@@ -12,7 +12,7 @@ from workbench.data.pairs import Label, Pair
 from workbench.data.reading.parsed import Parsed
 from workbench.data.store.label_values import label_key
 from workbench.data.store.majority import majority, mean_ranking
-from workbench.errors import ConfigError
+from workbench.errors import check_option
 
 EVEN_SPLITS = ("tie", "none")
 
@@ -153,12 +153,7 @@ def check_even_split(even_split: str) -> None:
     Raises:
         ConfigError: there is no such choice.
     """
-    if even_split not in EVEN_SPLITS:
-        raise ConfigError(
-            f"even_split cannot be {even_split!r}",
-            where="load_pairs(even_split=...)",
-            fix=f"use one of: {', '.join(EVEN_SPLITS)}",
-        )
+    check_option(even_split, EVEN_SPLITS, "even_split")
 
 
 def _said(label: Label) -> str:

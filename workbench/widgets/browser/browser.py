@@ -11,7 +11,7 @@ import pandas as pd
 from workbench.data.pairs import Pairs
 from workbench.data.search.arrow_texts import rows_of
 from workbench.data.store.labels import LabelStore
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, nearest
 from workbench.widgets.browser.pair_table import PairTable
 from workbench.widgets.browser.question import Question, question_from
 from workbench.widgets.kit.loaded_widget import LoadedWidget
@@ -234,7 +234,8 @@ def _margins(frame: pd.DataFrame, scores: PairScores | None) -> np.ndarray | Non
         raise ConfigError(
             f"the pairs have no column {scores!r}",
             where=f"columns: {', '.join(map(str, frame.columns))}",
-            fix="name one of these, or give the margins themselves, one a pair",
+            fix=f"{nearest(scores, map(str, frame.columns))}name one of these, or give the "
+            "margins themselves, one a pair",
         )
     margins: Any = frame[scores] if isinstance(scores, str) else scores
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from workbench.data.labelling.session import LabelSession
 from workbench.data.labelling.shown_item import DisplayedItem
-from workbench.errors import ConfigError, DataError
+from workbench.errors import ConfigError, DataError, nearest
 from workbench.widgets.kit.loaded_widget import LoadedWidget
 from workbench.widgets.kit.markdown import rendered_messages
 from workbench.widgets.kit.wire import fault, incoming, outgoing, outgoing_messages
@@ -76,7 +76,7 @@ class Labeller(LoadedWidget):
         super().__init__()
         self.session = session
         self.ranking = ranking
-        self.key_map = _key_map(keys or {})
+        self.key_map = key_map(keys)
         self.error: BaseException | None = None
         self._guard = threading.Lock()
         self._window: dict[str, DisplayedItem] = {}  # what the page holds, by token
@@ -235,20 +235,26 @@ def _choice(value: object) -> str | int:
     return value if isinstance(value, int) else str(value)
 
 
-def _key_map(changes: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
+def key_map(changes: Mapping[str, str | Sequence[str]] | None) -> dict[str, list[str]]:
+    """The keys of each action, with a person's own in the place of ours.
+
+    Raises:
+        ConfigError: no such action, or one key for two actions.
+    """
+    changes = changes or {}
     unknown = sorted(set(changes) - set(KEYS))
     if unknown:
         raise ConfigError(
             f"there is no action {unknown[0]!r}",
             where="Labeller(keys=...)",
-            fix=f"use one of: {', '.join(KEYS)}",
+            fix=f"{nearest(unknown[0], KEYS)}use one of: {', '.join(KEYS)}",
         )
-    key_map = {
+    table = {
         action: [keys] if isinstance(keys, str) else list(keys)
         for action, keys in {**KEYS, **changes}.items()
     }
     owner: dict[str, str] = {}
-    for action, keys in key_map.items():
+    for action, keys in table.items():
         for key in keys:
             if owner.setdefault(key, action) != action:
                 raise ConfigError(
@@ -256,4 +262,4 @@ def _key_map(changes: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]
                     where="Labeller(keys=...)",
                     fix="give each action keys of its own",
                 )
-    return key_map
+    return table
