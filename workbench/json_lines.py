@@ -177,7 +177,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None where there is no file, or no object in it."""
     try:
         value: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # the last: nested too deeply
         return None
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
@@ -226,7 +226,7 @@ def _whole(lines: list[bytes]) -> list[dict[str, Any]] | None:
         return None
     try:
         rows: list[Any] = json.loads(b"[" + b",".join(lines) + b"]")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return rows if len(rows) == len(lines) else None
 
@@ -234,7 +234,7 @@ def _whole(lines: list[bytes]) -> list[dict[str, Any]] | None:
 def _row(line: bytes) -> dict[str, Any] | None:
     try:
         value: Any = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 

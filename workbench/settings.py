@@ -6,6 +6,7 @@ settings as JSON (:meth:`Checked.to_dict`) and is repeated from them (:meth:`Che
 
 import dataclasses
 import math
+import sys
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from workbench.errors import ConfigError, nearest
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 """Where a run can report to, through accelerate."""
+ROLES = ("system", "developer", "user", "assistant", "tool")
+"""Who speaks in a prompt that is watched."""
 
 
 def setting(
@@ -103,6 +106,26 @@ class Checked:
         """A copy with some values replaced, checked again."""
         return type(self).from_dict({**self.to_dict(), **values})
 
+    def live_changes(self, values: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+        """What is asked to change while a run goes on, checked and in the settings' own types.
+
+        Raises:
+            ConfigError: nothing is asked, a setting that is not live, or a value that its
+                declaration does not allow.
+        """
+        live = self.live_fields()
+        fixed = [name for name in values if name not in live]
+        if fixed or not values:
+            named = ", ".join(name[:60] for name in fixed[:5])
+            raise ConfigError(
+                f"{named or 'no setting'} {'cannot be changed' if fixed else 'was given to change'}"
+                " while a run goes on",
+                where=where,
+                fix=f"these can: {', '.join(live)}",
+            )
+        changed = self.changed(**values)
+        return {name: getattr(changed, name) for name in values}
+
     @classmethod
     def live_fields(cls) -> tuple[str, ...]:
         """The settings that may change while a run goes on."""
@@ -123,7 +146,7 @@ def _coerced(value: Any, hint: Any) -> Any:
     options = get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
     whole = isinstance(value, int) and not isinstance(value, bool)
     if whole and float in options and int not in options:
-        return float(value)
+        return float(value) if abs(value) <= sys.float_info.max else cast("Any", value)
     if isinstance(value, list) and any(get_origin(option) is tuple for option in options):
         return tuple(cast("list[Any]", value))
     return cast("Any", value)
@@ -165,7 +188,7 @@ def _check(kind: str, spec: "dataclasses.Field[Any]", value: Any, hint: Any) -> 
         )
     if isinstance(value, int | float) and not isinstance(value, bool):
         outside = (low is not None and value < low) or (high is not None and value > high)
-        if outside or not math.isfinite(value):
+        if outside or (isinstance(value, float) and not math.isfinite(value)):
             bounds = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
             raise ConfigError(
                 f"{spec.name} is out of range",
@@ -476,10 +499,11 @@ def _is_prompt(value: Any) -> bool:
     if not isinstance(value, list | tuple) or not value:
         return False
     messages = cast("Sequence[Any]", value)
-    return all(
-        isinstance(m, dict) and {"role", "content"} <= set(cast("dict[str, Any]", m))
-        for m in messages
-    )
+    return all(isinstance(m, dict) and _is_message(cast("dict[str, Any]", m)) for m in messages)
+
+
+def _is_message(message: dict[str, Any]) -> bool:
+    return message.get("role") in ROLES and isinstance(message.get("content"), str)
 
 
 KINDS: dict[str, type[RunSettings]] = {

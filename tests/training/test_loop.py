@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import workbench.training.checkpoint as checkpoint_module
-from workbench.errors import ModelError, RunError
+from workbench.errors import DataError, ModelError, RunError
 from workbench.events import Finished, NoControls, Notice, Phase, Progress, Saved
 from workbench.settings import SFTSettings
 from workbench.training import sft
@@ -65,6 +65,17 @@ def test_a_saved_event_names_a_checkpoint_that_is_there(tiny, place):
         if isinstance(event, Saved):
             assert event.path == str(where.folder / "checkpoints" / f"step-{event.step}")
             assert checkpoints(where.folder)[-1][0] == event.step
+
+
+def test_a_change_that_cannot_be_made_is_told_and_the_run_goes_on(tiny, place, monkeypatch):
+    def refuse(loop, name, value):
+        raise DataError("the chat template refuses it", where="prompt 1", fix="give another")
+
+    monkeypatch.setattr(sft.SFTTrainer, "set_live", refuse)
+    events = run(tiny, place(controls=Steering(changes={3: {"learning_rate": 0.5}})))
+    (said,) = (e for e in events if isinstance(e, Notice) and e.kind == "warning")
+    assert said.message == "learning_rate stays as it was: the chat template refuses it"
+    assert events[-1] == Finished(4, stopped=False)
 
 
 def test_live_changes_are_applied_at_their_step_and_told(tiny, place):

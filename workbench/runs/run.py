@@ -6,12 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from workbench.errors import ConfigError, RunError
+from workbench.errors import RunError
 from workbench.progress import estimate_words, phase_words, run_progress, tell
 from workbench.runs import launcher, process
-from workbench.runs.controls import ask
+from workbench.runs.controls import ask, declared_settings
 from workbench.runs.folder import LIVE, METRICS, RunFolder
-from workbench.settings import KINDS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -229,18 +228,10 @@ class Run:
         return ask(self.folder, command, **values)
 
     def _checked(self, values: dict[str, Any]) -> dict[str, Any]:
-        if self.kind not in KINDS:
+        settings = declared_settings(self.folder)
+        if settings is None:  # a kind of run that declares none
             return values
-        live = KINDS[self.kind].live_fields()
-        fixed = [name for name in values if name not in live]
-        if fixed or not values:
-            reason = f"{', '.join(fixed)} cannot be changed" if fixed else "no setting was given"
-            raise ConfigError(
-                f"{reason} while a run goes on",
-                where=f"run {self.name}",
-                fix=f"these can: {', '.join(live)}",
-            )
-        return {n: getattr(KINDS[self.kind]().changed(**values), n) for n in values}
+        return settings.live_changes(values, where=f"run {self.name}")
 
     def _until(self, command: str, done: Callable[[str], bool]) -> None:
         if not _happens(lambda: done(self.status), ANSWER):

@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from workbench.errors import ModelError
+from workbench.errors import ModelError, WorkbenchError
 from workbench.events import (
     Event,
     Finished,
@@ -177,7 +177,12 @@ class StepLoop(ABC, Generic[S]):
         while self.step < self.total:
             changes = self.team.told_by_main(self.place.controls.changes(self.step + 1))
             for name, value in changes.items():
-                self.set_live(name, value)
+                try:
+                    self.set_live(name, value)
+                except WorkbenchError as error:  # such as a prompt that the template refuses
+                    message = f"{name} stays as it was: {error.what}"
+                    yield Notice(self.step + 1, "warning", message)
+                    continue
                 yield Notice(self.step + 1, "changed", f"{name} is now {value}", {name: value})
             try:
                 outcome = self.train_step()
