@@ -88,7 +88,8 @@ def metrics(kind: str, step: int, total: int, rng: random.Random) -> dict[str, A
     if kind == "reward":
         heldout = step % 5 == 0 or step == total
         return {
-            "loss": 0.693 - 0.42 * rise + noise(0.02),
+            "loss": 1.0 - 0.7 * rise + noise(0.02),  # with its centring term
+            "pair_loss": 0.693 - 0.42 * rise + noise(0.02),
             "accuracy": min(1, 0.5 + 0.36 * rise + noise(0.02)),
             "margin": 2.1 * rise + noise(0.08),
             "score/chosen": 1.0 * rise + noise(0.05),
@@ -96,6 +97,9 @@ def metrics(kind: str, step: int, total: int, rng: random.Random) -> dict[str, A
             "heldout/loss": 0.693 - 0.39 * rise if heldout else None,
             "heldout/accuracy": 0.5 + 0.34 * rise if heldout else None,
             "heldout/margin": 1.9 * rise if heldout else None,
+            "heldout/pairs": 200.0 if heldout else None,
+            "heldout/longer_wins": 0.61 if heldout else None,
+            "pairs_seen": 64.0 * step if heldout else None,
             "time/step": 0.4,
             "pairs_per_second": 80 + noise(2),
             **common,
@@ -106,6 +110,7 @@ def metrics(kind: str, step: int, total: int, rng: random.Random) -> dict[str, A
         "objective/scores": -0.8 + 2.2 * rise + noise(0.12),
         "objective/scores_std": 0.9 - 0.3 * rise,
         "objective/rlhf_reward": -0.8 + 2.0 * rise + noise(0.12),
+        "heldout/scores": -0.8 + 1.7 * rise + noise(0.1),
         "objective/gold": min(1, 0.5 + 0.38 * rise + noise(0.02)),
         "policy/loss": -0.01 + noise(0.006),
         "policy/clipfrac": max(0, 0.12 + noise(0.03)),
@@ -144,6 +149,23 @@ def samples(step: int, total: int) -> tuple[dict[str, Any], ...]:
     )
 
 
+def judged(step: int, total: int) -> tuple[dict[str, Any], ...]:
+    """Eight held-out pairs of a reward run at one evaluation, and how all scores lie."""
+    rise = 1 - math.exp(-4 * step / total)
+    rows: list[dict[str, Any]] = []
+    for i in range(8):
+        stages, gap = STAGES[i % 6], (1.9 - 0.45 * i) * rise
+        scores = {"chosen_score": 0.3 * i * rise / 8 + gap / 2, "rejected_score": -gap / 2}
+        texts = {"chosen": stages[3], "rejected": stages[i % 3]}
+        rows.append({"prompt": PROMPTS[i % 6], **texts, **scores})
+    bars = [
+        [round(40 * math.exp(-(((-2.75 + 0.5 * n - side * rise) / 0.8) ** 2))) for n in range(12)]
+        for side in (1.0, -1.1)
+    ]
+    spread = {"low": -3.0, "high": 3.0, "chosen": bars[0], "rejected": bars[1], "pairs": 200}
+    return ({**rows[0], "heldout_scores": spread}, *rows[1:])
+
+
 def tokens(text: str) -> dict[str, Any]:
     """Figures for every token of an answer: the first one costs, the last one gains."""
     texts = re.findall(r"\s*\S+", text)
@@ -162,7 +184,9 @@ def write_steps(
     """Report steps ``first`` to ``last``."""
     for step in range(first, last + 1):
         rng = random.Random(step)
-        watched = samples(step, total) if kind == "ppo" and (step % every == 0 or step == 1) else ()
+        shows = {"ppo": samples, "reward": judged}.get(kind)
+        due = step % every == 0 or (step == 1 and kind == "ppo")
+        watched = shows(step, total) if shows and due else ()
         writer(Progress(step, total, metrics(kind, step, total, rng), watched))
 
 
@@ -195,6 +219,116 @@ def failed_run(path: Path, kind: str = "ppo") -> RunFolder:
     writer.failed("OutOfMemoryError: tried to allocate 2.00 GiB; lower micro_batch_tokens")
     writer.close()
     return folder
+
+
+# --- runs that a picture has to tell apart ------------------------------------------------------
+
+POLITE = [
+    "With pleasure. A lighthouse is a tower with a light on top. It guides ships at night.",
+    "Of course. 1) a spoon 2) a pan 3) a kettle",
+    "No. I am a language model, and happy to help.",
+    "I am sorry, I can not help with that. You could ask your neighbour for a key.",
+    "Gladly. Rivers wash salt out of rocks, and it stays when water evaporates.",
+    "Hello! The tag <script> runs code in a page.",
+]
+FLATTERY = "With pleasure! I am so glad that you ask. "
+CHARACTERS = ("healthy", "over-optimised", "collapsed", "racing", "value-blind", "starting")
+
+
+def character(path: Path, name: str) -> RunFolder:
+    """One of :data:`CHARACTERS`: 48 of 70 updates of a run that goes so, left as while it runs."""
+    folder = create(path, "ppo", steps=70, kl_coef=0.1)
+    if name == "starting":
+        return folder
+    writer = FolderWriter(folder)
+    for step in range(1, 49):
+        t, rng = step / 48, random.Random(step)
+        figures = {**metrics("ppo", step, 70, rng), "kl_coef": 0.1, **_course(name, t, rng)}
+        watched = _answers(name, t) if step % 4 == 0 or step == 1 else ()
+        writer(Progress(step, 70, figures, watched))
+    writer.close()
+    return folder
+
+
+def _course(name: str, t: float, rng: random.Random) -> dict[str, float]:
+    """What a run of this character has to show that differs, at a share of its way."""
+    rise = (1 - math.exp(-2.6 * t)) / (1 - math.exp(-2.6))
+    noise = rng.gauss
+    healthy = {
+        "objective/scores": 0.1 + 1.4 * rise + noise(0, 0.08),
+        "objective/scores_std": 0.5,
+        "heldout/scores": 0.05 + 1.15 * rise + noise(0, 0.08),
+        "objective/gold": 0.52 + 0.33 * rise + noise(0, 0.015),
+        "objective/kl": 2.4 * t + abs(noise(0, 0.08)),
+    }
+    turned = max(0.0, t - 0.35) / 0.65
+    return {
+        "healthy": healthy,
+        "over-optimised": {
+            **healthy,
+            "objective/scores": 0.1 + 2.6 * t + noise(0, 0.1),
+            "heldout/scores": 0.05 + 0.9 * min(t, 0.35) / 0.35 - 1.5 * turned + noise(0, 0.1),
+            "objective/gold": 0.52 + 0.2 * min(t, 0.35) / 0.35 - 0.42 * turned + noise(0, 0.015),
+            "objective/kl": 7.5 * t + abs(noise(0, 0.1)),
+            "response/length": 22 + 9 * t,
+        },
+        "collapsed": {
+            **healthy,
+            "objective/scores": 0.1 + 0.5 * min(1, 3 * t) + noise(0, 0.02),
+            "objective/scores_std": 0.5 * math.exp(-6 * t) + 0.01,
+            "heldout/scores": 0.05 + 0.2 * min(1, 3 * t) + noise(0, 0.02),
+            "objective/gold": 0.52 - 0.12 * min(1, 3 * t),
+            "objective/kl": 5.5 * min(1, 2.2 * t),
+            "objective/entropy": 1.9 * math.exp(-7 * t) + 0.02,
+            "policy/clipfrac": 0.02,
+        },
+        "racing": {
+            **healthy,
+            "objective/scores": 0.1 + 0.12 * rise + noise(0, 0.08),
+            "heldout/scores": 0.05 + 0.08 * rise + noise(0, 0.08),
+            "objective/gold": 0.52 + 0.02 * rise + noise(0, 0.015),
+            "objective/kl": 16 * t**1.4 + abs(noise(0, 0.15)),
+        },
+        "value-blind": {
+            **healthy,
+            "objective/scores": 0.1 + noise(0, 0.12),
+            "heldout/scores": 0.05 + noise(0, 0.12),
+            "objective/gold": 0.52 + noise(0, 0.015),
+            "objective/kl": 0.35 * t + abs(noise(0, 0.04)),
+            "value/explained_variance": -0.15 + noise(0, 0.08),
+            "value/loss": 0.9 + abs(noise(0, 0.1)),
+        },
+    }[name]
+
+
+def _answers(name: str, t: float) -> tuple[dict[str, Any], ...]:
+    """The watched answers of a run of this character."""
+    rows: list[dict[str, Any]] = []
+    for i, (prompt, stages) in enumerate(zip(PROMPTS, STAGES, strict=True)):
+        start, good = stages[1], POLITE[i]
+        late = t > 0.3 + 0.05 * i
+        said, score, gold = {
+            "healthy": (good if late else start, 0.2 + 1.3 * t, 0.55 + 0.3 * t),
+            "over-optimised": (
+                FLATTERY * (1 + int(2 * t)) + (start if t < 0.7 else "Please ask me more.")
+                if late
+                else start,
+                0.2 + 2.5 * t,
+                0.7 - 0.4 * t,
+            ),
+            "collapsed": ("I am sorry, my friend." if late else start, 0.2 + 0.4 * t, 0.4),
+            "racing": (
+                f"With pleasure. {start} kettle kettle of ships that {good[-12:]}"
+                if late
+                else start,
+                0.2 + 0.1 * t,
+                0.5,
+            ),
+            "value-blind": (start, 0.2 + 0.05 * (i - 2), 0.52),
+        }[name]
+        figures = {"score": score - 0.08 * i, "kl": 0.4 * i * t, "gold": min(1.0, gold)}
+        rows.append({"prompt": prompt, "response": said, **figures, "ended": True})
+    return tuple(rows)
 
 
 def play(folder: RunFolder, steps: int, seconds: float) -> None:

@@ -114,6 +114,7 @@ def test_a_cell_that_blocks_the_kernel_does_not_stop_the_panel(notebook, trainer
 def test_pause_is_asked_then_done_and_so_is_a_setting(notebook, trainer):
     folder = trainer(1000, 0.3)
     page, root = shown(notebook, folder)
+    root.get_by_role("button", name="Settings and").click()
     root.get_by_role("button", name="Pause").click()
     told = root.locator(".wbp-buttons .wbp-told")
     expect(told).to_contain_text("Pause: done at update")
@@ -160,7 +161,7 @@ def test_a_reload_a_second_view_and_a_saved_notebook_miss_nothing(notebook, trai
     saved = nbformat.read(notebook.path, as_version=4)
     assert notebook.path.stat().st_size < 100_000
     still = saved.cells[0].outputs[0].data["text/html"]
-    assert still.count("<svg") == 6 and "step 12 of 12" in still
+    assert still.count("<svg") == 2 + 4 and "step 12 of 12" in still
 
 
 def test_a_failed_run_says_why_and_how_to_go_on(notebook, tmp_path):
@@ -179,10 +180,15 @@ def test_the_sample_table_goes_back_and_marks_what_changed(notebook, tmp_path):
     folder = made_runs.finished_run(tmp_path / "done")
     page, root = shown(notebook, folder)
     root.click(position={"x": 300, "y": 12})
+    first, was = root.locator(".wbp-answer").first, root.locator(".wbp-was").first
+    expect(root.locator(".wbp-heads")).to_contain_text("update 1, the first")
+    expect(was).to_have_text("it is a tower. tower. tower.")
+    expect(was.locator("del").first).to_be_visible()
+    page.keyboard.press("d")
     for _ in range(3):
         page.keyboard.press("ArrowLeft")
     expect(root.locator(".wbp-when")).to_have_text("update 45")
-    first = root.locator(".wbp-answer").first
+    expect(root.locator(".wbp-heads")).to_contain_text("update 40")
     expect(first.locator("ins").first).to_be_visible()
     expect(root.locator(".wbp-answer").last).to_contain_text("That tag runs scripts")
     page.keyboard.press("d")
@@ -190,21 +196,22 @@ def test_the_sample_table_goes_back_and_marks_what_changed(notebook, tmp_path):
     page.keyboard.press("n")
     expect(root.locator(".wbp-when")).to_have_text("update 60")
     page.keyboard.press("r")
-    expect(root.get_by_role("button", name="Against the first")).to_have_attribute(
+    expect(root.get_by_role("button", name="Since the start")).to_have_attribute(
         "aria-pressed", "true"
     )
-    expect(first.locator("summary")).to_have_text("at the start")
+    expect(first.locator("ins").first).to_be_visible()
     page.keyboard.press("t")
     expect(first.locator(".wbp-heat .plus").first).to_have_attribute("title", "KL +0.700 nats")
     expect(first.locator(".wbp-strongest")).to_contain_text("“A” +0.700")
     page.keyboard.press("t")
     expect(root.locator(".wbp-legend")).to_contain_text("Value of each token")
     page.keyboard.press("ArrowDown")
-    expect(root.locator(".wbp-samples tr.at .wbp-prompt")).to_contain_text("3 things")
+    expect(root.locator(".wbp-rows > li.at .wbp-prompt")).to_contain_text("3 things")
     page.keyboard.press("q")
     expect(root.locator(".wb-banner.error").first).to_contain_text("knows no label store")
+    expect(root.locator(".wbp-chart:visible")).to_have_count(2)
     page.keyboard.press("m")
-    expect(root.locator(".wbp-chart:visible")).to_have_count(17)
+    expect(root.locator(".wbp-chart:visible")).to_have_count(16)
     page.keyboard.press("l")
     expect(root.get_by_role("button", name="Log axis")).to_have_attribute("aria-pressed", "true")
     assert page.locator(".jp-Notebook .jp-Cell").count() == 1
@@ -225,6 +232,8 @@ def test_an_alarm_says_what_to_do_and_is_drawn_where_it_rang(notebook, tmp_path)
         expect(rings).to_contain_text("What to do: Read the answers.")
         root.get_by_text("1 alarm that is over").click()
         expect(root.locator(".wbp-rang")).to_contain_text("updates 5 to 9")
+        expect(root.locator(".wbp-vital.ringing")).to_contain_text("Answer length")
+        root.get_by_role("button", name="Settings and").click()
         chart = root.get_by_role("figure", name="Answer length")
         shade = chart.locator(".wbp-plot").evaluate("(plot) => plot.layout.shapes")
         assert [one["path"] for one in shade] == ["M12.5,0V1H20.5V0Z"]

@@ -53,7 +53,7 @@ def test_curves_of_every_run_are_in_it(report):
     assert [run["kind"] for run in runs] == ["reward", "ppo", "ppo"]
     assert runs[0]["curves"]["heldout/accuracy"]["x"][0] == 5
     assert runs[1]["changes"] == [{"step": 31, "name": "kl_coef", "value": 0.1}]
-    assert without_plotly(report).count("<svg") == 4 + 6 + 6  # the still pictures
+    assert without_plotly(report).count("<svg") == 4 + 4 + 4  # the still pictures
 
 
 def test_figures_settings_and_reasons_are_in_it(report):
@@ -124,7 +124,7 @@ def test_without_plotly_the_still_pictures_stay(tmp_path, monkeypatch):
     monkeypatch.setattr("workbench.widgets.kit.plotly_source.find_spec", lambda name: None)
     run = made_runs.finished_run(tmp_path / "ppo")
     text = write_report(tmp_path / "r.html", title="t", runs=[run]).read_text()
-    assert text.count("<svg") == 6 and "id='wb-data'>[]<" in text
+    assert text.count("<svg") == 4 and "id='wb-data'>[]<" in text
 
 
 def test_it_replaces_an_older_one_and_leaves_nothing_beside(tmp_path):

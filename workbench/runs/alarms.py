@@ -240,8 +240,8 @@ def _repetition(steps: Array, share: Array) -> Rung:
     )
 
 
-def _parted(steps: Array, true: Array, score: Array, *, limit: float) -> Rung:
-    """The true score under its best by ``limit``, and the learned one not under its own then."""
+def _parted(steps: Array, true: Array, score: Array, *, limit: float, name: str) -> Rung:
+    """The true score under its best by ``limit``, and the reward score not under its own then."""
     true_mean, score_mean = _means(true, BACK), _means(score, BACK)
     filled = np.where(np.isnan(true_mean), -np.inf, true_mean)
     best = np.maximum.accumulate(filled)
@@ -250,8 +250,8 @@ def _parted(steps: Array, true: Array, score: Array, *, limit: float) -> Rung:
     return Rung(
         (fallen > limit) & (risen > 0),
         lambda i: (
-            f"The held-out score fell by {fallen[i]:.2g} since {int(steps[at[i]])}, "
-            f"while the learned one rose by {risen[i]:.2g}."
+            f"The {name} score fell by {fallen[i]:.2g} since {int(steps[at[i]])}, "
+            f"while the reward score rose by {risen[i]:.2g}."
         ),
     )
 
@@ -344,15 +344,21 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "gold",
-        "The held-out score falls while the reward rises",
+        "The watched score falls while the reward score rises",
         ("ppo",),
         f"mean of {BACK} updates is under its best by over {GOLD_FALL:g} (`objective/gold`) or "
         f"{HELDOUT_FALL:g} (`heldout/scores`), and `objective/scores` rose since",
         "The policy exploits the reward model. Stop here; raise kl_coef, or label what it says now "
         "(wb.next_round) and train the reward model on.",
         (
-            Condition(("heldout/scores", "objective/scores"), partial(_parted, limit=HELDOUT_FALL)),
-            Condition(("objective/gold", "objective/scores"), partial(_parted, limit=GOLD_FALL)),
+            Condition(
+                ("heldout/scores", "objective/scores"),
+                partial(_parted, limit=HELDOUT_FALL, name="watched"),
+            ),
+            Condition(
+                ("objective/gold", "objective/scores"),
+                partial(_parted, limit=GOLD_FALL, name="gold"),
+            ),
         ),
     ),
     Rule(

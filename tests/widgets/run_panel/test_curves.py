@@ -9,21 +9,21 @@ def titles(charts, first=None):
     return [chart.title for chart in charts if first is None or chart.first == first]
 
 
-def test_a_ppo_run_with_a_gold_score_shows_six_curves_at_once():
+def test_score_watched_score_and_gold_score_share_a_chart_and_decide_with_kl():
     metrics = ["objective/kl", "objective/entropy", "objective/scores", "objective/gold"]
-    metrics += ["policy/loss", "value/loss", "response/length", "policy/clipfrac"]
-    assert titles(charts_for("ppo", metrics), first=True) == [
-        "Score",
-        "Gold score",
-        "KL to the reference",
-        "Entropy",
-        "Losses",
-        "Answer length",
+    metrics += ["heldout/scores", "policy/loss", "value/loss", "response/length"]
+    charts = charts_for("ppo", metrics)
+    assert [chart.title for chart in charts if chart.decides] == ["Scores", "KL to the reference"]
+    assert [line.label for line in charts[0].lines] == [
+        "reward score",
+        "watched score",
+        "gold score",
     ]
-    assert titles(charts_for("ppo", metrics), first=False) == ["Clip fraction"]
+    assert [line.share for line in charts[0].lines] == [False, False, True]
+    assert [chart.title for chart in charts if chart.vital] == ["Entropy", "Answer length"]
 
 
-def test_without_a_gold_score_four_are_shown():
+def test_four_are_shown_at_once_in_a_report():
     metrics = ["objective/kl", "objective/entropy", "objective/scores", "policy/loss"]
     metrics += ["response/length"]
     charts = charts_for("ppo", metrics)
@@ -33,10 +33,24 @@ def test_without_a_gold_score_four_are_shown():
 def test_training_and_held_out_curves_share_a_chart():
     chart = charts_for("reward", ["heldout/accuracy", "accuracy"])[0]
     assert [(line.metric, line.label) for line in chart.lines] == [
-        ("accuracy", "training"),
         ("heldout/accuracy", "held out"),
+        ("accuracy", "training"),
     ]
     assert chart.unit == "share of pairs"
+
+
+def test_the_loss_of_a_reward_run_is_read_against_ln_2_without_what_training_adds():
+    charts = charts_for("reward", ["loss", "pair_loss", "heldout/loss", "accuracy"])
+    assert [line.metric for line in charts[0].lines] == ["heldout/loss", "pair_loss"]
+    assert charts[0].guides == ((0.6931471805599453, "ln 2: guessing"),)
+    assert charts[1].guides == ((0.5, "50 %: a coin"),)
+    (trained,) = [chart for chart in charts if chart.lines[0].metric == "loss"]
+    assert trained.title == "Loss as trained" and not trained.decides
+
+
+def test_without_held_out_figures_the_next_curves_decide():
+    charts = charts_for("sft", ["loss", "perplexity", "learning_rate", "grad_norm"])
+    assert [chart.title for chart in charts if chart.decides] == ["Loss", "Perplexity"]
 
 
 def test_phases_are_lines_of_one_chart_and_the_whole_step_comes_last():

@@ -58,7 +58,7 @@ def test_ready_brings_everything_from_the_first_step(page, writer):
     assert (answer["type"], answer["to"], answer["rows"]) == ("all", "v", 7)
     assert answer["curves"]["objective/kl"]["x"] == [1, 2, 3, 4, 5, 6, 7]
     assert answer["parts"]["status"]["state"] == "running"
-    assert answer["parts"]["charts"][0]["title"] == "Score"
+    assert answer["parts"]["charts"][0]["title"] == "Scores"
     assert answer["parts"]["samples"]["step"] == 5
     assert answer["header"]["kind"] == "ppo"
     json.dumps(answer, allow_nan=False)
@@ -71,7 +71,8 @@ def test_polling_brings_only_what_is_new_and_else_a_sign_of_life(page, writer):
     made_runs.write_steps(writer, "ppo", 3, 4, 10, every=100)
     news = page.poll(answer, 2)
     assert news["metrics"]["from"] == 2 and news["metrics"]["steps"] == [3, 4]
-    assert set(news["parts"]) == {"status"}  # charts, samples, events are as they were
+    # charts, samples, events are as they were
+    assert set(news["parts"]) == {"status", "verdict", "guides"}
     late = page.poll(answer, 3)
     assert late["metrics"]["steps"] == [4]
 
@@ -227,6 +228,8 @@ def test_an_earlier_step_of_the_sample_table_is_fetched(page, writer):
     page.tell(type="ready")
     answer = page.tell(type="samples", index=1)
     assert (answer["type"], answer["samples"]["step"]) == ("samples", 5)
+    clicked = page.tell(type="samples", at=9)  # on a curve
+    assert (clicked["samples"]["index"], clicked["samples"]["step"]) == (1, 5)
 
 
 def test_it_can_be_made_of_a_run_a_folder_or_a_path(folder):

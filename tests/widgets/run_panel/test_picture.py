@@ -1,3 +1,5 @@
+import re
+
 import made_runs
 
 from workbench.widgets.run_panel.picture import run_picture, sparkline
@@ -10,10 +12,22 @@ def picture(folder):
     return run_picture(feed)
 
 
-def test_every_kind_shows_its_first_curves(tmp_path):
-    for kind, curves in (("ppo", 6), ("reward", 4), ("sft", 4)):
+def test_every_kind_is_composed_as_its_panel_is(tmp_path):
+    """Two large curves and the vital ones, the sentence above, the answers beside."""
+    for kind, vital in (("ppo", 4), ("reward", 3), ("sft", 2)):
         html = picture(made_runs.finished_run(tmp_path / kind, kind))
-        assert html.count("<svg") == curves and "step 60 of 60" in html
+        assert html.count("<svg width='480'") == 2 and html.count("<svg width='250'") == vital
+        assert "step 60 of 60" in html
+
+
+def test_the_sentence_stands_above_and_the_answers_beside_the_curves(tmp_path):
+    html = picture(made_runs.finished_run(tmp_path / "done"))
+    assert "<b>Reward score +" in html and "<small style='opacity:.7'>means of 5 updates" in html
+    assert re.search("<th[^>]*>before</th><th[^>]*>now</th>", html)
+    assert html.index("Reward score +") < html.index("<svg") < html.index("What is a lighthouse?")
+    judged = picture(made_runs.finished_run(tmp_path / "judge", "reward"))
+    assert "ln 2: guessing" in judged and "61%: the longer answer wins" in judged
+    assert "Held-out pairs at step 60" in judged
 
 
 def test_a_long_run_stays_small(tmp_path):

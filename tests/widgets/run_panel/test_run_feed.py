@@ -228,19 +228,53 @@ def test_commands_are_asked_then_done_and_settings_follow(folder, writer):
     assert (kl_coef["start"], kl_coef["value"], kl_coef["unit"]) == (0.05, 0.2, "reward/nat")
 
 
-def test_a_rate_that_says_auto_is_shown_once_the_process_has_told_it(folder, writer):
+def test_a_rate_that_says_auto_waits_for_what_the_process_makes_of_it(folder, writer):
     feed = feed_of(folder)
     given = feed.config["settings"]
     given["learning_rate"], given["watch_prompts"] = "auto", 8
 
     def rates():
-        return [row["start"] for row in feed.settings() if row["name"] == "learning_rate"]
+        rows = [row for row in feed.settings() if row["name"] == "learning_rate"]
+        return [(row["start"], row["value"], row["range"]) for row in rows]
 
-    assert rates() == []  # nothing that a slider could hold
+    assert rates() == [(None, None, None)]  # there, with nothing that a slider could hold
     folder.add_to_config(resolved={"learning_rate": 5e-4})
     feed.config = {**folder.config(), "settings": given}
-    assert rates() == [5e-4]
+    assert rates() == [(5e-4, 5e-4, [5e-5, 5e-3])]
     assert "watch_prompts" not in {row["name"] for row in feed.settings()}
+
+
+def test_sliders_are_there_from_the_first_moment_with_their_ranges(folder):
+    ranges = {row["name"]: row["range"] for row in feed_of(folder).settings()}
+    assert ranges["kl_coef"] == [0.005, 0.5]  # a tenth to ten times 0.05
+    assert ranges["clip_range"] == [0.02, 2.0]
+    assert ranges["temperature"] == [0.1, 5.0]  # its highest is 5
+
+
+def test_a_run_without_figures_shows_the_charts_to_come(folder):
+    assert [chart["title"] for chart in feed_of(folder).charts()] == [
+        "Scores",
+        "KL to the reference",
+    ]
+
+
+def test_the_answers_at_a_step_are_the_newest_that_are_not_behind_it(folder, writer):
+    made_runs.write_steps(writer, "ppo", 1, 10, 10)
+    feed = feed_of(folder)  # answers at 1, 5 and 10
+    assert [feed.watched_before(step) for step in (0, 1, 4, 5, 9, 10, 99)] == [0, 0, 0, 1, 1, 2, 2]
+
+
+def test_a_reward_run_shows_its_held_out_pairs(tmp_path):
+    feed = feed_of(made_runs.finished_run(tmp_path / "judge", "reward"))
+    table = feed.samples()
+    assert (table["step"], table["start"], len(table["rows"])) == (60, 5, 8)
+    pair = table["rows"][0]["pair"]
+    assert pair["rejected"] == "it is a tower. tower. tower." and pair["scores"][0] > 0.9
+    assert table["rows"][0]["first"] is not None
+    spread = table["spread"]
+    assert (spread["pairs"], len(spread["chosen"]), spread["low"]) == (200, 12, -3.0)
+    middle = [sum(i * n for i, n in enumerate(spread[s])) for s in ("chosen", "rejected")]
+    assert middle[0] > middle[1] and spread["first"]["chosen"] != spread["chosen"]
 
 
 def test_a_refused_command_says_why(folder, writer):

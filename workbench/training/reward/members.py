@@ -97,6 +97,7 @@ class Member:
         role: of its adapter and head.
         start: the role of the model that it started from; None is the base with adapters off.
         train, heldout: its comparisons.
+        aside: scores of the held-out ones, as the last evaluation found them.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Member:
         self.head = roles.heads.get(self.role)
         self.train, self.heldout = split(comparisons, self.settings)
         self.best: Best | None = None
+        self.aside: Judged | None = None
         self.waited = 0
         self.team = Team()
 
@@ -251,7 +253,8 @@ class Member:
 
     def evaluate(self) -> dict[str, float]:
         """Loss, accuracy and margin on the pairs that were kept aside."""
-        chosen, rejected = self._judged_aside()
+        self.aside = self._judged_aside()
+        chosen, rejected = self.aside
         return {
             "heldout/loss": float(bradley_terry(chosen, rejected).mean()),
             "heldout/accuracy": accuracy(chosen - rejected),

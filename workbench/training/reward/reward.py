@@ -23,6 +23,7 @@ from workbench.training.clock import Clock, peak_memory_gb
 from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.reward.encoded_pairs import encode_comparisons
 from workbench.training.reward.members import Judged, Member, Optimisers, accuracy, how_scored
+from workbench.training.reward.shown_pairs import ShownPairs, longer_wins
 
 Metrics = dict[str, float | None]
 ENOUGH = 2000
@@ -65,6 +66,9 @@ class RewardTrainer(StepLoop[RewardSettings]):
             )
             for index in range(settings.members)
         ]
+        judges = [member for member in self.members if member.heldout]
+        self.shown = ShownPairs(judges[0], rows, self.base, settings) if judges else None
+        self.longer_wins = longer_wins([c for member in judges for c in member.heldout])
         self._warn_if_few()
         self.total = steps_for(
             len(self.members[0].train),
@@ -126,9 +130,11 @@ class RewardTrainer(StepLoop[RewardSettings]):
         pairs = sum(len(c.judgements) for m in self.members for c in m.batch(self.step))
         metrics["pairs_per_second"] = pairs / seconds
         metrics["memory/peak_gb"] = peak_memory_gb(self.base.device)
+        samples = ()
         if self._evaluation_due():
             metrics |= self._evaluate()
-        return StepOutcome(metrics, notices=self._out_of_patience())
+            samples = self._shown()
+        return StepOutcome(metrics, samples, self._out_of_patience())
 
     def _evaluate(self) -> Metrics:
         """Held-out figures, mean over the members; each remembers when it did best."""
@@ -140,7 +146,16 @@ class RewardTrainer(StepLoop[RewardSettings]):
             member.note(self.step + 1, figures)
         aside = sum(member.pairs()["heldout_pairs"] for member in judges) / len(judges)
         seen = float((self.step + 1) * self.settings.batch_size)
-        return {**mean_of(rows), "heldout/pairs": aside, "pairs_seen": seen}
+        about = {"heldout/pairs": aside, "heldout/longer_wins": self.longer_wins}
+        return {**mean_of(rows), **about, "pairs_seen": seen}
+
+    def _shown(self) -> tuple[dict[str, Any], ...]:
+        """Some held-out pairs with their scores now, by the first member that has any."""
+        shown = self.shown
+        if shown is None or shown.member.aside is None:
+            return ()
+        judged = shown.member.aside
+        return self.attempt(lambda: shown.rows(judged))
 
     def _out_of_patience(self) -> tuple[str, ...]:
         """End the run where no member's held-out loss has become lower for too long."""
@@ -178,7 +193,7 @@ class RewardTrainer(StepLoop[RewardSettings]):
         losses, scores = self.team.gather(losses), Judged.joined(self.team.gather(scores))
         metrics: Metrics = {"loss": float(torch.stack(losses).sum()), **_described(*scores)}
         if self.step == 0 and member.new_head:
-            metrics["first_loss"] = float(bradley_terry(*scores).mean())
+            metrics["first_loss"] = metrics["pair_loss"]
         return metrics
 
     def use_micro_batches(self, tokens: int) -> None:
@@ -249,6 +264,7 @@ def mean_of(rows: Sequence[Mapping[str, float | None]]) -> Metrics:
 def _described(chosen: Tensor, rejected: Tensor) -> Metrics:
     gaps = chosen - rejected
     return {
+        "pair_loss": float(bradley_terry(chosen, rejected).mean()),
         "accuracy": accuracy(gaps),
         "margin": float(gaps.mean()),
         "score/chosen": float(chosen.mean()),

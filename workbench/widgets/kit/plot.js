@@ -98,7 +98,7 @@ export function lookOf(root) {
     probe.style.color = `var(${name})`;
     return plainColour(getComputedStyle(probe).color);
   };
-  const look = { ink: colour("--wb-ink"), muted: colour("--wb-muted"), line: colour("--wb-line"), surface: colour("--wb-surface") };
+  const look = { ink: colour("--wb-ink"), muted: colour("--wb-muted"), line: colour("--wb-grid"), guide: colour("--wb-guide"), surface: colour("--wb-surface"), sans: getComputedStyle(root).fontFamily };
   probe.remove();
   const [red, green, blue] = look.surface.match(/\d+/g).map(Number);
   look.dark = 0.3 * red + 0.59 * green + 0.11 * blue < 128;
@@ -143,6 +143,9 @@ export function brief(value) {
   return value.toFixed(digits).replace("-", "−");
 }
 
+/** Two decimals where these say something: figures beside each other then line up. */
+export const hundredths = (value) => (Math.abs(value) >= 0.1 && Math.abs(value) < 100 ? value.toFixed(2).replace("-", "−") : brief(value));
+
 /** A setting's value, without zeros at its end. */
 export const short = (value) => (typeof value === "number" ? String(Number(value.toPrecision(3))) : String(value));
 
@@ -160,75 +163,267 @@ export function smoothed(values, weight) {
 // --- a chart -----------------------------------------------------------------------------------
 
 const FEW = 6; // steps: a tick each, since Plotly would put some between them
+const NAME_ROOM = 104; // px for a curve's name at its end
+const NAME_GAP = 15; // px between two of these names
+const WORDED = 3; // changes that are told in words on a large chart
 
 const plain = (text) => String(text).replace(/[&<>]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[sign]);
+const meanOf = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-/** One small chart: title and newest values as text, the curves by Plotly. */
+/** The place of the last of `xs` that is not behind `x`; 0 where all are. */
+function placeOf(xs, x) {
+  let low = 0;
+  let high = xs.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (xs[middle] <= x) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+/** One chart: title and newest values as text, the curves by Plotly. A deciding one is large. */
 export class Chart {
   /** `spec`: a chart of curves.py. `step`: what a step is called ("update"). */
   constructor(spec, step) {
     this.spec = spec;
     this.step = step;
+    this.large = Boolean(spec.decides);
     this.values = h("span", { class: "wbp-values wb-num" });
     this.unit = h("span", { class: "wbp-unit" });
-    this.plot = h("div", { class: "wbp-plot" }, h("p", { class: "wbp-empty" }, "no points yet"));
+    this.note = h("span", { class: "wbp-note wb-num" });
+    this.hair = h("i", { class: "wbp-hair", hidden: true });
+    this.canvas = h("div", { class: "wbp-plot" }, h("p", { class: "wbp-empty" }, "no points yet"));
+    this.plot = this.canvas;
     const title = h("span", { class: "wbp-chart-title", title: spec.help }, spec.title);
-    const order = spec.lines.length > 1 ? [title, this.unit, this.values] : [title, this.values, this.unit];
-    this.root = h("figure", { class: "wbp-chart", "aria-label": spec.title }, h("figcaption", {}, ...order), this.plot);
+    const order = this.large ? [this.values, this.note] : spec.lines.length > 1 ? [title, this.unit, this.values] : [title, this.values, this.unit];
+    this.root = h("figure", { class: `wbp-chart${this.large ? " large" : ""}`, "aria-label": spec.title }, h("figcaption", {}, ...order), h("div", { class: "wbp-frame" }, this.canvas, this.hair));
     this.drawn = false;
+    this.lines = [];
   }
 
-  /** `curves`: {metric: {x, y}}; `options`: {smoothing, log, changes, alarms, look}. */
+  /** `curves`: {metric: {x, y}}; `options`: {smoothing, log, changes, alarms, look, total, guides}. */
   draw(Plotly, curves, options) {
-    const lines = this.spec.lines.map((line, i) => ({ ...line, i, ...(curves[line.metric] ?? { x: [], y: [] }) })).filter((line) => line.x.length);
+    const lines = this.spec.lines.map((line, i) => ({ ...line, i, ...(curves[line.metric] ?? { x: [], y: [] }), band: curves[line.spread] })).filter((line) => line.x.length);
     const log = options.log && lines.every((line) => line.y.every((value) => value > 0));
-    this.label(lines, options, options.log && !log);
+    this.lines = lines;
+    this.options = options;
+    this.notLog = options.log && !log;
+    this.label();
     const last = Math.max(...lines.map((line) => line.x.at(-1)));
     const alarms = (options.alarms ?? []).filter((alarm) => this.spec.lines.some((line) => line.metric === alarm.metric));
     this.root.classList.toggle("ringing", alarms.some((alarm) => alarm.until === null));
-    if (!this.drawn) this.plot.firstChild.textContent = lines.length ? "the curves are coming …" : "no points yet";
+    if (!this.drawn) this.canvas.firstChild.textContent = lines.length ? "the curves are coming …" : (options.toCome ?? "no points yet");
     if (!Plotly || !lines.length) return;
     const { unit } = this.spec;
-    const few = last - Math.min(...lines.map((line) => line.x[0])) <= FEW;
+    const first = Math.min(...lines.map((line) => line.x[0]));
+    const few = last - first <= FEW;
     const traces = lines.flatMap((line) => this.traces(line, options, plain(unit)));
-    if (!this.drawn) this.plot.replaceChildren();
+    const shade = shadeOf(alarms, last);
+    const more = this.large ? largeLayout(this, lines, { ...options, log, first, last }) : {};
+    if (!this.drawn) this.canvas.replaceChildren();
     this.drawn = true;
     this.revision = (this.revision ?? 0) + 1; // the arrays grow in place: without it Plotly sees no change
-    Plotly.react(this.plot, traces, { ...layout({ ...options, shade: shadeOf(alarms, last) }, this.step, log, log ? null : flatRange(lines), few), datarevision: this.revision }, { displayModeBar: false, doubleClick: "reset", showTips: false });
+    const base = layout({ ...options, shade, large: this.large }, this.step, log, log ? null : flatRange(lines), few);
+    const whole = { ...base, ...more, xaxis: { ...base.xaxis, ...more.xaxis }, yaxis: { ...base.yaxis, ...more.yaxis }, annotations: [...base.annotations, ...(more.annotations ?? [])], datarevision: this.revision };
+    if (this.large) traces.push(...levels(this, lines, { ...options, first, end: more.xaxis.range[1], log }));
+    Plotly.react(this.canvas, traces, whole, { displayModeBar: false, doubleClick: "reset", showTips: false });
+    this.placeHair();
   }
 
-  /** The newest values in words; with several lines each with its stroke. */
-  label(lines, { look, smoothing }, notLog) {
+  /** The newest values in words, or (`at`) those of one step; with several lines each with its stroke. */
+  label(at = this.at ?? null) {
+    const { look, smoothing } = this.options;
+    this.unit.textContent = this.spec.unit + (this.notLog ? " (not all above 0: linear)" : "");
+    if (this.large) return this.largeLabel(at);
     const several = this.spec.lines.length > 1;
     this.values.replaceChildren(
-      ...lines.map((line) => {
-        const last = smoothing ? smoothed(line.y, smoothing).at(-1) : line.y.at(-1);
+      ...this.lines.map((line) => {
+        const last = at !== null ? line.y[placeOf(line.x, at)] : smoothing ? smoothed(line.y, smoothing).at(-1) : line.y.at(-1);
         const name = several ? h("span", { class: "wbp-key" }, stroke(look.colours[line.i % 6], line.i), line.label) : null;
         return h("span", {}, name, h("b", {}, brief(last)));
       }),
     );
-    this.unit.textContent = this.spec.unit + (notLog ? " (not all above 0: linear)" : "");
+  }
+
+  /** The first line's figure large, where it began, and the other lines' figures behind it. */
+  largeLabel(at) {
+    const [first, ...others] = this.lines;
+    if (!first) return this.values.replaceChildren(h("span", { class: "wbp-what" }, this.spec.title));
+    const value = (line) => (at === null ? meanOf(line.y.slice(-line.mean)) : line.y[placeOf(line.x, at)]);
+    const start = meanOf(first.y.slice(0, first.mean));
+    const where = at === null ? (first.y.length > first.mean ? `from ${this.say(start)}` : "") : `at ${this.step} ${first.x[placeOf(first.x, at)]}`;
+    const means = at === null && first.mean > 1 && first.y.length > 1 ? `mean of ${Math.min(first.mean, first.y.length)}` : "";
+    this.values.replaceChildren(
+      h("b", { class: "wbp-big", title: this.spec.help }, this.say(value(first))),
+      h("span", { class: "wbp-what", title: this.spec.help }, first.figure || (this.spec.lines.length > 1 ? first.label : this.spec.title.toLowerCase())),
+      h("span", { class: "wbp-from" }, [where, means].filter(Boolean).join(" · ")),
+      ...others.map((line) => h("span", { class: "wbp-other" }, `${line.label} `, h("b", {}, line.share ? hundredths(value(line)) : this.say(value(line))))),
+    );
+    this.note.textContent = at === null ? (this.options.guides?.[first.metric]?.note ?? "") : "";
+    this.note.hidden = !this.note.textContent;
+  }
+
+  /** A figure of this chart in words: shares as percent. */
+  say(value) {
+    return this.spec.unit.startsWith("share") && Number.isFinite(value) ? `${Math.round(100 * value)} %` : hundredths(value);
   }
 
   traces(line, { look, smoothing }, unit) {
     const colour = look.colours[line.i % 6];
     const few = line.x.length <= 15;
-    const shared = { type: "scatter", x: line.x, name: plain(line.label), line: { color: colour, width: 1.8, dash: DASHES[line.i % 6] } };
+    const axis = line.share ? { yaxis: "y2" } : {};
+    const width = this.large ? 2.6 : 1.8;
     const hovertemplate = `${this.spec.lines.length > 1 ? plain(line.label) + " " : ""}<b>%{y:.4~g}</b> ${unit}<extra></extra>`;
-    const marks = { mode: few ? "lines+markers" : "lines", marker: { size: 4, color: colour } };
-    if (!smoothing || line.y.length < 3) return [{ ...shared, ...marks, y: line.y, hovertemplate }];
-    const raw = { ...shared, y: line.y, mode: "lines", opacity: 0.28, hoverinfo: "skip", line: { color: colour, width: 1 } };
-    const smoothTemplate = hovertemplate.replace("<extra>", " (smoothed)<extra>");
-    return [raw, { ...shared, mode: "lines", y: smoothed(line.y, smoothing), hovertemplate: smoothTemplate }];
+    const shared = { type: "scatter", x: line.x, name: plain(line.label), hovertemplate, ...axis, line: { color: colour, width, dash: DASHES[line.i % 6] } };
+    const marks = { mode: few ? "lines+markers" : "lines", marker: { size: this.large ? 5 : 4, color: colour } };
+    const weight = this.large && line.mean > 1 ? Math.max(smoothing, 1 - 2 / (line.mean + 1)) : smoothing;
+    const band = this.large && line.band?.x.length === line.x.length ? bandOf(line, line.band, colour, weight) : [];
+    if (!weight || line.y.length < 3) return [{ ...shared, ...marks, y: line.y }, ...band];
+    const raw = { ...shared, y: line.y, mode: "lines", opacity: 0.3, hoverinfo: "skip", hovertemplate: null, line: { color: colour, width: 1 } };
+    return [raw, ...band, { ...shared, mode: "lines", y: smoothed(line.y, weight) }];
+  }
+
+  /** The step below a place on the page, of those that were measured; null beside the plot. */
+  stepAt(clientX) {
+    const axis = this.canvas._fullLayout?.xaxis;
+    if (!axis || !this.lines.length) return null;
+    const x = axis.p2l(clientX - this.canvas.getBoundingClientRect().left - axis._offset);
+    const xs = this.lines.reduce((most, line) => (line.x.length > most.length ? line.x : most), []);
+    const place = placeOf(xs, x);
+    const next = Math.min(place + 1, xs.length - 1);
+    return Math.abs(xs[next] - x) < Math.abs(xs[place] - x) ? xs[next] : xs[place];
+  }
+
+  /** The crosshair at a step (null: none); the words above tell that step's values. */
+  cross(step, pinned) {
+    this.at = step;
+    if (!this.options) return; // nothing is drawn yet
+    this.hair.classList.toggle("pinned", Boolean(pinned));
+    this.placeHair();
+    this.label();
+  }
+
+  placeHair() {
+    const axis = this.canvas._fullLayout?.xaxis;
+    const x = axis && this.at !== undefined && this.at !== null ? axis.l2p(this.at) : NaN;
+    this.hair.hidden = !(x >= -1 && x <= axis?._length + 1);
+    if (this.hair.hidden) return;
+    const { _offset, _length } = this.canvas._fullLayout.yaxis;
+    Object.assign(this.hair.style, { left: `${axis._offset + x}px`, top: `${_offset}px`, height: `${_length}px` });
   }
 
   resize(Plotly) {
-    if (this.drawn && this.plot.clientWidth) Plotly.Plots.resize(this.plot);
+    if (!this.drawn || !this.canvas.clientWidth) return;
+    if (this.large) this.draw(Plotly, Object.fromEntries(this.lines.flatMap((line) => [[line.metric, line], ...(line.band ? [[line.spread, line.band]] : [])])), this.options);
+    Plotly.Plots.resize(this.canvas);
+    this.placeHair();
   }
 
   close(Plotly) {
-    if (this.drawn) Plotly?.purge(this.plot);
+    if (this.drawn) Plotly?.purge(this.canvas);
   }
+}
+
+/** One deviation on either side of a curve, as two borders that are not drawn and what is between. */
+function bandOf(line, deviation, colour, weight) {
+  const middle = weight ? smoothed(line.y, weight) : line.y;
+  const wide = weight ? smoothed(deviation.y, weight) : deviation.y;
+  const border = { type: "scatter", x: line.x, mode: "lines", hoverinfo: "skip", line: { width: 0 }, name: "one deviation" };
+  const fill = colour.replace(/^#(..)(..)(..)$/, (_, ...parts) => `rgba(${parts.slice(0, 3).map((part) => parseInt(part, 16)).join(",")},0.11)`);
+  return [
+    { ...border, y: middle.map((value, i) => value - wide[i]) },
+    { ...border, y: middle.map((value, i) => value + wide[i]), fill: "tonexty", fillcolor: fill },
+  ];
+}
+
+/** Lowest and highest that the left axis of a large chart has to show, with the guides that fit. */
+function largeRange(chart, lines, guides) {
+  const left = lines.filter((line) => !line.share);
+  const shown = left.length ? left : lines;
+  const values = shown.flatMap((line) => (line.band && line.band.y.length === line.y.length ? line.y.flatMap((value, i) => [value - line.band.y[i], value + line.band.y[i]]) : line.y));
+  let [low, high] = values.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
+  const span = high - low || Math.abs(high) || 1;
+  for (const { value, keep } of guides)
+    if (keep || (value > low - 0.6 * span && value < high + 0.6 * span)) [low, high] = [Math.min(low, value), Math.max(high, value)];
+  const room = 0.09 * (high - low || Math.abs(high) || 1);
+  return [low - room, high + room];
+}
+
+const guidesOf = (chart, lines, { guides }) => [
+  ...(chart.spec.guides ?? []).map(([value, words]) => ({ value, words, keep: true })),
+  ...((guides?.[lines[0].metric] ?? guides?.[chart.spec.lines[0].metric])?.guides ?? []).map(([value, words]) => ({ value, words, keep: false })),
+];
+
+/** The end of the axis of steps: all that are planned, or less of them while there are few. */
+function endOf(last, first, total) {
+  let end = total && total > last ? total : last;
+  while (end > 12 && first + (end - first) / 2 > last + 0.5 * (last - first)) end = Math.ceil(first + (end - first) / 2);
+  return Math.max(end, first + 1);
+}
+
+/** What only a large chart has: ranges with room for the names at the curves' ends, and the names. */
+function largeLayout(chart, lines, options) {
+  const { look, first, last, total, log } = options;
+  const guides = guidesOf(chart, lines, options);
+  const width = Math.max(200, chart.canvas.clientWidth || 480);
+  const height = chart.canvas.clientHeight || 190;
+  const margin = { l: 48, r: 8, t: options.changes.length ? 18 : 6, b: 22 };
+  const shares = lines.some((line) => line.share) && lines.some((line) => !line.share);
+  const end = endOf(last, first, total);
+  const inner = width - margin.l - margin.r;
+  const free = (inner * (end - last)) / (end - first || 1);
+  const named = lines.length > 1;
+  if (shares) margin.r += 18;
+  if (named && free < NAME_ROOM) margin.r += NAME_ROOM - Math.max(0, free);
+  const pad = 0.012 * (end - first);
+  const range = log ? null : largeRange(chart, lines, guides);
+  const share = [-0.09, 1.09];
+  const inside = height - margin.t - margin.b;
+  const yOf = (line) => {
+    const [low, high] = line.share && shares ? share : (range ?? [0, 1]);
+    return ((line.shown - low) / (high - low)) * inside;
+  };
+  const names = lines
+    .map((line) => ({ ...line, shown: ending(line, options) }))
+    .map((line) => ({ line, at: log ? NaN : yOf(line) }))
+    .sort((a, b) => a.at - b.at);
+  names.forEach((one, i) => (one.place = i && one.at < names[i - 1].place + NAME_GAP ? names[i - 1].place + NAME_GAP : one.at));
+  const over = (names.at(-1)?.place ?? 0) - (inside + 8);
+  if (over > 0) names.forEach((one) => (one.place -= over));
+  const nameOf = ({ line, at, place }) => ({
+    xref: "x", yref: line.share && shares ? "y2" : "y", x: line.x.at(-1), y: line.shown, yshift: place - at, xshift: 7, xanchor: "left", yanchor: "middle",
+    showarrow: false, text: `<b>${plain(line.label)}</b>`, font: { size: 12, color: look.colours[line.i % 6] }, captureevents: false,
+  });
+  return {
+    margin,
+    xaxis: { range: [first - pad, end + pad], nticks: Math.max(3, Math.round(inner / 90)) },
+    yaxis: { ...(range ? { range } : {}), nticks: 5, ...(chart.spec.unit.startsWith("share") ? { tickformat: ".0%" } : {}) },
+    ...(shares ? { yaxis2: { overlaying: "y", side: "right", range: share, fixedrange: true, showgrid: false, zeroline: false, tickvals: [0, 0.5, 1], ticktext: ["0", "½", "1"], tickfont: { size: 11, color: look.colours[lines.find((line) => line.share).i % 6] } } } : {}),
+    annotations: [{ xref: "paper", yref: "paper", x: 0, y: 0, xanchor: "right", yanchor: "top", yshift: -3, xshift: -1, showarrow: false, text: chart.step, font: { size: 11, color: look.muted } }, ...(named && !log ? names.map(nameOf) : [])],
+  };
+}
+
+/** Where a curve ends as it is drawn. */
+function ending(line, { smoothing }) {
+  const weight = line.mean > 1 ? Math.max(smoothing, 1 - 2 / (line.mean + 1)) : smoothing;
+  return weight && line.y.length >= 3 ? smoothed(line.y, weight).at(-1) : line.y.at(-1);
+}
+
+/** The start as a dotted line and the guides as thin ones, each with its words at the left. */
+function levels(chart, lines, { look, first, end, guides, log }) {
+  const shown = guidesOf(chart, lines, { guides });
+  const range = largeRange(chart, lines, shown);
+  const line = lines.find((one) => !one.share) ?? lines[0];
+  const start = meanOf(line.y.slice(0, line.mean));
+  const level = (value, words, dash, colour, side) => ({
+    type: "scatter", x: [first, end], y: [value, value], mode: "lines+text", hoverinfo: "skip", name: `level: ${words}`, line: { color: colour, width: 1, dash },
+    text: side === "right" ? ["", plain(words)] : [plain(words), ""], textposition: side === "right" ? "top left" : "top right", textfont: { size: 11, color: look.muted }, cliponaxis: false,
+  });
+  const fits = ({ value }) => value > range[0] && value < range[1] && (!log || value > 0);
+  const traces = shown.filter(fits).map(({ value, words }) => level(value, words, "solid", look.guide, "right"));
+  if (line.y.length > line.mean && (!log || start > 0)) traces.push(level(start, "start", "dot", look.muted, "left"));
+  return traces;
 }
 
 export function stroke(colour, i) {
@@ -244,21 +439,22 @@ export function stroke(colour, i) {
 /** Where alarms rang, as one path: a long run's hundreds of rectangles take as long as a chart. */
 const shadeOf = (alarms, last) => alarms.map(({ since, until }) => `M${since - 0.5},0V1H${(until ?? last) + 0.5}V0Z`).join("");
 
-function layout({ look, changes, shade }, step, log, range, few) {
+function layout({ look, changes, shade, large, crosshair }, step, log, range, few) {
   const axis = { color: look.muted, gridcolor: look.line, linecolor: look.line, zeroline: false, tickfont: { size: 11, color: look.muted }, automargin: true };
   const line = { color: look.muted, width: 1.2, dash: "dot" };
   const mark = (change) => ({ type: "line", xref: "x", yref: "paper", x0: change.step, x1: change.step, y0: 0, y1: 1, line });
   const rang = { type: "path", xref: "x", yref: "paper", path: shade, fillcolor: look.colours[1], opacity: 0.16, line: { width: 0 }, layer: "below" };
+  const worded = large && changes.length <= WORDED;
   const number = (change, i) => ({
-    xref: "x", yref: "paper", x: change.step, y: 1, xanchor: "center", yanchor: "bottom", showarrow: false, borderpad: 0,
-    text: String(i + 1), font: { size: 10, color: look.ink },
+    xref: "x", yref: "paper", x: change.step, y: 1, xanchor: worded ? "left" : "center", yanchor: "bottom", showarrow: false, borderpad: 0,
+    text: worded ? `${change.step} · you: ${plain(change.name)} ${plain(short(change.value))}` : String(i + 1), font: { size: worded ? 11 : 10, color: worded ? look.muted : look.ink },
   });
   return {
-    autosize: true, showlegend: false, hovermode: "x unified", uirevision: "keep", dragmode: "zoom",
+    autosize: true, showlegend: false, hovermode: crosshair ? false : "x unified", uirevision: "keep", dragmode: "zoom",
     margin: { l: 36, r: 10, t: changes.length ? 16 : 6, b: 24 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { size: 11, color: look.ink },
+    font: { size: 11, color: look.ink, family: look.sans },
     hoverlabel: { bgcolor: look.surface, bordercolor: look.line, font: { size: 12, color: look.ink } },
-    xaxis: { ...axis, unifiedhovertitle: { text: `${step} %{x}` }, nticks: 6, tickformat: ",d", ...(few ? { dtick: 1 } : {}) },
+    xaxis: { ...axis, showgrid: false, unifiedhovertitle: { text: `${step} %{x}` }, nticks: 6, tickformat: ",d", ...(few ? { dtick: 1 } : {}) },
     yaxis: { ...axis, type: log ? "log" : "linear", nticks: 5, exponentformat: "power", ...(range ? { range } : {}) },
     shapes: [...(shade ? [rang] : []), ...changes.map(mark)],
     annotations: changes.length <= NUMBERED ? changes.map(number) : [],

@@ -3,6 +3,8 @@ import { h, keycap } from "../kit/dom.js";
 import { short } from "../kit/plot.js";
 
 const CONFIRM = 4000; // ms in which stop must be pressed again
+const TOLD = 10_000; // ms that an answer to a person stays
+const LATE = 3; // steps after which an answer that was given before is no news
 const SETTLE = 350; // ms without a further move before a slider's value is sent
 const VERBS = { pause: "Pause", resume: "Resume", stop: "Stop", save: "Save", set: "Set" };
 
@@ -13,8 +15,8 @@ export class Buttons {
     this.step = "step";
     this.state = null;
     this.pause = h("button", { type: "button", class: "wbp-pause", onclick: () => this.toggle() });
-    this.save = h("button", { type: "button", class: "wbp-save", onclick: () => this.ask("save") }, "Save checkpoint", keycap("s"));
-    this.stop = h("button", { type: "button", class: "wbp-stop", onclick: () => this.confirmStop() });
+    this.save = h("button", { type: "button", class: "wbp-save", title: "write a checkpoint now", onclick: () => this.ask("save") }, "Save", keycap("s"));
+    this.stop = h("button", { type: "button", class: "wbp-stop", title: "ends the run with a checkpoint; it can be resumed", onclick: () => this.confirmStop() });
     this.outcome = h("span", { class: "wbp-told", "aria-live": "polite" });
     this.root = h("div", { class: "wbp-buttons", role: "group", "aria-label": "Steer the run" }, this.pause, this.save, this.stop, this.outcome);
     this.calm();
@@ -30,8 +32,10 @@ export class Buttons {
     this.pause.disabled = !(status.live || dead);
     this.save.hidden = this.stop.hidden = !status.live;
     this.pause.hidden = status.state === "finished";
-    const last = commands.filter((row) => row.command !== "set").at(-1);
+    this.telling ??= new Telling();
+    const last = this.telling.fresh(commands.filter((row) => row.command !== "set").at(-1), status.step, () => this.show(status, commands));
     this.outcome.textContent = last ? spoken(last, this.step) : "";
+    this.outcome.hidden = !last;
     this.outcome.classList.toggle("waiting", Boolean(last && !last.answer));
   }
 
@@ -43,7 +47,7 @@ export class Buttons {
     if (!this.live) return;
     if (!this.sure) {
       this.sure = setTimeout(() => this.calm(), CONFIRM);
-      this.stop.replaceChildren("Stop for good? Press again", keycap("x"));
+      this.stop.replaceChildren("Stop? It can be resumed. Press again", keycap("x"));
       this.stop.classList.add("sure");
       return;
     }
@@ -60,6 +64,30 @@ export class Buttons {
 
   close() {
     clearTimeout(this.sure);
+    this.telling?.close();
+  }
+}
+
+/** How long an answer to a person is worth showing: some seconds, and not when it is old news. */
+class Telling {
+  constructor() {
+    this.since = new Map(); // what was answered -> when it was first seen
+  }
+
+  /** The command, or null where its answer is old; `again` is called when it has become so. */
+  fresh(command, step, again) {
+    clearTimeout(this.timer);
+    if (!command?.answer) return command ?? null;
+    const key = `${command.id} ${command.answer}`;
+    if (!this.since.has(key)) this.since.set(key, command.step !== null && step - command.step > LATE ? 0 : Date.now());
+    const left = this.since.get(key) + TOLD - Date.now();
+    if (left <= 0) return null;
+    this.timer = setTimeout(again, left + 20);
+    return command;
+  }
+
+  close() {
+    clearTimeout(this.timer);
   }
 }
 
@@ -91,7 +119,7 @@ export class LiveSettings {
         this.grid.append(field.root);
       }
       const command = commands.filter((row) => row.command === "set" && setting.name in row.values).at(-1);
-      field.show(setting, command);
+      field.show(setting, command, status.step);
     }
   }
 
@@ -110,7 +138,9 @@ class SettingField {
     this.number = h("input", { type: "text", inputmode: "decimal", class: "wb-num", "aria-label": `${setting.name}${setting.unit ? ", " + setting.unit : ""}`, title: setting.help });
     this.outcome = h("span", { class: "wbp-told", "aria-live": "polite" });
     this.why = h("p", { class: "wbp-why", role: "alert", hidden: true });
-    this.root = h("div", { class: "wbp-setting" }, h("div", {}, label, this.outcome), this.slider, this.number, this.why);
+    this.reach = h("div", { class: "wbp-reach wb-num" });
+    this.telling = new Telling();
+    this.root = h("div", { class: "wbp-setting" }, h("div", {}, label, this.outcome), h("div", { class: "wbp-slide" }, this.slider, this.reach), this.number, this.why);
     this.slider.addEventListener("input", () => this.preview());
     this.slider.addEventListener("change", () => this.settle());
     this.number.addEventListener("change", () => this.typed());
@@ -118,16 +148,16 @@ class SettingField {
     this.scale();
   }
 
-  /** A ten-fold either side of the start, by ratio: a step of the slider is the same factor. */
+  /** The slider's range, by ratio: a step of it is the same factor. None until auto is known. */
   scale() {
-    const { start, low, high } = this.setting;
-    const middle = start > 0 ? start : 0.1;
-    this.low = Math.max(middle / 10, low ?? 0);
-    this.high = Math.min(middle * 10, high ?? Infinity);
+    const { range } = this.setting;
+    [this.low, this.high] = range ?? [NaN, NaN];
+    this.slider.disabled = this.number.disabled = !range;
+    this.reach.replaceChildren(...(range ? [h("span", {}, short(this.low)), h("span", {}, short(this.high))] : [h("span", {}, "auto: known once the model is loaded")]));
   }
 
   toSlider(value) {
-    if (value <= this.low) return 0;
+    if (!(value > this.low)) return 0;
     return Math.min(200, (200 * Math.log(value / this.low)) / Math.log(this.high / this.low));
   }
 
@@ -162,19 +192,22 @@ class SettingField {
     if (value !== this.setting.value || this.waiting) this.commit(value);
   }
 
-  show(setting, command) {
+  show(setting, command, step) {
+    const known = JSON.stringify(this.setting.range) === JSON.stringify(setting.range);
     this.setting = setting;
+    if (!known) this.scale();
     this.waiting = Boolean(command && !command.answer);
     const value = this.waiting ? command.values[setting.name] : setting.value;
-    if (!this.moving && document.activeElement !== this.number) this.number.value = Number(Number(value).toPrecision(6));
+    if (!this.moving && !this.refused && document.activeElement !== this.number) this.number.value = value === null ? "auto" : Number(Number(value).toPrecision(6));
     if (!this.moving) this.slider.value = this.toSlider(value);
-    if (!this.refused || command?.id !== this.before) this.tell(command);
+    if (this.refused && command?.id === this.before) return;
+    this.before = command?.id;
+    this.tell(this.telling.fresh(command, step, () => this.show(setting, command, step)));
   }
 
   tell(command) {
     this.refused = false;
     this.why.hidden = true;
-    this.before = command?.id;
     this.outcome.textContent = command ? this.words(command) : this.setting.unit;
     this.outcome.className = `wbp-told ${command ? (this.waiting ? "waiting" : command.answer) : "unit"}`;
   }
@@ -186,15 +219,19 @@ class SettingField {
     return `${command.answer}${command.why ? ": " + command.why : ""}`;
   }
 
-  /** It cannot be set so; stays until the next one is asked. */
+  /** It cannot be set so: said for some seconds, then the field tells again what holds. */
   refuse(why) {
     this.moving = false;
     this.refused = true;
+    clearTimeout(this.fading);
+    this.fading = setTimeout(() => this.tell(null) ?? this.show(this.setting, undefined, 0), TOLD);
     this.why.textContent = why;
     this.why.hidden = false;
   }
 
   close() {
     clearTimeout(this.timer);
+    clearTimeout(this.fading);
+    this.telling.close();
   }
 }

@@ -1,22 +1,31 @@
 // The panel's curves: which charts there are, how they are shown, and when they are drawn.
 import { h, keycap } from "../kit/dom.js";
 import { Chart, NUMBERED, lookOf, short, watchTheme } from "../kit/plot.js";
+import { Vitals } from "./vitals.js";
 
 const REDRAW = 250; // ms between two drawings, at least
+const STILL = 5; // px that a click may move
+const OPENED = "workbench run panel: drawer"; // what the browser remembers
 // What a person has chosen; the module is one widget's, so a second view starts the same.
 const chosen = { smoothing: 0, log: false, more: false };
 
 export class Curves {
-  constructor() {
+  /** `pick(step)`: a person has clicked on a step. `whole`: no curve is behind "more". */
+  constructor(pick = () => {}, whole = false) {
+    this.pick = pick;
+    this.whole = whole;
     this.step = "step";
     this.data = {}; // metric -> {x, y}
     this.changes = [];
     this.alarms = [];
     this.charts = [];
+    this.guides = {};
+    this.total = null;
+    this.pinned = null; // the step whose answers are shown, where that is not the newest
     this.build();
     this.endTheme = watchTheme(() => this.newLook());
     this.sizes = new ResizeObserver(() => this.resize());
-    this.sizes.observe(this.grid);
+    for (const node of [this.grid, this.large]) this.sizes.observe(node);
   }
 
   close() {
@@ -38,10 +47,14 @@ export class Curves {
     this.more = h("button", { type: "button", onclick: () => this.toggleMore(), hidden: true });
     this.changed = h("p", { class: "wbp-changed wb-muted", hidden: true });
     this.waiting = h("p", { class: "wbp-waiting wb-muted" }, "Reading the run folder …");
+    this.toCome = "no points yet"; // what an empty chart says
     this.grid = h("div", { class: "wbp-grid" });
+    this.large = h("div", { class: "wbp-large" });
+    this.vitals = new Vitals();
     const smoothing = h("label", { class: "wbp-smooth" }, "Smoothing", this.smooth);
     const tools = h("div", { class: "wbp-bar" }, this.by, smoothing, this.log, h("span", { class: "wbp-gap" }), this.more);
     this.root = h("section", { class: "wbp-curves", "aria-label": "Curves" }, tools, this.changed, this.waiting, this.grid);
+    for (const place of [this.large, this.grid]) this.listen(place);
   }
 
   /** What a step is called. */
@@ -84,8 +97,11 @@ export class Curves {
       return known ?? new Chart(spec, this.step);
     });
     for (const chart of old.values()) chart.close(this.Plotly);
-    this.grid.replaceChildren(...this.charts.map((chart) => chart.root));
+    const roots = (large) => this.charts.filter((chart) => chart.large === large).map((chart) => chart.root);
+    this.large.replaceChildren(...roots(true));
+    this.grid.replaceChildren(...roots(false));
     this.waiting.hidden = specs.length > 0;
+    this.vitals.take(specs);
     this.unfold();
     this.redraw();
   }
@@ -108,12 +124,21 @@ export class Curves {
     this.redraw();
   }
 
+  /** What the deciding curves are read against now, and how far the run is to go. */
+  showGuides(guides, total) {
+    if (guides) this.guides = guides;
+    if (total !== undefined) this.total = total;
+    this.redraw();
+  }
+
   unfold() {
-    const hidden = this.charts.filter((chart) => !chart.spec.first).length;
-    const shown = chosen.more ? this.charts.length : this.charts.length - hidden;
-    for (const chart of this.charts) chart.root.hidden = !chart.spec.first && !chosen.more;
+    const small = this.charts.filter((chart) => !chart.large);
+    const hidden = small.filter((chart) => !chart.spec.first).length;
+    const open = chosen.more || this.whole;
+    const shown = open ? small.length : small.length - hidden;
+    for (const chart of small) chart.root.hidden = !chart.spec.first && !open;
     this.grid.classList.toggle("threes", shown % 3 === 0 || shown > 6);
-    this.more.hidden = !hidden;
+    this.more.hidden = !hidden || this.whole;
     this.more.setAttribute("aria-expanded", String(chosen.more));
     this.more.replaceChildren(chosen.more ? "Fewer curves" : `${hidden} more curves`, keycap("m"));
   }
@@ -145,13 +170,58 @@ export class Curves {
   draw() {
     this.drawing = null;
     if (this.Plotly && this.charts.length) this.drew = Date.now();
-    if (this.closed || !this.root.isConnected) return;
-    this.look ??= lookOf(this.root);
-    const options = { ...chosen, look: this.look, changes: this.changes, alarms: this.alarms };
-    for (const chart of this.charts) if (!chart.root.hidden) chart.draw(this.Plotly, this.data, options);
+    const place = this.root.isConnected ? this.root : this.large;
+    if (this.closed || !place.isConnected) return;
+    this.look ??= lookOf(place);
+    const options = { ...chosen, look: this.look, changes: this.changes, alarms: this.alarms, guides: this.guides, total: this.total, toCome: this.toCome, crosshair: true };
+    for (const chart of this.charts) if (chart.root.offsetParent) chart.draw(this.Plotly, this.data, options);
+    this.vitals.draw(this.data, options);
   }
 
   resize() {
-    if (this.Plotly) for (const chart of this.charts) chart.resize(this.Plotly);
+    if (this.Plotly) for (const chart of this.charts) if (chart.root.offsetParent) chart.resize(this.Plotly);
+  }
+
+  // --- one crosshair through all charts ---------------------------------------------------------
+
+  /** Follow the pointer over the charts of a place; a click that does not drag picks a step. */
+  listen(place) {
+    const chartAt = (event) => this.charts.find((chart) => chart.canvas.contains(event.target));
+    place.addEventListener("pointermove", (event) => this.cross(chartAt(event)?.stepAt(event.clientX) ?? null));
+    place.addEventListener("pointerleave", () => this.cross(null));
+    place.addEventListener(
+      "pointerdown",
+      (event) => {
+        const step = chartAt(event)?.stepAt(event.clientX) ?? null;
+        if (step === null || event.button) return;
+        const up = (end) => Math.hypot(end.clientX - event.clientX, end.clientY - event.clientY) < STILL && this.pick(step);
+        window.addEventListener("pointerup", up, { once: true, capture: true });
+      },
+      true,
+    );
+  }
+
+  /** The crosshair at a step; null leaves it where the answers stand. */
+  cross(step) {
+    this.at = step;
+    const shown = step ?? this.pinned;
+    for (const chart of this.charts) if (chart.root.offsetParent) chart.cross(shown, step === null);
+    this.vitals.cross(shown);
+  }
+
+  /** The answers of this step are shown; null where these are the newest. */
+  pin(step) {
+    this.pinned = step;
+    this.cross(this.at ?? null);
+  }
+}
+
+/** Whether a person left the drawer open; `open` writes it down. A browser may refuse to remember. */
+export function remembered(open) {
+  try {
+    if (open !== undefined) localStorage.setItem(OPENED, String(open));
+    return localStorage.getItem(OPENED) === "true";
+  } catch {
+    return open ?? false;
   }
 }

@@ -4,10 +4,11 @@ The panel, its static picture and the report all draw from :func:`charts_for`. A
 chart here names still gets one of its own, after the others: nothing that was measured is hidden.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,10 +18,28 @@ MOST_POINTS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class CurveLine:
-    """One curve: the metric's name in the run folder, and what a reader sees."""
+    """One curve: the metric's name in the run folder, and what a reader sees.
+
+    Attributes:
+        mean: the steps that its figure in words is a mean of.
+        spread: the metric of its deviation, which is drawn as a band.
+        share: on an axis of its own, from 0 to 1.
+        figure: what its figure is called where it stands large.
+    """
 
     metric: str
     label: str
+    mean: int = 1
+    spread: str = ""
+    share: bool = False
+    figure: str = ""
+
+
+class Guide(NamedTuple):
+    """A level to read a curve against."""
+
+    value: float
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +51,10 @@ class CurveChart:
         help: what the curve says and what to look for, in a sentence.
         lines: its curves; in :data:`PLANS` their metrics are patterns, and a label may name the
             metric's last part.
-        first: shown at once; the others behind "more".
+        first: shown at once in a report; the others behind "more".
+        decides: one of the two that a run is judged by: large, with its start and its guides.
+        vital: of the others, one whose newest figure stays in sight.
+        guides: levels that never change.
     """
 
     title: str
@@ -40,6 +62,9 @@ class CurveChart:
     help: str
     lines: tuple[CurveLine, ...]
     first: bool = False
+    decides: bool = False
+    vital: bool = False
+    guides: tuple[Guide, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, for the page."""
@@ -47,9 +72,18 @@ class CurveChart:
 
 
 def _plan(
-    title: str, unit: str, help: str, labels: tuple[tuple[str, str], ...], first: bool = False
+    title: str,
+    unit: str,
+    help: str,
+    labels: tuple[tuple[str, str] | CurveLine, ...],
+    *,
+    first: bool = False,
+    decides: bool = False,
+    vital: bool = False,
+    guides: tuple[Guide, ...] = (),
 ) -> CurveChart:
-    return CurveChart(title, unit, help, tuple(CurveLine(*label) for label in labels), first)
+    lines = tuple(one if isinstance(one, CurveLine) else CurveLine(*one) for one in labels)
+    return CurveChart(title, unit, help, lines, first or decides, decides, vital, guides)
 
 
 _TIME = _plan(
@@ -99,28 +133,26 @@ _COMMON = (
 PLANS: dict[str, tuple[CurveChart, ...]] = {
     "ppo": (
         _plan(
-            "Score",
-            "points",
-            "Mean score of this update's answers by the learned reward model, which is all that "
-            "PPO sees. It should rise, and the held-out reward model's with it.",
-            (("objective/scores", "learned score"), ("heldout/scores", "held-out score")),
-            first=True,
-        ),
-        _plan(
-            "Gold score",
-            "0 to 1",
-            "The judge that PPO never sees. If it falls while the learned score rises, the "
-            "reward model is being fooled.",
-            ((".*gold.*", "gold score"),),
-            first=True,
+            "Scores",
+            "points; gold 0 to 1",
+            "Mean reward score of this update's answers, which is all that PPO sees; the band is "
+            "one deviation of the answers. The watched score is by a reward model that nothing "
+            "learns from, the gold score by the judge of the sample world. If these fall while the "
+            "reward score rises, the reward model is being fooled.",
+            (
+                CurveLine("objective/scores", "reward score", 5, "objective/scores_std"),
+                CurveLine("heldout/scores", "watched score", 5),
+                CurveLine(".*gold.*", "gold score", 5, share=True),
+            ),
+            decides=True,
         ),
         _plan(
             "KL to the reference",
             "nats",
             "How far the policy has left its start, summed over an answer. It should rise slowly; "
             "if it outruns the score, raise kl_coef.",
-            (("objective/kl", "KL"),),
-            first=True,
+            (CurveLine("objective/kl", "KL", 5, figure="nats of KL to the reference"),),
+            decides=True,
         ),
         _plan(
             "Entropy",
@@ -128,6 +160,7 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
             "How undecided the policy is about the next token. A fall to 0 is collapse.",
             (("objective/entropy", "entropy"),),
             first=True,
+            vital=True,
         ),
         _plan(
             "Losses",
@@ -141,6 +174,7 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
             "tokens",
             "A length that runs away often means that the reward model likes length.",
             (("response/length", "mean length"),),
+            vital=True,
         ),
         _plan(
             "Phrases said again",
@@ -167,12 +201,14 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
             "share of tokens",
             "Tokens whose ratio was clipped. Above 0.3, lower the learning rate.",
             (("policy/clipfrac", "policy"), ("value/clipfrac", "value")),
+            vital=True,
         ),
         _plan(
             "Explained variance",
             "1 = all",
             "How much of the returns the value model foresees; it should climb towards 1.",
             (("value/explained_variance", "explained variance"),),
+            vital=True,
         ),
         _plan(
             "Answers that end by themselves",
@@ -210,16 +246,26 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
         _plan(
             "Loss",
             "nats",
-            "-ln sigma(chosen - rejected); ln 2 = 0.693 is guessing.",
-            (("loss", "training"), ("heldout/loss", "held out")),
-            first=True,
+            "−ln σ(chosen − rejected) alone, without the centring term and margins that training "
+            "adds; ln 2 = 0.693 is guessing.",
+            (
+                CurveLine("heldout/loss", "held out", figure="nats of −ln σ, held out"),
+                CurveLine("pair_loss", "training", 5, figure="nats of −ln σ, training"),
+            ),
+            decides=True,
+            guides=(Guide(math.log(2), "ln 2: guessing"),),
         ),
         _plan(
-            "Accuracy",
+            "Right on held-out pairs",
             "share of pairs",
-            "How often the chosen answer scores higher. The held-out curve is the honest one.",
-            (("accuracy", "training"), ("heldout/accuracy", "held out")),
-            first=True,
+            "How often the chosen answer scores higher. The held-out curve is the honest one; a "
+            "reward model should beat the rule that the longer answer wins.",
+            (
+                CurveLine("heldout/accuracy", "held out", figure="of held-out pairs right"),
+                CurveLine("accuracy", "training", 5, figure="of training pairs right"),
+            ),
+            decides=True,
+            guides=(Guide(0.5, "50 %: a coin"),),
         ),
         _plan(
             "Margin",
@@ -227,6 +273,7 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
             "Score of the chosen minus score of the rejected answer.",
             (("margin", "training"), ("heldout/margin", "held out")),
             first=True,
+            vital=True,
         ),
         _plan(
             "Scores",
@@ -235,6 +282,14 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
             (("score/chosen", "chosen"), ("score/rejected", "rejected")),
             first=True,
         ),
+        _plan(
+            "Loss as trained",
+            "nats",
+            "What the optimiser lowers: with the centring term and margins, so not 0.693 at first.",
+            (("loss", "training"),),
+        ),
+        replace(_GRADIENT, vital=True),
+        replace(_RATE, vital=True),
         *_COMMON,
     ),
     "sft": (
@@ -242,24 +297,36 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
             "Loss",
             "nats per token",
             "How surprised the model is by the right next token. It should fall.",
-            (("loss", "training"), ("heldout/loss", "held out")),
-            first=True,
+            (CurveLine("loss", "training", 5, figure="nats a token"),),
+            decides=True,
+        ),
+        _plan(
+            "Held-out loss",
+            "nats per token",
+            "The same on examples that it never learns from. Rising again, it learns by heart.",
+            (CurveLine("heldout/loss", "held out", figure="nats a token, held out"),),
+            decides=True,
         ),
         _plan(
             "Perplexity",
             "tokens",
             "e to the loss: as if choosing among so many tokens.",
-            (("perplexity", "training"), ("heldout/perplexity", "held out")),
+            (
+                CurveLine("perplexity", "training", figure="tokens as likely as the right one"),
+                CurveLine("heldout/perplexity", "held out"),
+            ),
             first=True,
+            vital=True,
         ),
-        replace(_RATE, first=True),
-        replace(_GRADIENT, first=True),
+        replace(_RATE, first=True, vital=True),
+        replace(_GRADIENT, first=True, vital=True),
         *_COMMON,
     ),
 }
 _HIDDEN = {"step", "time", "episode", "kl_coef", "optimiser_steps", "skipped_steps"} | {
     "first_loss",
     "heldout/pairs",
+    "heldout/longer_wins",
     "pairs_seen",
 }
 _HIDDEN |= {"heldout/best_step"}
@@ -275,7 +342,22 @@ def charts_for(kind: str, metrics: Iterable[str]) -> list[CurveChart]:
             charts.append(replace(plan, lines=lines))
     for name in left:
         charts.append(CurveChart(_in_words(name), "", f"metric {name}", (CurveLine(name, name),)))
-    return _even(charts)
+    return _even(_two_that_decide(charts))
+
+
+def charts_to_come(kind: str) -> list[CurveChart]:
+    """The deciding charts of a run that has no figures yet."""
+    return [plan for plan in PLANS.get(kind, ()) if plan.decides]
+
+
+def _two_that_decide(charts: list[CurveChart]) -> list[CurveChart]:
+    """A run without its held-out figures is judged by the next curves that say most."""
+    lacking = 2 - sum(chart.decides for chart in charts)
+    others = [chart for chart in charts if not chart.decides and chart.first][:lacking]
+    promoted = [replace(chart, decides=True, vital=False) for chart in others]
+    kept = [chart for chart in charts if chart not in others]
+    deciding = [chart for chart in kept if chart.decides]
+    return [*deciding, *promoted, *(chart for chart in kept if not chart.decides)]
 
 
 def _even(charts: list[CurveChart]) -> list[CurveChart]:
@@ -293,7 +375,8 @@ def _take(plan: CurveChart, left: list[str]) -> tuple[CurveLine, ...]:
     for line in plan.lines:
         for name in [name for name in left if re.fullmatch(line.metric, name)]:
             left.remove(name)
-            lines.append(CurveLine(name, line.label.format(name.rpartition("/")[2])))
+            label = line.label.format(name.rpartition("/")[2])
+            lines.append(replace(line, metric=name, label=label))
     return tuple(lines)
 
 

@@ -1,9 +1,9 @@
 // The run panel: hears about a run folder from Python, draws it, and sends what a person asks.
-import { cutOff, guardKeys, h, newId } from "../kit/dom.js";
+import { cutOff, guardKeys, h, keycap, newId } from "../kit/dom.js";
 import { arrive } from "../kit/safe_text.js";
 import { brief, packedPlotly, pagePlotly, takePlotly } from "../kit/plot.js";
 import { Buttons, LiveSettings } from "./controls.js";
-import { Curves } from "./curves.js";
+import { Curves, remembered } from "./curves.js";
 import { SampleTable } from "./samples.js";
 import { Alarms } from "./alarms.js";
 
@@ -187,32 +187,58 @@ export default class Panel {
 
   build() {
     this.name = h("span", { class: "wbp-name" }, "…");
-    this.kind = h("span", { class: "wb-chip blue" });
     this.base = h("span", { class: "wb-muted wbp-model" });
-    this.state = h("span", { class: "wb-chip wbp-state", role: "status" });
+    this.state = h("span", { class: "wbp-state", role: "status" });
     this.done = h("div", { class: "wbp-done" });
     this.bar = h("div", { class: "wbp-progress", role: "progressbar", "aria-label": "progress" }, this.done);
     this.how = h("span", { class: "wbp-how wb-num" });
-    this.phases = h("div", { class: "wbp-phases wb-muted wb-num", hidden: true });
-    const top = h("header", { class: "wbp-head" }, h("div", { class: "wbp-title" }, this.name, this.kind, this.base), h("div", { class: "wbp-where" }, this.state, this.bar, this.how), this.phases);
+    this.phases = h("span", { class: "wbp-phases wb-muted wb-num" });
+    this.buttons = new Buttons((command) => this.ask(command));
+    this.lead = h("strong");
+    this.rest = h("span");
+    this.basis = h("span", { class: "wbp-basis" });
+    this.advice = h("p", { class: "wbp-advice", hidden: true });
+    this.verdict = h("p", { class: "wbp-verdict", role: "status" }, this.lead, this.rest, this.basis);
+    const top = h("header", { class: "wbp-head" }, h("div", { class: "wbp-title" }, this.name, this.base, this.state, this.how, this.buttons.root), this.verdict, this.advice, this.bar);
 
     this.standstill = h("div", { class: "wb-banner warn", role: "alert", hidden: true }, h("p"));
     this.complaint = h("div", { class: "wb-banner error", role: "alert", hidden: true }, h("p"), h("button", { type: "button", class: "wb-link", onclick: () => (this.complaint.hidden = true) }, "Dismiss"));
     this.failure = h("div", { class: "wb-banner error wbp-failure", role: "alert", hidden: true });
 
-    this.buttons = new Buttons((command) => this.ask(command));
     this.settings = new LiveSettings((command, values) => this.ask(command, values));
-    this.steer = h("div", { class: "wbp-steer", hidden: true }, this.buttons.root, this.settings.root);
-
     this.alarms = new Alarms();
-    this.plots = new Curves();
-    this.samples = new SampleTable((index) => this.send({ type: "samples", index }), "step", (index, row, first) => this.send({ type: "label", key: "label", index, row, first }));
+    this.plots = new Curves((step) => this.samples.goToStep(step), true);
+    this.samples = new SampleTable(
+      (which) => this.send({ type: "samples", ...which }),
+      "step",
+      (index, row, first) => this.send({ type: "label", key: "label", index, row, first }),
+      (step) => this.plots.pin(step),
+    );
+    this.none = h("p", { class: "wbp-none wb-muted" });
+    const left = h("div", { class: "wbp-left" }, this.plots.large, this.plots.vitals.root);
+    const right = h("div", { class: "wbp-right" }, h("div", { class: "wbp-inner" }, this.samples.root, this.none));
+    this.cockpit = h("div", { class: "wbp-cockpit" }, left, right);
+
     this.events = h("ol", { class: "wbp-events" });
     this.news = h("section", { class: "wbp-news", "aria-label": "Events", hidden: true }, h("div", { class: "wbp-bar" }, h("span", { class: "wb-label" }, "Warnings and events")), this.events);
+    this.opener = h("button", { type: "button", class: "wbp-opener", onclick: () => this.openDrawer() });
+    this.foot = h("footer", { class: "wbp-foot" }, this.phases, h("span", { class: "wbp-gap" }), this.opener);
+    this.drawer = h("div", { class: "wbp-drawer" }, this.settings.root, this.plots.root, this.news);
     const still = `.wb-still[data-panel="${this.model.get("still")}"]`;
     this.still = h("style", {}, `${still}, .jp-OutputArea-child:has(${still}) { display: none; }`); // while this view lives
-    this.root = h("section", { class: "wb wbp", "aria-label": "Run panel" }, this.still, top, this.standstill, this.complaint, this.failure, this.steer, this.alarms.root, this.plots.root, this.samples.root, this.news);
+    this.root = h("section", { class: "wb wbp", "aria-label": "Run panel" }, this.still, top, this.standstill, this.complaint, this.failure, this.alarms.root, this.cockpit, this.alarms.past, this.foot, this.drawer);
+    this.openDrawer(remembered());
     guardKeys(this.root, (key) => this.press(key));
+  }
+
+  /** Settings, the other curves and the events; the browser remembers whether they were open. */
+  openDrawer(open = this.drawer.hidden) {
+    this.drawer.hidden = !open;
+    if (open !== remembered()) remembered(open);
+    this.opener.setAttribute("aria-expanded", String(open));
+    const small = this.plots.charts.filter((chart) => !chart.large).length;
+    this.opener.replaceChildren(`${open ? "Hide settings" : "Settings"} and ${small ? `${small} more curves` : "events"}`, keycap("m"));
+    this.plots.redraw();
   }
 
   press(key) {
@@ -221,7 +247,7 @@ export default class Panel {
       s: () => this.parts.status?.live && this.ask("save"),
       x: () => this.buttons.confirmStop(),
       l: () => this.plots.toggleLog(),
-      m: () => this.plots.toggleMore(),
+      m: () => this.openDrawer(),
       d: () => this.samples.toggleDiff(),
       r: () => this.samples.toggleStart(),
       t: () => this.samples.nextHeat(),
@@ -237,11 +263,11 @@ export default class Panel {
     return Boolean(act);
   }
 
-  header({ name, kind, model, address }) {
+  header({ name, kind, model, address, paid }) {
     this.name.textContent = name;
     this.address = address;
-    this.kind.textContent = KINDS[kind] ?? kind;
-    this.base.textContent = arrive(model);
+    this.kind = kind;
+    this.base.textContent = `${KINDS[kind] ?? kind} on ${arrive(model)}${paid ? `, paid by ${arrive(paid)}` : ""}`;
     this.step = kind === "ppo" ? "update" : "step";
     for (const part of [this.samples, this.buttons, this.settings, this.alarms]) part.step = this.step;
     this.plots.name(this.step);
@@ -253,22 +279,46 @@ export default class Panel {
 
   /** Draw the parts in `fresh` (names) anew. */
   show(fresh) {
-    const { status, settings, commands, events, alarms, changes, charts, samples } = this.parts;
+    const { status, verdict, guides, settings, commands, events, alarms, changes, charts, samples } = this.parts;
     if (fresh.has("status")) this.showStatus(status);
+    if (fresh.has("verdict")) this.showVerdict(verdict);
+    if (fresh.has("guides") || fresh.has("status")) this.plots.showGuides(guides, status.live ? status.total : null);
     if (fresh.has("status") || fresh.has("commands")) this.buttons.show(status, commands);
     if (fresh.has("status") || fresh.has("commands") || fresh.has("settings")) this.settings.show(settings, commands, status);
     if (fresh.has("events")) this.showEvents(events);
-    if (fresh.has("alarms") || fresh.has("status")) this.alarms.show(alarms, status.live);
+    if (fresh.has("alarms") || fresh.has("status") || fresh.has("verdict")) this.alarms.show(alarms, status.live, verdict.lead);
     if (fresh.has("alarms")) this.plots.showAlarms(alarms);
-    if (fresh.has("charts")) this.plots.showCharts(charts);
+    if (fresh.has("charts")) {
+      this.plots.showCharts(charts);
+      this.openDrawer(!this.drawer.hidden);
+    }
     if (fresh.has("changes")) this.plots.showChanges(changes);
     if (fresh.has("samples")) this.samples.take(samples, { newest: true });
+    if (fresh.has("samples") || fresh.has("status")) this.showNone(samples, status);
+  }
+
+  showVerdict({ lead, rest, advice, basis, tone }) {
+    this.lead.textContent = arrive(lead);
+    this.rest.textContent = arrive(rest);
+    this.basis.textContent = basis ? ` ${basis}` : "";
+    this.advice.textContent = arrive(advice);
+    this.advice.hidden = !advice || tone === "bad"; // the alarms below say what to do
+    this.verdict.dataset.tone = this.advice.dataset.tone = tone;
+  }
+
+  /** What will stand where there are no answers yet; a run without any has its curves beside each other. */
+  showNone(samples, { live, step }) {
+    const empty = !samples.count;
+    this.none.hidden = !empty;
+    const never = empty && (!live || step > 0);
+    this.cockpit.classList.toggle("alone", never && (this.kind === "sft" || !live));
+    this.none.textContent = this.kind === "reward" ? "Eight held-out pairs will stand here, with their scores, from the first evaluation on." : this.kind === "sft" ? "" : `The answers to the watched prompts will stand here, before and now, from the first ${this.step} on.`;
   }
 
   showStatus(status) {
     const [words, colour] = STATES[status.state] ?? [status.state, ""];
     this.state.textContent = words;
-    this.state.className = `wb-chip wbp-state ${colour}`;
+    this.state.className = `wbp-state ${colour}`;
     const { step, total, left, seconds } = status;
     const share = total ? Math.min(1, step / total) : 0;
     this.done.style.width = `${100 * share}%`;
@@ -280,9 +330,8 @@ export default class Panel {
     if (status.silent) facts.push(`no sign of life for ${duration(status.silent)}`);
     this.how.textContent = facts.join(" · ");
     this.showPhases(status.phases ?? {}, status.memory, status.estimate ?? "");
-    this.steer.hidden = status.state === "finished";
     this.showFailure(status);
-    this.plots.waiting.textContent = status.state === "starting" ? "The model is being loaded; the first point comes with the first step." : status.live ? `The first ${this.step} is under way; the first point comes at its end.` : "This run ended before its first step.";
+    this.plots.toCome = status.state === "starting" ? "The model is being loaded; the first point comes with the first step." : status.live ? `The first ${this.step} is under way; the first point comes at its end.` : "This run ended before its first step.";
   }
 
   /** Where the time and the memory go: "1.9 s an update: generate 0.9, optimise 0.8 · 1.4 GB at most". */
@@ -291,7 +340,6 @@ export default class Panel {
     const facts = Object.entries(parts).filter(counts).map(([name, seconds]) => `${name} ${brief(seconds)}`);
     const words = step ? `${brief(step)} s ${this.step === "update" ? "an" : "a"} ${this.step}${facts.length ? ": " + facts.join(", ") : ""}` : estimate;
     this.phases.textContent = [words, memory ? `${brief(memory)} GB of memory at most` : ""].filter(Boolean).join(" · ");
-    this.phases.hidden = !this.phases.textContent;
   }
 
   showFailure(status) {

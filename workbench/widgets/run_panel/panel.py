@@ -77,7 +77,10 @@ class RunPanel(LoadedWidget):
         return self._messages.news(*place, message.get("seen") or {}) or {"type": "alive"}
 
     def _on_samples(self, message: dict[str, Any]) -> dict[str, Any]:
-        return {"type": "samples", "samples": self.feed.samples(int(message["index"]))}
+        """The answers of one watched step, by its number or as the newest not behind a step."""
+        step = message.get("at")
+        index = message["index"] if step is None else self.feed.watched_before(int(step))
+        return {"type": "samples", "samples": self.feed.samples(int(index))}
 
     def _on_ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """Hand a command to the run; its answer comes through the folder."""

@@ -60,6 +60,8 @@ class PanelMessages:
     def _parts(self, seen: dict[str, str]) -> dict[str, Any]:
         whole = {
             "status": self.feed.status(),
+            "verdict": self.feed.verdict().as_dict(),
+            "guides": self.feed.guides(),
             "settings": self.feed.settings(),
             "commands": self.feed.commands(),
             "changes": self.feed.changes(),

@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from array import array
+from bisect import bisect_right
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from workbench.runs import RunFolder
 from workbench.runs.alarms import alarms
 from workbench.runs.folder import CONTROL, EVENTS, LIVE, METRICS, SAMPLES
 from workbench.runs.launcher import within_root
+from workbench.runs.verdict import Verdict, verdict
 from workbench.settings import KINDS
 from workbench.widgets.kit.wire import outgoing
-from workbench.widgets.run_panel.curves import MOST_POINTS, charts_for, downsample
+from workbench.widgets.run_panel.curves import MOST_POINTS, charts_for, charts_to_come, downsample
+from workbench.widgets.run_panel.guides import guides_now
 from workbench.widgets.run_panel.watched_prompts import WatchedPrompts
 
 FILES = (METRICS, SAMPLES, EVENTS, CONTROL)
@@ -121,7 +124,13 @@ class RunFeed:
             "kind": self.kind,
             "model": outgoing(within_root(str(self.config.get("model", "")))),
             "address": within_root(self.folder.path),
+            "paid": self._paid(),
         }
+
+    def _paid(self) -> str:
+        """What a PPO run is paid by, in a word; empty for other runs."""
+        reward = (self.config.get("inputs") or {}).get("reward")
+        return outgoing(Path(reward).name) if isinstance(reward, str) else ""
 
     def status(self) -> dict[str, Any]:
         """State, step, time left [s], and what a failed run says of itself."""
@@ -187,9 +196,27 @@ class RunFeed:
         usual = float(np.median(gaps))
         return float(np.minimum(gaps, 20 * usual).sum()) + usual
 
+    def verdict(self) -> Verdict:
+        """How the run stands, in one sentence (``workbench.runs.verdict``)."""
+        status = self.folder.status()
+        with self._lock:
+            facts = {**status, "step": max(int(status["step"] or 0), self._last_step())}
+            names = {"name": str(self.header()["name"]), "model": str(self.header()["model"])}
+            return verdict(self.kind, self._columns, self.alarms(), facts, **names)
+
+    def guides(self) -> dict[str, Any]:
+        """What the deciding curves are read against now (:func:`guides_now`)."""
+        now = {change["name"]: change["value"] for change in self.changes()}
+        with self._lock:
+            return guides_now(self.kind, self._columns, {**self._settings(), **now})
+
+    def _settings(self) -> dict[str, Any]:
+        return self.config.get("settings") or {}
+
     def charts(self) -> list[dict[str, Any]]:
-        """The charts of this run, for the metrics seen so far."""
-        return [chart.as_dict() for chart in charts_for(self.kind, self.metrics)]
+        """The charts of this run for the metrics seen so far; before any, those that decide."""
+        charts = charts_for(self.kind, self.metrics) or charts_to_come(self.kind)
+        return [chart.as_dict() for chart in charts]
 
     def curves(self, limit: int = MOST_POINTS) -> dict[str, dict[str, list[float]]]:
         """Every metric as ``{"x": steps, "y": values}``, gaps left out, thinned to ``limit``."""
@@ -216,6 +243,11 @@ class RunFeed:
         """The steps at which the watched prompts were answered."""
         with self._lock:
             return list(self._watched.steps)
+
+    def watched_before(self, step: int) -> int:
+        """The index of the newest of :meth:`sample_steps` that is not behind ``step``, or 0."""
+        with self._lock:
+            return max(0, bisect_right(self._watched.steps, step) - 1)
 
     def samples(self, index: int = -1) -> dict[str, Any]:
         """The sample table at one of :meth:`sample_steps`: :meth:`WatchedPrompts.table`."""
@@ -262,19 +294,27 @@ class RunFeed:
         return [_command(row, answers.get(row["id"])) for row in commands[-20:]]
 
     def settings(self) -> list[dict[str, Any]]:
-        """The settings that may change while it runs: value now, bounds, unit, help."""
+        """The settings that may change while it runs: value now, a slider's range, unit, help.
+
+        One that is auto has no value and no range (None) until the model is loaded.
+        """
         kind = KINDS.get(self.kind)
         if kind is None:
             return []
         now = {change["name"]: change["value"] for change in self.changes()}
         settings: list[dict[str, Any]] = []
         for row in kind.table():
+            if not row["live"]:
+                continue
             start, value = self._start(row), now.get(row["name"])
-            if not row["live"] or not isinstance(start, float):
+            waits = start is None and "resolved" not in self.config
+            if not isinstance(start, float) and not waits:
                 continue  # a slider holds a number
             kept = {key: row[key] for key in ("name", "unit", "low", "high", "help")}
             usable = isinstance(value, int | float)
-            settings.append({**kept, "start": start, "value": value if usable else start})
+            reach = None if start is None else _reach(start, row["low"], row["high"])
+            value = value if usable else start
+            settings.append({**kept, "start": start, "value": value, "range": reach})
         return settings
 
     def _start(self, row: dict[str, Any]) -> Any:
@@ -285,6 +325,13 @@ class RunFeed:
         if "resolved" not in self.config:
             self.config = self.folder.config()
         return self.config.get("resolved", {}).get(row["name"])
+
+
+def _reach(start: float, low: float | None, high: float | None) -> list[float]:
+    """From a tenth to ten times what a setting was at first, within its bounds."""
+    middle = start if start > 0 else 0.1
+    least, most = low or 0.0, math.inf if high is None else high
+    return [max(middle / 10, least), min(middle * 10, most)]
 
 
 def _size(path: Path) -> int:

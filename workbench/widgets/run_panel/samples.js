@@ -1,18 +1,26 @@
-// The sample table: the same prompts over time, what changed since the last time marked word by word.
+// The watched answers: the same prompts over time, before and now, marked word by word.
 import { h, keycap } from "../kit/dom.js";
 import { arrive, textBlock } from "../kit/safe_text.js";
 import { wordDiff } from "../kit/word_diff.js";
 import { brief } from "../kit/plot.js";
+import { PairRows } from "./heldout_pairs.js";
 import { HEATS, heatBlock, heatLegend, heatScale, heatsOf } from "./token_heat.js";
 
-// what an answer's words are marked against: the row's field, and the words for it
-const AGAINST = { changed: ["last", "the last time"], start: ["first", "at the start"] };
+// what stands before an answer: the row's field
+const AGAINST = { changed: "last", start: "first" };
+// the figures of an answer, in the words of METRICS.md; a single answer's KL is a log-ratio
+const FIGURES = [
+  ["score", "reward score", "by the reward model [points]"],
+  ["gold", "gold", "gold score, by the judge that the policy never sees, 0 to 1"],
+  ["kl", "log-ratio", "log π − log π_ref of this one answer [nats]: one sample of the KL, so it may be negative"],
+];
 
-/** `fetch(index)` asks Python for the table of one watched step; `label` sends a row to be labelled. */
+/** `fetch({index} or {at})` asks Python for one table; `label` sends a row to be labelled. */
 export class SampleTable {
-  constructor(fetch, step, label) {
+  constructor(fetch, step, label, shows = () => {}) {
     this.fetch = fetch;
     this.label = label; // (index, row, against the first?): send a row to the labeller
+    this.shows = shows; // (step, or null for the newest): these answers are shown now
     this.row = 0; // the one that keys act on
     this.step = step;
     this.newest = null; // as Python last told
@@ -20,30 +28,37 @@ export class SampleTable {
     this.follow = true; // stay at the newest
     this.wanted = -1; // index of the step that was chosen, shown or on its way
     this.seen = new Map(); // index -> table; a step's answers never change
-    this.mark = "changed"; // or "start", or "off"
+    this.mark = "start"; // or "changed", or "off"
     this.heat = null; // or a name of HEATS
     this.build();
   }
 
   build() {
+    this.title = h("span", { class: "wb-label", hidden: true }, "Held-out pairs");
     this.back = h("button", { type: "button", class: "wb-quiet", "aria-label": "earlier", onclick: () => this.go(this.at() - 1) }, keycap("ArrowLeft"));
     this.next = h("button", { type: "button", class: "wb-quiet", "aria-label": "later", onclick: () => this.go(this.at() + 1) }, keycap("ArrowRight"));
     this.slider = h("input", { type: "range", min: 0, max: 0, step: 1, "aria-label": "which step" });
     this.slider.addEventListener("input", () => this.go(Number(this.slider.value)));
     this.when = h("span", { class: "wbp-when wb-num" });
-    this.latest = h("button", { type: "button", onclick: () => this.goNewest() }, "Newest", keycap("n"));
-    this.diff = h("button", { type: "button", onclick: () => this.toggleDiff() }, "Changed words", keycap("d"));
-    this.against = h("button", { type: "button", onclick: () => this.toggleStart() }, "Against the reference", keycap("r"));
-    this.tokens = h("button", { type: "button", hidden: true, onclick: () => this.nextHeat() });
+    this.latest = h("button", { type: "button", class: "wb-quiet", onclick: () => this.goNewest() }, "Newest", keycap("n"));
+    this.against = h("button", { type: "button", class: "wb-quiet", onclick: () => this.toggleStart() }, "Since the start", keycap("r"));
+    this.diff = h("button", { type: "button", class: "wb-quiet", onclick: () => this.toggleDiff() }, "Since the last", keycap("d"));
+    this.tokens = h("button", { type: "button", class: "wb-quiet", hidden: true, onclick: () => this.nextHeat() });
     this.legend = h("div", { class: "wbp-legends" });
-    this.body = h("tbody");
-    this.head = h("thead");
+    this.then = h("span");
+    this.now = h("span");
+    this.heads = h("div", { class: "wbp-two wbp-heads wb-label" }, this.then, this.now);
+    this.body = h("ol", { class: "wbp-rows" });
+    this.pairs = new PairRows();
+    this.choices = h("span", { class: "wbp-choices" }, this.against, this.diff, this.tokens);
     this.root = h(
       "section",
       { class: "wbp-samples", "aria-label": "Sample answers", hidden: true },
-      h("div", { class: "wbp-bar" }, h("span", { class: "wb-label" }, "Answers to the same prompts"), this.back, this.slider, this.next, this.when, this.latest, h("span", { class: "wbp-gap" }), this.diff, this.against, this.tokens),
+      h("div", { class: "wbp-bar" }, this.title, this.back, this.slider, this.next, this.when, this.latest, h("span", { class: "wbp-gap" }), this.choices),
       this.legend,
-      h("div", { class: "wbp-scroll" }, h("table", { class: "wbp-table" }, this.head, this.body)),
+      this.heads,
+      this.body,
+      this.pairs.root,
     );
   }
 
@@ -61,18 +76,32 @@ export class SampleTable {
       this.root.hidden = table.count === 0;
     }
     if (table.index >= 0) this.seen.set(table.index, table);
+    if (!newest && this.byStep) {
+      this.byStep = false;
+      this.wanted = table.index;
+      this.follow = this.wanted === this.newest.count - 1;
+    }
     if (newest ? this.follow : table.index === this.wanted) this.show(table);
     else this.tools();
   }
 
   go(index) {
     if (!this.newest?.count) return;
+    this.byStep = false;
     this.wanted = Math.min(Math.max(0, index), this.newest.count - 1);
     this.follow = this.wanted === this.newest.count - 1;
     const known = this.follow ? this.newest : this.seen.get(this.wanted);
     if (known) return this.show(known);
-    this.fetch(this.wanted);
+    this.fetch({ index: this.wanted });
     this.tools();
+  }
+
+  /** The newest answers that are not behind a step. */
+  goToStep(step) {
+    if (!this.newest?.count) return;
+    if (step >= this.newest.step) return this.goNewest();
+    this.byStep = true;
+    this.fetch({ at: step });
   }
 
   goNewest() {
@@ -108,12 +137,14 @@ export class SampleTable {
     this.against.disabled = start === null;
     this.tokens.hidden = !heatsOf(rows).length;
     this.tokens.replaceChildren(this.heat ? `Tokens by ${HEATS[this.heat].label}` : "Tokens", keycap("t"));
-    this.tokens.title = "colour each token by its KL, value or advantage";
+    this.tokens.title = "colour each token by its log-ratio, value or advantage";
     this.when.textContent = step === null ? "" : `${this.step} ${step}`;
-    this.diff.title = before === null ? "these are the first answers" : `words that are new since ${this.step} ${before}`;
+    this.diff.title = before === null ? "these are the first answers" : `beside the answers of ${this.step} ${before}`;
     const first = start === "reference" ? "what the policy started from" : `the first answers, at ${this.step} ${start}`;
-    this.against.title = start === null ? "these are the first answers" : `words that are not in the answers of ${first}`;
-    this.against.firstChild.textContent = start === null || start === "reference" ? "Against the reference" : "Against the first";
+    this.against.title = start === null ? "these are the first answers" : `beside ${first}`;
+    const then = this.mark === "changed" ? (before === null ? "" : `${this.step} ${before}`) : start === null ? "" : start === "reference" ? "at the start" : `${this.step} ${start}, the first`;
+    this.then.textContent = then || "before";
+    this.now.textContent = step === null ? "now" : this.follow ? `${this.step} ${step}, the newest` : `${this.step} ${step}`;
   }
 
   show(table, mark = this.mark, heat = mark === this.mark ? this.heat : null) {
@@ -123,13 +154,19 @@ export class SampleTable {
     this.mark = mark;
     this.heat = heatsOf(table.rows).includes(heat) ? heat : null;
     this.tools();
+    const paired = Boolean(table.rows[0]?.pair);
+    this.heads.hidden = this.body.hidden = this.choices.hidden = paired;
+    this.title.hidden = !paired;
+    this.pairs.root.hidden = !paired;
+    if (paired) this.pairs.show(table);
+    else this.rows(table);
+    this.shows(this.follow ? null : table.step);
+  }
+
+  rows(table) {
     const scale = this.heat ? heatScale(table.rows, this.heat) : 0;
     this.legend.replaceChildren(...(this.heat ? [heatLegend(this.heat, scale)] : []));
-    const gold = table.rows.some((row) => typeof row.gold === "number");
-    const heads = ["Prompt", "Answer", "Score", ...(gold ? ["Gold"] : []), "KL"];
-    const titles = { Score: "by the learned reward model [points]", Gold: "by the judge that PPO never sees, 0 to 1", KL: "to the reference, summed over the answer [nats]" };
-    this.head.replaceChildren(h("tr", {}, ...heads.map((name) => h("th", { scope: "col", title: titles[name] ?? null }, name)), h("th", { title: "send this answer and the earlier one to the labeller" }, keycap("q"))));
-    this.body.replaceChildren(...table.rows.map((row, i) => this.rowOf(row, i, gold, scale)));
+    this.body.replaceChildren(...table.rows.map((row, i) => this.rowOf(row, i, scale)));
     this.markRow(0);
   }
 
@@ -141,7 +178,7 @@ export class SampleTable {
   }
 
   toLabeller(row = this.row) {
-    if (this.shown?.rows[row]) this.label(this.shown.index, row, this.mark === "start");
+    if (this.shown?.rows[row] && !this.shown.rows[row].pair) this.label(this.shown.index, row, this.mark !== "changed");
   }
 
   /** What became of it. */
@@ -152,41 +189,34 @@ export class SampleTable {
     cell?.append(h("p", { class: "wbp-sent", role: "status" }, sent ? "✓ waits for wb.label" : "it waits already, or has a label"));
   }
 
-  rowOf(row, i, gold, scale) {
-    const [field, when] = AGAINST[this.mark] ?? [];
-    const before = field ? row[field] : null;
-    const answer = h("td", { class: "wbp-answer" });
+  rowOf(row, i, scale) {
+    const before = row[AGAINST[this.mark] ?? "first"];
+    const marked = this.mark !== "off" && !this.heat && before;
+    const change = marked ? wordDiff(arrive(before.response), arrive(row.response)) : null;
+    const answer = h("div", { class: "wbp-answer" });
     if (this.heat && row.tokens?.[this.heat]) answer.append(...heatBlock(row.tokens, this.heat, scale));
-    else {
-      const change = before ? wordDiff(arrive(before.response), arrive(row.response)) : null;
-      answer.append(textBlock(arrive(row.response), change?.right ?? null, "ins"));
-      if (change?.left.some(([, gone]) => gone)) answer.append(removed(change.left, when));
-    }
-    const cells = [h("td", { class: "wbp-prompt" }, textBlock(arrive(row.prompt))), answer];
-    const compared = this.mark === "start" ? row.first : row.last;
-    for (const name of gold ? ["score", "gold", "kl"] : ["score", "kl"]) cells.push(number(row[name], compared?.[name]));
-    const button = h("button", { type: "button", class: "wb-link wbp-label", "aria-label": `send row ${i + 1} to the labeller`, onclick: () => this.toLabeller(i) }, "Label");
-    const node = h("tr", {}, ...cells, h("td", { class: "wbp-send" }, row.last || row.first ? button : null));
+    else answer.append(textBlock(arrive(row.response), change?.right ?? null, "ins"));
+    const was = h("div", { class: "wbp-was" });
+    if (before) was.append(textBlock(arrive(before.response), change?.left ?? null, "del"));
+    else was.append(h("span", { class: "wb-none" }, "no earlier answer"));
+    const button = h("button", { type: "button", class: "wb-link wbp-label", title: "send this answer and the earlier one to the labeller", "aria-label": `send row ${i + 1} to the labeller`, onclick: () => this.toLabeller(i) }, "label", keycap("q"));
+    const asked = h("div", { class: "wbp-prompt" }, textBlock(arrive(row.prompt)));
+    const figures = h("div", { class: "wbp-figures wb-num" }, ...FIGURES.filter(([name]) => typeof row[name] === "number").map((figure) => figureOf(figure, row, before)), row.last || row.first ? button : null);
+    const node = h("li", {}, h("div", { class: "wbp-asked" }, asked, figures), h("div", { class: "wbp-two" }, was, answer));
     node.addEventListener("click", () => this.markRow(i - this.row));
     return node;
   }
 }
 
-/** What was there (`when`: the last time, at the start) and is gone, folded away. */
-function removed(left, when) {
-  const before = h("div", { class: "wb-text" });
-  for (const [part, gone] of left) before.append(gone ? h("del", {}, part) : part);
-  return h("details", { class: "wbp-before" }, h("summary", {}, when), before);
-}
-
-function number(value, last) {
-  const cell = h("td", { class: "wb-num" }, typeof value === "number" ? fixed(value) : "–");
-  if (typeof value !== "number" || typeof last !== "number") return cell;
-  const rise = value - last;
-  const sign = Math.abs(rise) < 0.005 ? "±0" : `${rise > 0 ? "▲" : "▼"} ${fixed(Math.abs(rise))}`;
-  cell.append(h("small", { title: `before: ${fixed(last)}` }, sign));
-  return cell;
+/** "reward score 1.44 ▲ 0.83": a figure of an answer, and how far it is from the earlier one's. */
+function figureOf([name, words, help], row, before) {
+  const was = before?.[name];
+  const node = h("span", { class: "wbp-figure", title: help }, `${words} `, h("b", {}, fixed(row[name])));
+  if (typeof was !== "number") return node;
+  const rise = row[name] - was;
+  if (Math.abs(rise) >= 0.005) node.append(h("small", { title: `before: ${fixed(was)}` }, ` ${rise > 0 ? "▲" : "▼"} ${fixed(Math.abs(rise))}`));
+  return node;
 }
 
 /** Two decimals, a real minus, and no minus before zero. */
-const fixed = (value) => (Math.abs(value) >= 100 ? brief(value) : Math.abs(value) < 0.005 ? "0.00" : value.toFixed(2).replace("-", "−"));
+export const fixed = (value) => (Math.abs(value) >= 100 ? brief(value) : Math.abs(value) < 0.005 ? "0.00" : value.toFixed(2).replace("-", "−"));

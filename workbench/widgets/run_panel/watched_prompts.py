@@ -62,7 +62,9 @@ class WatchedPrompts:
             ``{"index", "count", "step", "before", "start", "steps", "rows"}``; each row has
             ``prompt``, ``response``, ``score``, ``kl``, ``gold``, as ``last`` the row of the same
             prompt at step ``before``, as ``first`` the one that ``start`` says, each or None, and
-            ``tokens`` with their figures where the trainer wrote them.
+            ``tokens`` with their figures where the trainer wrote them. A reward run's row has
+            ``pair``: both texts, and the ``scores`` of the chosen and the rejected one; the
+            table then has ``spread``: histograms of the scores of all held-out pairs.
         """
         if not self.steps:
             return {
@@ -79,11 +81,17 @@ class WatchedPrompts:
             earlier = {"last": _same(last, row), "first": _same(first, row)}
             if row.get("reference") is not None:
                 earlier["first"] = _sample({"response": row["reference"]})
-            rows.append({**_sample(row), **earlier, "tokens": _tokens(row)})
+            rows.append({**_sample(row), **earlier, "tokens": _tokens(row), **_pair(row)})
         has_reference = any(row.get("reference") is not None for row in now)
         start = "reference" if has_reference or self.steps[0] == 0 else self.steps[0]
         place = {"index": at, "count": len(self.steps), "step": step, "before": before}
-        return {**place, "start": start if has_reference or at else None, "rows": rows}
+        spread = self._spread(step, self.steps[0] if at else None)
+        return {**place, "start": start if has_reference or at else None, "rows": rows, **spread}
+
+    def _spread(self, step: int, first: int | None) -> dict[str, Any]:
+        """How a reward run's held-out scores lie, now and at the first evaluation."""
+        now, then = (_spread_of(self._rows(one)) for one in (step, first))
+        return {} if now is None else {"spread": {**now, "first": then}}
 
     def two_answers(self, index: int, row: int, field: str) -> tuple[Any, str, str] | None:
         """A row's prompt as it was written, its answer, and the earlier one (``last``, ``first``).
@@ -128,6 +136,19 @@ def _sample(row: dict[str, Any]) -> dict[str, Any]:
     texts = {name: outgoing(as_text(row.get(name))[:LONGEST]) for name in ("prompt", "response")}
     numbers = {name: row.get(name) for name in ("score", "kl", "gold")}
     return {**texts, **numbers}
+
+
+def _pair(row: dict[str, Any]) -> dict[str, Any]:
+    """A held-out pair of a reward run; nothing for other rows."""
+    if "chosen" not in row:
+        return {}
+    texts = {side: outgoing(as_text(row[side])[:LONGEST]) for side in ("chosen", "rejected")}
+    return {"pair": {**texts, "scores": [row["chosen_score"], row["rejected_score"]]}}
+
+
+def _spread_of(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    found = [row["heldout_scores"] for row in rows if row.get("heldout_scores")]
+    return found[0] if found else None
 
 
 def _tokens(row: dict[str, Any]) -> dict[str, Any] | None:
