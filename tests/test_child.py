@@ -1,6 +1,7 @@
 """The child process: what it does with a folder or a request. Real processes where it matters."""
 
 import errno
+import gzip
 import json
 import os
 import signal
@@ -83,6 +84,39 @@ def test_the_process_itself_refuses_a_run_that_was_made_elsewhere(tmp_path, tiny
     assert train_here(folder) == 1
     assert "was made elsewhere" in folder.status()["error"]
     assert folder.metrics() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"kind": "dance"}, "kind and settings are none of ours"),
+        ({"kind": ["sft"]}, "kind and settings are none of ours"),
+        ({"settings": [1]}, "kind and settings are none of ours"),
+        ({"settings": {"no_such": 1}}, "no setting called no_such"),
+        ({"inputs": None}, "inputs are none of ours"),
+        ({"kind": "ppo", "settings": {}}, "inputs are none of ours"),
+    ],
+)
+def test_a_config_that_says_nothing_of_training_is_told(tmp_path, tiny, changes, said):
+    folder = make_sft(tmp_path, tiny)
+    write_json(folder.path / "config.json", {**folder.config(), **changes})
+    folder.trust()
+    assert train_here(folder) == 1
+    assert said in folder.status()["error"] and "fix:" in folder.status()["error"]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"no gzip", gzip.compress(b"{"), gzip.compress(b"[1]\n"), gzip.compress(b"\xff")]
+)
+def test_data_that_is_damaged_is_told(tmp_path, tiny, data):
+    folder = make_sft(tmp_path, tiny)
+    whole = (folder.path / "data.jsonl.gz").read_bytes()
+    for content in (data, whole[: len(whole) // 2]):
+        (folder.path / "data.jsonl.gz").write_bytes(content)
+        code = train_here(folder)
+        if content:  # an empty file is a gzip of nothing
+            assert code == 1
+            assert "data cannot be read" in folder.status()["error"]
 
 
 def test_a_run_is_written_into_its_folder(tmp_path, tiny):

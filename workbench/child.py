@@ -6,24 +6,28 @@
 that stay loaded.
 """
 
-import errno
-import json
 import logging
 import os
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+import zlib
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
-from workbench.errors import ConfigError, RunError, WorkbenchError
+from workbench.errors import ConfigError, RunError, WorkbenchError, disk_watched, first_line
 from workbench.runs import FolderControls, FolderWriter, RunFolder, hold_device, jobs, worker
 from workbench.settings import KINDS, PPOSettings, RewardSettings, RunSettings, SFTSettings
+
+ROOM = (
+    "make room there, then resume: the run goes on from its last checkpoint, and nothing that was "
+    "written before is lost"
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -49,9 +53,9 @@ def run_training(folder: RunFolder) -> int:
     try:
         with FolderWriter(folder) as writer:
             folder.check_made_here()
-            settings = KINDS[config["kind"]].from_dict(config["settings"])
+            settings = _settings(folder, config)
             _take_device(settings, folder)
-            with _disk_watched(folder):
+            with disk_watched(folder.path, ROOM):
                 _drive(folder, config, settings, writer)
     except WorkbenchError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201  goes to log.txt
@@ -60,27 +64,6 @@ def run_training(folder: RunFolder) -> int:
         traceback.print_exc()
         return 1
     return 0
-
-
-@contextmanager
-def _disk_watched(folder: RunFolder) -> Iterator[None]:
-    """Say it as what it is where a file cannot be written because the disk is full.
-
-    Raises:
-        RunError: that is so.
-    """
-    try:
-        yield
-    except Exception as error:
-        full = os.strerror(errno.ENOSPC)  # libraries wrap it: safetensors, torch
-        if full.lower() not in str(error).lower():
-            raise
-        raise RunError(
-            "the disk is full",
-            where=str(folder.path),
-            fix="make room there, then resume: the run goes on from its last checkpoint, and "
-            "nothing that was written before is lost",
-        ) from error
 
 
 def run_together(begin: Callable[[], RunFolder], settings: RunSettings) -> int:
@@ -112,7 +95,7 @@ def run_together(begin: Callable[[], RunFolder], settings: RunSettings) -> int:
         if team.main:
             return run_training(folder)
         config = folder.config()
-        settings = KINDS[config["kind"]].from_dict(config["settings"])
+        settings = _settings(folder, config)
         for _ in _trainer(folder, config, settings, Place(folder.path)):
             pass  # the main process tells what happens
         return 0
@@ -137,6 +120,47 @@ def _begun(begin: Callable[[], RunFolder]) -> str | WorkbenchError:
     return str(folder.path)
 
 
+def _settings(folder: RunFolder, config: dict[str, Any]) -> RunSettings:
+    """What config.json says of how to train.
+
+    Raises:
+        ConfigError: it says nothing of the kind.
+    """
+    kind, settings = config.get("kind"), config.get("settings")
+    inputs = config.get("inputs")
+    if not (isinstance(kind, str) and kind in KINDS and isinstance(settings, dict)):
+        what = "the run's kind and settings are none of ours"
+    elif not isinstance(inputs, dict) or (kind == "ppo" and "reward" not in inputs):
+        what = "the run's inputs are none of ours"
+    else:
+        return KINDS[kind].from_dict(cast("dict[str, Any]", settings))
+    raise ConfigError(
+        what,
+        where=str(folder.path / "config.json"),
+        fix=f"the kinds are {', '.join(KINDS)}; start a run anew, as config.json was meant",
+    )
+
+
+def _rows(folder: RunFolder) -> list[dict[str, Any]]:
+    """What the run works on.
+
+    Raises:
+        RunError: the file that holds it is damaged.
+    """
+    try:
+        rows = list(folder.data_rows())
+        if all(isinstance(row, dict) for row in rows):
+            return rows
+        why = "a row is no object"
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
+        why = f"{type(error).__name__}: {first_line(error)}"
+    raise RunError(
+        f"the run's data cannot be read ({why})",
+        where=str(folder.path / "data.jsonl.gz"),
+        fix="put the file back, or start another run with the data",
+    )
+
+
 def _take_device(settings: RunSettings, folder: RunFolder) -> None:
     from workbench.models.base import pick_device
 
@@ -148,18 +172,16 @@ def _drive(
 ) -> None:
     """Pass every event of the trainer to the folder."""
     from workbench.events import Notice, Phase, Place
-    from workbench.training.checkpoint import checkpoints
+    from workbench.training.checkpoint import newest_checkpoint
     from workbench.training.hardware import hardware
     from workbench.training.trackers import Trackers
     from workbench.training.update_time import UpdateTime
 
-    lengths: dict[str, int] = {}
-    if saved := checkpoints(folder.path):
-        lengths = json.loads((saved[-1][1] / "lengths.json").read_text())
-    step = lengths.pop("step", 0)
+    newest = newest_checkpoint(folder.path)
+    step, lengths = (0, {}) if newest is None else (newest.step, newest.lengths)
     writer.truncate_to(lengths, step=step)
     controls = FolderControls(folder, writer, from_step=step)
-    times = UpdateTime.planned(str(config["model"]), settings, folder.data_rows())
+    times = UpdateTime.planned(str(config["model"]), settings, _rows(folder))
 
     def tell(phase: Phase) -> None:
         times.take(phase, time.monotonic() - controls.waited)
@@ -187,7 +209,7 @@ def _trainer(
     from workbench.training.reward import reward
     from workbench.world.judge import gold_score
 
-    model, rows = str(config["model"]), list(folder.data_rows())
+    model, rows = str(config["model"]), _rows(folder)
     if isinstance(settings, SFTSettings):
         return sft.steps(model, rows, settings, place)
     if isinstance(settings, RewardSettings):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import workbench as wb
-from workbench.errors import ConfigError, WorkbenchError
+from workbench.errors import ConfigError, WorkbenchError, disk_watched
 from workbench.presets import PRESETS
 from workbench.progress import estimate_words, phase_words
 from workbench.settings import KINDS, RunSettings
@@ -22,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it went well, 1 after a fault that the message helps to mend."""
     args = _parser().parse_args(arguments)
     try:
-        return int(args.run(args) or 0)
+        with disk_watched("what this command writes"):
+            return int(args.run(args) or 0)
     except WorkbenchError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
         return 1

@@ -4,7 +4,19 @@ All are a ``WorkbenchError``, and each also is the built-in error that it refine
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+import errno
+import os
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""No space on the disk, or none left in one's quota."""
+_FULL_WORDS = (
+    *(os.strerror(number).lower() for number in FULL),
+    "unexpected pos",  # what torch says where its writer could not write all
+    "database or disk is full",  # SQLite
+)
 
 
 class WorkbenchError(Exception):
@@ -91,3 +103,46 @@ class ModelError(WorkbenchError, ValueError):
 
 class RunError(WorkbenchError, RuntimeError):
     """A run's folder or its process is not in the state that was expected."""
+
+
+class DiskFullError(WorkbenchError, OSError):
+    """A file cannot be written because the disk, or one's quota on it, is full."""
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.errno = errno.ENOSPC
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says that the disk is full.
+
+    Libraries wrap it in errors and words of their own: safetensors, torch, Arrow, SQLite.
+    """
+    for _ in range(20):  # a chain may be a circle
+        if error is None:
+            return False
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        if any(words in str(error).lower() for words in _FULL_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@contextmanager
+def disk_watched(
+    where: str | Path, fix: str = "make room there and do it again"
+) -> Generator[None]:
+    """Say it as what it is where something cannot be written because the disk is full.
+
+    Raises:
+        DiskFullError: that is so; what already tells it in three parts is left as it is.
+    """
+    try:
+        yield
+    except WorkbenchError:
+        raise
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        raise DiskFullError("the disk is full", where=str(where), fix=fix) from error

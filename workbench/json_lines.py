@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
+from workbench.errors import disk_watched
+
 AT_ONCE = 200  # lines parsed in one call, for which no other thread of the process can run
 _LEVEL = 6  # of gzip: the usual trade of size and time, written here so that bytes never change
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -146,10 +148,13 @@ def replacing(path: Path) -> Generator[IO[bytes]]:
     """Open a file beside ``path``, which takes its place once it is whole.
 
     A reader sees the old file or the new one, never half; after an error the old one stays.
+
+    Raises:
+        DiskFullError: there is no room for it.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        with aside.open("wb") as file:
+        with disk_watched(path), aside.open("wb") as file:
             yield file
         aside.replace(path)
     finally:
@@ -244,7 +249,8 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        os.write(descriptor, (b"" if ends_whole(descriptor) else b"\n") + encode(row))
+        with disk_watched(path):
+            os.write(descriptor, (b"" if ends_whole(descriptor) else b"\n") + encode(row))
     finally:
         os.close(descriptor)
 

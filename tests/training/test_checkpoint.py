@@ -1,5 +1,8 @@
 import errno
 import json
+import os
+import pickle
+import shutil
 
 import pytest
 import torch
@@ -138,7 +141,7 @@ def test_a_disk_that_is_full_says_so_and_leaves_the_one_before(tmp_path, monkeyp
     monkeypatch.setattr(module.torch, "save", full)
     with pytest.raises(RunError, match="the checkpoint cannot be written") as caught:
         save(tmp_path, 4)
-    assert ("the disk is full" in str(caught.value)) == isinstance(error, OSError)
+    assert "the disk is full" in str(caught.value)
     assert caught.value.where.endswith("step-4") and "make room" in caught.value.fix
     assert names(tmp_path) == ["step-3"]
 
@@ -158,6 +161,92 @@ def test_a_damaged_checkpoint_says_which_folder_to_delete(tmp_path, content):
         load_checkpoint(tmp_path)
     assert caught.value.where == str(path)
     assert "delete that folder" in caught.value.fix
+
+
+class Runs:
+    """A pickle that runs code where it is loaded."""
+
+    def __reduce__(self):
+        return (print, ("ran",))
+
+
+def cut(path):
+    whole = (path / "state.pt").read_bytes()
+    (path / "state.pt").write_bytes(whole[: len(whole) // 2])
+
+
+def no_state(path):
+    (path / "state.pt").unlink()
+
+
+def pipe(path):
+    no_state(path)
+    os.mkfifo(path / "state.pt")
+
+
+def lengths(text):
+    return lambda path: (path / "lengths.json").write_bytes(text)
+
+
+def state(value):
+    return lambda path: torch.save(value, path / "state.pt")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        cut,
+        no_state,
+        pipe,
+        state(Runs()),
+        state([1, 2]),
+        state(None),
+        lambda path: (path / "state.pt").write_bytes(pickle.dumps(Runs())),
+        lengths(b""),
+        lengths(b"{"),
+        lengths(b"[]"),
+        lengths(b"\xff\x00"),
+        lengths(b"[" * 100_000),
+        lengths(b'{"step": 3}'),
+        lengths(b'{"step": "4"}'),
+        lengths(b'{"metrics.jsonl": "x"}'),
+        lengths(b'{"metrics.jsonl": -1}'),
+        lengths(b'{"metrics.jsonl": NaN}'),
+        lengths(b'{"metrics.jsonl": 1.5}'),
+        lengths(b'{"metrics.jsonl": true}'),
+    ],
+)
+def test_any_oddity_of_the_newest_leads_to_the_one_before(tmp_path, capsys, spoil):
+    save(tmp_path, 3)
+    path = save(tmp_path, 4)
+    spoil(path)
+    with pytest.raises(RunError, match="the checkpoint cannot be read") as caught:
+        load_checkpoint(tmp_path)
+    assert caught.value.where == str(path) and "delete that folder" in caught.value.fix
+    assert capsys.readouterr().out == ""
+    shutil.rmtree(path)
+    assert load_checkpoint(tmp_path)[0] == 3
+
+
+@pytest.mark.parametrize("name", ["step-abc", "step-", "step--1", "step-04", "step-1e3", "step-²"])
+def test_a_folder_that_is_none_is_told_and_does_not_disturb_the_next_save(tmp_path, name):
+    save(tmp_path, 3)
+    odd = tmp_path / "checkpoints" / name
+    shutil.copytree(tmp_path / "checkpoints" / "step-3", odd)
+    assert [step for step, _ in checkpoints(tmp_path)] == [3]
+    with pytest.raises(RunError, match="its name tells no step") as caught:
+        load_checkpoint(tmp_path)
+    assert caught.value.where == str(odd) and "delete that folder" in caught.value.fix
+    save(tmp_path, 4)  # of a run that was on its way
+    shutil.rmtree(odd)
+    assert load_checkpoint(tmp_path)[0] == 4
+
+
+def test_a_file_in_the_place_of_a_checkpoint_is_told(tmp_path):
+    save(tmp_path, 3)
+    (tmp_path / "checkpoints" / "step-9").write_text("")
+    with pytest.raises(RunError, match="it is no folder"):
+        load_checkpoint(tmp_path)
 
 
 def test_replace_folder_puts_the_new_in_the_place_of_the_old(tmp_path):

@@ -1,5 +1,6 @@
 """The step loop, on its simplest trainer."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -57,6 +58,22 @@ def test_a_checkpoint_asked_for_is_written_at_the_next_step(tiny, place):
     where = place(controls=Steering(save_at=(2,)))
     assert [e.step for e in run(tiny, where) if isinstance(e, Saved)] == [2]
     assert [step for step, _ in checkpoints(where.folder)] == [2]
+
+
+@pytest.mark.parametrize("part", ["weights", "optimiser", "micro_batch_tokens"])
+def test_a_checkpoint_of_something_else_says_which_folder_to_delete(tiny, place, part):
+    where = place()
+    run(tiny, where, checkpoint_every=2)
+    (_, before), (_, path) = checkpoints(where.folder)
+    state = torch.load(path / "state.pt", weights_only=True)
+    state[part] = [torch.zeros(3)]
+    torch.save(state, path / "state.pt")
+    with pytest.raises(RunError, match="the checkpoint cannot be read") as caught:
+        run(tiny, where, checkpoint_every=2)
+    assert caught.value.where == str(path) and "delete that folder" in caught.value.fix
+    shutil.rmtree(path)
+    assert metrics(run(tiny, where, checkpoint_every=2))[0]["loss"] > 0
+    assert before.exists()
 
 
 def test_a_saved_event_names_a_checkpoint_that_is_there(tiny, place):

@@ -15,6 +15,7 @@ from typing import Any
 
 from workbench.errors import ConfigError
 from workbench.html_table import Html, table
+from workbench.json_lines import replacing
 from workbench.reports.run_facts import FACT_TABLE, run_facts
 from workbench.runs import Run, RunFolder
 from workbench.widgets.kit import theme
@@ -79,9 +80,8 @@ def write_report(
     ]
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    aside.write_text(_page(title, "\n".join(body), feeds), encoding="utf-8", errors="replace")
-    os.replace(aside, target)
+    with replacing(target) as file:
+        file.write(_page(title, "\n".join(body), feeds).encode("utf-8", "replace"))
     return target
 
 

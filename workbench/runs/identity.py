@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from workbench.errors import ConfigError, RunError
+from workbench.errors import ConfigError, RunError, disk_watched
 from workbench.json_lines import clean, dumps, encode
 from workbench.runs.folder import DATA, LIVE, RunFolder, write_data
 
@@ -52,19 +52,20 @@ def attach_or_create(
     root.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".new-", suffix=f"-{os.getpid()}.tmp", dir=root))
     try:
-        digest = write_data(aside / DATA, rows)
-        identity = _identity({**config, "kind": kind, "data": digest._asdict()})
-        folder = RunFolder(root / (name or f"{kind}-{_digest(identity)}"))
-        if folder.path.exists():
-            if not fresh:
-                _check_same(folder, identity)
-                return Attached(folder, False)
-            _put_aside(folder)
-        for file, content in (files or {}).items():
-            (aside / file).write_bytes(content)
-        aside.chmod(0o755)  # mkdtemp's folders are for their owner alone
-        folder.adopt(aside, kind, config, digest)
-        return Attached(folder, True)
+        with disk_watched(root):
+            digest = write_data(aside / DATA, rows)
+            identity = _identity({**config, "kind": kind, "data": digest._asdict()})
+            folder = RunFolder(root / (name or f"{kind}-{_digest(identity)}"))
+            if folder.path.exists():
+                if not fresh:
+                    _check_same(folder, identity)
+                    return Attached(folder, False)
+                _put_aside(folder)
+            for file, content in (files or {}).items():
+                (aside / file).write_bytes(content)
+            aside.chmod(0o755)  # mkdtemp's folders are for their owner alone
+            folder.adopt(aside, kind, config, digest)
+            return Attached(folder, True)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -1,6 +1,5 @@
 """The run folder as the training process writes it: a sink for events, and a heartbeat."""
 
-import errno
 import os
 import threading
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from workbench.errors import RunError, WorkbenchError
+from workbench.errors import FULL, RunError, WorkbenchError
 from workbench.events import Finished, Notice, Phase, Progress, Saved
 from workbench.json_lines import encode, ends_whole, overwrite_json, read_lines, write_json
 from workbench.progress import STEP_WORDS
@@ -33,7 +32,6 @@ HEARTBEAT = 1.0  # seconds
 PHASE = ("phase", "phase_done", "phase_total", "phase_unit")
 """What status.json says while a step is under way."""
 PHASE_EVERY = 0.5  # seconds between two writings of status.json for a phase's sake
-FULL = (errno.ENOSPC, errno.EDQUOT)  # no space on the disk, or none left in one's quota
 
 
 class FolderWriter:

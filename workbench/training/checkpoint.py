@@ -1,20 +1,34 @@
 """Checkpoints that are complete or absent: written aside, synced, then renamed."""
 
-import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
 
-from workbench.errors import RunError
+from workbench.errors import RunError, first_line, is_disk_full
+from workbench.json_lines import read_json
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""No space on the disk, or none left in one's quota."""
+STATE, LENGTHS = "state.pt", "lengths.json"
+_NAME = re.compile(r"step-(0|[1-9][0-9]{0,11})")
+
+
+class Newest(NamedTuple):
+    """The checkpoint that a run goes on from.
+
+    Attributes:
+        step: steps that are done.
+        path: its folder.
+        lengths: bytes of each of the run's files at this step.
+    """
+
+    step: int
+    path: Path
+    lengths: dict[str, int]
 
 
 def save_checkpoint(
@@ -38,10 +52,10 @@ def save_checkpoint(
         home.mkdir(exist_ok=True, parents=True)
         _tidy(home)
         aside.mkdir()
-        with (aside / "state.pt").open("wb") as file:
+        with (aside / STATE).open("wb") as file:
             torch.save(state, file)
             _sync(file.fileno())
-        with (aside / "lengths.json").open("w") as file:
+        with (aside / LENGTHS).open("w") as file:
             json.dump({"step": step, **lengths}, file)
             file.flush()
             _sync(file.fileno())
@@ -95,9 +109,9 @@ def _tidy(home: Path) -> None:
 
 
 def _no_room(error: Exception, target: Path) -> RunError:
-    why = "the disk is full" if getattr(error, "errno", None) in FULL else str(error)
+    why = "the disk is full" if is_disk_full(error) else first_line(error)
     return RunError(
-        f"the checkpoint cannot be written: {why.splitlines()[0]}",
+        f"the checkpoint cannot be written: {why}",
         where=str(target),
         fix="make room on the disk and resume: the run goes on from the checkpoint before, which "
         "is whole",
@@ -105,34 +119,71 @@ def _no_room(error: Exception, target: Path) -> RunError:
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    """Complete checkpoints, oldest first."""
+    """Complete checkpoints, oldest first; folders of other names are none."""
     home = folder / "checkpoints"
     complete: dict[int, Path] = {}
     for path in (*home.glob(".step-*.old"), *home.glob("step-*")):
-        if (path / "lengths.json").is_file():
-            number = path.name.removeprefix(".").removesuffix(".old").removeprefix("step-")
-            complete[int(number)] = path
+        named = _NAME.fullmatch(path.name.removeprefix(".").removesuffix(".old"))
+        if named is not None and (path / LENGTHS).is_file():
+            complete[int(named[1])] = path
     return sorted(complete.items())
+
+
+def newest_checkpoint(folder: Path) -> Newest | None:
+    """The checkpoint to go on from; None where there is none.
+
+    Raises:
+        RunError: something there is no checkpoint, or the newest is damaged; it says which folder
+            to delete, so that the run goes on from the one before.
+    """
+    home = folder / "checkpoints"
+    for path in sorted(home.glob("step-*")):
+        if _NAME.fullmatch(path.name) is None:
+            raise unusable(path, "its name tells no step")
+        if not path.is_dir():
+            raise unusable(path, "it is no folder")
+    complete = checkpoints(folder)
+    if not complete:
+        return None
+    step, path = complete[-1]
+    lengths: Any = read_json(path / LENGTHS)
+    if lengths is None:
+        raise unusable(path, f"{LENGTHS} is damaged")
+    if any(type(value) is not int or value < 0 for value in lengths.values()):
+        raise unusable(path, f"{LENGTHS} tells lengths that are none")
+    if lengths.pop("step", step) != step:
+        raise unusable(path, f"{LENGTHS} is of another step")
+    return Newest(step, path, lengths)
 
 
 def load_checkpoint(folder: Path) -> tuple[int, dict[str, Any]] | None:
     """The newest checkpoint's step and state, or None where there is none.
 
     Raises:
-        RunError: the newest checkpoint cannot be read.
+        RunError: as :func:`newest_checkpoint`, or its state cannot be read.
     """
-    complete = checkpoints(folder)
-    if not complete:
+    newest = newest_checkpoint(folder)
+    if newest is None:
         return None
-    step, path = complete[-1]
+    file = newest.path / STATE
+    if not file.is_file():
+        raise unusable(newest.path, f"{STATE} is missing")
     try:
-        return step, torch.load(path / "state.pt", map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-        raise RunError(
-            f"the checkpoint cannot be read ({type(error).__name__})",
-            where=str(path),
-            fix="delete that folder and resume: the run goes on from the one before",
-        ) from error
+        state: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever is in there: torch raises a dozen kinds
+        raise unusable(newest.path, type(error).__name__) from error
+    if not isinstance(state, dict):
+        raise unusable(newest.path, f"{STATE} holds a {type(state).__name__}")
+    return newest.step, cast("dict[str, Any]", state)
+
+
+def unusable(path: Path, why: str) -> RunError:
+    """The error for a checkpoint that a run cannot go on from."""
+    return RunError(
+        f"the checkpoint cannot be read ({why})",
+        where=str(path),
+        fix="delete that folder and resume: the run goes on from the one before",
+    )
 
 
 def replace_folder(target: Path, write: Callable[[Path], None]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from workbench.errors import ModelError, WorkbenchError
+from workbench.errors import ModelError, WorkbenchError, first_line
 from workbench.events import (
     Event,
     Finished,
@@ -24,7 +24,7 @@ from workbench.models.base import load_base
 from workbench.models.roles import Roles
 from workbench.models.source import resolve
 from workbench.settings import RunSettings
-from workbench.training.checkpoint import load_checkpoint, replace_folder, save_checkpoint
+from workbench.training.checkpoint import load_checkpoint, replace_folder, save_checkpoint, unusable
 from workbench.training.optimiser import Optimiser, make_accelerator
 from workbench.training.out_of_memory import give_back, ran_out
 from workbench.training.process_group import MemoryRanOut, News, Team
@@ -269,7 +269,13 @@ class StepLoop(ABC, Generic[S]):
         newest = self.team.told_by_main(newest)
         if newest is not None:
             self.step, state = newest
-            self.load(state)
+            try:
+                self.load(state)
+            except Exception as error:
+                if ran_out(error):
+                    raise
+                path = self.place.folder / "checkpoints" / f"step-{self.step}"
+                raise unusable(path, f"{type(error).__name__}: {first_line(error)}") from error
 
 
 def clear_gradients(parameters: list[nn.Parameter]) -> None:

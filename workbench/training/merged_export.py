@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from workbench.errors import ConfigError, ModelError
+from workbench.errors import ConfigError, ModelError, disk_watched
 from workbench.models.base import DTYPES, Base, check_plain, load_base, load_plain
 from workbench.models.fast.dense_weights import layers_of, merged
 from workbench.models.roles import Roles
@@ -64,7 +64,8 @@ def export_model(model: str, folder: Path, settings: RunSettings, *, dtype: str)
     if source.is_reward:
         _put_head(roles, plain)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    replace_folder(folder, lambda aside: _write(aside, plain, base, source))
+    with disk_watched(folder):
+        replace_folder(folder, lambda aside: _write(aside, plain, base, source))
     name = str(wide).removeprefix("torch.")
     kind = "reward" if source.is_reward else "policy"
     return {"folder": str(folder), "kind": kind, "dtype": name, "base": source.reference}
