@@ -7,8 +7,9 @@ import sys
 import pytest
 
 import workbench as wb
-from workbench import child
-from workbench.cli import _settings, main
+from workbench import child, cli
+from workbench.cli import main
+from workbench.cli_options import SAMPLING, SCORING, typed_values
 from workbench.data.pairs import Pairs
 from workbench.data.store.label_events import LabelEvent
 from workbench.data.store.labels import LabelStore
@@ -16,7 +17,7 @@ from workbench.data.writing.store_archive import read_events
 from workbench.json_lines import clean
 from workbench.runs import Run, attach_or_create, devices
 from workbench.runs import run as run_module
-from workbench.settings import KINDS
+from workbench.settings import KINDS, PPOSettings
 from workbench.verbs import batch, model_names
 
 from .models.tiny import make_model
@@ -255,13 +256,185 @@ def test_settings_are_json_where_they_read_as_json():
         'target_modules=["q_proj"]',
         "a=b=c",
     ]
-    assert _settings(given) == {
+    assert typed_values(given) == {
         "steps": 20,
         "learning_rate": 1e-3,
         "dtype": "float32",
         "target_modules": ["q_proj"],
         "a": "b=c",
     }
+
+
+# --- nothing that is typed is ignored -------------------------------------------------------------
+
+
+def commands():
+    return cli._parser()._subparsers._group_actions[0].choices
+
+
+def options():
+    """Every option of every command that takes a value, with the command."""
+    return [
+        (name, action.option_strings[0], action)
+        for name, parser in commands().items()
+        for action in parser._actions
+        if action.option_strings and action.nargs != 0
+    ]
+
+
+def required(name):
+    """The least that must be typed to run a command."""
+    parser = commands()[name]
+    typed = [name]
+    for action in parser._actions:
+        if not action.option_strings:
+            typed.append("thing")
+        elif action.required:
+            typed += [action.option_strings[0], "thing"]
+    return typed
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "nargs"), [(name, option, a.nargs) for name, option, a in options()]
+)
+def test_an_option_typed_twice_adds_up_or_is_refused(name, option, nargs, capsys):
+    typed = [word for word in required(name) if word != option]
+    if len(typed) < len(required(name)):  # the option was one that must be there
+        index = required(name).index(option)
+        typed = required(name)[:index] + required(name)[index + 2 :]
+    if nargs is None:
+        with pytest.raises(SystemExit) as done:
+            cli._parser().parse_args([*typed, option, "1", option, "2"])
+        assert done.value.code == 2
+        assert f"{option} is given twice" in capsys.readouterr().err
+    else:
+        args = cli._parser().parse_args([*typed, option, "a=1", "b=2", option, "c=3"])
+        dest = option.lstrip("-")
+        assert getattr(args, dest) == ["a=1", "b=2", "c=3"]
+
+
+def test_repeated_sets_all_count(files, tmp_path, monkeypatch, capsys):
+    asked = {}
+
+    def take(*given, **more):
+        asked.update(more)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(wb, "train_sft", take)
+    given = ["--model", "m", "--data", "d", "--out", str(tmp_path / "run")]
+    assert main(["sft", *given, "--set", "steps=3", "--set", "seed=4", "epochs=2"]) == 130
+    assert (asked["steps"], asked["seed"], asked["epochs"]) == (3, 4, 2)
+    told = capsys.readouterr().out
+    assert (
+        "settings that differ from the defaults: seed = 4 (0), epochs = 2.0 (1.0), steps = 3 (0)"
+    ) in told
+    assert "without effect: epochs = 2.0: steps = 3 is taken" in told
+
+
+def test_a_name_given_twice_is_refused_wherever_it_stands(tmp_path, capsys):
+    given = ["--model", "m", "--data", "d", "--out", str(tmp_path / "run")]
+    assert main(["sft", *given, "--set", "steps=3", "--set", "steps=3"]) == 1
+    assert "steps is given twice" in three_parts(capsys)
+    assert main(["export", "x", "--out", "y", "--split", "a=0.5", "--split", "a=0.5"]) == 1
+    assert "a is given twice" in three_parts(capsys)
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "said"),
+    [
+        ("sft", "--kl-coef=1", "nothing takes --kl-coef=1"),
+        ("ppo", "--kl-coef=1", "did you mean --set kl_coef?"),
+        ("ppo", "--stpes", "did you mean --set steps?"),
+        ("ppo", "--heldout", "did you mean --heldout-reward?"),  # the beginning is not enough
+        ("export", "--tie", "did you mean --ties?"),
+        ("demo", "--sed", "did you mean --seed?"),
+        ("status", "--trust", "nothing takes --trust"),
+        ("import", "--set", "nothing takes --set"),
+    ],
+)
+def test_an_option_that_does_not_exist_says_what_was_meant(command, word, said, capsys):
+    with pytest.raises(SystemExit) as done:
+        main([*required(command), word])
+    assert done.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["name", "fresh", "trust", "preset", "prompts", "responses"])
+@pytest.mark.parametrize("command", ["ppo", "sample", "verify", "evaluate"])
+def test_a_setting_is_no_way_round_to_an_argument(command, name, tmp_path, capsys):
+    assert main([*required(command), "--set", f"{name}=true"]) == 1
+    assert f"there is no setting called {name}" in three_parts(capsys)
+
+
+def test_every_command_says_first_what_differs(labels, files, tmp_path, monkeypatch, capsys):
+    def ends(*given, **more):
+        raise KeyboardInterrupt
+
+    for name in ("train_ppo", "sample_pairs", "evaluate_reward", "verify", "preflight"):
+        monkeypatch.setattr(wb, name, ends)
+    monkeypatch.setattr(cli, "preset_settings", lambda name, changes: {"steps": 9, **changes})
+
+    def told(*typed):
+        assert main(list(typed)) in (0, 130)
+        both = capsys.readouterr()
+        return both.out + both.err
+
+    ppo = [*required("ppo"), "--preset", "p"]
+    said = told(*ppo, "--set", "kl_coef=0.5", "lam=0.9", "advantage=rloo", "samples_per_prompt=2")
+    assert "options that differ from the defaults: --preset p" in said
+    assert "steps = 9 (70)" in said and "kl_coef = 0.5 (0.1)" in said
+    assert "advantage = rloo (gae)" in said
+    assert "without effect: lam = 0.9: it counts where advantage = gae" in said
+    assert "settings that differ from the defaults: steps = 9 (70)" in told(*ppo)
+    said = told(*ppo, "--preflight-only", "--trust")
+    assert "nothing is written to --out, and nothing needs --trust" in said
+    assert "steps = 9" in told(*required("verify"), "--minutes", "3")
+    said = told(*required("sample"), "--set", "kl_coef=0.5", "seed=3")
+    assert "settings that differ from the defaults: seed = 3 (0)" in said
+    assert "without effect: kl_coef = 0.5: this command does not use it" in said
+    assert "defaults: none" in told(*required("evaluate"))
+    out = str(tmp_path / "out.jsonl")
+    said = told("export", str(labels), "--out", out, "--ties", "both", "--annotators", "ada")
+    assert "options that differ from the defaults: --ties both (drop), --annotators ada" in said
+    assert "differ" not in told("export", str(labels), "--out", out)
+
+
+def test_what_a_format_cannot_use_is_refused(labels, files, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "out.jsonl")]
+    for typed, said in (
+        (["--seed", "3"], "a seed draws the parts of a split"),
+        (["--format", "events", "--annotators", "ada"], "annotators does not go with"),
+        (["--format", "events", "--min-agreement", "0.5"], "min_agreement does not go with"),
+        (["--format", "canonical", "--k-way", "adjacent"], "k_way does not go with"),
+    ):
+        assert main(["export", str(labels), *out, *typed]) == 1
+        assert said in three_parts(capsys)
+    assert main(["import", str(labels), *out, "--format", "trl"]) == 1
+    assert "this holds pairs already" in three_parts(capsys)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_the_settings_that_count_for_answers_and_scores(tiny, reward, monkeypatch):
+    """By what the jobs themselves read: no other setting is said to count, and none is left out."""
+    from workbench.training import batch_jobs
+
+    read = set()
+
+    class Watched(PPOSettings):
+        def __getattribute__(self, name):
+            read.add(name)
+            return super().__getattribute__(name)
+
+    names = {row["name"] for row in PPOSettings.table()}
+    settings = Watched.from_dict(typed_values([*SET, "response_length=4"]))
+    prompts = [[{"role": "user", "content": "say a"}]]
+    training = {"lora_rank", "lora_alpha", "target_modules", "gradient_checkpointing"}
+    read.clear()
+    batch_jobs.answers([str(tiny)], prompts, settings)
+    assert names & read - training == set(SAMPLING)
+    read.clear()
+    batch_jobs.scores(reward, prompts, ["a"], settings)
+    assert names & read - training == set(SCORING)
 
 
 @pytest.mark.parametrize("kind", ["sft", "reward", "ppo"])
@@ -383,7 +556,7 @@ def test_a_second_run_on_a_busy_device(tiny, files, tmp_path, capsys):
 def test_cuda_asked_for_and_absent(tiny, files, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(model_names.ctypes.util, "find_library", lambda name: None)
     monkeypatch.setattr(model_names.shutil, "which", lambda name: None)
-    out, settings = tmp_path / "run", (*SET, "device=cuda")
+    out, settings = tmp_path / "run", (*SET[:1], "device=cuda", *SET[2:])
     assert train("sft", files, tiny, "instructions.jsonl", out, settings=settings) == 1
     assert "CUDA was asked for" in three_parts(capsys)
     assert not out.exists()
@@ -401,7 +574,8 @@ def test_cuda_asked_for_and_absent(tiny, files, tmp_path, capsys, monkeypatch):
 )
 def test_a_setting_that_cannot_be(setting, said, tiny, files, tmp_path, capsys):
     out = tmp_path / "run"
-    assert train("sft", files, tiny, "instructions.jsonl", out, settings=(*SET, setting)) == 1
+    others = [other for other in SET if other.partition("=")[0] != setting.partition("=")[0]]
+    assert train("sft", files, tiny, "instructions.jsonl", out, settings=(*others, setting)) == 1
     assert said in three_parts(capsys)
 
 

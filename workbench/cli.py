@@ -9,10 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import workbench as wb
+from workbench.cli_options import (
+    SAMPLING,
+    SCORING,
+    Parser,
+    add_settings,
+    changes_in_words,
+    options_in_words,
+    settings_given,
+    typed_values,
+)
 from workbench.errors import ConfigError, WorkbenchError, disk_watched
-from workbench.presets import PRESETS
+from workbench.presets import PRESETS, preset_settings
 from workbench.progress import estimate_words, phase_words
-from workbench.settings import KINDS, RunSettings
+from workbench.settings import PPOSettings, RunSettings
 
 if TYPE_CHECKING:
     from workbench.runs import RunFolder
@@ -20,7 +30,9 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it went well, 1 after a fault that the message helps to mend."""
-    args = _parser().parse_args(arguments)
+    args, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        args.parser.refuse_unknown(unknown)
     try:
         with disk_watched("what this command writes"):
             return int(args.run(args) or 0)
@@ -32,9 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="workbench", description="Align a language model to human preferences."
-    )
+    parser = Parser(prog="workbench", description="Align a language model to human preferences.")
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_training(commands)
     _add_data(commands)
@@ -56,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         "--minutes", type=float, default=5.0, help="that it may take; as many updates as fit"
     )
     look.add_argument("--out", type=Path, help="a file for the table, as Markdown")
-    _add_settings(look, "ppo")
+    add_settings(look, "ppo")
     look.set_defaults(run=_verify)
     for name, text in (
         ("status", "say how far a run is"),
@@ -69,13 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         if name == "resume":
             _add_trust(command)
         command.set_defaults(run=_steer, command=name)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)
     return parser
-
-
-def _add_settings(command: argparse.ArgumentParser, kind: str | None = None) -> None:
-    """``--set``; of a kind of run its help names the settings."""
-    text = kind and f"settings: {', '.join(row['name'] for row in KINDS[kind].table())}"
-    command.add_argument("--set", nargs="+", default=[], metavar="k=v", help=text)
 
 
 def _add_trust(command: argparse.ArgumentParser) -> None:
@@ -94,7 +100,7 @@ def _add_training(commands: Any) -> None:
         command.add_argument("--model", required=True, help="hub id, folder, run or builtin:NAME")
         command.add_argument("--data", required=True, help="pairs, prompts, instructions or texts")
         command.add_argument("--out", required=True, help="the run's folder")
-        _add_settings(command, name)
+        add_settings(command, name)
         _add_trust(command)
         if name == "ppo":
             command.add_argument(
@@ -130,13 +136,21 @@ def _add_data(commands: Any) -> None:
         "--min-agreement", type=float, metavar="SHARE", help="leave out what people agree on less"
     )
     write.add_argument(
-        "--annotators", nargs="+", metavar="NAME", help="of a label store, count these alone"
+        "--annotators",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="of a label store, count these alone",
     )
     write.add_argument(
         "--votes", default="majority", help="of a label store: majority, or each label by itself"
     )
     write.add_argument(
-        "--split", nargs="+", metavar="PART=SHARE", help="by prompt, e.g. train=0.9 test=0.1"
+        "--split",
+        nargs="+",
+        action="extend",
+        metavar="PART=SHARE",
+        help="by prompt, e.g. train=0.9 test=0.1",
     )
     write.add_argument("--seed", default=0, type=int, help="of the split")
     write.set_defaults(run=_export)
@@ -145,7 +159,7 @@ def _add_data(commands: Any) -> None:
     sample.add_argument("--data", required=True, help="prompts")
     sample.add_argument("--responses", default=2, type=int)
     sample.add_argument("--out", required=True, type=Path)
-    _add_settings(sample)
+    add_settings(sample)
     sample.set_defaults(run=_sample)
     plain = commands.add_parser("export-model", help="write a run as plain weights, merged")
     plain.add_argument("model", help="a run, or its final/")
@@ -157,11 +171,12 @@ def _add_data(commands: Any) -> None:
     measure.add_argument("--data", required=True, help="labelled pairs it was not trained on")
     measure.add_argument("--out", type=Path, help="a JSON file for all figures")
     measure.add_argument("--worst", type=Path, help="a file for the worst disagreements, as pairs")
-    _add_settings(measure)
+    add_settings(measure)
     measure.set_defaults(run=_evaluate)
 
 
 def _export_model(args: argparse.Namespace) -> None:
+    _tell(args)
     print(f"written: {wb.export_model(args.model, args.out, dtype=args.dtype)}")  # noqa: T201
 
 
@@ -179,39 +194,30 @@ def _verify(args: argparse.Namespace) -> int:
         )
     inputs: dict[str, Any] = {"reward": args.reward, "prompts": args.data, "preset": args.preset}
     inputs["minutes"] = args.minutes
+    given, checked = settings_given(args.set, "ppo", preset_settings(args.preset, {}))
     with redirect_stdout(sys.stderr):
-        verified = wb.verify(args.model, **inputs, **_settings(args.set))
+        _tell(args, changes_in_words(given, checked))
+        verified = wb.verify(args.model, **inputs, **given)
     print(verified.markdown)  # noqa: T201
     if args.out is not None:
         verified.save(args.out)
     return 0 if verified.passed else 1
 
 
-def _settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """``k=v`` to values: JSON where it reads as JSON, text otherwise.
-
-    Raises:
-        ConfigError: an entry without ``=``.
-    """
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise ConfigError(
-                f"{pair!r} is not a setting", where="--set", fix="write name=value, e.g. steps=20"
-            )
-        try:
-            settings[name] = json.loads(value)
-        except json.JSONDecodeError:
-            settings[name] = value
-    return settings
+def _tell(args: argparse.Namespace, *more: str) -> None:
+    """Say what was asked for beside the defaults, before it is begun."""
+    for words in (options_in_words(args.parser, args), *more):
+        if words:
+            print(words, flush=True)  # noqa: T201
 
 
 def _train(args: argparse.Namespace) -> int:
     from workbench.runs import several_processes
 
     first = [args.model, args.reward] if args.kind == "ppo" else [args.model]
-    out, settings = str(Path(args.out).absolute()), _settings(args.set)
+    preset = preset_settings(getattr(args, "preset", None), {})
+    given, settings = settings_given(args.set, args.kind, preset)
+    out = str(Path(args.out).absolute())
     more = {
         name: getattr(args, name)
         for name in ("heldout_reward", "preset", "trust")
@@ -219,24 +225,40 @@ def _train(args: argparse.Namespace) -> int:
     }
 
     if getattr(args, "preflight_only", False):
-        preset = more.get("preset")
-        checks = wb.preflight(*first, prompts=args.data, preset=preset, **settings)
-        print(checks)  # noqa: T201
-        return 0 if checks.passed else 1
+        return _preflight(args, given, settings)
 
     def begin() -> Any:
         train = getattr(wb, f"train_{args.kind}")
-        return train(*first, args.data, name=out, **more, **settings)
+        return train(*first, args.data, name=out, **more, **given)
 
     several_processes.start_all(sys.argv[1:])
+    if several_processes.is_main():
+        _tell(args, changes_in_words(given, settings))
     if several_processes.processes() > 1:
-        return _train_together(lambda: begin().folder, KINDS[args.kind].from_dict(settings))
+        return _train_together(lambda: begin().folder, settings)
     run = begin()
     if run.status in ("stopped", "failed", "paused"):  # the same command goes on with it
         run.resume()
     run.wait()
     print(f"{run.name} {run.status}: {run.final}")  # noqa: T201
     return 0
+
+
+def _preflight(args: argparse.Namespace, given: dict[str, Any], settings: RunSettings) -> int:
+    """Check what must hold; what is for the run alone is looked at, and said to be."""
+    from workbench.verbs.model_names import check_model
+    from workbench.verbs.train import check_ppo
+
+    assert isinstance(settings, PPOSettings)
+    check_ppo(settings, heldout=args.heldout_reward is not None)
+    if args.heldout_reward is not None:
+        check_model(args.heldout_reward, "heldout_reward", "scores")
+    left = "nothing is written to --out" + (", and nothing needs --trust" if args.trust else "")
+    _tell(args, changes_in_words(given, settings), f"checked only: {left}")
+    inputs: dict[str, Any] = {"prompts": args.data, "preset": args.preset}
+    checks = wb.preflight(args.model, args.reward, **inputs, **given)
+    print(checks)  # noqa: T201
+    return 0 if checks.passed else 1
 
 
 def _train_together(begin: Callable[[], "RunFolder"], settings: RunSettings) -> int:
@@ -252,6 +274,7 @@ def _train_together(begin: Callable[[], "RunFolder"], settings: RunSettings) -> 
 
 
 def _import(args: argparse.Namespace) -> None:
+    _tell(args)
     pairs = wb.load_pairs(args.file, args.format)
     pairs.save(args.out)
     print(pairs.report)  # noqa: T201
@@ -269,20 +292,29 @@ def _export(args: argparse.Namespace) -> None:
         name: getattr(args, name)
         for name in ("format", "ties", "k_way", "min_agreement", "annotators", "votes")
     }
+    if args.split is None and "seed" in args.given:
+        raise ConfigError(
+            "a seed draws the parts of a split, and none is asked for",
+            where=f"--seed {args.seed}",
+            fix="leave it out, or add --split train=0.9 test=0.1",
+        )
+    parts = None if args.split is None else typed_values(args.split, "--split")
+    _tell(args)
     stored = Path(args.pairs).suffix in (".sqlite", ".db") and Path(args.pairs).exists()
     with LabelStore(args.pairs) if stored else nullcontext() as store:
         source = store if store is not None else wb.load_pairs(args.pairs)
-        if args.split is None:
+        if parts is None:
             written = [write_pairs(source, args.out, **options)]
         else:
-            parts = _settings(args.split)
             written = [*write_split(source, args.out, parts, seed=args.seed, **options).values()]
     for path in written:
         print(f"written: {path}")  # noqa: T201
 
 
 def _sample(args: argparse.Namespace) -> None:
-    pairs = wb.sample_pairs(args.model, args.data, args.responses, **_settings(args.set))
+    given, settings = settings_given(args.set, "ppo")
+    _tell(args, changes_in_words(given, settings, SAMPLING))
+    pairs = wb.sample_pairs(args.model, args.data, args.responses, **given)
     pairs.save(args.out)
     print(f"{len(pairs)} prompts with {args.responses} answers each: {args.out}")  # noqa: T201
 
@@ -290,7 +322,9 @@ def _sample(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from workbench.json_lines import write_json
 
-    report = wb.evaluate_reward(args.reward, args.data, **_settings(args.set))
+    given, settings = settings_given(args.set, "ppo")
+    _tell(args, changes_in_words(given, settings, SCORING))
+    report = wb.evaluate_reward(args.reward, args.data, **given)
     print(report)  # noqa: T201
     if args.out:
         write_json(args.out, report.saved())
@@ -314,4 +348,5 @@ def _steer(args: argparse.Namespace) -> None:
 def _demo(args: argparse.Namespace) -> None:
     from workbench.demo import Demo
 
+    _tell(args)
     Demo(args.out, seed=args.seed, shuffle_labels=args.shuffle_labels, quick=args.quick).run()

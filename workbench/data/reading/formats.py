@@ -46,10 +46,18 @@ def load_pairs(
     Raises:
         DataError: nothing is there to read, no format fits the columns, or they hold several
             labels of which one must be asked for.
-        ConfigError: there is no format of that name, or no such ``even_split``.
+        ConfigError: there is no format of that name, or none to ask for; or no such ``even_split``.
     """
     check_even_split(even_split)
     wanted = format_by_name(format)
+    tables = (".sqlite", ".db", ".arrow")
+    is_table = isinstance(source, str | Path) and Path(source).suffix in tables
+    if wanted is not None and (is_table or isinstance(source, Pairs)):
+        raise ConfigError(
+            f"the format {format!r} was asked for, and this holds pairs already",
+            where=str(source) if is_table else repr(source),
+            fix="leave the format out",
+        )
     if isinstance(source, Pairs):
         return source
     if isinstance(source, str | Path) and Path(source).suffix in (".sqlite", ".db"):
