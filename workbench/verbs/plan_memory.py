@@ -93,7 +93,9 @@ class MemoryPlan(ReportPage):
             return f"lower micro_batch_tokens (it is {settings.micro_batch_tokens})"
         if part.startswith(("keys and values", "prompts")):
             return f"lower batch_size or max_length (it is {settings.max_length})"
-        if part.startswith(("adapters", "gradients", "AdamW", "copy of")):
+        if part.startswith(("adapters", "float32", "gradients", "AdamW", "copy of")):
+            if settings.lora_rank == 0:
+                return "set lora_rank=16: adapters instead of every weight"
             return f"lower lora_rank (it is {settings.lora_rank})"
         return ""
 

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from workbench.errors import ModelError
+from workbench.errors import ConfigError, ModelError
 from workbench.model_shapes import QWEN_7B
 from workbench.settings import PPOSettings, RewardSettings, SFTSettings
 from workbench.training.checks import memory_plan as plans
@@ -180,6 +180,34 @@ def test_a_reward_model_and_fine_tuning_have_one_phase(shape):
         plans.plan(shape, tiny_settings(RewardSettings, members=n))["trained"] for n in (1, 3)
     )
     assert three == 3 * one
+
+
+def test_every_weight_that_is_trained_is_counted_and_in_half_precision_its_float32_copy(shape):
+    settings = tiny_settings(SFTSettings, lora_rank=0)
+    linear = 2 * (4 * 64 * 64 + 3 * 64 * 128)
+    single, half = (
+        parts(plans.plan(shape, settings.changed(dtype=dtype)), "optimise")
+        for dtype in ("float32", "bfloat16")
+    )
+    weights = (single["base: linear layers"] + single["base: embeddings, head"]) / 4
+    assert single["base: linear layers"] == 4 * linear == 2 * half["base: linear layers"]
+    copy = "float32 copy of the weights"
+    assert copy not in single and copy in half
+    trained = half[copy] // 4
+    assert linear < trained <= weights  # buffers are not trained
+    for found in (single, half):
+        assert found["AdamW's moments"] == 8 * trained
+        assert found["gradients"] == 4 * trained
+        assert "adapters and heads" not in found
+
+
+def test_a_rank_of_0_is_refused_where_a_run_would_refuse_it(shape):
+    for settings in (
+        tiny_settings(SFTSettings, lora_rank=0, quantization="nf4"),
+        tiny_settings(RewardSettings, lora_rank=0),
+    ):
+        with pytest.raises(ConfigError, match="lora_rank"):
+            plans.plan(shape, settings)
 
 
 def test_nothing_but_the_config_is_read(shape):

@@ -24,10 +24,10 @@ from workbench.models.fast.dense_weights import SHARE, free_memory, layers_of
 from workbench.models.fast.packing import pack, packed_places
 from workbench.models.fast.packing_support import packs
 from workbench.models.forward import CHUNK, hidden_states
-from workbench.models.model_kinds import is_classifier, is_encoder
+from workbench.models.model_kinds import is_classifier, is_encoder, text_weights
 from workbench.models.roles import Roles
 from workbench.models.source import Source, resolve
-from workbench.settings import PPOSettings, RewardSettings, RunSettings
+from workbench.settings import PPOSettings, RewardSettings, RunSettings, SFTSettings
 from workbench.training.checks.live_bytes import LiveBytes
 from workbench.training.hardware import hardware
 
@@ -146,6 +146,11 @@ class _Plan:
         self.source, self.settings, self.device, self.free = source, settings, device, free
         self.shape = micro_batch(settings)
         self.ppo = settings if isinstance(settings, PPOSettings) else None
+        self.whole = (  # every weight is trained; elsewhere the adapters refuse a rank of 0
+            isinstance(settings, SFTSettings)
+            and settings.lora_rank == 0
+            and settings.quantization == "none"
+        )
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         config = cast("Any", AutoConfig).from_pretrained(source.base)
         if is_encoder(config) or is_classifier(config):
@@ -182,6 +187,11 @@ class _Plan:
     def _add_roles(self) -> tuple[int, int]:
         """Weights that are trained, and those of adapters that are not."""
         settings, ppo = self.settings, self.ppo
+        if self.whole:
+            weights = self._weights()
+            for weight in weights:
+                weight.requires_grad_(True)
+            return sum(weight.numel() for weight in weights), 0
         self.roles.add("policy", trainable=True)  # it stands for all: they are of one size
         own = self._count("policy")
         if ppo is None:
@@ -196,13 +206,27 @@ class _Plan:
     def _count(self, role: str) -> int:
         return sum(p.numel() for p in self.roles.parameters(role))
 
+    def _weights(self) -> list[nn.Parameter]:
+        """What one role trains: its adapter, or every weight that text goes through."""
+        return text_weights(self.base.model) if self.whole else self.roles.parameters("policy")
+
+    def _own(self, wide: int) -> dict[str, int]:
+        """What is trained, beside the base: adapters, or what stands for weights in half precision.
+
+        The optimiser trains a float32 copy of these (``optimiser.py``).
+        """
+        if not self.whole:
+            return {"adapters and heads": (self.trained + self.fixed) * wide}
+        halves = self.base.dtype.itemsize < wide
+        return {"float32 copy of the weights": self.trained * wide} if halves else {}
+
     def told(self) -> dict[str, Any]:
         """The plan in plain values."""
         wide = torch.promote_types(self.base.dtype, torch.float32).itemsize
         moments = self.trained * 2 * wide
         held = {
             **{f"base: {name}": size for name, size in self.frozen.items()},
-            "adapters and heads": (self.trained + self.fixed) * wide,
+            **self._own(wide),
             "AdamW's moments": moments,
         }
         if self.device.type == "cuda":
@@ -278,7 +302,7 @@ class _Plan:
     def _traced(self, *, train: bool, shape: MicroBatchShape | None = None) -> int:
         """Peak bytes of a micro-batch's pass beyond weights, gradients and moments."""
         shape = shape or self.shape
-        weights = self.roles.parameters("policy")
+        weights = self._weights()
         with self.fake:
             if train:
                 for weight in weights:
@@ -288,7 +312,7 @@ class _Plan:
             live = LiveBytes(known, counted=False)
             with (
                 live,
-                self.roles.acting("policy"),
+                self.roles.acting(None if self.whole else "policy"),
                 nullcontext() if train else torch.no_grad(),
                 _GroupedProducts(),
             ):
