@@ -306,12 +306,17 @@ class RewardSettings(RunSettings):
         "auto",
         low=0.0,
         live=True,
-        help="Peak AdamW rate; auto: by the model's width, 2e-3 at 128 to 1e-4 at 4096.",
+        help="Peak AdamW rate; auto: 2e-3 at width 128 to 1e-4 at 4096, in small batches less.",
     )
     warmup_share: float = setting(
         0.03, low=0.0, high=1.0, help="Share of the steps with a rising rate, if warmup_steps is 0."
     )
-    batch_size: int = setting(32, unit="comparisons", low=1, help="Comparisons in one step.")
+    batch_size: int = setting(
+        0,
+        unit="comparisons",
+        low=0,
+        help="Comparisons in one step; 0 = 32, but 16 below 1600 pairs and 8 below 800.",
+    )
     epochs: float = setting(1.0, low=0.0, help="Passes over the data; used where steps is 0.")
     steps: int = setting(0, unit="steps", low=0, help="Optimiser steps; 0 = as epochs say.")
     members: int = setting(

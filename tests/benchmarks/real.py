@@ -169,7 +169,7 @@ def _reward(
 
     run, cpu_seconds = _run(place, name, wb.train_reward, str(place.model), rows)
     steps = run.metrics()
-    pairs = len(steps) * run.config["settings"]["batch_size"]
+    pairs = round(steps["pairs_seen"].max())
     heldout = place.pairs("heldout") if heldout is None else heldout
     scale = resolve(str(run.final)).reward_stats().std
     scores = {

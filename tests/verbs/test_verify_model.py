@@ -14,6 +14,7 @@ from workbench.json_lines import clean
 from workbench.runs import Run, RunFolder, devices
 from workbench.runs import run as run_module
 from workbench.settings import PPOSettings
+from workbench.training.checks import preflight as checks
 from workbench.verbs import plan_memory, run_preflight, verify_model, verify_table
 from workbench.verbs.plain_prompts import PROMPTS
 
@@ -58,6 +59,8 @@ def found(model, tmp_path_factory):
     """One whole look, told by several tests."""
     with pytest.MonkeyPatch.context() as patch:
         here.__wrapped__(patch, tmp_path_factory.mktemp("places"))
+        # the plan that it began with serves the preflight too
+        patch.setattr(checks, "plan", lambda *_: pytest.fail("memory was planned twice"))
         yield wb.verify(model, **FEW)
 
 

@@ -4,6 +4,14 @@ from typing import Any
 
 import torch
 
+SIZES, PASS = (32, 16, 8), 50
+"""Comparisons of a step where nobody has said how many, and the steps that a pass shall have."""
+
+
+def batch_for(rows: int, batch_size: int) -> int:
+    """Comparisons of a step, as asked; for 0 the most with which a pass has 50 steps, or 8."""
+    return batch_size or next((size for size in SIZES if rows >= PASS * size), SIZES[-1])
+
 
 def steps_for(rows: int, batch_size: int, *, steps: int, epochs: float) -> int:
     """Steps of a run: as asked, or enough for the passes asked; at least 1."""

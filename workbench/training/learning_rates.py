@@ -13,12 +13,25 @@ RATES = {
 """What auto means at these two: PPO's adapters, a reward model's, and what SFT trains."""
 
 
+BATCH = 32
+"""Comparisons of the batches that a reward model's rates are for."""
+
+
 def rate_of(what: str, rate: float | str, width: int) -> float:
     """A rate as a person set it; where that is auto, the one that suits a model's width."""
     if not isinstance(rate, str):
         return float(rate)
     small, large = RATES[what]
     return rate_for(width, small=small, large=large)
+
+
+def in_small_batches(rate: float, batch: int) -> float:
+    """A rate for batches of fewer comparisons than 32: √(batch / 32) of it.
+
+    AdamW's steps keep their length whatever the gradient's; in small batches more of it is noise,
+    and what that adds up to over a pass stays the same by this rule (Malladi et al. 2022).
+    """
+    return rate * min(1.0, math.sqrt(batch / BATCH))
 
 
 def rate_for(width: int, *, small: float, large: float) -> float:

@@ -22,6 +22,7 @@ from workbench.models.base import pick_device
 from workbench.models.source import resolve
 from workbench.progress import duration
 from workbench.settings import PPOSettings, RewardSettings, RunSettings
+from workbench.training.batches import PASS, SIZES, batch_for
 
 PROBE = 0.05
 """Seconds that each of the machine's speeds is measured for."""
@@ -190,13 +191,14 @@ def planned_phases(
     shape: Shape, card: Card, settings: RunSettings, rows: Iterable[Mapping[str, Any]]
 ) -> dict[str, float]:
     """Seconds that each phase of a step is planned to take, by the name that it is told by."""
-    some = [_letters(row) / LETTERS for row in islice(rows, ROWS)]
+    ahead = list(islice(rows, PASS * SIZES[0]))  # more make no difference to the size of a batch
+    some = [_letters(row) / LETTERS for row in ahead[:ROWS]]
     length = min(sum(some) / max(1, len(some)), settings.max_length)
     if isinstance(settings, PPOSettings):
         lengths = Lengths(max(1, round(length)), settings.response_length)
         planned = update_seconds(shape, card, settings, lengths, dense=True)
         return dict(zip(PHASE_METRICS, planned, strict=True))
-    size = cast("Any", settings).batch_size
+    size = batch_for(len(ahead), cast("Any", settings).batch_size)
     tokens = size * max(1.0, length)
     if isinstance(settings, RewardSettings):
         return {"training": settings.members * step_seconds(shape, card, settings, tokens, 0)}

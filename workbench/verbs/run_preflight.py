@@ -13,6 +13,7 @@ from workbench.settings import PPOSettings
 from workbench.verbs.load_data import load_prompts
 from workbench.verbs.model_names import Model, check_model, check_preset, model_name
 from workbench.verbs.plain_prompts import PROMPTS
+from workbench.verbs.plan_memory import MemoryPlan
 from workbench.verbs.reward_specs import check_reward, ship_reward
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def preflight(
     prompts: Any = None,
     preset: str | None = None,
     timeout: float | None = None,
+    planned: MemoryPlan | None = None,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
     **changes: Any,
 ) -> Preflight:
@@ -96,6 +98,7 @@ def preflight(
         prompts: what :func:`load_prompts` reads; a few plain ones where it is None.
         preset: settings for a card, by name (:func:`presets`).
         timeout: it is ended after so long [s]; None lets it take its time.
+        planned: what :func:`plan` said of this model and these settings, where that is known.
         on_progress: told how far it is: ``done``, ``total``, ``text``.
         changes: settings by name, over those.
 
@@ -118,6 +121,7 @@ def preflight(
             "prompts": messages,
             "settings": checked.to_dict(),
             "folder": folder,
+            "planned": None if planned is None else planned.told["parts"],
         }
         began, heard = time.monotonic(), list[float]()
 

@@ -104,6 +104,7 @@ def verify(
             checked,
             prompts=messages,
             timeout=end - time.monotonic(),
+            planned=verified.plan,
             on_progress=lambda row: tell(f"  {row['text']}"),
         )
     if verified.preflight is not None:

@@ -28,6 +28,7 @@ from workbench.models.model_kinds import is_classifier, is_encoder, text_weights
 from workbench.models.roles import Roles
 from workbench.models.source import Source, resolve
 from workbench.settings import PPOSettings, RewardSettings, RunSettings, SFTSettings
+from workbench.training.batches import SIZES
 from workbench.training.checks.live_bytes import LiveBytes
 from workbench.training.hardware import hardware
 
@@ -99,7 +100,7 @@ def micro_batch(settings: RunSettings) -> MicroBatchShape:
         batch = math.ceil(batch / settings.mini_batches)
         answer = min(settings.response_length, settings.max_length - 1)
     elif isinstance(settings, RewardSettings):
-        batch *= 2  # both answers
+        batch = 2 * (batch or SIZES[0])  # both answers
     length = settings.max_length
     return MicroBatchShape(
         max(1, min(batch, settings.micro_batch_tokens // length)), length, answer

@@ -88,6 +88,7 @@ def measured_preflight(
     prompts: Sequence[list[Message]],
     settings: PPOSettings,
     folder: Path,
+    planned: Sequence[dict[str, Any]] | None = None,
     tell: Callable[[int, int, str], None] = _tell_nobody,
 ) -> MeasuredChecks:
     """Look at one short update of a run.
@@ -98,6 +99,7 @@ def measured_preflight(
         prompts: message lists.
         settings: of the run that is to come.
         folder: an empty one, for what the update writes.
+        planned: the memory plan's parts, where there is one already.
         tell: called with (done, total, text) as it goes on.
 
     Raises:
@@ -130,7 +132,8 @@ def measured_preflight(
     tell(2, PARTS, "the checks after it, and the longest micro-batch")
     checks = [*_first(metrics), *checks, _isolated(before, _frozen(trainer, rows, messages))]
     checks += [_finite(metrics, half=trainer.optimiser.half), _saved(trainer)]
-    checks += _longest(trainer, model, settings, others)
+    parts = plan(model, settings)["parts"] if planned is None else planned
+    checks += _longest(trainer, settings, parts, others)
     return MeasuredChecks(checks, load, times.by_update(short, metrics))
 
 
@@ -258,11 +261,13 @@ def _saved(trainer: PPOTrainer) -> Check:
 
 
 def _longest(
-    trainer: PPOTrainer, model: str, settings: PPOSettings, others: set[int | None]
+    trainer: PPOTrainer,
+    settings: PPOSettings,
+    parts: Sequence[dict[str, Any]],
+    others: set[int | None],
 ) -> list[Check]:
     """The largest micro-batch goes through, in the memory that was planned."""
     shape = micro_batch(settings)
-    parts = plan(model, settings)["parts"]
     held = [p for p in parts if p["phase"] == "optimise" and not p["part"].startswith("copy")]
     planned = sum(p["bytes"] for p in held)
     prompt = max(1, shape.length - shape.answer)

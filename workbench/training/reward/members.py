@@ -29,7 +29,7 @@ from workbench.models.roles import Roles
 from workbench.models.sampling import sample_responses
 from workbench.settings import RewardSettings
 from workbench.training.batches import batch_indices, shuffled
-from workbench.training.learning_rates import rate_of
+from workbench.training.learning_rates import in_small_batches, rate_of
 from workbench.training.optimiser import Optimiser
 from workbench.training.process_group import Team
 from workbench.training.reward.encoded_pairs import EncodedComparison, split
@@ -142,7 +142,8 @@ class Member:
 
     def rate(self, rate: float | str) -> float:
         """A learning rate as it was set, or what auto means here."""
-        return rate_of("reward", rate, self.roles.base.width)
+        found = rate_of("reward", rate, self.roles.base.width)
+        return in_small_batches(found, self.settings.batch_size) if rate == "auto" else found
 
     @torch.no_grad()
     def _head_unit(self, most: int = 16) -> float:

@@ -18,7 +18,7 @@ from workbench.events import Event, Notice, Place
 from workbench.models.model_card import how_to_score, write_card
 from workbench.models.source import member_folder
 from workbench.settings import RewardSettings
-from workbench.training.batches import steps_for
+from workbench.training.batches import batch_for, steps_for
 from workbench.training.clock import Clock, peak_memory_gb
 from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.reward.encoded_pairs import encode_comparisons
@@ -50,6 +50,8 @@ class RewardTrainer(StepLoop[RewardSettings]):
     ) -> None:
         super().__init__(model, settings, place)
         comparisons, notices = encode_comparisons(self.base, rows, settings)
+        batch = batch_for(len(comparisons), settings.batch_size)
+        self.settings = settings = settings.changed(batch_size=batch)
         scoring, about_scoring = how_scored(self.base)
         self.notices += [*notices, *about_scoring]
         source = self.base.source
@@ -108,10 +110,11 @@ class RewardTrainer(StepLoop[RewardSettings]):
             member.optimiser.rates = dict.fromkeys(rates, member.rate(value))
 
     def _setup(self) -> Notice:
-        """What was loaded, and the learning rate that auto became."""
+        """What was loaded, and the learning rate and batch size that were left open."""
         loaded, (member, *_) = super()._setup(), self.members
         rate = member.optimiser.rates[member.role]
-        return replace(loaded, data={**loaded.data, "learning_rate": rate})
+        found = {"learning_rate": rate, "batch_size": self.settings.batch_size}
+        return replace(loaded, data={**loaded.data, **found})
 
     def train_step(self) -> StepOutcome:
         """One optimiser step of each member on its own batch; now and then held-out figures."""
