@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from workbench.training.batches import batch_indices, prompt_key, shuffled, steps_for
+from workbench.training.batches import (
+    batch_for,
+    batch_indices,
+    prompt_key,
+    shuffled,
+    steps_for,
+)
 
 
 @pytest.mark.parametrize(
@@ -16,6 +22,22 @@ from workbench.training.batches import batch_indices, prompt_key, shuffled, step
 )
 def test_steps_are_as_asked_or_enough_for_the_passes(rows, batch, steps, epochs, expected):
     assert steps_for(rows, batch, steps=steps, epochs=epochs) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked", "expected"),
+    [
+        (1600, 0, 32),  # 50 steps
+        (15_000, 0, 32),
+        (1599, 0, 16),
+        (800, 0, 16),
+        (799, 0, 8),
+        (3, 0, 8),
+        (3, 64, 64),
+    ],
+)
+def test_a_batch_is_as_asked_or_leaves_a_pass_fifty_steps(rows, asked, expected):
+    assert batch_for(rows, asked) == expected
 
 
 def test_each_pass_sees_every_row_once_in_an_order_of_its_own():

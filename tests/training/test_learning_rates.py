@@ -1,6 +1,6 @@
 import pytest
 
-from workbench.training.learning_rates import rate_for, rate_of
+from workbench.training.learning_rates import in_small_batches, rate_for, rate_of
 
 
 def test_the_two_ends_are_as_given():
@@ -17,6 +17,11 @@ def test_auto_goes_by_the_width_and_by_what_is_trained(what, small, large):
     assert rate_of(what, "auto", 128) == small
     assert rate_of(what, "auto", 4096) == pytest.approx(large, rel=1e-12)
     assert rate_of(what, 0.5, 4096) == 0.5
+
+
+def test_a_rate_in_smaller_batches_goes_by_their_root():
+    """A quarter of the comparisons: half the rate; in larger ones it stays."""
+    assert [in_small_batches(0.4, batch) for batch in (2, 8, 32, 128)] == [0.1, 0.2, 0.4, 0.4]
 
 
 def test_each_doubling_of_the_width_is_the_same_factor():

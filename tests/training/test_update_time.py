@@ -74,6 +74,11 @@ def test_what_is_planned_is_the_formula_of_the_shapes():
     reward = RewardSettings(batch_size=4, members=3, quantization="none")
     seconds = 3 * step_seconds(TINY_CHAT, CARD, reward, 40, 0)
     assert update_time.planned_phases(TINY_CHAT, CARD, reward, ROWS) == {"training": seconds}
+    for count, size in ((799, 8), (5000, 32)):  # a batch that was left open
+        rows = (ROWS * count)[:count]
+        seconds = 3 * step_seconds(TINY_CHAT, CARD, reward, 10 * size, 0)
+        open_ = reward.changed(batch_size=0)
+        assert update_time.planned_phases(TINY_CHAT, CARD, open_, rows) == {"training": seconds}
 
 
 def test_a_model_whose_config_cannot_be_read_has_no_plan(tmp_path):

@@ -347,15 +347,25 @@ def test_the_learning_rate_is_live(tiny, place):
 
 
 def test_an_auto_rate_goes_by_the_width_and_is_told(tiny, place):
-    """Width 64 is a fifth of the way below 128: 2e-3 times 20 ** (1 / 5)."""
+    """Width 64 is a fifth of the way below 128: 2e-3 times 20 ** (1 / 5); 8 pairs are a quarter."""
     made = module.RewardTrainer(str(tiny), ROWS, settings(learning_rate="auto"), place())
-    rate = pytest.approx(2e-3 * 20 ** (1 / 5))
+    rate = pytest.approx(2e-3 * 20 ** (1 / 5) / 2)
     assert made.optimiser.rates == {"reward": rate, "reward head": rate}
     assert next(made.run()).data["learning_rate"] == rate
     made.set_live("learning_rate", 0.5)
     assert made.optimiser.rates == {"reward": 0.5, "reward head": 0.5}
     made.set_live("learning_rate", "auto")
     assert made.optimiser.rates == {"reward": rate, "reward head": rate}
+
+
+def test_a_batch_that_was_left_open_goes_by_the_number_of_pairs_and_is_told(tiny, place):
+    """24 pairs, 18 of them to learn from: 8 at once, and round(18 / 8) steps of them."""
+    rows = [{**row, "prompt": user(f"{i}")} for i, row in enumerate((ROWS * 24)[:24])]
+    made = module.RewardTrainer(str(tiny), rows, settings(batch_size=0, steps=0), place())
+    assert next(made.run()).data["batch_size"] == 8 == len(made.members[0].batch(0))
+    assert made.total == 2
+    asked = module.RewardTrainer(str(tiny), rows, settings(batch_size=5, steps=0), place())
+    assert len(asked.members[0].batch(0)) == 5 and asked.total == 4
 
 
 def test_few_pairs_are_warned_of(tiny, place, monkeypatch):
