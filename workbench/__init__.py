@@ -18,6 +18,7 @@ from workbench.verbs.gold import gold_labels as gold_labels
 from workbench.verbs.load_data import load_examples as load_examples
 from workbench.verbs.load_data import load_pairs as load_pairs
 from workbench.verbs.load_data import load_prompts as load_prompts
+from workbench.verbs.look_closely import microscope as microscope
 from workbench.verbs.optimisation_limits import analytic_check as analytic_check
 from workbench.verbs.optimisation_limits import best_of_n as best_of_n
 from workbench.verbs.optimisation_limits import overoptimisation as overoptimisation

@@ -13,12 +13,14 @@ class Progress:
     Attributes:
         metrics: by name, as listed in ``workbench/METRICS.md``; None where it has no value.
         samples: rows for the sample table.
+        tokens: rows for the microscope: a few answers, token by token.
     """
 
     step: int
     total_steps: int
     metrics: dict[str, float | None]
     samples: tuple[dict[str, Any], ...] = ()
+    tokens: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

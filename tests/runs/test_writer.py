@@ -128,11 +128,10 @@ def test_resume_cuts_to_the_checkpoint_and_keeps_later_settings(folder):
 
 def test_lengths_are_those_of_the_files(folder):
     with FolderWriter(folder) as write:
-        write(Progress(1, 9, {"loss": 1.0}))
-        assert write.lengths() == {
-            name: (folder.path / name).stat().st_size
-            for name in ("metrics.jsonl", "samples.jsonl", "events.jsonl", "control.jsonl")
-        }
+        write(Progress(1, 9, {"loss": 1.0}, tokens=({"tokens": ["a"]},)))
+        files = ("metrics.jsonl", "samples.jsonl", "tokens.jsonl", "events.jsonl", "control.jsonl")
+        assert write.lengths() == {name: (folder.path / name).stat().st_size for name in files}
+        assert folder.tokens() == [{"step": 1, "tokens": ["a"]}]
         write(Finished(1, False))
 
 

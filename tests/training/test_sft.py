@@ -306,3 +306,29 @@ def test_an_auto_rate_goes_by_the_width_and_by_what_is_trained(tiny, place, rank
     made.set_live("learning_rate", 0.5)
     made.set_live("learning_rate", "auto")
     assert made.optimiser.rates == {"policy": rate}
+
+
+def test_one_example_is_looked_at_as_it_is_learned(tiny, place):
+    """Its tokens, which of them count, and what the model expects at each, by its own logits."""
+    events = list(sft.steps(str(tiny), ROWS, settings(learning_rate=0.0), place()))
+    looks = [row for event in events if isinstance(event, Progress) for row in event.tokens]
+    assert len(looks) == 6  # every step of a run this short
+    (row,) = {json.dumps(look) for look in looks}  # the same example, and nothing was learned
+    look = json.loads(row)
+    assert look["learned"] == [True] * len(look["tokens"])
+    (spoken,) = [r for r in ROWS if "".join(look["tokens"]).startswith(r["response"][0]["content"])]
+    base = load(tiny)
+    prompt, answer = sft.encode_examples(base, [spoken], settings())[0][0].encoded
+    logits = base.model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0]
+    logprobs = logits[len(prompt) - 1 : -1].log_softmax(-1)
+    wanted = [float(logprobs[i, token]) for i, token in enumerate(answer)]
+    assert look["logprobs"] == pytest.approx(wanted, abs=1e-4)
+    for place_, expected in zip(logprobs, look["expected"], strict=True):
+        shares = [share for _, share in expected]
+        assert shares == pytest.approx(place_.exp().topk(5).values.tolist(), abs=1e-5)
+
+
+def test_a_long_run_looks_now_and_then(tiny, place):
+    events = list(sft.steps(str(tiny), ROWS, settings(steps=40), place()))
+    looked = [event.step for event in events if isinstance(event, Progress) and event.tokens]
+    assert looked[:3] == [1, 3, 5] and looked[-1] == 40

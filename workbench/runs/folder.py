@@ -24,9 +24,10 @@ from workbench.json_lines import (
 from workbench.runs import made_here, process
 
 CONFIG, STATUS, DATA, LOG = "config.json", "status.json", "data.jsonl.gz", "log.txt"
-METRICS, SAMPLES, EVENTS, CONTROL = (
+METRICS, SAMPLES, TOKENS, EVENTS, CONTROL = (
     "metrics.jsonl",
     "samples.jsonl",
+    "tokens.jsonl",
     "events.jsonl",
     "control.jsonl",
 )
@@ -127,7 +128,7 @@ class RunFolder:
         write_json(aside / CONFIG, {**config, **facts, **created})
         made_here.seal(aside, {**config, **facts})
         write_json(aside / STATUS, starting_status())
-        for name in (METRICS, SAMPLES, EVENTS, CONTROL, LOG):
+        for name in (METRICS, SAMPLES, TOKENS, EVENTS, CONTROL, LOG):
             (aside / name).touch()
         (aside / "checkpoints").mkdir()
         try:
@@ -219,6 +220,10 @@ class RunFolder:
     def samples(self) -> list[dict[str, Any]]:
         """The texts sampled so far."""
         return self.tail(SAMPLES).rows
+
+    def tokens(self) -> list[dict[str, Any]]:
+        """A few answers of some updates, token by token: what the microscope shows."""
+        return self.tail(TOKENS).rows
 
     def events(self) -> list[dict[str, Any]]:
         """What happened: commands done, alarms, warnings, checkpoints."""

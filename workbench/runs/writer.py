@@ -23,11 +23,12 @@ from workbench.runs.folder import (
     METRICS,
     SAMPLES,
     STATUS,
+    TOKENS,
     RunFolder,
     starting_status,
 )
 
-STREAMS = (METRICS, SAMPLES, EVENTS)
+STREAMS = (METRICS, SAMPLES, TOKENS, EVENTS)
 HEARTBEAT = 1.0  # seconds
 PHASE = ("phase", "phase_done", "phase_total", "phase_unit")
 """What status.json says while a step is under way."""
@@ -214,6 +215,8 @@ class FolderWriter:
         self._append(METRICS, {"step": event.step, "time": now, **event.metrics})
         for sample in event.samples:
             self._append(SAMPLES, {"step": event.step, **sample})
+        for row in event.tokens:
+            self._append(TOKENS, {"step": event.step, **row})
         with self._lock:
             self._status["step"] = event.step
             self._status["total_steps"] = event.total_steps

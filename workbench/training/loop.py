@@ -41,6 +41,7 @@ class StepOutcome(NamedTuple):
     metrics: dict[str, float | None]
     samples: tuple[dict[str, Any], ...] = ()
     notices: tuple[str, ...] = ()
+    tokens: tuple[dict[str, Any], ...] = ()
 
 
 class StepLoop(ABC, Generic[S]):
@@ -197,7 +198,7 @@ class StepLoop(ABC, Generic[S]):
             self._asides.clear()
             if outcome is None:
                 break
-            yield Progress(self.step, self.total, outcome.metrics, outcome.samples)
+            yield Progress(self.step, self.total, outcome.metrics, outcome.samples, outcome.tokens)
             if self._checkpoint_due():
                 yield self._save()
         self.team.disband()  # the main process writes; the others are done

@@ -15,7 +15,7 @@ from workbench.errors import ConfigError, DataError
 from workbench.events import Event, Notice, Place
 from workbench.models.base import Base
 from workbench.models.encoding import Encoded, Encoder, in_row, micro_batches
-from workbench.models.forward import collate, response_stats
+from workbench.models.forward import collate, response_hidden, response_stats
 from workbench.models.model_card import how_to_answer, write_card
 from workbench.models.model_kinds import text_weights
 from workbench.models.source import CARD, resolve
@@ -26,6 +26,13 @@ from workbench.training.learning_rates import rate_of
 from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.optimiser import Optimiser
 from workbench.training.reward.scorer import as_response
+
+EXPECTED = 5
+"""How many of the likeliest tokens the microscope shows at each place."""
+LOOKS = 16
+"""How often a run looks at its example, beside the last step."""
+LOOKED_AT = 96
+"""Tokens of the example's prompt (its last) and of its response (its first) that are looked at."""
 
 
 class Example(NamedTuple):
@@ -80,6 +87,7 @@ class SFTTrainer(StepLoop[SFTSettings]):
         super().__init__(model, settings, place)
         self.base.check_answers()
         self.figures: dict[str, float] = {}  # of the last step
+        self.encoder = Encoder.of(self.base, settings)
         self.examples, notices = encode_examples(self.base, rows, settings)
         self.notices += notices
         self.total = steps_for(
@@ -130,8 +138,10 @@ class SFTTrainer(StepLoop[SFTSettings]):
         done = self.optimiser.step()
         seconds = clock.total()
         self.figures = {"loss": total, "perplexity": math.exp(min(total, 50.0))}
+        due = self.step % max(1, self.total // LOOKS) == 0 or self.step + 1 == self.total
         return StepOutcome(
-            {
+            tokens=(self._expectations(),) if due else (),
+            metrics={
                 **self.figures,
                 "grad_norm": done.grad_norm,
                 "learning_rate": done.learning_rate,
@@ -139,8 +149,34 @@ class SFTTrainer(StepLoop[SFTSettings]):
                 "time/step": seconds,
                 "tokens_per_second": sum(len(e.encoded.ids) for e in batch) / seconds,
                 "memory/peak_gb": peak_memory_gb(self.base.device),
-            }
+            },
         )
+
+    @torch.no_grad()
+    def _expectations(self) -> dict[str, Any]:
+        """One example, the same all through the run: what the model now expects at each token."""
+        number = batch_indices(0, len(self.examples), 1, seed=self.settings.seed)[0]
+        encoded, learned = self.examples[number]
+        seen = Encoded(encoded.prompt[-LOOKED_AT:], encoded.response[:LOOKED_AT])
+        with self.roles.acting("policy" if self.settings.lora_rank else None):
+            logits = self.base.logits(response_hidden(self.base, collate([seen], self.base)))
+        logprobs = logits.float().log_softmax(-1)
+        best = logprobs.topk(min(EXPECTED, logprobs.shape[-1]))
+        chosen = logprobs.gather(1, torch.tensor(seen.response, device=logprobs.device)[:, None])
+        encoder = self.encoder
+        return {
+            "prompt_tokens": encoder.pieces(seen.prompt),
+            "tokens": encoder.pieces(seen.response),
+            "learned": learned[: len(seen.response)],
+            "logprobs": [float(f"{float(number):.9g}") for number in chosen[:, 0]],
+            "expected": [
+                [
+                    [encoder.pieces([int(token)])[0], round(float(share), 6)]
+                    for token, share in zip(tokens, shares, strict=True)
+                ]
+                for tokens, shares in zip(best.indices, best.values.exp(), strict=True)
+            ],
+        }
 
     def _gradients(self, batch: Sequence[Example], tokens: int) -> float:
         """Add the gradients of the mean over ``tokens``, in micro-batches; returns the mean."""

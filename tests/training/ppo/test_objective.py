@@ -160,11 +160,24 @@ def test_running_normalisation_remembers(episodes):
     assert fixed.paid(episodes).tolist() == [2.0, -1.0]
 
 
+class Named:
+    """An encoder that knows two answers by their ids."""
+
+    def __init__(self, episodes):
+        self.answers = [row.response for row in episodes.rows]
+
+    def decode(self, ids):
+        return ["one", "two"][self.answers.index(ids)]
+
+    def pieces(self, ids):
+        return [["x", " y", " z"], ["x", " y"]][self.answers.index(ids)]
+
+
 def test_rows_of_the_sample_table(episodes):
-    tokens = [["x", " y", " z"], ["x", " y"]]
+    encoder = Named(episodes)
     estimates = estimate(episodes, PAID, settings(lam=0.0), kl_coef=0.1)
     judge = lambda p, t: float(len(p[0]["content"]))  # noqa: E731
-    rows = sample_rows(episodes, ["one", "two"], tokens, estimates, judge)
+    rows = sample_rows(episodes, encoder, estimates, judge)
     assert rows[1] == {
         "prompt": "b",
         "response": "two",
@@ -177,6 +190,6 @@ def test_rows_of_the_sample_table(episodes):
         "token_advantage": pytest.approx([-0.45, -1.02]),
         "gold": 1.0,
     }
-    bare = sample_rows(episodes, ["one", "two"], tokens, None, None)[0]
+    bare = sample_rows(episodes, encoder, None, None)[0]
     assert not {"gold", "token_value", "token_advantage"} & set(bare)
     assert bare["token_kl"] == [0.5, 0.0, 0.5]

@@ -1,6 +1,6 @@
 """Step 3 of an update: from scores to rewards to advantages; and what a person reads of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -155,8 +155,7 @@ def response_kl(episodes: Episodes) -> Tensor:
 
 def sample_rows(
     episodes: Episodes,
-    texts: Sequence[str],
-    tokens: Sequence[list[str]],
+    encoder: Encoder,
     estimates: Estimates | None,
     judge: Judge | None,
 ) -> tuple[dict[str, Any], ...]:
@@ -170,17 +169,18 @@ def sample_rows(
     if estimates is not None:
         tables |= {"token_value": episodes.values, "token_advantage": estimates.advantages}
     rows: list[dict[str, Any]] = []
-    for index, (prompt, text) in enumerate(zip(episodes.messages, texts, strict=True)):
+    for index, (prompt, seen) in enumerate(zip(episodes.messages, episodes.rows, strict=True)):
+        text, tokens = encoder.decode(seen.response), encoder.pieces(seen.response)
         row: dict[str, Any] = {
             "prompt": prompt[-1]["content"],
             "response": text,
             "score": float(episodes.scores[index]),
             "kl": float(kl[index]),
             "ended": bool(episodes.ended[index]),
-            "tokens": tokens[index],
+            "tokens": tokens,
         }
         for name, table in tables.items():
-            values = table[index, : len(tokens[index])].cpu()
+            values = table[index, : len(tokens)].cpu()
             row[name] = [float(f"{float(value):.6g}") for value in values]  # more is noise
         if judge is not None:
             row["gold"] = judge(prompt, text)

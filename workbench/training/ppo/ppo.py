@@ -52,6 +52,7 @@ from workbench.training.ppo.objective import (
 from workbench.training.ppo.ppo_roles import add_policy, add_value
 from workbench.training.ppo.prompts import Prompt, encode_prompts, watched_prompts
 from workbench.training.ppo.rollout import Episodes, measure, sample_answers
+from workbench.training.ppo.token_records import token_records
 from workbench.training.reward.reward_sources import SourceBuilder
 
 
@@ -225,25 +226,26 @@ class PPOTrainer(StepLoop[PPOSettings]):
         # 3: rewards and advantages
         self.shaping.learn(episodes.scores)
         paid = self.shaping.paid(episodes)
-        raw = estimate(episodes, paid, settings, kl_coef=self.kl_coef)
+        beta, clip = self.kl_coef, self.clip_range
+        raw = estimate(episodes, paid, settings, kl_coef=beta)
         estimates = whitened(raw, episodes.response_mask, settings)
         # 4: clipped steps on the mini-batches of each epoch
         with clock.phase("optimise"):
-            clip = self.clip_range
             self.begin("optimising", episodes_of(epochs), "answers")
             metrics = self.clipped_steps.take(episodes, estimates, epochs, clip_range=clip)
-        metrics |= describe(episodes, paid, raw, settings, kl_coef=self.kl_coef)
-        metrics |= watched
+        metrics |= describe(episodes, paid, raw, settings, kl_coef=beta) | watched
         kl = float(response_kl(episodes).mean())
-        self.kl_coef = next_kl_coef(self.kl_coef, kl, len(rows), settings)
+        self.kl_coef = next_kl_coef(beta, kl, len(rows), settings)
         if self.judge is not None:
             metrics["objective/gold"] = mean_gold(self.judge, episodes, self.encoder)
         every, done = settings.watch_every, self.step + 1
         due = every and (self.step % every == 0 or done == self.total)
         samples = self.watch_samples() if due else ()
+        seen = (self.roles, self.encoder, episodes, paid, raw, settings, beta, clip)
+        tokens = token_records(*seen) if due else ()
         self.figures = metrics | self._speed(clock, episodes)
         self.total, notices = self.watch.best.last_update(done, self.total)
-        return StepOutcome(self.figures, samples, notices)
+        return StepOutcome(self.figures, samples, notices, tokens)
 
     def _speed(self, clock: Clock, episodes: Episodes) -> dict[str, float]:
         """What the update took, and how many episodes there were so far."""
@@ -320,16 +322,13 @@ class PPOTrainer(StepLoop[PPOSettings]):
             return ()
         generator = torch.Generator().manual_seed(self.settings.seed + 1)
         rows = self.sample(self.watched, generator)
-        everything = range(len(rows))
-        groups = own_micro_batches(rows, everything, self.settings, self.base, self.team)
+        groups = own_micro_batches(rows, range(len(rows)), self.settings, self.base, self.team)
         episodes = self._measured(rows, [prompt.messages for prompt in self.watched], groups)
         estimates = None
         if self.value is not None:
             paid = self.shaping.paid(episodes)
             estimates = estimate(episodes, paid, self.settings, kl_coef=self.kl_coef)
-        texts = [self.encoder.decode(row.response) for row in rows]
-        tokens = [self.encoder.pieces(row.response) for row in rows]
-        return sample_rows(episodes, texts, tokens, estimates, self.judge)
+        return sample_rows(episodes, self.encoder, estimates, self.judge)
 
     def write_final(self, folder: Path) -> None:
         """The policy's adapter; beside it the value model, and the reference if an adapter."""

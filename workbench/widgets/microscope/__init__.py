@@ -1,0 +1,1 @@
+"""One recorded answer, taken apart token by token."""
