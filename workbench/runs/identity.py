@@ -12,8 +12,10 @@ from typing import Any, NamedTuple, cast
 from workbench.errors import ConfigError, RunError, disk_watched
 from workbench.json_lines import clean, dumps, encode
 from workbench.runs.folder import DATA, LIVE, RunFolder, write_data
+from workbench.runs.turns import in_turn
 
 IDENTITY = ("kind", "model", "inputs", "settings", "data")
+TURN = ".names.lock"  # of who makes or moves a folder below the root
 _ABSENT = "(absent)"
 
 
@@ -33,7 +35,7 @@ def attach_or_create(
     fresh: bool = False,
     files: Mapping[str, bytes] | None = None,
 ) -> Attached:
-    """Find the run of this name, or create it.
+    """Find the run of this name, or create it; of several that do so at once, one creates it.
 
     Args:
         root: the folder that holds the runs.
@@ -56,15 +58,19 @@ def attach_or_create(
             digest = write_data(aside / DATA, rows)
             identity = _identity({**config, "kind": kind, "data": digest._asdict()})
             folder = RunFolder(root / (name or f"{kind}-{_digest(identity)}"))
-            if folder.path.exists():
-                if not fresh:
-                    _check_same(folder, identity)
-                    return Attached(folder, False)
-                _put_aside(folder)
+            if folder.path.exists() and not fresh:
+                _check_same(folder, identity)
+                return Attached(folder, False)
             for file, content in (files or {}).items():
                 (aside / file).write_bytes(content)
             aside.chmod(0o755)  # mkdtemp's folders are for their owner alone
-            folder.adopt(aside, kind, config, digest)
+            with in_turn(root / TURN):
+                if folder.path.exists():
+                    if not fresh:  # another process was first with the name
+                        _check_same(folder, identity)
+                        return Attached(folder, False)
+                    _put_aside(folder)
+                folder.adopt(aside, kind, config, digest)
             return Attached(folder, True)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -3,7 +3,7 @@
 import difflib
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,9 @@ from workbench.errors import RunError
 from workbench.json_lines import write_json
 from workbench.runs import devices, process, worker
 from workbench.runs.folder import LIVE, LOG, STATUS, RunFolder, starting_status
+from workbench.runs.turns import in_turn
+
+TURN = ".start.lock"
 
 
 def runs_root() -> Path:
@@ -75,14 +78,28 @@ def start(folder: RunFolder, command: list[str] | None = None, *, device: str | 
             trusted, or the command cannot be started.
     """
     folder.check_made_here()
-    launched = process.read_record(folder.path) is not None
-    if launched and folder.status()["state"] in LIVE:
-        raise RunError(
-            f"{folder.name} is live already",
-            where=str(folder.path),
-            fix=f"wb.open_run({folder.name!r}) attaches to it",
-        )
-    worker.release()  # what is interactive makes room
+    with starting(folder):
+        launched = process.read_record(folder.path) is not None
+        if launched and folder.status()["state"] in LIVE:
+            raise RunError(
+                f"{folder.name} is live already",
+                where=str(folder.path),
+                fix=f"wb.open_run({folder.name!r}) attaches to it",
+            )
+        worker.release()  # what is interactive makes room
+        return _start(folder, command, device)
+
+
+def starting(folder: RunFolder) -> AbstractContextManager[None]:
+    """Within the block no other process starts this run.
+
+    Raises:
+        RunError: another one has been starting it for too long.
+    """
+    return in_turn(folder.path / TURN)
+
+
+def _start(folder: RunFolder, command: list[str] | None, device: str | None) -> int:
     env, command = {**os.environ, "PYTHONUNBUFFERED": "1"}, command or child_command(folder)
     with ExitStack() as stack:
         handed: tuple[int, ...] = ()

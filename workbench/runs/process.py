@@ -3,12 +3,14 @@
 import os
 import signal
 import subprocess
+import threading
 import time
 import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from workbench.json_lines import read_json, write_json
 
@@ -132,10 +134,14 @@ def spawn(
             env=env,
             pass_fds=pass_fds,
         )
-    for other in _children.values():
-        other.poll()  # leaves no zombies behind
     _children[child.pid] = child
+    reap(child)
     return child
+
+
+def reap(child: "subprocess.Popen[Any]") -> None:
+    """Read a process's end as soon as it comes: nobody may look for hours, and it is no zombie."""
+    threading.Thread(target=child.wait, name=f"end of {child.pid}", daemon=True).start()
 
 
 def how_it_ended(pid: int) -> str:

@@ -101,6 +101,8 @@ class Run:
     def resume(self, *, wait: bool = False, trust: bool = False) -> None:
         """Go on: a paused run at once, a stopped or dead one from its last checkpoint.
 
+        Where several processes resume a run at once, one starts it and all are views of it.
+
         Args:
             wait: until it goes on.
             trust: also where the run was made elsewhere: its author's reward function is then run
@@ -110,7 +112,7 @@ class Run:
             RunError: it has finished, its device is busy, or it was made elsewhere and is not
                 trusted; the message says what would be run.
         """
-        state = self.status
+        before, state = process.read_record(self.path), self.status
         if state == "finished":
             raise RunError(
                 f"{self.name} has finished: there is nothing to resume",
@@ -122,9 +124,12 @@ class Run:
         else:
             if trust:
                 self.folder.trust()
+            self.folder.check_made_here()
             self._wait_for_process_to_end()
-            record = process.read_record(self.path)
-            self.start(None if record is None else record.device)
+            with launcher.starting(self.folder):
+                if process.read_record(self.path) == before:
+                    self.start(None if before is None else before.device)
+                # else somebody else has resumed it meanwhile: this is a view of that process
         if wait:
             self._until("resume", lambda state: state not in ("paused", "starting"))
 

@@ -126,6 +126,7 @@ class Worker:
                     encoding="utf-8",
                     start_new_session=True,  # a notebook's interrupt is not meant for it
                 )
+            process.reap(self._child)
             pid = self._child.pid
             write_json(_note(pid), {"pid": pid, "started": process.start_time(pid)})
         assert self._child is not None

@@ -1,0 +1,66 @@
+"""One process at a time where two must not do the same: making a name, starting a run."""
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from workbench.errors import RunError, disk_watched
+
+PATIENCE = 60.0
+"""Seconds that a turn is waited for; one takes milliseconds, or until a device is free."""
+_held = threading.local()
+
+
+@contextmanager
+def in_turn(file: Path) -> Generator[None]:
+    """Hold a lock file within the block; a thread that holds it already goes right in.
+
+    The lock goes with the process that holds it, however that ends; the file stays and is empty.
+
+    Raises:
+        RunError: another process has held it for too long, or the file cannot be made.
+    """
+    mine: set[str] = _held.__dict__.setdefault("files", set())
+    if str(file) in mine:
+        yield
+        return
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with disk_watched(file):
+            descriptor = os.open(file, flags, 0o644)
+    except OSError as error:
+        raise RunError(
+            f"nothing can be started or named here ({error.strerror})",
+            where=str(file),
+            fix="see that the folder may be written to, and that no link lies in this file's place",
+        ) from error
+    try:
+        _wait_for(descriptor, file)
+        mine.add(str(file))
+        try:
+            yield
+        finally:
+            mine.discard(str(file))
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for(descriptor: int, file: Path) -> None:
+    begun = time.monotonic()
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() - begun > PATIENCE:
+                raise RunError(
+                    f"another process has been at this for more than {PATIENCE:g} s",
+                    where=str(file),
+                    fix="see what it does, end it if it hangs, and try again",
+                ) from None
+            time.sleep(0.01)
+        else:
+            return
