@@ -18,11 +18,20 @@ from workbench.widgets.explorer.explorer import LossExplorer
 from workbench.widgets.kit.loaded_widget import LoadedWidget
 from workbench.widgets.kit.theme import style
 from workbench.widgets.labeller.labeller import Labeller
+from workbench.widgets.microscope.microscope import Microscope
 from workbench.widgets.run_panel.panel import RunPanel
 
 ASKED = [{"role": "user", "content": "q"}]
 ANSWERS = [{"model": "x", "text": "a"}, {"model": "y", "text": "b"}]
 ROWS = [{"prompt": "q", "messages": ASKED, "answers": ANSWERS}]
+EXAMPLE = {
+    "step": 1,
+    "prompt_tokens": ["q"],
+    "tokens": ["a"],
+    "learned": [True],
+    "logprobs": [-1.0],
+    "expected": [[["a", 0.37]]],
+}
 SHARED_CSS = style()
 RESPONSES = [[{"role": "assistant", "content": text}] for text in "ab"]
 PAIRS = Pairs.from_items([Pair.make(ASKED, RESPONSES)])
@@ -37,6 +46,9 @@ MAKE = {
     ),
     "playground.js": lambda place, store: Playground({"x": "x"}, lambda request, told: {}),
     "explorer.js": lambda place, store: LossExplorer(),
+    "microscope.js": lambda place, store: Microscope(
+        lambda: [EXAMPLE], lambda record, **used: {}, name="mine", kind="sft"
+    ),
 }
 
 
