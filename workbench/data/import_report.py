@@ -49,11 +49,7 @@ class Report:
             "items": self.items,
             "format": self.format,
         }
-        if self.left_out:
-            counts["left_out"] = dict(self.left_out)
-        if self.fields:
-            counts["fields"] = {name: dict(fates) for name, fates in self.fields.items()}
-        return counts
+        return {**counts, "left_out": dict(self.left_out)} if self.left_out else counts
 
     @property
     def quarantined_rows(self) -> list[dict[str, Any]]:
@@ -93,7 +89,7 @@ class Report:
     def saved(self) -> dict[str, Any]:
         """Return all but the quarantined rows as plain JSON values."""
         held = {"left_out": self.left_out, "source": self.source, "examples": self.examples}
-        return {**self.as_dict(), **held}
+        return {**self.as_dict(), **held, "fields": self.fields}
 
     @classmethod
     def from_saved(cls, saved: dict[str, Any]) -> "Report":

@@ -5,7 +5,10 @@ messages that ends with a user message; a response is a list of messages, normal
 """
 
 import hashlib
+import re
 import unicodedata
+from collections.abc import Mapping
+from functools import lru_cache
 from json.encoder import encode_basestring as quoted
 from typing import Any, NotRequired, TypedDict, cast
 
@@ -68,7 +71,8 @@ def as_messages(value: Any, role: str) -> list[Message]:
     raise Unusable("a field is neither text nor messages")
 
 
-MAYBE_WRITTEN = '[{"\\a \t\r\n\ufeff'  # what a list that was written as text may begin with
+# What a list or an object that was written as text may begin with; "a" as in "array(".
+MAYBE_WRITTEN = frozenset(("", *'[{"\\a \t\r\n\ufeff'))
 _SAYS = {"content", "value", "text", "parts", "tool_calls", "function_call"}
 
 
@@ -95,25 +99,111 @@ def _message(value: Any) -> Message:
     role = ROLES.get(_role(fields))
     if role is None:
         raise Unusable("a message has no role, or one that is not system, user or assistant")
-    content = fields.get("content", fields.get("value"))
-    if isinstance(content, list):
-        content = "".join(_part(part) for part in cast("list[Any]", content))
+    name = next((name for name in _CONTENT if fields.get(name) is not None), "content")
+    content = fields.get(name)
+    if isinstance(content, str) and len(fields) == 2:  # by far the most say no more
+        return {"role": role, "content": content}
+    beside = _beside(fields, name)
+    if isinstance(content, list | dict):
+        parts = cast("list[Any]", content if isinstance(content, list) else [content])
+        content = "".join(_part(part, beside) for part in parts)
+    elif content is None and beside:  # a turn that is only a call
+        content = ""
     if not isinstance(content, str):
         raise Unusable("a message has no text")
-    return {"role": role, "content": content}
+    message: Message = {"role": role, "content": content}
+    if beside:
+        message["beside"] = beside
+    return message
 
 
-def _part(part: Any) -> str:
-    """Return one part of a many-part content: its text, or a mark that something was there."""
+_CONTENT = ("content", "value", "parts", "text")  # where a message has its text
+_TEXTS = ("text", "input_text", "output_text", "")  # kinds of parts that are text
+
+
+def _beside(fields: dict[str, Any], content: str) -> dict[str, Any]:
+    """Return what a message says besides who speaks and what."""
+    who = "role" if "role" in fields else "from"
+    others = {
+        str(name): value
+        for name, value in fields.items()
+        if name not in (who, content) and holds_something(value)
+    }
+    refuse_media(others)
+    return others
+
+
+def _part(part: Any, beside: dict[str, Any]) -> str:
+    """Return the text of one part of a message; what else it holds goes ``beside`` it."""
     if isinstance(part, str):
         return part
-    fields = cast("dict[str, Any]", part) if isinstance(part, dict) else {}
-    text = fields.get("text")
-    return text if isinstance(text, str) else f"⟨{fields.get('type', 'part')}⟩"
+    fields = cast("dict[str, Any]", part) if isinstance(part, dict) else {"part": part}
+    kind, text = str(fields.get("type") or ""), fields.get("text")
+    if kind in _FILES:
+        raise Unusable(f"{kind}: {_NOT_SHOWN}")
+    refuse_media({kind: part, **fields})
+    if kind in _TEXTS and isinstance(text, str):
+        others = {str(k): v for k, v in fields.items() if k not in ("type", "text")}
+        beside.update({name: value for name, value in others.items() if holds_something(value)})
+        return text
+    beside.setdefault(kind or "part", []).append(part)
+    return ""
+
+
+_MEDIUM = re.compile(
+    r"(input_?)?(image|img|picture|photo|video|audio|pixel_value)s?"
+    r"([ _-]?(url|path|file|byte|data|base64|b64)s?)?",
+    re.IGNORECASE,
+)
+_NOT_SHOWN = "the answers are about what cannot be shown here"
+_FILES = ("file", "input_file", "document")  # kinds of parts; columns of these names are text
+
+
+@lru_cache(maxsize=1024)
+def is_medium(name: str) -> bool:
+    """Whether a field of this name holds a picture or a sound."""
+    return _MEDIUM.fullmatch(name) is not None
+
+
+def refuse_media(fields: Mapping[str, Any]) -> None:
+    """Refuse what cannot be shown or trained on beside its text.
+
+    Raises:
+        Unusable: a field of the row, the message or the part holds a picture, a sound or a file.
+    """
+    for name, value in fields.items():
+        if is_medium(name) and value is not False and holds_something(value):
+            raise Unusable(f"{name}: {_NOT_SHOWN}")
+
+
+def holds_something(value: Any) -> bool:
+    """Whether a field holds anything: not None, nor empty text, list or object."""
+    return value is not None and not (isinstance(value, str | bytes | list | dict) and not value)
+
+
+def _with_beside(turn: Message, other: Message) -> None:
+    """Put what a copy of a turn says besides its text to the turn that stays."""
+    own = turn.get("beside", {})
+    for name, value in other.get("beside", {}).items():
+        if name not in own:
+            own = {**own, name: value}
+        elif own[name] != value:
+            own = {**own, f"{name} (another copy)": value}
+    if own:
+        turn["beside"] = own
+
+
+def keep_beside(turns: list[Message], copies: list[Message]) -> None:
+    """Put what copies of turns say besides their text to the turns that stay."""
+    for turn, other in zip(turns, copies, strict=False):
+        if len(other) > 2:
+            _with_beside(turn, other)
 
 
 def check_prompt(prompt: list[Message]) -> None:
     """Hold a prompt to its shape: something is said, and the user says the last of it."""
+    if len(prompt) == 1 and prompt[0]["role"] == "user" and prompt[0]["content"].strip():
+        return  # by far the most
     if not any(message["content"].strip() for message in prompt):
         raise Unusable("the prompt is empty")
     if prompt[-1]["role"] != "user":
@@ -122,6 +212,8 @@ def check_prompt(prompt: list[Message]) -> None:
 
 def check_response(response: list[Message]) -> None:
     """Hold a response to its shape: the assistant begins it and says something."""
+    if len(response) == 1 and response[0]["role"] == "assistant" and response[0]["content"].strip():
+        return  # by far the most
     if not any(m["role"] == "assistant" and m["content"].strip() for m in response):
         raise Unusable("an answer is empty")
     if response[0]["role"] != "assistant":
@@ -133,6 +225,7 @@ def without_prompt(turns: list[Message], prompt: list[Message]) -> list[Message]
     if not prompt or not turns or turns[0]["role"] != prompt[0]["role"]:
         return turns  # by far the most: nothing is repeated
     if turn_key(turns[: len(prompt)]) == turn_key(prompt):
+        keep_beside(prompt, turns)
         return turns[len(prompt) :]
     return turns
 

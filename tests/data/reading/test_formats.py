@@ -236,13 +236,15 @@ def test_meta_that_is_not_an_object_is_put_aside() -> None:
 
 
 def test_messages_may_speak_in_other_roles_and_in_parts() -> None:
-    parts = [{"type": "text", "text": "see "}, {"type": "image", "image": "x.png"}, "!"]
+    parts = [{"type": "text", "text": "see "}, {"type": "citation", "at": 3}, "it!"]
     prompt = [{"from": "human", "value": "q"}, bot("a"), {"role": "User", "content": parts}]
     pair = load_pairs(
         [{"prompt": prompt, "chosen": {"from": "gpt", "value": "x"}, "rejected": "y"}]
     )[0]
-    assert pair.prompt == [user("q"), bot("a"), user("see ⟨image⟩!")]
+    assert pair.prompt == [user("q"), bot("a"), user("see it!")]
     assert pair.responses[0] == [bot("x")]
+    beside = {"of": "prompt", "turn": 2, "fields": {"citation": [{"type": "citation", "at": 3}]}}
+    assert pair.meta == {"message_fields": [beside]}
 
 
 # Sources ----------------------------------------------------------------------------------------

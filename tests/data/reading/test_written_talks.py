@@ -44,7 +44,7 @@ def test_a_talk_in_a_cell_is_a_talk(spelled: Any, name: str, tmp_path: Path) -> 
         pairs = load_pairs(tmp_path / name)
         assert pairs[0].prompt == [user(ASK)]
         assert pairs[0].responses == [[bot(GOOD)], [bot(BAD)]]
-        assert "fields" not in pairs.report.as_dict()
+        assert pairs.report.fields == {}
 
 
 def test_what_only_looks_like_a_talk_stays_text_and_is_counted(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from workbench.data.messages import (
     check_prompt,
     check_response,
     instructed,
+    refuse_media,
 )
 from workbench.data.pairs import Pairs
 from workbench.data.reading.readers_pairs import read_implicit, system_turn
@@ -76,11 +77,17 @@ def _named(entry: Any, bare: str) -> Any:
 def _prompt(record: Record, name: str) -> list[Message]:
     row = _readable(record, name)
     try:
-        prompt = _prompt_in_any_column(row)
+        refuse_media(row)
+        prompt = _texts(_prompt_in_any_column(row))
         check_prompt(prompt)
     except Unusable as why:
         raise _bad_row(why, record, name) from why
     return prompt
+
+
+def _texts(turns: list[Message]) -> list[Message]:
+    """Return turns with their texts alone: tool calls and the like are no part of them."""
+    return [{"role": turn["role"], "content": turn["content"]} for turn in turns]
 
 
 def _prompt_in_any_column(row: dict[str, Any]) -> list[Message]:
@@ -107,7 +114,8 @@ def _example(record: Record, name: str) -> dict[str, Any]:
     try:
         if {"prompt", "instruction", "messages"}.isdisjoint(row):
             return {"text": _text(row)}
-        prompt, response = _turns(row)
+        refuse_media(row)
+        prompt, response = map(_texts, _turns(row))
         check_prompt(prompt)
         check_response(response)
     except Unusable as why:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from workbench.data.arrow_table import TextTable
 from workbench.data.comparisons import is_tie
@@ -14,11 +14,13 @@ from workbench.data.messages import (
     check_prompt,
     check_response,
     id_from_keys,
+    is_medium,
     raw_messages,
+    refuse_media,
     turn_key,
 )
 from workbench.data.pairs import COLUMNS, Label, Pair, Pairs, cells_of, pair_of, render
-from workbench.data.reading.parsed import FIRST_WON, Format, Parsed, Part, Tree
+from workbench.data.reading.parsed import FIRST_WON, Format, Parsed, Part, Tree, both_of, mapping
 from workbench.data.reading.readers import COLUMNS_OF_FORMATS
 from workbench.data.reading.sources import Record
 from workbench.data.reading.votes import Vote, Voter, in_order, order_of, voter_of, with_votes
@@ -28,6 +30,11 @@ from workbench.json_lines import dumps
 
 IMPORTED, TIES, DUPLICATES = "imported", "ties", "duplicates"
 VOTES = "votes on an item that others labelled too, kept in meta"
+BESIDE = "message_fields"  # in meta: {"of": "prompt" or a response's place, "turn", "fields"}
+_OURS = (BESIDE, "responses", "votes")  # names in meta that are no columns
+KEPT = "kept in meta"
+REPEATED = "in a row that repeats an item, not kept"
+UNREAD = "within an object of the row, not kept"
 WRITTEN = "looks like a list or an object, kept as text"
 _FIRST_WON = dumps(FIRST_WON)  # written once: nearly every row of a chosen/rejected file has it
 
@@ -59,6 +66,7 @@ class Intake:
         self._held: dict[str, list[_Held]] = {}  # prompt -> its rows
         self._voted: dict[str, _FirstVote] = {}  # id -> who gave it the label that it has
         self._votes: dict[str, list[Vote]] = {}  # id -> what others said of it
+        self._fields: dict[tuple[tuple[str, ...], str], int] = {}  # names, what of them -> rows
 
     def take(self, record: Record) -> None:
         """Count one row in, under what becomes of it."""
@@ -66,7 +74,11 @@ class Intake:
         try:
             if record.bad:
                 raise Unusable(record.bad)
-            parsed = self._format.parse(lowered(record.fields))
+            fields = record.fields
+            renames, media = _names(tuple(fields))
+            if media:
+                refuse_media({name: fields[name] for name in media})
+            parsed = self._format.parse(_renamed(fields, renames))
             if isinstance(parsed, Parsed):
                 self._count(self._keep(parsed, record.row, voter_of(parsed)), 1)
             elif isinstance(parsed, Tree):
@@ -92,33 +104,53 @@ class Intake:
         self._held.clear()
         for ident, votes in self._votes.items():
             self._join_votes(self._voted[ident], votes)
+        for (names, fate), rows in self._fields.items():
+            for name in names:
+                if name not in _OURS:
+                    report.count_field(name, fate, rows)
         return Pairs(self._table.frame(), report)
 
-    def _keep(self, parsed: Parsed, row: int, voter: Voter | None = None) -> str:
-        """Put an item into the table, or a vote to its item; return the bucket."""
+    def _keep(
+        self, parsed: Parsed, row: int, voter: Voter | None = None, *, parts: bool = False
+    ) -> str:
+        """Put an item into the table, or a vote to its item; return the bucket.
+
+        The fields of items that are ``parts`` of a row, or made of several, are counted row by row.
+        """
         keys = _checked(parsed)
+        plain = _is_plain(parsed)
+        meta = parsed.meta if plain else _whole_meta(parsed)
         ident = id_from_keys(turn_key(parsed.prompt), keys)
         outcome = _outcome(parsed.label, keys)
         if ident in self._outcomes:
             first = self._voted.get(ident)
             if voter is not None and first is not None and parsed.label is not None:
                 label = in_order(parsed.label, order_of(keys))
-                return self._vote(ident, Vote(voter, label, str(outcome), parsed.meta, row))
+                bucket = self._vote(ident, Vote(voter, label, str(outcome), meta, row))
+                self._count_fields(meta, KEPT if bucket == IMPORTED else REPEATED)
+                return bucket
             if outcome not in (None, self._outcomes[ident]):
                 raise Unusable("the same item came before with another label")
+            self._count_fields(meta, REPEATED)
             return DUPLICATES
+        if meta and meta.get("id") == ident:  # a file of ours: the item says it anyway
+            del meta["id"]
         cells = (
             raw_messages(parsed.prompt),
             f"[{','.join(map(raw_messages, parsed.responses))}]",
             _label_text(parsed.label),
             dumps(parsed.source) if parsed.source else f"{self._file}{row}}}",
-            dumps(parsed.meta) if parsed.meta else "{}",
+            dumps(meta) if meta else "{}",
         )
         self._outcomes[ident] = outcome
         if voter is not None:
             self._voted[ident] = _FirstVote(voter, self.report.items)
         self._table.add(ident, *cells)
-        self._tell_written(parsed)
+        if not plain:
+            self._tell_written(parsed)
+        if not parts and (meta or parsed.unread):
+            self._count_fields(meta, KEPT)
+            self._count_unread(parsed.unread)
         self.report.items += 1
         if parsed.left_out:
             self.report.leave_out(parsed.left_out)
@@ -159,26 +191,43 @@ class Intake:
         if place < len(report.examples):
             report.examples[place] = render(pair)
 
+    def _count_fields(self, meta: dict[str, Any], fate: str) -> None:
+        """Count what became of the fields of one row: those in its meta, and beside its texts."""
+        if not meta:
+            return
+        key = tuple(meta), fate
+        self._fields[key] = self._fields.get(key, 0) + 1
+        if isinstance(turns := meta.get(BESIDE), list):
+            beside = [mapping(mapping(turn).get("fields")) for turn in cast("list[Any]", turns)]
+            self._count_fields({name: None for fields in beside for name in fields}, fate)
+
+    def _count_unread(self, names: frozenset[str]) -> None:
+        for name in names:
+            self.report.count_field(name, UNREAD)
+
     def _tell_written(self, parsed: Parsed) -> None:
         """Count what looks like a list or an object and was kept as text."""
         for name, talks in (("prompt", [parsed.prompt]), ("answers", parsed.responses)):
-            texts = (turn["content"] for turns in talks for turn in turns)
-            if any(text[:1] in MAYBE_WRITTEN and looks_written(text) for text in texts):
+            if any(looks_written(turn["content"]) for turns in talks for turn in turns):
                 self.report.count_field(name, WRITTEN)
 
     def _keep_tree(self, tree: Tree, row: int) -> str:
         """Put a row's items into the table; the row counts as the best of what became of them."""
         buckets: dict[str, int] = {}
         refused: dict[str, int] = {}
+        names: dict[str, Any] = {}
         for parsed in tree.items:
             try:
-                bucket = self._keep(parsed, row)
+                bucket = self._keep(parsed, row, parts=True)
+                names.update(dict.fromkeys(parsed.meta))
                 buckets[bucket] = buckets.get(bucket, 0) + 1
             except Unusable as why:
                 refused[why.reason] = refused.get(why.reason, 0) + 1
         if not buckets:
             raise Unusable(next(iter(refused), "no prompt in the tree has two ranked replies"))
         best = next(name for name in (IMPORTED, TIES, DUPLICATES) if name in buckets)
+        self._count_fields(names, KEPT if best != DUPLICATES else REPEATED)
+        self._count_unread(tree.unread)
         if best != DUPLICATES:
             again = {"the same item came before": buckets.get(DUPLICATES, 0)}
             for counts in (tree.left_out, refused, again):
@@ -201,7 +250,11 @@ class Intake:
             parsed = join([one.part for one in different])
             rows = [one.record.row for one in different]
             parsed = parsed._replace(source={"file": self.report.source, "rows": rows})
-            self._count(self._keep(parsed, rows[0]), len(rows))
+            self._count(self._keep(parsed, rows[0], parts=True), len(rows))
+            for one in different:
+                self._count_fields(one.part.meta, KEPT)
+                beside = [turn.get("beside", {}) for turn in one.part.prompt + one.part.response]
+                self._count_fields({name: None for fields in beside for name in fields}, KEPT)
         except WorkbenchError:
             raise
         except Exception as why:  # as for one row
@@ -240,6 +293,30 @@ def import_records(
     for record in records:
         intake.take(record)
     return intake.finish()
+
+
+def _is_plain(parsed: Parsed) -> bool:
+    """Whether all messages are text alone, and none begins as a list or an object may."""
+    for turn in parsed.prompt:
+        if len(turn) > 2 or turn["content"][:1] in MAYBE_WRITTEN:
+            return False
+    for response in parsed.responses:
+        for turn in response:
+            if len(turn) > 2 or turn["content"][:1] in MAYBE_WRITTEN:
+                return False
+    return True
+
+
+def _whole_meta(parsed: Parsed) -> dict[str, Any]:
+    """Return an item's meta, with what its messages say besides their text."""
+    talks = [("prompt", parsed.prompt), *enumerate(parsed.responses)]
+    beside: list[dict[str, Any]] = [
+        {"of": of, "turn": place, "fields": turn["beside"]}
+        for of, turns in talks
+        for place, turn in enumerate(turns)
+        if "beside" in turn
+    ]
+    return both_of(parsed.meta, {BESIDE: beside}) if beside else parsed.meta
 
 
 def _checked(parsed: Parsed) -> list[str]:
@@ -281,14 +358,22 @@ def _outcome(label: dict[str, Any] | None, keys: list[str]) -> str | None:
 
 
 @lru_cache(maxsize=256)
-def _renames(names: tuple[str, ...]) -> dict[str, str]:
-    """Return the columns whose known name is written in another case (Chosen, PROMPT)."""
-    lower = {name: str(name).strip().lower() for name in names}
-    known = COLUMNS_OF_FORMATS - set(names)
-    return {name: low for name, low in lower.items() if name != low and low in known}
+def _names(names: tuple[str, ...]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the columns whose known name is written in another case, and those of pictures."""
+    free = set(COLUMNS_OF_FORMATS - set(names))
+    renames: dict[str, str] = {}
+    for name in names:
+        low = str(name).strip().lower()
+        if low in free:
+            renames[name] = low
+            free.remove(low)  # another that differs in its case alone keeps its own name
+    return renames, tuple(name for name in names if is_medium(str(name).strip()))
 
 
 def lowered(fields: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of a row with the names of known columns in lower case."""
-    renames = _renames(tuple(fields))
-    return {renames.get(k, k): v for k, v in fields.items()} if renames else dict(fields)
+    return _renamed(fields, _names(tuple(fields))[0])
+
+
+def _renamed(fields: dict[str, Any], renames: dict[str, str]) -> dict[str, Any]:
+    return {renames.get(k, k): v for k, v in fields.items()} if renames else fields.copy()

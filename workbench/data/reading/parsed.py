@@ -22,6 +22,7 @@ class Parsed(NamedTuple):
     meta: dict[str, Any]
     source: dict[str, Any] | None = None
     left_out: dict[str, int] | None = None  # what of the row is not in the item: reason -> answers
+    unread: frozenset[str] = frozenset()  # fields within the row's objects that are not in the item
 
 
 class Tree(NamedTuple):
@@ -29,6 +30,7 @@ class Tree(NamedTuple):
 
     items: list[Parsed]
     left_out: dict[str, int]  # reason -> replies
+    unread: frozenset[str] = frozenset()
 
 
 class Part(NamedTuple):
@@ -119,6 +121,15 @@ def rest(row: Row, used: tuple[str, ...] = ()) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in used and value is not None}
 
 
+def both_of(meta: dict[str, Any], nested: dict[str, Any]) -> dict[str, Any]:
+    """Return what a row says and what an object in it says; the object's, where both say it.
+
+    What the row says under a name that is then taken stands as ``name (row)``.
+    """
+    taken = {f"{key} (row)": value for key, value in meta.items() if key in nested}
+    return {**meta, **taken, **nested} if nested else meta
+
+
 def take_prompt(row: Row, column: str) -> list[Message]:
     """Take the prompt out of its column; plain text is the user's."""
     return as_messages(row.pop(column, None), "user")
@@ -130,16 +141,37 @@ def take_answers(row: Row, *columns: str) -> list[list[Message]]:
 
 
 def take_numbers(row: Row, *columns: str) -> list[float | None]:
-    """Take the numbers out of their columns, None where there is none."""
-    return [number(row.pop(column, None)) for column in columns]
+    """Take the numbers out of their columns, None where there is none; the rest stays there."""
+    numbers = [number(row.get(column)) for column in columns]
+    for column, value in zip(columns, numbers, strict=True):
+        if value is not None:
+            del row[column]
+    return numbers
+
+
+def take_flag(row: Row, column: str) -> bool | None:
+    """Take a truth value out of its column; what is none stays there."""
+    value = flag(row.get(column))
+    if value is not None:
+        del row[column]
+    return value
+
+
+def take_name(row: Row, column: str) -> str | None:
+    """Take a name out of its column; what is no text stays there."""
+    name = row.get(column)
+    return row.pop(column) if isinstance(name, str) else None
 
 
 def about(
-    model: Any = None, scores: dict[str, Any] | None = None, flags: dict[str, Any] | None = None
+    model: Any = None,
+    scores: dict[str, Any] | None = None,
+    flags: dict[str, Any] | None = None,
+    others: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what is known about an answer: its model, its scores by name, its flags."""
+    """Return what is known about an answer: its model, scores by name, flags, and the rest."""
     known: dict[str, Any] = {"model": model} if isinstance(model, str) and model else {}
-    for name, values in (("scores", scores), ("flags", flags)):
+    for name, values in (("scores", scores), ("flags", flags), ("fields", others)):
         present = {key: value for key, value in (values or {}).items() if value is not None}
         if present:
             known[name] = present
@@ -148,7 +180,7 @@ def about(
 
 def with_about(meta: dict[str, Any], known: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return ``meta`` with what is known about each response, in their order."""
-    return {**meta, "responses": list(known)} if any(known) else meta
+    return both_of(meta, {"responses": list(known)}) if any(known) else meta
 
 
 def choice(winner: int, strength: float | None = None) -> Label:

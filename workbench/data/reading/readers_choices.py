@@ -21,6 +21,8 @@ from workbench.data.reading.parsed import (
     rest,
     signed,
     take_answers,
+    take_flag,
+    take_name,
     take_numbers,
     take_prompt,
     with_about,
@@ -95,13 +97,18 @@ def read_pku(row: Row, column: str) -> Parsed:
         raise Unusable(f"{column} is neither 0 nor 1")
     known: list[dict[str, Any]] = []
     for n in (0, 1):
-        harms = mapping(row.pop(f"response_{n}_harm_category", None))
+        harms = mapping(row.get(f"response_{n}_harm_category"))
+        bools = bool(harms) and all(isinstance(present, bool) for present in harms.values())
+        if bools:
+            del row[f"response_{n}_harm_category"]
         flags = {
-            "safe": flag(row.pop(f"is_response_{n}_safe", None)),
+            "safe": take_flag(row, f"is_response_{n}_safe"),
             "severity": row.pop(f"response_{n}_severity_level", None),
-            "harms": [name for name, present in harms.items() if present is True] or None,
+            "harms": [name for name, present in harms.items() if present is True]
+            if bools
+            else None,
         }
-        known.append(about(row.pop(f"response_{n}_source", None), None, flags))
+        known.append(about(take_name(row, f"response_{n}_source"), None, flags))
     prompt, answers = take_prompt(row, "prompt"), take_answers(row, "response_0", "response_1")
     return Parsed(prompt, answers, choice(int(winner)), with_about(rest(row), known))
 
@@ -131,7 +138,7 @@ def read_arena_55k(row: Row) -> Parsed:
 
 def _arena(row: Row, arms: list[list[Message]], label: Label) -> Parsed:
     prompt, *answers = split_common(arms[0], arms[1])
-    known = [about(row.pop(model, None)) for model in ("model_a", "model_b")]
+    known = [about(take_name(row, model)) for model in ("model_a", "model_b")]
     return Parsed(prompt, answers, label, with_about(rest(row), known))
 
 
@@ -152,9 +159,17 @@ def read_summaries(row: Row) -> Parsed:
     if winner is None or winner not in range(len(summaries)):
         raise Unusable("choice does not name one of the summaries")
     post = take_post(row)
-    known = [about(one.get("policy"), flags={"note": one.get("note")}) for one in summaries]
+    known = [about_summary(one) for one in summaries]
     answers = [as_messages(one.get("text"), "assistant") for one in summaries]
     return Parsed(post, answers, choice(int(winner)), with_about(rest(row), known))
+
+
+def about_summary(summary: dict[str, Any], scores: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return what is known about a summary besides its text and the scores that were read."""
+    known = dict(summary)
+    policy = take_name(known, "policy")
+    flags = {"note": known.pop("note", None)}
+    return about(policy, scores, flags, rest(known, ("text",)))
 
 
 def take_post(row: Row) -> list[Message]:

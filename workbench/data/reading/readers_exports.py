@@ -13,6 +13,7 @@ from workbench.data.reading.parsed import (
     Label,
     Parsed,
     Row,
+    both_of,
     by_ranks,
     choice,
     mapping,
@@ -91,7 +92,7 @@ def _item(
     responses = [as_messages(fields.get(name), "assistant") for name in names]
     meta = rest(fields, (prompt, *names))
     if fields is not row:
-        meta = {**rest(row, ("fields", "data")), **meta}
+        meta = both_of(rest(row, ("fields", "data")), meta)
     label = majority(labels) if len(labels) > 1 else labels[0] if labels else None
     return Parsed(as_messages(fields.get(prompt), "user"), responses, label, meta)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from workbench.data.messages import Unusable, as_messages, turn_key
+from workbench.data.messages import Unusable, as_messages, keep_beside, turn_key
 from workbench.data.reading.parsed import (
     Label,
     Parsed,
@@ -19,8 +19,9 @@ from workbench.data.reading.parsed import (
     rest,
     several,
     take_answers,
+    take_numbers,
 )
-from workbench.data.reading.readers_choices import take_post
+from workbench.data.reading.readers_choices import about_summary, take_post
 from workbench.data.reading.transcripts import read_prompt, read_steered
 
 _ASPECTS = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
@@ -28,7 +29,7 @@ _ASPECTS = ("helpfulness", "correctness", "coherence", "complexity", "verbosity"
 
 def read_helpsteer2(row: Row) -> Part:
     """Read one rated answer of HelpSteer2: more helpfulness is better."""
-    scores = {name: number(row.pop(name, None)) for name in _ASPECTS}
+    scores = {name: take_numbers(row, name)[0] for name in _ASPECTS}
     value = _scored(scores["helpfulness"], "helpfulness")
     prompt, answers = read_steered(row.pop("prompt", None)), take_answers(row, "response")
     return Part(prompt, answers[0], value, about(scores=scores), rest(row))
@@ -37,9 +38,11 @@ def read_helpsteer2(row: Row) -> Part:
 def read_summary_axis(row: Row) -> Part:
     """Read one rated summary of summarize_from_feedback: a higher overall rating is better."""
     summary = mapping(row.pop("summary", None))
-    axes = {name: number(value) for name, value in mapping(summary.get("axes")).items()}
+    given = mapping(summary.get("axes"))
+    axes = {name: number(value) for name, value in given.items()}
     value = _scored(axes.get("overall"), "overall")
-    known = about(summary.get("policy"), axes, {"note": summary.get("note")})
+    others = {name: given[name] for name in axes if axes[name] is None and given[name] is not None}
+    known = about_summary({**rest(summary, ("axes",)), "axes": others or None}, axes)
     response = as_messages(summary.get("text"), "assistant")
     return Part(take_post(row), response, value, known, rest(row))
 
@@ -91,6 +94,11 @@ def _joined(parts: list[Part], label_of: Callable[[Sequence[float | None]], Labe
     answers: list[RatedAnswer] = []
     for same in rated.values():
         own = [rest(part.meta, tuple(common)) for part in same]
+        for part, more in zip(same[1:], own[1:], strict=True):
+            keep_beside(firsts[0].prompt, part.prompt)
+            keep_beside(same[0].response, part.response)
+            if part.about != same[0].about:
+                more["about"] = part.about
         known = {**same[0].about, **({"meta": own} if any(own) else {})}
         mean = sum(part.score for part in same) / len(same)
         answers.append(RatedAnswer(same[0].response, known, mean))

@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 from workbench.data.messages import Unusable, as_messages
-from workbench.data.reading.parsed import Parsed, Row, listed, number, rest, unpacked
+from workbench.data.reading.parsed import Parsed, Row, both_of, listed, number, rest, unpacked
 
 _CANONICAL = ("id", "prompt", "responses", "label", "source", "meta")
 _KINDS = ("choice", "tie", "both_bad", "rank", "scores")
@@ -13,7 +13,7 @@ def read_unlabelled(row: Row) -> Parsed:
     """Read a prompt and several responses, with no label."""
     values = listed(row.get("responses"), "responses")
     responses = [as_messages(one, "assistant") for one in values]
-    meta = rest(row, ("prompt", "responses", "label"))
+    meta = rest(row, ("prompt", "responses"))
     return Parsed(as_messages(row.get("prompt"), "user"), responses, None, meta)
 
 
@@ -23,13 +23,15 @@ def read_canonical(row: Row) -> Parsed:
     fields = {name: row.get(name) for name in _CANONICAL}
     for name in fields if packed else fields.keys() - {"prompt"}:  # a prompt may be plain text
         fields[name] = unpacked(fields[name], ("[", "{", "n"))
-    parsed = read_unlabelled(fields)
+    parsed = read_unlabelled({name: fields[name] for name in ("prompt", "responses")})
     label, source, meta = fields["label"], fields["source"], fields["meta"]
     if label is not None:
         _check_label(label, len(parsed.responses))
     if not isinstance(meta, dict | None) or not isinstance(source, dict | None):
         raise Unusable("meta or source is not an object")
-    meta = {**rest(row, _CANONICAL), **cast("dict[str, Any]", meta or {})}
+    own = {"id": row["id"]} if row.get("id") is not None else {}  # dropped where it is the item's
+    nested = cast("dict[str, Any]", meta or {})
+    meta = {**both_of(rest(row, _CANONICAL), nested), **own, **nested}
     return parsed._replace(label=label, meta=meta, source=cast("dict[str, Any] | None", source))
 
 

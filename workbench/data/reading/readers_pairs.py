@@ -17,6 +17,7 @@ from workbench.data.reading.parsed import (
     RatedAnswer,
     Row,
     about,
+    both_of,
     by_ranks,
     by_scores,
     listed,
@@ -25,6 +26,7 @@ from workbench.data.reading.parsed import (
     rest,
     several,
     take_answers,
+    take_name,
     take_numbers,
     take_prompt,
     unpacked,
@@ -100,8 +102,7 @@ def read_openai_dpo(row: Row) -> Parsed:
     nested = mapping(row.pop("input", None))
     answers = take_answers(row, "preferred_output", "non_preferred_output")
     parsed = _labelled(row, as_messages(nested.get("messages"), "user"), answers)
-    parsed.meta.update(rest(nested, ("messages",)))
-    return parsed
+    return parsed._replace(meta=both_of(parsed.meta, rest(nested, ("messages",))))
 
 
 def read_implicit(row: Row) -> Parsed:
@@ -154,7 +155,7 @@ def _labelled(row: Row, prompt: list[Message], answers: list[list[Message]]) -> 
         label["margin"] = number(row.pop("margin"))
     for names in _MODELS:
         if isinstance(row.get(names[0]), str):
-            models = [row.pop(name, None) for name in names]
+            models = [take_name(row, name) for name in names]
             break
     meta = rest(row)
     if scores[0] is not None or models[0] is not None:

@@ -10,6 +10,7 @@ from workbench.data.reading.parsed import (
     Row,
     Tree,
     about,
+    both_of,
     by_ranks,
     by_scores,
     listed,
@@ -17,6 +18,7 @@ from workbench.data.reading.parsed import (
     number,
     rest,
     several,
+    take_name,
     take_prompt,
     unpacked,
 )
@@ -29,9 +31,23 @@ def read_ultrafeedback(row: Row) -> Parsed:
     ``overall_score`` stands in only where no aspect has a number: some of them were 10 for 1.
     """
     completions = listed(row.pop("completions", None), "completions")
-    row.pop("models", None)  # each completion says its own
-    answers = [_rated(mapping(one)) for one in completions]
-    return several(take_prompt(row, "instruction"), answers, by_scores, rest(row))
+    entries = [mapping(one) for one in completions]
+    if row.get("models") == [one.get("model") for one in entries]:
+        row.pop("models", None)  # each completion says its own
+    prompt = take_prompt(row, "instruction")
+    parsed = several(prompt, [_rated(one) for one in entries], by_scores, rest(row))
+    return parsed._replace(unread=frozenset(name for one in entries for name in _unread(one)))
+
+
+_READ = ("annotations", "overall_score", "principle", "custom_system_prompt", "model", "response")
+
+
+def _unread(completion: dict[str, Any]) -> Iterator[str]:
+    """Yield the fields of a completion that are not read: long texts about it, mostly."""
+    yield from rest(completion, _READ)
+    for aspect, annotation in mapping(completion.get("annotations")).items():
+        rated = mapping(annotation)
+        yield from rest(rated, ("Rating",)) if "Rating" in rated else (aspect,)
 
 
 def _rated(completion: dict[str, Any]) -> RatedAnswer:
@@ -52,10 +68,10 @@ def read_nectar(row: Row) -> Parsed:
     answers = [
         RatedAnswer(
             as_messages(one.get("answer"), "assistant"),
-            about(one.get("model")),
+            about(take_name(one, "model"), others=rest(one, ("answer", "rank"))),
             number(one.get("rank")),
         )
-        for one in map(mapping, listed(row.pop("answers", None), "answers"))
+        for one in map(dict, map(mapping, listed(row.pop("answers", None), "answers")))
     ]
     return several(read_prompt(row.pop("prompt", None)), answers, by_ranks, rest(row))
 
@@ -76,12 +92,34 @@ def read_oasst(row: Row) -> Tree:
             _count(left_out, "a reply has no ranked reply beside it", len(replies))
             continue
         _count(left_out, "a reply has no rank", len(replies) - len(ranked))
-        meta = {**shared, **rest(node, ("text", "role", "replies", "rank", "labels", "emojis"))}
+        meta = both_of(shared, rest(node, _IN_ITEM))
         try:
             items.append(several(prompt, map(_reply, ranked), by_ranks, meta))
         except Unusable as why:
             _count(left_out, why.reason, len(ranked))
-    return Tree(items, left_out)
+    return Tree(items, left_out, _unread_of_tree(root))
+
+
+_IN_ITEM = ("text", "role", "replies", "rank", "labels", "emojis")
+_OF_REPLY = ("message_id", "synthetic", "lang", "labels")
+
+
+def _unread_of_tree(root: dict[str, Any]) -> frozenset[str]:
+    """Return the fields of a tree that are not in its items: those of turns that lead to them."""
+    unread: set[str] = set()
+    waiting: list[tuple[dict[str, Any], bool]] = [(root, False)]
+    while waiting:
+        node, leads = waiting.pop()
+        replies = [mapping(one) for one in listed(node.get("replies") or [], "replies")]
+        waiting += [(reply, True) for reply in replies]
+        used = ("text", "role", "replies", "rank")
+        if node.get("role") == "assistant":
+            unread |= rest(node, used if replies else (*used, *_OF_REPLY, "model_name")).keys()
+        else:
+            unread |= rest(node, () if leads else _IN_ITEM).keys() - set(used)
+        if not leads:
+            unread |= {name for name in ("labels", "emojis") if node.get(name)}
+    return frozenset(unread)
 
 
 def _prompts(
@@ -117,8 +155,7 @@ def _passed(node: dict[str, Any]) -> bool:
 
 
 def _reply(node: dict[str, Any]) -> RatedAnswer:
-    names = ("message_id", "synthetic", "lang", "labels")
-    known = about(node.get("model_name"), flags={name: node.get(name) for name in names})
+    known = about(node.get("model_name"), flags={name: node.get(name) for name in _OF_REPLY})
     return RatedAnswer(as_messages(node.get("text"), "assistant"), known, number(node.get("rank")))
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from workbench.data.comparisons import NO_PREFERENCE, places
 from workbench.data.messages import turn_key
 from workbench.data.pairs import Label, Pair
-from workbench.data.reading.parsed import Parsed
+from workbench.data.reading.parsed import Parsed, both_of
 from workbench.data.store.label_values import label_key
 from workbench.data.store.majority import majority, mean_ranking
 from workbench.errors import check_option
@@ -57,9 +57,11 @@ def voter_of(parsed: Parsed) -> Voter | None:
     label = parsed.label
     if label is None:
         return None
-    if isinstance(label.get("annotator"), str):
+    if "annotator" in label and isinstance(label["annotator"], str):
         return Voter(label["annotator"], "")
-    column = annotator_column(tuple(parsed.meta)) if parsed.meta else None
+    if not parsed.meta:  # by far the most
+        return None
+    column = annotator_column(tuple(parsed.meta))
     who = None if column is None else parsed.meta[column]
     if column is None or isinstance(who, bool) or not isinstance(who, str | int | float):
         return None
@@ -118,7 +120,7 @@ def with_votes(item: Pair, first: Voter, votes: list[Vote], even_split: str) -> 
         item.responses,
         None if even and even_split == "none" else label,
         source,
-        {**common, "votes": entries},
+        both_of(common, {"votes": entries}),
     )
     return pair, even
 
