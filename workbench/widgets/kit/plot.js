@@ -163,7 +163,7 @@ export function smoothed(values, weight) {
 // --- a chart -----------------------------------------------------------------------------------
 
 const FEW = 6; // steps: a tick each, since Plotly would put some between them
-const NAME_ROOM = 104; // px for a curve's name at its end
+const NAME_ROOM = 108; // px for a curve's name at its end
 const NAME_GAP = 15; // px between two of these names
 const WORDED = 3; // changes that are told in words on a large chart
 
@@ -375,7 +375,8 @@ function largeLayout(chart, lines, options) {
   const free = (inner * (end - last)) / (end - first || 1);
   const named = lines.length > 1;
   if (shares) margin.r += 18;
-  if (named && free < NAME_ROOM) margin.r += NAME_ROOM - Math.max(0, free);
+  const beyond = shares && free < NAME_ROOM; // the names stand behind the right axis
+  if (named && free < NAME_ROOM) margin.r += beyond ? NAME_ROOM : NAME_ROOM - Math.max(0, free);
   const pad = 0.012 * (end - first);
   const range = log ? null : largeRange(chart, lines, guides);
   const share = [-0.09, 1.09];
@@ -392,13 +393,13 @@ function largeLayout(chart, lines, options) {
   const over = (names.at(-1)?.place ?? 0) - (inside + 8);
   if (over > 0) names.forEach((one) => (one.place -= over));
   const nameOf = ({ line, at, place }) => ({
-    xref: "x", yref: line.share && shares ? "y2" : "y", x: line.x.at(-1), y: line.shown, yshift: place - at, xshift: 7, xanchor: "left", yanchor: "middle",
+    xref: beyond ? "paper" : "x", yref: line.share && shares ? "y2" : "y", x: beyond ? 1 : line.x.at(-1), y: line.shown, yshift: place - at, xshift: beyond ? 18 : 7, xanchor: "left", yanchor: "middle",
     showarrow: false, text: `<b>${plain(line.label)}</b>`, font: { size: 12, color: look.colours[line.i % 6] }, captureevents: false,
   });
   return {
     margin,
-    xaxis: { range: [first - pad, end + pad], nticks: Math.max(3, Math.round(inner / 90)) },
-    yaxis: { ...(range ? { range } : {}), nticks: 5, ...(chart.spec.unit.startsWith("share") ? { tickformat: ".0%" } : {}) },
+    xaxis: { automargin: false, range: [first - pad, end + pad], nticks: Math.max(3, Math.round(inner / 90)) },
+    yaxis: { automargin: false, ...(range ? { range } : {}), nticks: 5, ...(chart.spec.unit.startsWith("share") ? { tickformat: ".0%" } : {}) },
     ...(shares ? { yaxis2: { overlaying: "y", side: "right", range: share, fixedrange: true, showgrid: false, zeroline: false, tickvals: [0, 0.5, 1], ticktext: ["0", "½", "1"], tickfont: { size: 11, color: look.colours[lines.find((line) => line.share).i % 6] } } } : {}),
     annotations: [{ xref: "paper", yref: "paper", x: 0, y: 0, xanchor: "right", yanchor: "top", yshift: -3, xshift: -1, showarrow: false, text: chart.step, font: { size: 11, color: look.muted } }, ...(named && !log ? names.map(nameOf) : [])],
   };
@@ -418,11 +419,11 @@ function levels(chart, lines, { look, first, end, guides, log }) {
   const start = meanOf(line.y.slice(0, line.mean));
   const level = (value, words, dash, colour, side) => ({
     type: "scatter", x: [first, end], y: [value, value], mode: "lines+text", hoverinfo: "skip", name: `level: ${words}`, line: { color: colour, width: 1, dash },
-    text: side === "right" ? ["", plain(words)] : [plain(words), ""], textposition: side === "right" ? "top left" : "top right", textfont: { size: 11, color: look.muted }, cliponaxis: false,
+    text: ["", plain(words)], textposition: `${side} left`, textfont: { size: 11, color: look.muted }, cliponaxis: false,
   });
   const fits = ({ value }) => value > range[0] && value < range[1] && (!log || value > 0);
-  const traces = shown.filter(fits).map(({ value, words }) => level(value, words, "solid", look.guide, "right"));
-  if (line.y.length > line.mean && (!log || start > 0)) traces.push(level(start, "start", "dot", look.muted, "left"));
+  const traces = shown.filter(fits).map(({ value, words }) => level(value, words, "solid", look.guide, "top"));
+  if (line.y.length > line.mean && (!log || start > 0)) traces.push(level(start, "start", "dot", look.muted, "bottom"));
   return traces;
 }
 

@@ -237,7 +237,8 @@ export default class Panel {
     if (open !== remembered()) remembered(open);
     this.opener.setAttribute("aria-expanded", String(open));
     const small = this.plots.charts.filter((chart) => !chart.large).length;
-    this.opener.replaceChildren(`${open ? "Hide settings" : "Settings"} and ${small ? `${small} more curves` : "events"}`, keycap("m"));
+    const what = this.parts.status?.live === false ? `${small} more curves and events` : `Settings and ${small ? `${small} more curves` : "events"}`;
+    this.opener.replaceChildren(open ? `Hide ${what[0].toLowerCase()}${what.slice(1)}` : what, keycap("m"));
     this.plots.redraw();
   }
 
@@ -288,10 +289,8 @@ export default class Panel {
     if (fresh.has("events")) this.showEvents(events);
     if (fresh.has("alarms") || fresh.has("status") || fresh.has("verdict")) this.alarms.show(alarms, status.live, verdict.lead);
     if (fresh.has("alarms")) this.plots.showAlarms(alarms);
-    if (fresh.has("charts")) {
-      this.plots.showCharts(charts);
-      this.openDrawer(!this.drawer.hidden);
-    }
+    if (fresh.has("charts")) this.plots.showCharts(charts);
+    if (fresh.has("charts") || fresh.has("status")) this.openDrawer(!this.drawer.hidden);
     if (fresh.has("changes")) this.plots.showChanges(changes);
     if (fresh.has("samples")) this.samples.take(samples, { newest: true });
     if (fresh.has("samples") || fresh.has("status")) this.showNone(samples, status);
@@ -331,7 +330,7 @@ export default class Panel {
     this.how.textContent = facts.join(" · ");
     this.showPhases(status.phases ?? {}, status.memory, status.estimate ?? "");
     this.showFailure(status);
-    this.plots.toCome = status.state === "starting" ? "The model is being loaded; the first point comes with the first step." : status.live ? `The first ${this.step} is under way; the first point comes at its end.` : "This run ended before its first step.";
+    this.plots.toCome = status.state === "starting" ? `The first point comes with the first ${this.step}.` : status.live ? `The first ${this.step} is under way; the first point comes at its end.` : "This run ended before its first step.";
   }
 
   /** Where the time and the memory go: "1.9 s an update: generate 0.9, optimise 0.8 · 1.4 GB at most". */
