@@ -140,7 +140,7 @@ class Demo:
             "true score, 0 to 1", f"{summary['gold_sft']:.3f}", f"{summary['gold_ppo']:.3f}"
         )
         table.add_row(
-            "learned score", f"{summary['score_sft']:+.2f}", f"{summary['score_ppo']:+.2f}"
+            "reward score", f"{summary['score_sft']:+.2f}", f"{summary['score_ppo']:+.2f}"
         )
         table.add_row("KL from SFT, nats", "0.00", f"{summary['kl']:.2f}")
         self.console.print(table)

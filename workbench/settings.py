@@ -457,13 +457,13 @@ class PPOSettings(RunSettings):
         8, unit="prompts", low=0, live=True, help="How many fixed prompts; or a list of prompts."
     )
     keep_best: bool = setting(
-        False, help="final/ is the update with the best held-out score, not the last one."
+        False, help="final/ is the update with the best watched score, not the last one."
     )
     patience: int = setting(
         0,
         unit="updates",
         low=0,
-        help="Stop when the held-out score has had no new best for so many updates; 0 = off.",
+        help="Stop when the watched score has had no new best for so many updates; 0 = off.",
     )
 
     refused: ClassVar[dict[str, str]] = dict.fromkeys(
@@ -484,7 +484,7 @@ class PPOSettings(RunSettings):
                 )
 
     def check_heldout(self, heldout: bool) -> None:
-        """Refuse settings that go by the held-out score where there is none.
+        """Refuse settings that go by the watched score where there is none.
 
         Raises:
             ConfigError: ``keep_best`` or ``patience`` without a held-out reward model.
@@ -492,7 +492,7 @@ class PPOSettings(RunSettings):
         name = "keep_best" if self.keep_best else "patience"
         if not heldout and (self.keep_best or self.patience):
             raise ConfigError(
-                f"{name} goes by the held-out score, and there is none",
+                f"{name} goes by the watched score, and there is none",
                 where=f"{name} = {getattr(self, name)}",
                 fix="give heldout_reward, a reward model that was trained on other pairs",
             )

@@ -13,7 +13,7 @@ NOISE = np.random.default_rng(0).normal(0, 0.02, len(D))
 
 
 def run(gold=None, heldout=None, d=D, **more):
-    """A run's metrics whose learned score only rises."""
+    """A run's metrics whose reward score only rises."""
     columns = {"step": range(1, len(d) + 1), "objective/kl": d**2, "objective/scores": d}
     if gold is not None:
         columns["objective/gold"] = gold
@@ -59,7 +59,7 @@ def test_a_run_that_still_rises_has_no_peak_yet():
 
 def test_without_gold_the_heldout_score_judges():
     found = Overoptimisation(run(heldout=fooled()), "mine")
-    assert found.sentence.startswith("The held-out score peaks at 1.0 nats")
+    assert found.sentence.startswith("The watched score peaks at 1.0 nats")
     assert list(found.figures) == ["scores"] and found.judged == "heldout"
 
 

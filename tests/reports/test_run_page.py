@@ -64,8 +64,8 @@ def test_figures_settings_and_reasons_are_in_it(report):
 
 
 def test_samples_stand_side_by_side_with_their_scores(report):
-    assert "gold 0.25, learned score 0.10, KL 0.00" in report
-    assert "gold 0.75, learned score 1.50, KL 2.50" in report
+    assert "gold 0.25, reward score 0.10, KL 0.00" in report
+    assert "gold 0.75, reward score 1.50, KL 2.50" in report
     assert "yes &lt;script&gt;alert(1)&lt;/script&gt;" in report
     assert "<script>alert" not in report and "A &amp; B" in report
 

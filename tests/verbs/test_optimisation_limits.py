@@ -174,7 +174,7 @@ def test_a_run_may_have_a_model_that_only_watches(tiny, reward, other, monkeypat
     few = {**SAMPLING, "steps": 1, "keep_best": True}
     run = wb.train_ppo(str(tiny), reward, PROMPTS, heldout_reward=other, name="two", **few)
     assert run.config["inputs"]["heldout_reward"] == other
-    with pytest.raises(ConfigError, match="keep_best goes by the held-out score"):
+    with pytest.raises(ConfigError, match="keep_best goes by the watched score"):
         wb.train_ppo(str(tiny), reward, PROMPTS, name="one", **few)
     with pytest.raises(ModelError, match="not a reward model"):
         wb.train_ppo(str(tiny), reward, PROMPTS, heldout_reward=str(tiny), name="three", **SAMPLING)

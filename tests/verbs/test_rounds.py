@@ -191,7 +191,7 @@ def test_the_figures_are_those_of_the_folders(first, here, store):
     assert "ppo-round-2: Round 2: 2 pairs, 2 labelled, policy finished" in told
     assert "labels that the reward model before had right 50%" in told
     assert "policy before policy now" in told
-    assert "learned score, by its own reward model [points] +15.00 –" in told
+    assert "reward score, by its own reward model [points] +15.00 –" in told
     assert "KL to the first model [nats] 7.50 –" in told
     page = wb.report(drawn)
     assert page == drawn.path / "report.html"

@@ -371,7 +371,7 @@ def test_no_time_is_refused(model, minutes):
         ({"reward": "json:no_such"}, ConfigError, "cannot be imported"),
         ({"prompts": []}, DataError, "no rows"),
         ({"advantage": "rloo"}, ConfigError, "compares answers to one prompt"),
-        ({"keep_best": True}, ConfigError, "goes by the held-out score"),
+        ({"keep_best": True}, ConfigError, "goes by the watched score"),
     ],
 )
 def test_bad_input_is_refused_at_once(model, monkeypatch, given, kind, what):

@@ -29,15 +29,15 @@ class ScoreKind(NamedTuple):
 
 
 SCORE_KINDS = {
-    "score": ScoreKind("score", "learned score", "points", OKABE_ITO["blue"], "dot"),
-    "heldout": ScoreKind("heldout", "held-out score", "points", OKABE_ITO["orange"], "square"),
+    "score": ScoreKind("score", "reward score", "points", OKABE_ITO["blue"], "dot"),
+    "heldout": ScoreKind("heldout", "watched score", "points", OKABE_ITO["orange"], "square"),
     "gold": ScoreKind("gold", "gold score", "0 to 1", OKABE_ITO["green"], "dot"),
 }
 X_TITLE = "√KL to the reference, √nats"
 
 
 class BestOfN(ReportPage):
-    """What the best of n answers is worth, chosen by the learned score, for each n.
+    """What the best of n answers is worth, chosen by the reward score, for each n.
 
     Attributes:
         frame: a row for each n: its KL bound [nats], and the mean of each measure with its 95 %
@@ -122,7 +122,7 @@ class BestOfN(ReportPage):
         else:
             start = f"The {words} is {one:.3f} for one answer of {self.name}, {most:.3f}"
         return (
-            f"{start} for the best of {self.sizes[top]} by the learned score, which costs at most"
+            f"{start} for the best of {self.sizes[top]} by the reward score, which costs at most"
             f" {kl_bound(self.sizes[top]):.2f} nats."
         )
 

@@ -82,7 +82,7 @@ class Overoptimisation(ReportPage):
     def _sentence(self) -> str:
         if self.judged is None:
             return (
-                "Only the learned score was logged, and it cannot tell whether it is being fooled:"
+                "Only the reward score was logged, and it cannot tell whether it is being fooled:"
                 " give train_ppo a heldout_reward."
             )
         values, words = self._values[self.judged], SCORE_KINDS[self.judged].words

@@ -41,7 +41,7 @@ FIGURE_WORDS = {
     "seconds": ("Time", "s"),
     "seed": ("Seed", ""),
 }
-ANSWER_SCORES = {"gold": "gold", "score": "learned score", "kl": "KL"}
+ANSWER_SCORES = {"gold": "gold", "score": "reward score", "kl": "KL"}
 
 
 def write_report(

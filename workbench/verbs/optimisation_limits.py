@@ -48,8 +48,8 @@ def best_of_n(
             ``PPOSettings``.
 
     Returns:
-        A report: ``frame`` has for each n the upper bound of its KL and the learned score, the
-        held-out score, and the gold score where the prompts are the sample world's.
+        A report: ``frame`` has for each n the upper bound of its KL and the reward score, the
+        watched score, and the gold score where the prompts are the sample world's.
 
     Raises:
         ConfigError: ``n`` holds no numbers from 1 up.

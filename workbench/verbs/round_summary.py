@@ -14,16 +14,16 @@ FIGURE_WORDS = {
     "rows": "comparisons learned from",
     "heldout_accuracy": "held-out accuracy of the new reward model",
     "gold_before": "gold score of the policy before",
-    "score_before": "learned score before",
+    "score_before": "reward score before",
     "kl_before": "KL to the first model before, nats",
     "gold": "gold score of the policy now",
-    "score": "learned score now",
+    "score": "reward score now",
     "kl": "KL to the first model now, nats",
 }
 
 _TURNS = {  # figures of both policies: words, unit, digits
     "gold": ("gold score", "0 to 1", ".3f"),
-    "score": ("learned score, by its own reward model", "points", "+.2f"),
+    "score": ("reward score, by its own reward model", "points", "+.2f"),
     "kl": ("KL to the first model", "nats", ".2f"),
 }
 _SHARES = ("old_agrees", "heldout_accuracy")

@@ -1,4 +1,4 @@
-"""What is watched beside the reward; the best update by the held-out score is what stays."""
+"""What is watched beside the reward; the best update by the watched score is what stays."""
 
 import math
 
@@ -44,7 +44,7 @@ def trainer(model, reward, where, heldout, **changes):
 
 
 def told(made, scores):
-    """Run it with these held-out scores, one an update."""
+    """Run it with these watched scores, one an update."""
     left = list(scores)
 
     class Fixed:
@@ -142,7 +142,7 @@ def test_the_best_update_is_what_final_holds(tiny, reward, heldout, place):
     assert steps == [None] * (WINDOW - 1) + [5.0, 6.0, 6.0, 6.0]
     notices = [e.message for e in events if isinstance(e, Notice) and e.kind == "warning"]
     assert notices == [
-        "final/ is the policy of update 6, the best by the held-out score "
+        "final/ is the policy of update 6, the best by the watched score "
         "(+2.20, mean of 5 updates)"
     ]
     saved = load_file(str(place().folder / "final" / "adapter_model.safetensors"))
@@ -173,7 +173,7 @@ def test_patience_stops_a_run_that_gets_no_better(tiny, reward, heldout, place):
     assert [rows[-1].step, rows[-1].total_steps] == [8, 8]
     assert events[-1] == Finished(8, stopped=False)
     said = [e.message for e in events if isinstance(e, Notice) and e.kind == "warning"]
-    assert said[0].startswith("stopped after update 8: the held-out score was best at 5")
+    assert said[0].startswith("stopped after update 8: the watched score was best at 5")
     assert "final/ is the policy of update 5" in said[1]
 
 
@@ -208,7 +208,7 @@ def test_a_stop_within_an_update_forgets_what_it_was_told(tiny, reward, heldout,
 
 @pytest.mark.parametrize("changes", [{"keep_best": True}, {"patience": 4}])
 def test_the_best_needs_a_heldout_model(tiny, reward, place, changes):
-    with pytest.raises(ConfigError, match=f"{next(iter(changes))} goes by the held-out score"):
+    with pytest.raises(ConfigError, match=f"{next(iter(changes))} goes by the watched score"):
         trainer(tiny, reward, place(), None, **changes)
 
 

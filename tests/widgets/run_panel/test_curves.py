@@ -58,6 +58,11 @@ def test_phases_are_lines_of_one_chart_and_the_whole_step_comes_last():
     assert [line.label for line in charts[0].lines] == ["generate", "brew", "whole step"]
 
 
+def test_a_run_without_phases_has_no_chart_that_promises_them():
+    (chart,) = charts_for("sft", ["time/step"])
+    assert (chart.title, [line.label for line in chart.lines]) == ("Seconds a step", ["whole step"])
+
+
 def test_a_metric_that_nobody_planned_gets_a_chart_of_its_own():
     chart = charts_for("ppo", ["objective/scores", "odd/new_thing"])[-1]
     assert chart.title == "odd: new thing" and chart.lines[0].metric == "odd/new_thing"

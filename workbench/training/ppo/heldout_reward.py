@@ -1,8 +1,8 @@
 """What is watched beside the reward that PPO sees, and which update was the best by it.
 
-A policy can raise the learned score by exploiting the reward model's errors. A second reward
+A policy can raise the reward score by exploiting the reward model's errors. A second reward
 model, trained on other pairs, does not share them all: where its score turns down while the
-learned one rises, the policy is over-optimised. Nothing here is ever learned from.
+reward score rises, the policy is over-optimised. Nothing here is ever learned from.
 """
 
 import math
@@ -20,7 +20,7 @@ from workbench.training.ppo.rollout import Episodes
 from workbench.training.reward.reward_sources import ModelReward
 
 GRAM = 3  # tokens that count as a phrase
-WINDOW = 5  # updates whose held-out scores are averaged: those of one are noisy
+WINDOW = 5  # updates whose watched scores are averaged: those of one are noisy
 
 
 def repeated_grams(answers: Sequence[Sequence[int]], gram: int = GRAM) -> float:
@@ -73,7 +73,7 @@ class Watch:
 
 
 class BestPolicy:
-    """The update whose held-out score, averaged over a few, was highest, and its policy.
+    """The update whose watched score, averaged over a few, was highest, and its policy.
 
     Args:
         weights: the policy's, which change from update to update.
@@ -87,7 +87,7 @@ class BestPolicy:
         self.kept: list[Tensor] = []
 
     def note(self, step: int, score: float) -> dict[str, float | None]:
-        """Take note of an update's held-out score; the weights are those that wrote the answers."""
+        """Take note of an update's watched score; the weights are those that wrote the answers."""
         self.recent = [*self.recent, score][-WINDOW:]
         if len(self.recent) == WINDOW:
             mean = sum(self.recent) / WINDOW
@@ -105,7 +105,7 @@ class BestPolicy:
         patience, notices = self.settings.patience, list[str]()
         if patience and self.step and done - self.step >= patience and done < total:
             notices.append(
-                f"stopped after update {done}: the held-out score was best at {self.step}, "
+                f"stopped after update {done}: the watched score was best at {self.step}, "
                 f"{patience} updates ago"
             )
             total = done
@@ -116,9 +116,9 @@ class BestPolicy:
     def _final(self) -> str:
         """What ``final/`` holds."""
         if not self.kept:
-            return f"final/ is the last policy: fewer than {WINDOW} updates have a held-out score"
+            return f"final/ is the last policy: fewer than {WINDOW} updates have a watched score"
         return (
-            f"final/ is the policy of update {self.step}, the best by the held-out score "
+            f"final/ is the policy of update {self.step}, the best by the watched score "
             f"({self.score:+.2f}, mean of {WINDOW} updates)"
         )
 

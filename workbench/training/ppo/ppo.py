@@ -76,7 +76,7 @@ def steps(
         prompts: sampled without replacement within a pass.
         settings: see :class:`PPOSettings`.
         place: where to write, and who steers.
-        judge: a true score to log beside the learned one; the policy never sees it.
+        judge: a true score to log beside the reward score; the policy never sees it.
         reference: what KL is charged and measured against, where it is not ``model``.
         heldout: a second reward model, trained on other pairs, to log and to keep the best by.
 

@@ -3,7 +3,7 @@ import { guardKeys, h, keycap, newId } from "../kit/dom.js";
 import { arrive, textBlock } from "../kit/safe_text.js";
 import { wordDiff } from "../kit/word_diff.js";
 
-const NAMES_OF = { gold: "gold score", score: "learned score" };
+const NAMES_OF = { gold: "gold score", score: "reward score" };
 const SORTS_OF = { given: "in the order given", up: "largest gain first", down: "largest loss first" };
 const AGAINST = "against"; // where a judge and the person see it otherwise, first
 const NONE = 1e-6;

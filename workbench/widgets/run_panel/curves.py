@@ -100,6 +100,7 @@ _TIME = _plan(
         ("time/step", "whole step"),
     ),
 )
+_TIMED = "How long one step takes."  # of a run that tells no phases
 _GRADIENT = _plan(
     "Gradient norm",
     "",
@@ -338,7 +339,9 @@ def charts_for(kind: str, metrics: Iterable[str]) -> list[CurveChart]:
     charts: list[CurveChart] = []
     for plan in PLANS.get(kind, _COMMON):
         lines = _take(plan, left)
-        if lines:
+        if len(lines) == 1 and plan is _TIME:
+            charts.append(replace(plan, title="Seconds a step", help=_TIMED, lines=lines))
+        elif lines:
             charts.append(replace(plan, lines=lines))
     for name in left:
         charts.append(CurveChart(_in_words(name), "", f"metric {name}", (CurveLine(name, name),)))
