@@ -101,9 +101,7 @@ def test_a_saved_notebook_opened_tomorrow_shows_its_picture_and_then_everything(
 
 
 def test_a_killed_trainer_reads_as_failed_and_resume_continues_exactly(notebook, tmp_path):
-    folder = made_runs.create(
-        tmp_path / "mortal", "fake", steps=60, delay=0.05, checkpoint_every=10
-    )
+    folder = made_runs.create(tmp_path / "mortal", "fake", steps=60, delay=0.2, checkpoint_every=10)
     command = [sys.executable, str(FAKE), str(folder.path)]
     cell = f"""
 import os; os.environ['WORKBENCH_LOCKS'] = {str(tmp_path / "locks")!r}

@@ -88,7 +88,7 @@ def test_scores_are_those_of_wb_score(tiny, reward, monkeypatch):
     prompts = [row["prompt"] for row in ended]
     scores = wb.score(reward, prompts, [row["text"] for row in ended], **FEW)
     assert [row["score"] for row in ended] == pytest.approx(scores, abs=1e-5)
-    assert len(found.frame) == 1 and "for the best of 8 by the learned" in found.sentence
+    assert len(found.frame) == 1 and "for the best of 8 by the reward" in found.sentence
 
 
 def _rows(tiny, reward):

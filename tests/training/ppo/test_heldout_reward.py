@@ -142,8 +142,7 @@ def test_the_best_update_is_what_final_holds(tiny, reward, heldout, place):
     assert steps == [None] * (WINDOW - 1) + [5.0, 6.0, 6.0, 6.0]
     notices = [e.message for e in events if isinstance(e, Notice) and e.kind == "warning"]
     assert notices == [
-        "final/ is the policy of update 6, the best by the watched score "
-        "(+2.20, mean of 5 updates)"
+        "final/ is the policy of update 6, the best by the watched score (+2.20, mean of 5 updates)"
     ]
     saved = load_file(str(place().folder / "final" / "adapter_model.safetensors"))
     kept = sorted(float(t.double().sum()) for t in saved.values())

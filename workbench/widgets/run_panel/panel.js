@@ -328,17 +328,17 @@ export default class Panel {
     if (status.now) facts.push(status.now);
     if (status.silent) facts.push(`no sign of life for ${duration(status.silent)}`);
     this.how.textContent = facts.join(" · ");
-    this.showPhases(status.phases ?? {}, status.memory, status.estimate ?? "");
+    this.showPhases(status.phases ?? {}, status, status.estimate ?? "");
     this.showFailure(status);
     this.plots.toCome = status.state === "starting" ? `The first point comes with the first ${this.step}.` : status.live ? `The first ${this.step} is under way; the first point comes at its end.` : "This run ended before its first step.";
   }
 
-  /** Where the time and the memory go: "1.9 s an update: generate 0.9, optimise 0.8 · 1.4 GB at most". */
-  showPhases({ step, ...parts }, memory, estimate) {
+  /** Where the time and the memory go: "1.9 s an update: generate 0.9, optimise 0.8 · the process has held 1.4 GB at most". */
+  showPhases({ step, ...parts }, { memory, memory_of: whose }, estimate) {
     const counts = ([, seconds]) => seconds >= 0.01 * (step ?? 0); // the others say nothing
     const facts = Object.entries(parts).filter(counts).map(([name, seconds]) => `${name} ${brief(seconds)}`);
     const words = step ? `${brief(step)} s ${this.step === "update" ? "an" : "a"} ${this.step}${facts.length ? ": " + facts.join(", ") : ""}` : estimate;
-    this.phases.textContent = [words, memory ? `${brief(memory)} GB of memory at most` : ""].filter(Boolean).join(" · ");
+    this.phases.textContent = [words, memory ? `the ${whose} has held ${brief(memory)} GB at most` : ""].filter(Boolean).join(" · ");
   }
 
   showFailure(status) {

@@ -149,6 +149,7 @@ class RunFeed:
             "silent": _silence(status["heartbeat"]) if live else 0,
             "phases": self._phases(),
             "memory": self._newest("memory/peak_gb", 1),
+            "memory_of": {"cpu": "process", None: "run"}.get(self._resolved("device"), "GPU"),
         }
         if status["state"] == "failed":
             checkpoints = self.folder.checkpoints()
@@ -320,11 +321,13 @@ class RunFeed:
     def _start(self, row: dict[str, Any]) -> Any:
         """What a setting was at first; what the process made of it where it says auto."""
         start = self.config.get("settings", {}).get(row["name"], row["default"])
-        if start != "auto":
-            return start
+        return self._resolved(row["name"]) if start == "auto" else start
+
+    def _resolved(self, name: str) -> Any:
+        """What the process found or made of a setting; None until it has told."""
         if "resolved" not in self.config:
             self.config = self.folder.config()
-        return self.config.get("resolved", {}).get(row["name"])
+        return self.config.get("resolved", {}).get(name)
 
 
 def _reach(start: float, low: float | None, high: float | None) -> list[float]:
