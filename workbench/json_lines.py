@@ -99,10 +99,6 @@ def encode(row: Any) -> bytes:
     return text.encode("utf-8", "replace") + b"\n"
 
 
-def _storable_line(value: Any) -> bytes:
-    return (dumps(value) + "\n").encode("utf-8")
-
-
 class HashedLines:
     """An open file that takes JSON values, one a line, and counts and hashes what it took."""
 
@@ -126,7 +122,7 @@ class HashedLines:
 
 @contextmanager
 def new_lines(
-    path: Path, line_of: Callable[[Any], bytes] = _storable_line
+    path: Path, line_of: Callable[[Any], bytes] = lambda value: (dumps(value) + "\n").encode()
 ) -> Generator[HashedLines]:
     """Open a file of JSON lines, gzipped where its name ends in .gz; the same lines, same bytes.
 

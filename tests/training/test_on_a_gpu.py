@@ -9,7 +9,7 @@ from workbench.models.fast.decoding import SlotDecoder
 from workbench.models.fast.dense_weights import dense
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings
-from workbench.training.checks.preflight import preflight
+from workbench.training.checks.preflight import measured_preflight
 from workbench.training.ppo import ppo
 
 from ..models.tiny import load, tiny_settings
@@ -87,6 +87,6 @@ def test_a_run_learns_and_leaves_the_packed_base_as_it_was(tiny, reward, place):
 def test_every_check_of_the_preflight_is_green(tiny, reward, tmp_path):
     exact = {"quantization": "nf4", "dtype": "float32"}
     asked = settings(**exact, max_length=64, micro_batch_tokens=256)
-    checks = preflight(str(tiny), reward, PROMPTS, asked, tmp_path)
+    checks = measured_preflight(str(tiny), reward, PROMPTS, asked, tmp_path).checks
     ends = "the policy can end by itself"
     assert [check for check in checks if not check.passed and ends not in check.name] == []

@@ -126,13 +126,15 @@ class _Bench:
         items = rewardbench.scored_items(self.sheet, self.raw)
         correlated, subsets = self._correlations(), rewardbench.subsets(items)
         estimates = self._estimates(correlated)
+        unlike = self.sharpness != 1.0
+        blunt = calibration.curve(self.blunt, self.weight) if unlike else []
         frames = {
             "figures": frame_of(
                 [(name, *_ends(value)) for name, value in estimates.items()],
                 ("figure", "value", "low", "high"),
             ),
             "calibration": frame_of([*calibration.curve(self.margins, self.weight)], Bin._fields),
-            "uncalibrated": frame_of([*self._uncalibrated()], Bin._fields),
+            "uncalibrated": frame_of([*blunt], Bin._fields),
             "margins": frame_of([*self._bars()], MarginBin._fields),
             "length": frame_of(
                 [*groups.gap_rows(self.gaps, self.margins, self.weight)], Gap._fields
@@ -183,10 +185,6 @@ class _Bench:
             "prefers_longer": _weighed(likes, self.weight[unequal]),
             "labels_prefer_longer": _weighed(self.gaps[unequal], self.weight[unequal]),
         }
-
-    def _uncalibrated(self) -> list[Bin]:
-        """The calibration curve as it is without the sharpness, where there is one."""
-        return [] if self.sharpness == 1.0 else calibration.curve(self.blunt, self.weight)
 
     def _share(self, gaps: Floats) -> Share:
         return _weighed(gaps, self.weight)

@@ -54,8 +54,7 @@ def separate_scores(
 
 def _side_by_side(base: Base, head: nn.Linear | None, rows: Sequence[list[int]]) -> Tensor:
     """Raw scores ``(B,)`` of rows in one forward. An encoder sees no padding: it is masked."""
-    pad = int(base.tokenizer.pad_token_id)  # pyright: ignore[reportArgumentType]
-    ids = pad_right(rows, pad=pad, device=base.device)
+    ids = pad_right(rows, pad=base.pad_id, device=base.device)
     last = torch.tensor([len(row) - 1 for row in rows], device=base.device)
     mask = torch.arange(ids.shape[1], device=base.device) <= last[:, None]
     if head is None:

@@ -72,8 +72,7 @@ class ResponseStats(NamedTuple):
 
 def collate(rows: Sequence[Encoded], base: Base) -> Batch:
     """Put encoded rows side by side on the base's device."""
-    pad = int(base.tokenizer.pad_token_id)  # pyright: ignore[reportArgumentType]
-    device = base.device
+    device, pad = base.device, base.pad_id
     prompts = torch.tensor([len(r.prompt) for r in rows], device=device)
     responses = torch.tensor([len(r.response) for r in rows], device=device)
     offsets = torch.arange(int(responses.max()), device=device)
@@ -115,8 +114,7 @@ def _flat(rows: Sequence[Encoded], base: Base) -> Flat:
             own += size
             last[i] = own - 1
         start += span.size
-    pad = int(base.tokenizer.pad_token_id)  # pyright: ignore[reportArgumentType]
-    tokens = pad_right([r.response for r in rows], pad=pad, device=device)
+    tokens = pad_right([r.response for r in rows], pad=base.pad_id, device=device)
     lengths = torch.tensor([len(r.response) for r in rows], device=device)
     mask = torch.arange(tokens.shape[1], device=device) < lengths[:, None]
     chosen_in = [place for one in states for place in one]
@@ -240,10 +238,7 @@ def _side_by_side(base: Base, ids: Tensor) -> Tensor:
 
 
 def _alone(base: Base, ids: Tensor, last: Tensor) -> Tensor:
-    def states(row: Tensor) -> Tensor:
-        return _side_by_side(base, row)
-
-    return one_by_one(states, ids, last)
+    return one_by_one(lambda row: _side_by_side(base, row), ids, last)
 
 
 def one_by_one(states: Callable[[Tensor], Tensor], ids: Tensor, last: Tensor) -> Tensor:

@@ -199,6 +199,11 @@ class Base:
         head = cast("nn.Linear", self.model.get_output_embeddings())
         return linear(head, hidden.to(head.weight.dtype))
 
+    @property
+    def pad_id(self) -> int:
+        """The id that stands where a row has no token."""
+        return int(self.tokenizer.pad_token_id)  # pyright: ignore[reportArgumentType]
+
     def recompute(self, contexts: Callable[[], tuple[AbstractContextManager[None], ...]]) -> None:
         """From now on forget each layer's activations, and compute them again when needed.
 

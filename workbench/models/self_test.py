@@ -22,7 +22,6 @@ from workbench.models.fast.decoding import PADDED as CACHE
 from workbench.models.fast.decoding import SLOTS, prove_decoding
 from workbench.models.forward import ALONE, prove_packing, prove_padding
 from workbench.models.loaded_base import OWN_FORWARD, Base, Proof
-from workbench.models.own_head import OwnHead
 from workbench.models.proof import Trial, trial
 from workbench.version import __version__
 
@@ -52,10 +51,6 @@ def self_test(base: Base) -> None:
     base.notices += _notices(base)
 
 
-def _head(base: Base, _: Trial | None) -> OwnHead | None:
-    return base.own_head if base.answers else None
-
-
 def _decoding(base: Base, known: Trial | None) -> None:
     if base.answers:
         prove_decoding(base, known)
@@ -70,7 +65,7 @@ def _unsaid(base: Base, known: Trial | None) -> None:
 
 
 PROOFS: tuple[Callable[[Base, Trial | None], Any], ...] = (
-    _head,
+    lambda base, _: base.own_head if base.answers else None,
     prove_packing,
     prove_padding,
     prove_scores,

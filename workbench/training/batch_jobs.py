@@ -23,10 +23,6 @@ Tell = Callable[[int, int, str], None]
 Prompts = Sequence[Sequence[Message]]
 
 
-def _silent(done: int, total: int, text: str) -> None:
-    """Nobody is told."""
-
-
 def answers(
     models: Sequence[str],
     prompts: Prompts,
@@ -34,7 +30,7 @@ def answers(
     *,
     responses: int = 1,
     with_kl: bool = False,
-    tell: Tell = _silent,
+    tell: Tell = lambda done, total, text: None,
 ) -> list[list[list[dict[str, Any]]]]:
     """Sample answers of several models to the same prompts, with the same random numbers.
 
@@ -195,7 +191,7 @@ def scores(
     responses: Sequence[str],
     settings: PPOSettings,
     *,
-    tell: Tell = _silent,
+    tell: Tell = lambda done, total, text: None,
 ) -> list[list[float]]:
     """Normalised scores of answers by each member of a trained reward model.
 
@@ -203,7 +199,8 @@ def scores(
         A list for each member of an ensemble, or one; NaN where an answer is too long.
     """
     make_accelerator(settings)
-    scorer = _load_scorer(reward, settings)
+    roles = Roles(load_base(resolve(reward), settings), settings)
+    scorer = Scorer.attach(reward, roles, settings)
     encoder = scorer.encoder(settings)
     rows = [encoder.pair(p, as_response(r)) for p, r in zip(prompts, responses, strict=True)]
     kept = [i for i, row in enumerate(rows) if row is not None]
@@ -213,8 +210,3 @@ def scores(
         result[:, kept] = scorer.member_scores(usable, tokens=settings.micro_batch_tokens)
     tell(len(rows), len(rows), "scores")
     return [[float(value) for value in own] for own in result]
-
-
-def _load_scorer(reward: str, settings: PPOSettings) -> Scorer:
-    roles = Roles(load_base(resolve(reward), settings), settings)
-    return Scorer.attach(reward, roles, settings)

@@ -17,7 +17,7 @@ from workbench.models.source import Source, resolve
 from workbench.settings import PPOSettings
 from workbench.training.batch_jobs import per_token_kl
 from workbench.training.optimiser import make_accelerator
-from workbench.training.reward.scorer import Scorer
+from workbench.training.reward.scorer import Scorer, as_response
 
 EVERY = 0.08  # seconds between two looks at a text that grows
 
@@ -30,7 +30,7 @@ class Stage:
 
     def __init__(self) -> None:
         self._roles: dict[tuple[str, str, str, str], Roles] = {}
-        self._names: dict[tuple[int, str], str] = {}
+        self._names: dict[tuple[int, Path], str] = {}
         self._scorers: dict[tuple[str, str, str], Scorer] = {}
 
     @torch.no_grad()
@@ -52,8 +52,8 @@ class Stage:
         source = resolve(values["model"])
         source.check_answers()
         roles = self._on_base(source, settings)
-        role = self._role(roles, source)
-        encoder = _encoder(roles.base, settings)
+        role = self._adapter(roles, source.adapter)
+        encoder = Encoder.of(roles.base, settings)
         prompt = encoder.prompt(values["prompt"], room=settings.response_length)
         count = int(values.get("best_of") or 1)
         if count > 1:
@@ -63,9 +63,10 @@ class Stage:
             rows = [self._one(roles, role, prompt, settings, tell, stopped)]
         texts = [encoder.decode(row) for row in rows]
         scores = self._scores(values, texts, settings)
-        best = max(range(len(rows)), key=lambda i: _known(scores[i]))
+        known = [float("-inf") if score is None else score for score in scores]
+        best = known.index(max(known))
         row = Encoded(prompt, rows[best])
-        start = None if source.start is None else self._extra(roles, source)
+        start = self._adapter(roles, source.start)
         kl = per_token_kl(roles, role, row, settings, start=start) if rows[best] else []
         return {
             "text": texts[best],
@@ -83,18 +84,14 @@ class Stage:
             self._roles[key] = Roles(load_base(source, settings), settings)
         return self._roles[key]
 
-    def _role(self, roles: Roles, source: Source) -> str | None:
-        return None if source.adapter is None else self._adapter(roles, str(source.adapter))
-
-    def _extra(self, roles: Roles, source: Source) -> str:
-        return self._adapter(roles, str(source.start))
-
-    def _adapter(self, roles: Roles, folder: str) -> str:
-        """The role of an adapter on this base; put there when it is first asked for."""
+    def _adapter(self, roles: Roles, folder: Path | None) -> str | None:
+        """The role of an adapter on this base, put there when it is first asked for; or of none."""
+        if folder is None:
+            return None
         key = (id(roles), folder)
         if key not in self._names:
             name = f"model{len(self._names)}"
-            roles.add(name, trainable=False, source=Path(folder))
+            roles.add(name, trainable=False, source=folder)
             self._names[key] = name
         return self._names[key]
 
@@ -107,7 +104,7 @@ class Stage:
         tell: _Tell,
         stopped: Stopped,
     ) -> list[int]:
-        encoder, row, shown = _encoder(roles.base, settings), list[int](), 0.0
+        encoder, row, shown = Encoder.of(roles.base, settings), list[int](), 0.0
         with dense(roles, role):
             for token in tokens(roles.base, prompt, settings):
                 row.append(token)
@@ -141,10 +138,7 @@ class Stage:
             self._scorers[key] = Scorer.attach(key[0], roles, settings)
         scorer = self._scorers[key]
         encoder = scorer.encoder(settings)
-        rows = [
-            encoder.pair(values["prompt"], [{"role": "assistant", "content": text}])
-            for text in texts
-        ]
+        rows = [encoder.pair(values["prompt"], as_response(text)) for text in texts]
         usable = [row for row in rows if row is not None]
         scores = iter(scorer.scores(usable, tokens=settings.micro_batch_tokens) if usable else ())
         return [None if row is None else float(next(scores)) for row in rows]
@@ -173,11 +167,3 @@ def pieces(encoder: Encoder, row: list[int]) -> list[str]:
         texts.append(now[len(before) :] if now.startswith(before) else now)
         before = now
     return texts
-
-
-def _encoder(base: Base, settings: PPOSettings) -> Encoder:
-    return Encoder.of(base, settings)
-
-
-def _known(score: float | None) -> float:
-    return float("-inf") if score is None else score

@@ -10,7 +10,6 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from workbench.errors import ConfigError
@@ -95,12 +94,7 @@ class Trackers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for tracker in () if self._accelerator is None else self._accelerator.trackers:
             tracker.finish()
 

@@ -74,14 +74,10 @@ def sample_pairs(model: Model, prompts: Any, responses: int = 2, **settings: Any
     for prompt, rows in zip(messages, drawn, strict=True):
         texts = list(dict.fromkeys(row["text"] for row in rows if row["text"]))[:responses]
         if len(texts) == responses:
-            answered = [[_assistant(text)] for text in texts]
             source = {"dataset": "sample_pairs", "model": model_name(model)}
+            answered: list[list[Message]] = [[{"role": "assistant", "content": t}] for t in texts]
             items.append(Pair.make(prompt, answered, source=source))
     return Pairs.from_items(items)
-
-
-def _assistant(text: str) -> "Message":
-    return {"role": "assistant", "content": text}
 
 
 class ScoresAndSpread(NamedTuple):

@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from workbench import quick
+from workbench.data.labelling.item_order import how_sure
 from workbench.errors import DataError
 from workbench.runs import Run
 from workbench.verbs import batch
@@ -63,7 +64,7 @@ def draw_round(start: RoundStart, *, pairs: int, explore: float, seed: int) -> "
     )
     scores = [fmean(own) for own in zip(*by_member, strict=True)]
     gaps = [
-        _size(sureness([own[2 * i : 2 * i + 2] for own in by_member])) for i in range(len(both))
+        how_sure(sureness([own[2 * i : 2 * i + 2] for own in by_member])) for i in range(len(both))
     ]
     return [
         _pair(*both[i], scores[2 * i : 2 * i + 2], start, reason)
@@ -117,8 +118,3 @@ def _pair(
     known = [None if math.isnan(score) else score for score in scores]
     meta = {"reason": reason, "scores": known, "reward": str(start.reward.path)}
     return Pair.make(prompt, responses, source=source, meta=meta)  # pyright: ignore[reportArgumentType]
-
-
-def _size(gap: float) -> float:
-    """How sure a reward model is; what it could not score comes last."""
-    return math.inf if math.isnan(gap) else abs(gap)

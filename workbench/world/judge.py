@@ -84,13 +84,6 @@ def _response_text(response: str | Sequence[_Message]) -> str:
     return "\n".join(message["content"] for message in response)
 
 
-def _form(faults: Sequence[str]) -> float:
-    form = 1.0
-    for fault in faults:
-        form *= FAULTS[fault]
-    return form
-
-
 def gold_parts(prompt: str | Sequence[_Message], response: str | Sequence[_Message]) -> GoldParts:
     """Score an answer and say why.
 
@@ -108,7 +101,7 @@ def gold_parts(prompt: str | Sequence[_Message], response: str | Sequence[_Messa
     request: Request | None = find_request(text)
     reading: AnswerReading = read_answer(text, request, _response_text(response))
     kind = request.kind if request else "unknown"
-    form = _form(reading.faults)
+    form = math.prod((FAULTS[fault] for fault in reading.faults), start=1.0)
     qualities = (reading.content, reading.opening, reading.closing)
     mean = sum(w * q for w, q in zip(WEIGHTS[kind], qualities, strict=True))
     gold = min(1.0, max(0.0, form * mean))

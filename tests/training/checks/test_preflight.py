@@ -50,7 +50,9 @@ def settings(**changes):
 
 def look(tiny, reward, folder, **changes):
     """The number of each check that fails."""
-    found = checks.preflight(str(tiny), reward, PROMPTS, settings(**changes), folder)
+    found = checks.measured_preflight(
+        str(tiny), reward, PROMPTS, settings(**changes), folder
+    ).checks
     assert all(name in check.name for name, check in zip(NAMES, found, strict=False))
     assert all(check.fix and check.found for check in found)
     return [number for number, check in enumerate(found) if not check.passed]

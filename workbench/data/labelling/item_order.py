@@ -135,7 +135,7 @@ class ItemOrder:
         if self._order == "random":
             return shuffled
         coin = random.Random(drawn(*self._seeds, "explore"))
-        by_margin = iter(sorted(ids, key=lambda ident: _distance(self._margins[rows[ident]])))
+        by_margin = iter(sorted(ids, key=lambda ident: how_sure(self._margins[rows[ident]])))
         at_random = iter(shuffled)
         ordered: dict[str, None] = {}
         while len(ordered) < len(ids):
@@ -172,7 +172,7 @@ class ItemOrder:
         return between
 
 
-def _distance(margin: float | None) -> float:
+def how_sure(margin: float | None) -> float:
     """Return how sure a reward model is; what it could not score comes last."""
     return math.inf if margin is None or math.isnan(margin) else abs(margin)
 

@@ -81,9 +81,9 @@ class LabelCounts:
         self.decided: dict[int, LabelEvent] = {}  # place -> label, edit or skip
         self.flagged: set[int] = set()
         self._annotator, self._overlap = annotator, overlap
-        self._full: set[int] = set()  # undecided places that others have labelled often enough
+        self.full: set[int] = set()  # undecided places that others have labelled often enough
         self._done: dict[int, Any] = {}  # place -> this annotator's label there
-        self._times: deque[float] = deque(maxlen=RECENT)
+        self.times: deque[float] = deque(maxlen=RECENT)  # of labels, in seconds since 1970
         self._votes: dict[str, dict[str, Any]] = {}  # item -> annotator -> label
         self._repeats: dict[str, Any] = {}  # item -> this annotator's label the second time
         # by item: whether all agree, whether both times are the same, whether gold is as it should
@@ -94,14 +94,6 @@ class LabelCounts:
     def others(self, item_id: str) -> set[str]:
         """Return who else has labelled an item."""
         return self._votes.get(item_id, {}).keys() - {self._annotator}
-
-    def is_closed(self, place: int) -> bool:
-        """Whether this annotator has decided a place, or others have labelled it often enough."""
-        return place in self.decided or place in self._full
-
-    def add_time(self, time: float) -> None:
-        """Take in when a label was given, in seconds since 1970."""
-        self._times.append(time)
 
     def update(
         self, place: int, kind: int, item_id: str, annotator: str, decision: LabelEvent | None
@@ -124,17 +116,17 @@ class LabelCounts:
         if kind == ITEM and self._overlap is not None:
             votes = self._votes[item_id]
             full = len(votes) - (self._annotator in votes) >= self._overlap
-            (self._full.add if full and place not in self.decided else self._full.discard)(place)
+            (self.full.add if full and place not in self.decided else self.full.discard)(place)
 
     def progress(self, total: int) -> dict[str, Any]:
         """Return the counts, and the shares: None where there is nothing to take a share of."""
-        gaps = [min(later - time, BREAK) for time, later in pairwise(self._times)]
+        gaps = [min(later - time, BREAK) for time, later in pairwise(self.times)]
         worked = sum(gaps)
         return {
             "done": len(self._done),
             "skipped": len(self.decided) - len(self._done),
             "flagged": len(self.flagged),
-            "left": total - len(self.decided) - len(self._full),
+            "left": total - len(self.decided) - len(self.full),
             "total": total,
             "per_hour": round(3600 * len(gaps) / worked, 1) if worked > 0 else None,
             "agreement": _share(self._agreed),
@@ -291,7 +283,7 @@ class AnnotatorProgress:
             if event.annotator == self._annotator and event.kind != QUEUED:
                 last = event
                 if event.kind in LABELS:
-                    self._counts.add_time(event.time)
+                    self._counts.times.append(event.time)
                 if event.event_id == own:
                     self._settle(touched)
                     self._move(event)
@@ -399,7 +391,8 @@ class AnnotatorProgress:
                 self._set_open(place)
 
     def _set_open(self, place: int) -> None:
-        closed = self._counts.is_closed(place) or place in self._away
+        counts = self._counts
+        closed = place in counts.decided or place in counts.full or place in self._away
         self._cursor.set_open(place, not closed)
 
 

@@ -32,6 +32,14 @@ keep a GPU busy by themselves.
 Attention = Callable[..., tuple[Tensor, Tensor | None]]
 
 
+class Heads(NamedTuple):
+    """What attention is given: queries, keys and values, ``(B, H, N, d)`` each."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+
 class Span(NamedTuple):
     """One comparison in a packed row.
 
@@ -95,34 +103,24 @@ class Sight:
         self._masks: dict[tuple[int, int, int | None, torch.dtype], Tensor] = {}
 
     def attend(
-        self,
-        attention: Attention,
-        module: nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        causal: bool,
-        **rest: Any,
+        self, attention: Attention, module: nn.Module, heads: Heads, *, causal: bool, **rest: Any
     ) -> Tensor:
         """Attention of a packed row's heads ``(1, H, N, d)``: ``(1, N, H, d)``.
 
         Args:
             attention: the model's own.
             module: the layer's attention module.
-            query: of all the row's tokens.
-            key: the same.
-            value: the same.
+            heads: of all the row's tokens.
             causal: whether the model's own attention is causal where no mask is given.
             rest: what the model hands its attention besides.
         """
         self.used = True
         window: int | None = rest.get("sliding_window")
-        if self.at_once(query, key, causal=causal):
-            return attention(module, query, key, value, self.row_mask(query, window), **rest)[0]
+        if self.at_once(heads.query, heads.key, causal=causal):
+            return attention(module, *heads, self.row_mask(heads.query, window), **rest)[0]
         found: list[Tensor] = []
         shared: list[Tensor] = []
-        parts = (row.split(self._sizes, dim=2) for row in (query, key, value))
+        parts = (row.split(self._sizes, dim=2) for row in heads)
         for run, q, *kv in zip(self.runs, *parts, strict=True):
             if run.opens:
                 shared = kv
@@ -247,14 +245,11 @@ def _around(name: str, own: Callable[[nn.Module], Attention], *, causal: bool) -
         attention = own(module)
         if sight is None:
             return attention(module, query, key, value, attention_mask, **rest)
-        return sight.attend(attention, module, query, key, value, causal=causal, **rest), None
+        heads = Heads(query, key, value)
+        return sight.attend(attention, module, heads, causal=causal, **rest), None
 
     AttentionInterface.register(PREFIX + name, attend)
     AttentionMaskInterface.register(PREFIX + name, ALL_MASK_ATTENTION_FUNCTIONS[name])
-
-
-def _sdpa(module: nn.Module) -> Attention:
-    return ALL_ATTENTION_FUNCTIONS["sdpa"]
 
 
 def _eager(module: nn.Module) -> Attention:
@@ -262,7 +257,7 @@ def _eager(module: nn.Module) -> Attention:
     return sys.modules[type(module).__module__].eager_attention_forward
 
 
-_around("sdpa", _sdpa, causal=True)
+_around("sdpa", lambda _: ALL_ATTENTION_FUNCTIONS["sdpa"], causal=True)
 _around("eager", _eager, causal=False)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from workbench.models.encoding import pad_right
-from workbench.models.fast.attention import Attention, Sight, additive
+from workbench.models.fast.attention import Attention, Heads, Sight, additive
 from workbench.models.fast.packing import pack, run_packed
 from workbench.models.fast.packing_support import packs
 from workbench.models.forward import hidden_states, prove_packing
@@ -154,25 +154,17 @@ class Slots(Sight):
         self._seen.clear()
 
     def attend(
-        self,
-        attention: Attention,
-        module: nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        causal: bool,
-        **rest: Any,
+        self, attention: Attention, module: nn.Module, heads: Heads, *, causal: bool, **rest: Any
     ) -> Tensor:
         """Attention of one new token a row ``(B, H, 1, d)``: ``(B, 1, H, d)``."""
         self.used = True
         tables = self._tables[_layer(module)]
-        rows = torch.arange(len(self.positions), device=query.device)
-        for table, part in zip(tables, (key, value), strict=True):
+        rows = torch.arange(len(self.positions), device=heads.query.device)
+        for table, part in zip(tables, heads[1:], strict=True):
             table[rows, :, self.positions] = part[:, :, 0]
-        mask = self._slots(rest.get("sliding_window"), query.dtype)
+        mask = self._slots(rest.get("sliding_window"), heads.query.dtype)
         keys, values = (table[:, :, : self.reach] for table in tables)
-        return attention(module, query, keys, values, mask, **rest)[0]
+        return attention(module, heads.query, keys, values, mask, **rest)[0]
 
     def _slots(self, window: int | None, dtype: torch.dtype) -> Tensor:
         """Additive mask ``(B, 1, 1, reach)``: a token sees its own slot and those before it."""
@@ -199,20 +191,12 @@ class Filling(Sight):
         self._slots, self._rows, self._source, self._sight = slots, rows, source, sight
 
     def attend(
-        self,
-        attention: Attention,
-        module: nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        causal: bool,
-        **rest: Any,
+        self, attention: Attention, module: nn.Module, heads: Heads, *, causal: bool, **rest: Any
     ) -> Tensor:
         """As in any packed row; besides, what later tokens look at is put into the slots."""
         self.used = True
-        self._slots.put(_layer(module), self._rows, self._source, (key, value))
-        return self._sight.attend(attention, module, query, key, value, causal=causal, **rest)
+        self._slots.put(_layer(module), self._rows, self._source, heads[1:])
+        return self._sight.attend(attention, module, heads, causal=causal, **rest)
 
 
 def _layer(module: nn.Module) -> int:
@@ -459,8 +443,7 @@ class WholeDecoder:
     def start(self) -> Tensor:
         """Logits after the prompts."""
         base = self.base
-        pad = int(base.tokenizer.pad_token_id)  # pyright: ignore[reportArgumentType]
-        ids = pad_right(self._rows, pad=pad, device=base.device)
+        ids = pad_right(self._rows, pad=base.pad_id, device=base.device)
         last = torch.tensor([len(row) - 1 for row in self._rows], device=base.device)
         hidden = hidden_states(base, ids, last)
         return base.logits(hidden[torch.arange(len(last), device=base.device), last])
@@ -479,8 +462,7 @@ class WholeDecoder:
 def left_padded(base: Base, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
     """Ids, positions and mask ``(B, P)``: position 0 is each prompt's first real token."""
     longest = max(len(p) for p in prompts)
-    pad = int(base.tokenizer.pad_token_id)  # pyright: ignore[reportArgumentType]
-    table = [[*([pad] * (longest - len(p))), *p] for p in prompts]
+    table = [[*([base.pad_id] * (longest - len(p))), *p] for p in prompts]
     marks = [[0] * (longest - len(p)) + [1] * len(p) for p in prompts]
     ids = torch.tensor(table, dtype=torch.long, device=base.device)
     mask = torch.tensor(marks, dtype=torch.long, device=base.device)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from workbench.models.fast.attention import Attention, Sight, Span, additive, apart
+from workbench.models.fast.attention import Attention, Heads, Sight, Span, additive, apart
 from workbench.models.loaded_base import Base
 
 #: Families whose trunk lays its output out again by the length of its input.
@@ -92,23 +92,16 @@ class Places(Sight):
         self._seen: dict[tuple[Any, ...], Tensor] = {}
 
     def attend(
-        self,
-        attention: Attention,
-        module: nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        causal: bool,
-        **rest: Any,
+        self, attention: Attention, module: nn.Module, heads: Heads, *, causal: bool, **rest: Any
     ) -> Tensor:
         """As :meth:`Sight.attend`; in the last layer's second run for the places alone."""
         self.used = True
         if self._looking:
-            self._known = key, value
+            self._known = heads.key, heads.value
             raise _Known
         if self._known is None:
-            return super().attend(attention, module, query, key, value, causal=causal, **rest)
+            return super().attend(attention, module, heads, causal=causal, **rest)
+        query = heads.query
         if self.at_once(query, self._known[0], causal=causal):
             mask = self.row_mask(query, rest.get("sliding_window"))[:, :, self._at(query)]
             return attention(module, query, *self._known, mask, **rest)[0]

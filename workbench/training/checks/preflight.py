@@ -53,10 +53,6 @@ class Check(NamedTuple):
     fix: str
 
 
-def _tell_nobody(done: int, total: int, text: str) -> None:
-    """Nobody asks how far it is."""
-
-
 class MeasuredChecks(NamedTuple):
     """What was checked, and what the run will take by the seconds of the short update.
 
@@ -71,17 +67,6 @@ class MeasuredChecks(NamedTuple):
     updates: list[tuple[int, float]]
 
 
-def preflight(
-    model: str,
-    reward: Any,
-    prompts: Sequence[list[Message]],
-    settings: PPOSettings,
-    folder: Path,
-) -> list[Check]:
-    """The checks of :func:`measured_preflight` alone."""
-    return measured_preflight(model, reward, prompts, settings, folder).checks
-
-
 def measured_preflight(
     model: str,
     reward: Any,
@@ -89,7 +74,7 @@ def measured_preflight(
     settings: PPOSettings,
     folder: Path,
     planned: Sequence[dict[str, Any]] | None = None,
-    tell: Callable[[int, int, str], None] = _tell_nobody,
+    tell: Callable[[int, int, str], None] = lambda done, total, text: None,
 ) -> MeasuredChecks:
     """Look at one short update of a run.
 

@@ -111,7 +111,8 @@ def add_value(
     stats = (0.0, 1.0)
     if scorer is not None and scorer.shares_base:
         roles.add("value", trainable=True, copy_of=scorer.members[0].role)
-        head, stats = scorer.head.weight.detach(), (scorer.mean, scorer.std / weight)
+        head, own = scorer.head.weight.detach(), scorer.members[0].stats
+        stats = own.mean, own.std / weight
     else:
         roles.add("value", trainable=True, seed=settings.seed + 1)
     return ValueModel(roles, "value", roles.add_head("value", trainable=True, weight=head), stats)

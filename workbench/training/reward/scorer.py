@@ -89,16 +89,6 @@ class Scorer:
         assert head is not None  # an encoder's is never copied into a policy's base
         return head
 
-    @property
-    def mean(self) -> float:
-        """Of the first member's raw scores."""
-        return self.members[0].stats.mean
-
-    @property
-    def std(self) -> float:
-        """Of the first member's raw scores."""
-        return self.members[0].stats.std
-
     def scores(self, rows: Sequence[Encoded], *, tokens: int) -> Tensor:
         """Normalised scores ``(B,)`` of encoded answers (with their EOS), on the CPU.
 

@@ -118,7 +118,7 @@ class Browser(LoadedWidget):
                 return {"type": "fault", **fault(error)}
 
     def _begin(self, _content: Mapping[str, Any]) -> dict[str, Any]:
-        self._table.start_reading()
+        self._table.reading.start()
         self._table.facts.look_at_store()
         return self._describe()
 

@@ -67,16 +67,12 @@ class PairTable:
         self.facts = RowFacts(frame, store, margins)
         self.index = TextIndex(Texts(frame["prompt"], frame["responses"]))
         self.jobs = {**self.facts.jobs, "index": BackgroundJob(self._build_index)}
-        self._all = BackgroundJob(self._do_all)
+        self.reading = BackgroundJob(self._do_all)  # of what later questions will need
 
     def __len__(self) -> int:
         return len(self.frame)
 
     # --- work in the background
-
-    def start_reading(self) -> None:
-        """Begin to work out what later questions will need; a second call does nothing."""
-        self._all.start()
 
     def read(self) -> None:
         """Work out all that questions can need, and return when it is there.

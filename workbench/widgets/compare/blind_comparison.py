@@ -155,14 +155,8 @@ def _line(row: Mapping[str, Any]) -> str:
     counts = f"{row['wins']} won, {row['ties']} tied, {row['losses']} lost"
     rate = f"win rate {row['win_rate']:.0%} (95 % interval {row['low']:.0%} to {row['high']:.0%})"
     who = "You" if row["by"] == YOU else f"The {row['by']}"
-    line = (
-        f"{who}: {row['model']} against {row['against']}: {rate}; {counts}; "
-        f"sign test p {_p(row['p'])}"
-    )
+    p = "< 0.001" if row["p"] < 0.001 else f"= {row['p']:.3f}"
+    line = f"{who}: {row['model']} against {row['against']}: {rate}; {counts}; sign test p {p}"
     if row["by"] == YOU:
         return f"{line}."
     return f"{line}. Against your verdict on {int(row['against_you'])} of {int(row['of'])}."
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"

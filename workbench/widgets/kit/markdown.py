@@ -12,7 +12,6 @@ from typing import Any
 
 import nh3
 from markdown_it import MarkdownIt
-from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
 from workbench.widgets.kit.wire import outgoing
@@ -55,15 +54,7 @@ def rendered_messages(messages: Sequence[Mapping[str, Any]]) -> list[str | None]
     return [rendered(str(message["content"])) for message in messages]
 
 
-def _link_open(
-    renderer: RendererHTML, tokens: Sequence[Token], place: int, options: Any, env: Any
-) -> str:
-    return "<u>"
-
-
-def _link_close(
-    renderer: RendererHTML, tokens: Sequence[Token], place: int, options: Any, env: Any
-) -> str:
+def _link_close(_renderer: Any, tokens: Sequence[Token], place: int, *_: Any) -> str:
     depth = 0
     for token in reversed(tokens[: place + 1]):
         depth += {"link_close": 1, "link_open": -1}.get(token.type, 0)
@@ -74,18 +65,14 @@ def _link_close(
     return "</u>"
 
 
-def _fence(
-    renderer: RendererHTML, tokens: Sequence[Token], place: int, options: Any, env: Any
-) -> str:
+def _fence(_renderer: Any, tokens: Sequence[Token], place: int, *_: Any) -> str:
     """A code block under its language, which a renderer would put into an attribute."""
     token = tokens[place]
     name = f"<em>{_escaped(token.info.strip())}</em>" if token.info.strip() else ""
     return f"{name}<pre><code>{_escaped(token.content)}</code></pre>"
 
 
-def _item_open(
-    renderer: RendererHTML, tokens: Sequence[Token], place: int, options: Any, env: Any
-) -> str:
+def _item_open(_renderer: Any, tokens: Sequence[Token], place: int, *_: Any) -> str:
     """An item of a numbered list under the number that was written."""
     token = tokens[place]
     return f"<li>{token.info}{token.markup} " if token.info else "<li>"
@@ -95,18 +82,14 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _as_written(url: str) -> str:
-    return url
-
-
 def _reader() -> MarkdownIt:
     """A reader without raw HTML, images, and definitions, which would vanish from the page."""
     reader = MarkdownIt("commonmark", {"html": False, "breaks": True})
     reader.enable(["table", "strikethrough"]).disable(["image", "reference", "html_block"])
     reader.disable(["html_inline", "entity"])
     reader.validateLink = lambda url: True  # pyright: ignore[reportAttributeAccessIssue]  inert
-    reader.normalizeLink = _as_written  # pyright: ignore[reportAttributeAccessIssue]
-    reader.add_render_rule("link_open", _link_open)
+    reader.normalizeLink = str  # pyright: ignore[reportAttributeAccessIssue]
+    reader.add_render_rule("link_open", lambda *_: "<u>")
     reader.add_render_rule("link_close", _link_close)
     reader.add_render_rule("fence", _fence)
     reader.add_render_rule("list_item_open", _item_open)

@@ -57,10 +57,6 @@ def _gather(name: str, sources: dict[str, str], importers: tuple[str, ...]) -> N
         return
     source = (PACKAGE / name).read_text(encoding="utf-8")
     for link in _LINK.finditer(source):
-        _gather(_beside(name, link["name"]), sources, (*importers, name))
+        beside = posixpath.normpath(posixpath.join(posixpath.dirname(name), link["name"]))
+        _gather(beside, sources, (*importers, name))
     sources[name] = source
-
-
-def _beside(name: str, link: str) -> str:
-    """The name, from the package's folder, of what a file imports by a relative path."""
-    return posixpath.normpath(posixpath.join(posixpath.dirname(name), link))
