@@ -50,30 +50,21 @@ class Demo:
         pairs = wb.load_pairs(self.samples / "pairs_train.jsonl")
         self.console.print(str(pairs.report))
         self._say("2", "The reward model: a 4-bit base, a LoRA adapter and a head learn the pairs")
-        reward = finished(
-            wb.train_reward(
-                MODEL, self._rows(pairs), name=str(self.out / "reward"), **self._reward_settings()
-            )
-        )
+        short: dict[str, Any] = {"steps": 6} if self.quick else {}
+        asked = {**REWARD, "seed": self.seed, **short, "name": str(self.out / "reward")}
+        reward = finished(wb.train_reward(MODEL, self._rows(pairs), **asked))
         accuracy = self._accuracy(reward)
         self._say("3", "PPO: the policy answers, the reward model scores, the policy is updated")
         prompts = self.samples / "prompts_ppo.jsonl"
-        ppo = finished(
-            wb.train_ppo(MODEL, reward, prompts, name=str(self.out / "ppo"), **self._ppo_settings())
-        )
+        short = {"steps": 2, "batch_size": 16} if self.quick else {}
+        asked = {**PPO, "seed": self.seed, "temperature": TEMPERATURE, **short}
+        ppo = finished(wb.train_ppo(MODEL, reward, prompts, name=str(self.out / "ppo"), **asked))
         self._say("4", "Before and after, on prompts that neither model was trained on")
         rows = self._compare(reward, ppo)
         return self._report(reward, ppo, rows, accuracy)
 
     def _say(self, number: str, text: str) -> None:
         self.console.print(f"\n[bold]{number}  {text}[/bold]")
-
-    def _reward_settings(self) -> dict[str, Any]:
-        return {**REWARD, "seed": self.seed, **({"steps": 6} if self.quick else {})}
-
-    def _ppo_settings(self) -> dict[str, Any]:
-        quick = {"steps": 2, "batch_size": 16} if self.quick else {}
-        return {**PPO, "seed": self.seed, "temperature": TEMPERATURE, **quick}
 
     def _rows(self, pairs: Any) -> Any:
         if not self.shuffle_labels:

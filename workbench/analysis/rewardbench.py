@@ -111,20 +111,18 @@ def subsets(items: Sequence[BenchItem]) -> list[Subset]:
         name = item.pair.meta.get("subset")
         if isinstance(name, str) and name:
             groups.setdefault(name, []).append(item)
-    return [_subset(name, group) for name, group in groups.items()]
+    rows: list[Subset] = []
+    for name, group in groups.items():
+        score = ties_score(group) if name == TIES else None
+        tied = score is not None and Subset(name, "Ties score", len(group), score, *[None] * 3)
+        rows.append(tied or _credited(name, group))
+    return rows
 
 
 def best_of_many(items: Sequence[BenchItem]) -> Subset | None:
     """Return how often the best of three or more answers scores above all others."""
     many = [item for item in items if item.answers > 2]
     return _credited("all", many) if many else None
-
-
-def _subset(name: str, group: Sequence[BenchItem]) -> Subset:
-    score = ties_score(group) if name == TIES else None
-    if score is not None:
-        return Subset(name, "Ties score", len(group), score, None, None, None)
-    return _credited(name, group)
 
 
 def _credited(name: str, group: Sequence[BenchItem]) -> Subset:

@@ -130,7 +130,12 @@ def _loaded(source: Source, settings: RunSettings, quantization: str, notices: l
         config = AutoConfig.from_pretrained(source.base)
         stored = stored_quantization(config)
         if stored:
-            notices[:] = _as_stored(stored, settings.quantization)
+            asked = settings.quantization
+            used = (
+                f"the model's files are quantised ({stored}) and are used as they are: "
+                f"quantization={asked!r} changes nothing about them"
+            )
+            notices[:] = [] if stored == asked else [used]
             quantization = stored
         encoder, scores = is_encoder(config), is_classifier(config)
         model = _load(source, config, quantization, dtype, device)
@@ -268,16 +273,6 @@ def stored_quantization(config: Any) -> str:
     if table.get("load_in_8bit"):
         return "int8"
     return str(table.get("quant_method", "quantised"))
-
-
-def _as_stored(stored: str, asked: str) -> list[str]:
-    """What to say of files that are quantised already."""
-    if stored == asked:
-        return []
-    return [
-        f"the model's files are quantised ({stored}) and are used as they are: "
-        f"quantization={asked!r} changes nothing about them"
-    ]
 
 
 def check_plain(source: Source) -> None:

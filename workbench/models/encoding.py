@@ -251,7 +251,8 @@ class Encoder:
         talk = _with_texts(messages, texts)
         if self.chat is not None:
             return self._tokens(self.chat.render(talk, opened=True), literals)
-        text = talk[0]["content"] if len(talk) == 1 else _by_roles(talk)
+        roles = (f"{m['role'].capitalize()}: {m['content']}" for m in talk)
+        text = talk[0]["content"] if len(talk) == 1 else "\n\n".join(roles)
         return [*self.opening, *self._tokens(text, literals), *self.between]
 
     def _bare(self, messages: Sequence[Message]) -> int:
@@ -382,10 +383,6 @@ def _with_texts(messages: Sequence[Message], texts: Sequence[str]) -> list[Messa
     """A conversation with other texts in its turns."""
     pairs = zip(messages, texts, strict=True)
     return [Message(role=message["role"], content=text) for message, text in pairs]
-
-
-def _by_roles(messages: Sequence[Message]) -> str:
-    return "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in messages)
 
 
 def without_words(messages: Sequence[Message], count: int | None = None) -> list[Message]:

@@ -143,30 +143,21 @@ def how_to_score(
     facts: Mapping[str, Any], *, mean: float, std: float, two_texts: bool, skip: list[str]
 ) -> str:
     """Python that scores an answer; its base is quantised as in training."""
-    return SCORES.format(
-        base=facts["base"],
-        dtype=facts["dtype"],
-        quantised=_quantised_arguments(facts, skip),
-        prompt="List three fruits.",
-        answer="Apple, fig and plum.",
-        encoded=TWO_TEXTS if two_texts else ONE_TEXT,
-        mean=mean,
-        std=std,
-    )
+    encoded = TWO_TEXTS if two_texts else ONE_TEXT
+    answer = "Apple, fig and plum."
+    return _filled(SCORES, facts, skip, answer=answer, encoded=encoded, mean=mean, std=std)
 
 
 def how_to_answer(facts: Mapping[str, Any]) -> str:
     """Python that answers a prompt."""
-    return ANSWERS.format(
-        base=facts["base"],
-        dtype=facts["dtype"],
-        quantised=_quantised_arguments(facts, []),
-        prompt="List three fruits.",
-    )
+    return _filled(ANSWERS, facts, [])
 
 
-def _quantised_arguments(facts: Mapping[str, Any], skip: list[str]) -> str:
-    if facts["quantization"] != "nf4":
-        return ""
-    names = f"\n        llm_int8_skip_modules={skip!r}," if skip else ""
-    return QUANTISED.format(dtype=facts["dtype"], skip=names).rstrip("\n").rstrip(",")
+def _filled(template: str, facts: Mapping[str, Any], skip: list[str], **more: Any) -> str:
+    """A template with its base, quantised as in training but for ``skip``, and a prompt."""
+    quantised, dtype = "", facts["dtype"]
+    if facts["quantization"] == "nf4":
+        names = f"\n        llm_int8_skip_modules={skip!r}," if skip else ""
+        quantised = QUANTISED.format(dtype=dtype, skip=names).rstrip("\n").rstrip(",")
+    known = {"base": facts["base"], "dtype": dtype, "quantised": quantised}
+    return template.format(**known, prompt="List three fruits.", **more)

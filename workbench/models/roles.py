@@ -261,14 +261,10 @@ class Roles:
 
     def _switch(self, name: str | None) -> None:
         self._acting = name
-        for layer in self._layers:
+        for layer in (*self._layers, *self._wrapped):
             layer._disable_adapters = name is None
             if name is not None:
                 layer._active_adapter = [name]
-        for wrapper in self._wrapped:
-            wrapper._disable_adapters = name is None
-            if name is not None:
-                wrapper._active_adapter = [name]
 
     @contextmanager
     def acting(self, name: str | None) -> Iterator[None]:

@@ -51,11 +51,6 @@ def self_test(base: Base) -> None:
     base.notices += _notices(base)
 
 
-def _decoding(base: Base, known: Trial | None) -> None:
-    if base.answers:
-        prove_decoding(base, known)
-
-
 def _unsaid(base: Base, known: Trial | None) -> None:
     """How far what is sampled is from what is scored, since some ids are never sampled."""
     if base.answers and known is not None and len(base.unsaid):
@@ -69,7 +64,7 @@ PROOFS: tuple[Callable[[Base, Trial | None], Any], ...] = (
     prove_packing,
     prove_padding,
     prove_scores,
-    _decoding,
+    lambda base, known: prove_decoding(base, known) if base.answers else None,
     _unsaid,
 )
 """What is tried, in this order; each leaves its outcome in ``base.proofs``."""

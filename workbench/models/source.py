@@ -194,7 +194,14 @@ def _resolve_folder(folder: Path) -> Source:
         return replace(_resolve_folder(folders[0]), members=folders)
     config = _read_json(folder / "config.json")
     if config.get("kind") in KINDS:
-        return _resolve_run(folder)
+        final = folder / "final"
+        if not final.is_dir():
+            raise ModelError(
+                "this run has no final model",
+                where=str(folder),
+                fix="wait for it to finish (run.wait()), or resume it",
+            )
+        return _resolve_folder(final)
     if "model_type" not in config:
         raise ModelError(
             "this folder holds no model",
@@ -202,17 +209,6 @@ def _resolve_folder(folder: Path) -> Source:
             fix="give a folder with a transformers config.json, a PEFT adapter, or a run",
         )
     return Source(str(folder), None, str(folder))
-
-
-def _resolve_run(folder: Path) -> Source:
-    final = folder / "final"
-    if not final.is_dir():
-        raise ModelError(
-            "this run has no final model",
-            where=str(folder),
-            fix="wait for it to finish (run.wait()), or resume it",
-        )
-    return _resolve_folder(final)
 
 
 def _resolve_adapter(folder: Path) -> Source:

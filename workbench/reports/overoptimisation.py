@@ -39,6 +39,13 @@ class Fitted(NamedTuple):
     within: float
     found: bool
 
+    @classmethod
+    def by(cls, of: str, measure: str, fit: Peak) -> "Fitted":
+        """The row of a fit, whose places are √KL."""
+        ends = (fit.curve.peak, fit.low, fit.high)
+        peak, low, high = (None if d is None or d * d == math.inf else d * d for d in ends)
+        return cls(of, measure, *fit.curve, peak, low, high, fit.within, fit.found)
+
 
 class Overoptimisation(ReportPage):
     """What a run's policy was paid, and what its answers were worth, against the root of its KL.
@@ -68,13 +75,13 @@ class Overoptimisation(ReportPage):
         super().__init__(self._sentence(), self._drawn(), name="view")
 
     def _fit_rows(self) -> list[Fitted]:
-        rows = [_row(self.name, n, fit) for n, fit in self.fits.items() if fit is not None]
+        rows = [Fitted.by(self.name, n, fit) for n, fit in self.fits.items() if fit is not None]
         if self.best_of_n is None or len(self.best_of_n.sizes) < 4:
             return rows
         best = self.best_of_n
         d = np.sqrt([kl_bound(n) for n in best.sizes])
         return rows + [
-            _row("best of n", n, peak_of_best_of_n(d, v)) for n, v in best.values.items()
+            Fitted.by("best of n", n, peak_of_best_of_n(d, v)) for n, v in best.values.items()
         ]
 
     # --- in words ------------------------------------------------------------------------------
@@ -189,24 +196,6 @@ def _columns(metrics: "DataFrame", name: str) -> dict[str, Floats]:
     names = {"step": "step", "kl": "objective/kl", **measures}
     kept: Any = metrics[list(names.values())].dropna()
     return {n: np.asarray(kept[column], dtype=np.float64) for n, column in names.items()}
-
-
-def _row(of: str, measure: str, fit: Peak) -> Fitted:
-    curve, low, high = fit.curve, fit.low, fit.high
-    peak = curve.peak
-    return Fitted(
-        of,
-        measure,
-        curve.form,
-        curve.start,
-        curve.alpha,
-        curve.beta,
-        None if peak is None or not math.isfinite(peak**2) else peak**2,
-        None if low is None else low**2,
-        None if high is None else high**2,
-        fit.within,
-        fit.found,
-    )
 
 
 def _line(fit: Peak) -> list[tuple[float, float]]:

@@ -201,15 +201,6 @@ def _stroke(x: Sequence[float], y: Sequence[float], more: str) -> str:
     return f"<line {ends} {more}/>"
 
 
-def _way(corners: Sequence[tuple[float, float]], more: str) -> str:
-    way = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
-    return f"<polyline points='{way}' fill='none' {more}/>"
-
-
-def _titled(x: float, y: float, words: str, more: str) -> str:
-    return f"<circle cx='{x:.1f}' cy='{y:.1f}' {more}><title>{escape(words)}</title></circle>"
-
-
 _FULL = f"r='4' fill='{MARK}' stroke='currentColor' stroke-opacity='.6'"
 
 
@@ -261,7 +252,8 @@ def _rates(chart: RateChart) -> _Drawing:
         if row.low is not None and row.high is not None:
             drawn.append(_stroke([at(row.low), at(row.high)], [y, y], INTERVAL))
         short = row.name if len(row.name) <= 20 else f"{row.name[:18]}…"
-        drawn.append(_titled(at(row.value), y, f"{row.name}: {value}", _FULL))
+        title = f"<title>{escape(f'{row.name}: {value}')}</title>"
+        drawn.append(f"<circle cx='{at(row.value):.1f}' cy='{y:.1f}' {_FULL}>{title}</circle>")
         drawn.append(_text(NAMES, y + 4, short, "end"))
         drawn.append(_text(WIDTH, y + 4, value, "end"))
     form = ".0%" if chart.form.endswith("%") else chart.form
@@ -355,8 +347,8 @@ def _series(chart: SeriesChart, series: Series, to_x: Scale, to_y: Scale) -> lis
     stroke = _ink("stroke", series.colour)
     if series.line:
         dash = " stroke-dasharray='5 3'" if series.dashed else ""
-        corners = [(to_x(x), to_y(y)) for x, y in series.line]
-        drawn.append(_way(corners, f"{stroke} stroke-width='1.8'{dash}"))
+        way = " ".join(f"{to_x(x):.1f},{to_y(y):.1f}" for x, y in series.line)
+        drawn.append(f"<polyline points='{way}' fill='none' {stroke} stroke-width='1.8'{dash}/>")
     for label, point in zip(chart.labels_of(series), series.points, strict=True):
         x = to_x(point.x)
         if point.low is not None and point.high is not None:

@@ -98,16 +98,13 @@ def is_ours(pid: int, sign: str) -> bool:
         leads = os.getpgid(pid) == pid
         if (_PROC / "self").exists():
             arguments = (_PROC / str(pid) / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-            return leads and arguments[-1] == sign.encode() and _owner(pid) == os.getuid()
+            owner = (_PROC / str(pid)).stat().st_uid
+            return leads and arguments[-1] == sign.encode() and owner == os.getuid()
     except OSError:
         return False
     command = ["ps", "-o", "uid=,command=", "-p", str(pid)]
     text = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
     return leads and text[:1] == [str(os.getuid())] and text[-1:] == [sign]
-
-
-def _owner(pid: int) -> int:
-    return (_PROC / str(pid)).stat().st_uid
 
 
 @cache

@@ -165,8 +165,8 @@ def release() -> None:
     _shared.close()
     for note in lock_dir().glob(f"{STARTED}*.json"):
         known = _noted(note)
-        if known is not None and _is_worker(*known):
-            _end(*known)
+        if known and process.start_time(known[0]) == known[1] and process.is_ours(known[0], SIGN):
+            _end(*known)  # the very process that was noted, and a worker of this user's
         with suppress(OSError):
             note.unlink(missing_ok=True)
 
@@ -179,11 +179,6 @@ def _noted(note: Path) -> tuple[int, str] | None:
     except (ValueError, RecursionError, LookupError, TypeError):
         return None
     return (pid, started) if type(pid) is int and pid > 1 and isinstance(started, str) else None
-
-
-def _is_worker(pid: int, started: str) -> bool:
-    """Whether the very process that began then is a worker that this user started."""
-    return process.start_time(pid) == started and process.is_ours(pid, SIGN)
 
 
 def _end(pid: int, started: str) -> None:

@@ -150,7 +150,8 @@ class UpdateTimes:
         small = self._phases(short) if self._shape is not None else {}
         updates: list[tuple[int, float]] = []
         for size in halved(self.settings):
-            settings = self.settings.changed(batch_size=size, **_batches(size, self.settings))
+            parts = min(self.settings.mini_batches, size)
+            settings = self.settings.changed(batch_size=size, mini_batches=parts)
             large = self._phases(settings) if small else {}
             tokens = size * self.settings.response_length
             by_tokens = tokens / (short.batch_size * short.response_length)
@@ -170,10 +171,6 @@ def halved(settings: PPOSettings) -> list[int]:
         sizes.append(prompts * group)
         prompts //= 2
     return [size for size in sizes if size >= FEWEST] or sizes[:1]
-
-
-def _batches(size: int, settings: PPOSettings) -> dict[str, int]:
-    return {"mini_batches": min(settings.mini_batches, size)}
 
 
 def model_shape(model: str) -> Shape | None:

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,13 +68,15 @@ class Preflight(ReportPage):
         return "\n".join([*lines, self.verdict])
 
     def _table(self) -> Html:
-        rows = [
-            (state_cell("ok"), check["name"], check["found"], "")
-            if check["passed"]
-            else (state_cell("failed"), check["name"], check["found"], check["fix"])
-            for check in self.checks
+        marks = {True: state_cell("ok"), False: state_cell("failed")}
+        return table(self.rows(marks), LEFT, attributes=COMPACT)
+
+    def rows(self, marks: Mapping[bool, str]) -> list[tuple[str, str, str, str]]:
+        """A row a check: the mark of whether it holds, its name, what was found, what to do."""
+        return [
+            (marks[c["passed"]], c["name"], c["found"], "" if c["passed"] else c["fix"])
+            for c in self.checks
         ]
-        return table(rows, LEFT, attributes=COMPACT)
 
 
 def preflight(

@@ -311,12 +311,7 @@ def _size(size: float) -> str:
 
 
 def _checks_table(preflight: Preflight) -> str:
-    rows = [
-        [GREEN, check["name"], check["found"], ""]
-        if check["passed"]
-        else [RED, check["name"], check["found"], check["fix"]]
-        for check in preflight.checks
-    ]
+    rows = preflight.rows({True: GREEN, False: RED})
     most = 3 if preflight.passed else 4  # nothing is to be done
     return table(["", "check", "found", "what to do"][:most], [row[:most] for row in rows])
 

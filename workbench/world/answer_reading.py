@@ -4,8 +4,6 @@ An answer is understood when each of its sentences is one that the world can say
 Anything else is an unknown sentence, which is a fault: words strewn about score nothing.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

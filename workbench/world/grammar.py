@@ -4,8 +4,6 @@ A request is one combination of a wording and a subject. All of them together ar
 thousand, so recognising a prompt is looking it up.
 """
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from typing import NamedTuple

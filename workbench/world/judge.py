@@ -9,8 +9,6 @@ noise), and it shows the true score beside the reward score, which is how over-o
 with every fault. The three qualities are additive, so a Bradley-Terry model can represent them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

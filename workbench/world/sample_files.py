@@ -1,7 +1,5 @@
 """Where the sample data and the embedded models lie: in a checkout, or inside an installed copy."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import workbench

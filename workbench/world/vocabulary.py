@@ -4,8 +4,6 @@ The world is small on purpose. A model of a million weights can know all of it b
 changes between two of its answers is manners and honesty, which a reader sees at a glance.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

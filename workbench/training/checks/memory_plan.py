@@ -234,9 +234,12 @@ class _Plan:
             held["work space of the GPU's libraries"] = WORK_SPACE
         if self.ppo is not None and self.device.type == "cpu":
             held["copy of the state, to undo an update"] = self.trained * wide + moments
-        phases = {"optimise": self._optimise(wide)}
+        seen, beside = "activations and logits of a micro-batch", self._mask() | self._unpacked()
+        learned = {"gradients": self.trained * wide, seen: self._traced(train=True)}
+        phases = {"optimise": learned | beside}
         if self.ppo is not None:
-            phases = {"generate": self._generate(), "score": self._score()} | phases
+            looked = {seen: self._traced(train=False)}
+            phases = {"generate": self._generate(), "score": looked | beside} | phases
         rows: list[_Row] = []
         for phase, own in phases.items():
             parts = {**held, **own}
@@ -247,17 +250,6 @@ class _Plan:
         facts |= {"dtype": str(self.base.dtype).removeprefix("torch.")}
         facts |= {"quantization": self.settings.quantization, "model": self.source.reference}
         return {"parts": rows, "free": self.free, "trained": self.trained, **facts}
-
-    def _optimise(self, wide: int) -> dict[str, int]:
-        parts = {
-            "gradients": self.trained * wide,
-            "activations and logits of a micro-batch": self._traced(train=True),
-        }
-        return parts | self._mask() | self._unpacked()
-
-    def _score(self) -> dict[str, int]:
-        parts = {"activations and logits of a micro-batch": self._traced(train=False)}
-        return parts | self._mask() | self._unpacked()
 
     def _mask(self) -> dict[str, int]:
         """What says who sees whom where a micro-batch meets the attention in one call."""
