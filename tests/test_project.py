@@ -111,6 +111,22 @@ def test_the_wheel_carries_code_scripts_styles_and_sample_data_but_not_what_make
     assert tops == {"workbench", f"rlhf_workbench-{workbench.__version__}.dist-info"}
 
 
+# ------------------------------------------------------------------ Colab's versions
+
+
+def test_what_colab_ships_is_new_enough_for_us(pyproject):
+    """Or installing would replace parts that Colab's page is made for."""
+    lines = (ROOT / ".ci" / "colab-pins.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if "==" in line)
+    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    asked = [*pyproject["dependencies"], *pyproject["optional-dependencies"]["notebook"]]
+    met = [one for one in map(Requirement, asked) if canonicalize_name(one.name) in pins]
+    assert len(met) >= 15
+    for one in met:
+        version = pins[canonicalize_name(one.name)]
+        assert one.specifier.contains(version), f"{one} is not met by {version}"
+
+
 # ------------------------------------------------------------------ documents and commands
 
 

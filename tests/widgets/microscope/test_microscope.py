@@ -3,7 +3,6 @@ import math
 import pytest
 
 from workbench.errors import ConfigError, DataError
-from workbench.verbs.look_closely import microscope
 from workbench.widgets.microscope import formulas
 from workbench.widgets.microscope.microscope import Microscope
 
@@ -178,18 +177,3 @@ def test_fine_tuning_shows_what_was_expected_and_the_mask():
     assert "does not count" in scope._state()["worked"]["loss"]
     with pytest.raises(ConfigError, match="no slider"):
         scope.set(kl_coef=1.0)
-
-
-def test_the_embedded_models_own_record_is_there_at_once():
-    scope = microscope()
-    assert scope.kind == "ppo" and len(scope.steps) >= 5
-    for step in scope.steps:
-        for rank in ("best", "worst"):
-            shown = scope.show(step, rank)
-            assert shown.frame["advantage"].tolist() == pytest.approx(
-                shown.record["advantages"], abs=1e-6
-            )
-            assert sum(shown.frame["log_ratio"].tolist()) == pytest.approx(
-                shown.record["kl"], abs=1e-5
-            )
-            assert shown.frame["value"].tolist() == shown.record["values"]
