@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 QUIET = 2.0  # seconds that reading may take before anything is said
 EVERY = 0.5  # seconds between two changes of a line or a bar
@@ -23,18 +23,6 @@ def tell(text: str) -> None:
     """Write one line to whoever watches."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
-
-
-class Display(Protocol):
-    """Where progress is shown."""
-
-    def show(self, name: str, words: str, done: float, total: float | None) -> None:
-        """Show how much of the total is done; None where the total is not known."""
-        ...
-
-    def close(self) -> None:
-        """Take it away, or leave its last line standing."""
-        ...
 
 
 class Silent:
@@ -96,6 +84,10 @@ class Bar:
     def close(self) -> None:
         """Stop the bar."""
         self._bar.stop()
+
+
+Display = Silent | OneLine | Bar
+"""Where progress is shown: so much of a total, None where that is not known."""
 
 
 def _display(stream: TextIO, otherwise: Display, *, transient: bool = False) -> Display:

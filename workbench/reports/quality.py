@@ -11,10 +11,10 @@ from workbench.reports.report import (
     SHORT,
     STATE_MARKS,
     ReportPage,
-    known,
+    rates,
     state_cell,
 )
-from workbench.reports.svg_charts import Rate, RateChart
+from workbench.reports.svg_charts import RateChart
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -105,10 +105,5 @@ MOST_ROWS = 40  # of a chart: more are in the frame
 def rate_chart(frame: "DataFrame", name: str) -> RateChart:
     """Return the chart of one of the frames: its rows whose rate is defined."""
     drawn = RATES[name]
-    rows: list[Rate] = []
-    lines: Any = frame.itertuples(index=False)
-    for row in lines:
-        value = known(getattr(row, drawn.column))
-        if value is not None:
-            rows.append(Rate(drawn.name(row), value, known(row.low), known(row.high)))
+    rows = rates(frame, drawn.column, drawn.name)
     return RateChart(drawn.title, "", rows[:MOST_ROWS], drawn.guide, drawn.form, least=0.0)

@@ -1,12 +1,12 @@
 """What every report is: a sentence, small pictures, a table, and what stands behind them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any
 
 from workbench.html_table import Html, escaped
 from workbench.reports.plotly_figures import PlotlyFigures
-from workbench.reports.svg_charts import StillChart, picture
+from workbench.reports.svg_charts import Rate, StillChart, picture
 from workbench.widgets.kit.theme import OKABE_ITO
 
 COMPACT = "style='border-collapse:collapse;font-size:13px'"
@@ -34,6 +34,15 @@ def state_cell(state: str) -> Html:
 def known(value: Any) -> float | None:
     """Return a number of a frame; None where it has none."""
     return None if value is None or value != value else float(value)
+
+
+def rates(frame: Any, column: str, name: Callable[[Any], str]) -> list[Rate]:
+    """Return a frame's rows whose share in a column is known, with its interval, as called."""
+    return [
+        Rate(name(row), float(getattr(row, column)), known(row.low), known(row.high))
+        for row in frame.itertuples(index=False)
+        if known(getattr(row, column)) is not None
+    ]
 
 
 class ReportPage:

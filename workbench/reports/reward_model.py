@@ -16,6 +16,7 @@ from workbench.reports.report import (
     STATE_MARKS,
     ReportPage,
     known,
+    rates,
     state_cell,
 )
 from workbench.reports.svg_charts import (
@@ -24,7 +25,6 @@ from workbench.reports.svg_charts import (
     Histogram,
     HistogramBar,
     Point,
-    Rate,
     RateChart,
     Series,
     SeriesChart,
@@ -141,18 +141,15 @@ def charts(appraisal: Appraisal) -> dict[str, StillChart]:
     }
     middle = appraisal.figures["accuracy"]
     all_of_it = "dashed: all comparisons"
-    rates: list[tuple[str, str, str, Callable[[Any], str], float]] = [
+    wanted: list[tuple[str, str, str, Callable[[Any], str], float]] = [
         ("length", "Accuracy by length gap", _GAP, _gap, middle),
         ("sources", "Accuracy by source", all_of_it, lambda row: row.group, middle),
         ("annotators", "Accuracy by annotator", all_of_it, lambda row: row.group, middle),
         ("subsets", "Accuracy by subset", "dashed: one half", lambda row: row.subset, 0.5),
     ]
-    for name, title, under, naming, guide in rates:
+    for name, title, under, naming, guide in wanted:
         if len(appraisal.frames[name]) >= (2 if under == all_of_it else 1):
-            rows = [
-                Rate(naming(row), row.accuracy, known(row.low), known(row.high))
-                for row in _rows(appraisal, name)
-            ]
+            rows = rates(appraisal.frames[name], "accuracy", naming)
             drawn[name] = RateChart(title, under, rows, guide)
     return drawn
 

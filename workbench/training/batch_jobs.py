@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from workbench.algos.logprobs import exact_kl
-from workbench.data.messages import Message
+from workbench.data.messages import Message, as_messages
 from workbench.models.base import Base, load_base
 from workbench.models.encoding import Encoded, Encoder, micro_batches
 from workbench.models.fast.dense_weights import dense
@@ -17,7 +17,7 @@ from workbench.models.sampling import sample_responses
 from workbench.models.source import Source, resolve
 from workbench.settings import PPOSettings
 from workbench.training.optimiser import make_accelerator
-from workbench.training.reward.scorer import Scorer, as_response
+from workbench.training.reward.scorer import Scorer
 
 Tell = Callable[[int, int, str], None]
 Prompts = Sequence[Sequence[Message]]
@@ -202,7 +202,8 @@ def scores(
     roles = Roles(load_base(resolve(reward), settings), settings)
     scorer = Scorer.attach(reward, roles, settings)
     encoder = scorer.encoder(settings)
-    rows = [encoder.pair(p, as_response(r)) for p, r in zip(prompts, responses, strict=True)]
+    texts = [as_messages(response, "assistant") for response in responses]
+    rows = [encoder.pair(p, text) for p, text in zip(prompts, texts, strict=True)]
     kept = [i for i, row in enumerate(rows) if row is not None]
     result = torch.full((len(scorer.members), len(rows)), float("nan"))
     if kept:

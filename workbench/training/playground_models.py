@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from workbench.data.messages import as_messages
 from workbench.models.base import Base, load_base
 from workbench.models.encoding import Encoded, Encoder
 from workbench.models.fast.decoding import decoder
@@ -17,7 +18,7 @@ from workbench.models.source import Source, resolve
 from workbench.settings import PPOSettings
 from workbench.training.batch_jobs import per_token_kl
 from workbench.training.optimiser import make_accelerator
-from workbench.training.reward.scorer import Scorer, as_response
+from workbench.training.reward.scorer import Scorer
 
 EVERY = 0.08  # seconds between two looks at a text that grows
 
@@ -138,7 +139,7 @@ class Stage:
             self._scorers[key] = Scorer.attach(key[0], roles, settings)
         scorer = self._scorers[key]
         encoder = scorer.encoder(settings)
-        rows = [encoder.pair(values["prompt"], as_response(text)) for text in texts]
+        rows = [encoder.pair(values["prompt"], as_messages(text, "assistant")) for text in texts]
         usable = [row for row in rows if row is not None]
         scores = iter(scorer.scores(usable, tokens=settings.micro_batch_tokens) if usable else ())
         return [None if row is None else float(next(scores)) for row in rows]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from workbench.data.messages import Message
+from workbench.data.messages import Message, as_messages
 from workbench.errors import ConfigError, DataError
 from workbench.events import Event, Notice, Place
 from workbench.models.base import Base
@@ -25,7 +25,6 @@ from workbench.training.clock import Clock, peak_memory_gb
 from workbench.training.learning_rates import rate_of
 from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.optimiser import Optimiser
-from workbench.training.reward.scorer import as_response
 
 EXPECTED = 5
 """How many of the likeliest tokens the microscope shows at each place."""
@@ -241,7 +240,7 @@ def encode_examples(
             stream += encoder.text(row["text"])
             continue
         answer = row["response"]
-        response = as_response(answer) if isinstance(answer, str) else answer
+        response = as_messages(answer, "assistant") if isinstance(answer, str) else answer
         with in_row(number):
             example, alone = _example(encoder, row["prompt"], response, settings)
         last_alone += alone

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
+from workbench.data.messages import as_messages
 from workbench.errors import ModelError
 from workbench.models.encoding import Encoded
 from workbench.models.roles import Roles
-from workbench.training.reward.scorer import Scorer, as_response
+from workbench.training.reward.scorer import Scorer
 
 from ...models.tiny import EOS, load, make_model, tiny_settings
 from ..conftest import make_adapter
@@ -78,4 +79,4 @@ def test_its_encoder_has_its_own_tokenizer_and_the_settings_length(scorer):
 
 
 def test_a_text_is_one_assistant_message():
-    assert as_response("a b") == [{"role": "assistant", "content": "a b"}]
+    assert as_messages("a b", "assistant") == [{"role": "assistant", "content": "a b"}]

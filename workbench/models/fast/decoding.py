@@ -11,7 +11,7 @@ is exact is tried on a few tokens, once for a base.
 import inspect
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,22 +29,6 @@ PROMPT_TOKENS = 4096
 """Tokens of prompts that go through the trunk at once."""
 
 
-class Decoder(Protocol):
-    """Gives the logits of each row's next token. No gradient is recorded."""
-
-    def start(self) -> Tensor:
-        """Logits ``(B, V)`` after the prompts."""
-        ...
-
-    def step(self, tokens: Tensor) -> Tensor:
-        """Logits ``(B, V)`` after one token more ``(B,)`` in each row."""
-        ...
-
-    def keep(self, rows: Tensor) -> None:
-        """Only these rows, by their numbers, go on."""
-        ...
-
-
 SLOTS, PADDED, BY_LENGTH, BY_ROW, WHOLE = (
     "slots of keys and values",
     "the model's own cache, padded left",
@@ -55,11 +39,11 @@ SLOTS, PADDED, BY_LENGTH, BY_ROW, WHOLE = (
 """Ways to decode, the quickest first."""
 
 
-Make = Callable[[Sequence[Sequence[int]]], Decoder]
+Make = Callable[[Sequence[Sequence[int]]], "Decoder"]
 """Makes a decoder for prompts."""
 
 
-def decoder(base: Base, prompts: Sequence[Sequence[int]], *, length: int) -> Decoder:
+def decoder(base: Base, prompts: Sequence[Sequence[int]], *, length: int) -> "Decoder":
     """The quickest decoder that is exact for the model, for answers of at most ``length`` tokens.
 
     Raises:
@@ -457,6 +441,12 @@ class WholeDecoder:
     def keep(self, rows: Tensor) -> None:
         """Only these rows go on."""
         self._rows = [self._rows[row] for row in rows.tolist()]
+
+
+Decoder = SlotDecoder | PaddedDecoder | GroupDecoder | WholeDecoder
+"""Gives the logits ``(B, V)`` of each row's next token: after the prompts (``start``), after one
+token more ``(B,)`` in each row (``step``), for some rows alone from then on (``keep``, by their
+numbers). No gradient is recorded."""
 
 
 def left_padded(base: Base, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.algos.losses import bradley_terry, centring
-from workbench.algos.margin_scale import sharpness
+from workbench.algos.sharpness import sharpness
 from workbench.models.answer_scores import (
     ComparedSequences,
     packed_scores,

@@ -152,11 +152,6 @@ class Scorer:
         return Encoder.of(self.base, settings, whole_turn=not self.base.source.is_ours)
 
 
-def as_response(text: str) -> list[Message]:
-    """A text as the messages of one response."""
-    return [{"role": "assistant", "content": text}]
-
-
 def _attached(roles: Roles, source: Source, first: str) -> list[Scored]:
     """A reward model's adapters and heads, frozen, each in a role of its own."""
     members: list[Scored] = []

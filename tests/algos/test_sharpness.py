@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from workbench.algos.margin_scale import LEAST, MOST, sharpness
+from workbench.algos.sharpness import LEAST, MOST, sharpness
 
 
 @pytest.mark.parametrize("gap", [0.5, 2.0])
