@@ -1,8 +1,8 @@
 """Colab's versions as an environment, for ``make test-colab``: ``colab.py PYTHON3.13``.
 
-Makes .venv-colab with exactly the versions of colab-pins.txt, asks pip what installing the workbench
-with its extra ``notebook`` would change there, and prints the environment's Python. Any change to
-what Colab ships is an error: its page is made for its own ipywidgets.
+Makes .venv-colab with exactly the versions of colab-pins.txt, asks pip what installing the
+workbench with its extra ``notebook`` would change there, and prints the environment's Python. Any
+change to what Colab ships is an error: its page is made for its own ipywidgets.
 
 Torch is there by name alone: the kernel never imports it, its build for Python 3.13 is Colab's to
 ship, and pip must know that it is there, or it would plan to fetch it.
