@@ -7,22 +7,40 @@ from workbench.errors import DataError, nearest
 from workbench.world.sample_files import sample_dir
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from workbench.data.messages import Message
     from workbench.data.pairs import Pairs
 
 
-def load_pairs(source: Any, format: str = "auto", *, even_split: str = "tie") -> "Pairs":
+def load_pairs(
+    source: Any,
+    format: str = "auto",
+    *,
+    columns: "Mapping[str, Any] | None" = None,
+    even_split: str = "tie",
+) -> "Pairs":
     """Read preference pairs from a file, a DataFrame, a list, a dataset or a hub id.
 
     Args:
         source: what to read; ``sample:NAME`` is a file of the sample data.
         format: the name of a format, or "auto" to find it by the columns.
+        columns: which column is which, where no format fits. Either ``{"prompt": "question",
+            "chosen": "good", "rejected": "bad"}``, or ``{"prompt": "question", "responses":
+            ["answer_a", "answer_b"], "label": "winner"}``, where the label's values are read by
+            what they say (a column's name, A and B, 1 and 2, first and second, tie, both bad) or
+            by ``"values": {"x": "answer_a", "y": "answer_b", "z": "tie"}``; values that say
+            nothing of themselves, such as 0 and 1, must be explained so. ``scores`` (a column for
+            each answer), ``system`` and ``annotator`` may be named too. The report counts what
+            each value was read as.
         even_split: rows that several annotators gave of one item become one item, with the label
             of the majority; where that is evenly split, "tie" makes it a tie, "none" leaves it
             without a label.
 
     Raises:
-        DataError: nothing there, nothing usable, or a format that does not exist.
+        DataError: nothing there, nothing usable, no such column, or a label's value that is not
+            explained.
+        ConfigError: a format, a part of ``columns`` or an ``even_split`` that does not exist.
     """
     from workbench.data.reading.formats import load_pairs as read
     from workbench.progress import reading
@@ -30,7 +48,9 @@ def load_pairs(source: Any, format: str = "auto", *, even_split: str = "tie") ->
     check_source(source, format)
     name = Path(source).name if isinstance(source, str | Path) else type(source).__name__
     with reading(name) as on_progress:
-        return read(_sample_file(source), format, on_progress, even_split=even_split)
+        return read(
+            _sample_file(source), format, on_progress, columns=columns, even_split=even_split
+        )
 
 
 def load_prompts(source: Any) -> "list[list[Message]]":

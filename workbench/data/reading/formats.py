@@ -1,6 +1,6 @@
 """Import: any public format of preference data, with every row accounted for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
@@ -8,7 +8,9 @@ from typing import Any
 
 from workbench.data.arrow_table import open_saved
 from workbench.data.pairs import Pairs
+from workbench.data.reading.column_proposal import as_code, one_line, propose_columns, shown_rows
 from workbench.data.reading.intake import import_records, lowered
+from workbench.data.reading.own_columns import own_format
 from workbench.data.reading.parsed import Format
 from workbench.data.reading.readers import FORMATS
 from workbench.data.reading.sources import Record, ShareRead, open_source
@@ -27,6 +29,7 @@ def load_pairs(
     format: str = "auto",
     on_progress: OnProgress | None = None,
     *,
+    columns: Mapping[str, Any] | None = None,
     even_split: str = "tie",
 ) -> Pairs:
     """Read preference pairs, or responses still to be labelled, from nearly anything.
@@ -37,6 +40,7 @@ def load_pairs(
             of dicts, or a ``datasets`` object.
         format: one of the names in ``FORMATS``, or "auto" to find it by the columns.
         on_progress: told every now and then how far the reading is.
+        columns: which column is which, where no format fits; see :func:`workbench.load_pairs`.
         even_split: rows that several annotators gave of one item become one, with the label of the
             majority; where that is evenly split, "tie" makes it a tie, "none" leaves no label.
 
@@ -49,14 +53,21 @@ def load_pairs(
         ConfigError: there is no format of that name, or none to ask for; or no such ``even_split``.
     """
     check_even_split(even_split)
+    if columns is not None and format != "auto":
+        raise ConfigError(
+            "format and columns both say how to read",
+            where="load_pairs(format=..., columns=...)",
+            fix="leave one of them out",
+        )
     wanted = format_by_name(format)
     tables = (".sqlite", ".db", ".arrow")
     is_table = isinstance(source, str | Path) and Path(source).suffix in tables
-    if wanted is not None and (is_table or isinstance(source, Pairs)):
+    if (wanted or columns) and (is_table or isinstance(source, Pairs)):
+        name = "columns" if columns else "format"
         raise ConfigError(
-            f"the format {format!r} was asked for, and this holds pairs already",
+            f"the {name} {columns or format!r} was asked for, and this holds pairs already",
             where=str(source) if is_table else repr(source),
-            fix="leave the format out",
+            fix=f"leave the {name} out",
         )
     if isinstance(source, Pairs):
         return source
@@ -67,7 +78,10 @@ def load_pairs(
     opened = open_source(source)
     with closing(opened.records) as records:
         first = list(islice(records, LOOK_AHEAD))
-        fmt = wanted or _detect(first, opened.name)
+        if columns is not None:
+            fmt = own_format(columns, _readable(first, opened.name), opened.name)
+        else:
+            fmt = wanted or _detect(first, opened.name, source)
         rows = _reported(chain(first, records), opened.share, on_progress)
         return import_records(rows, fmt, opened.name, even_split)
 
@@ -112,7 +126,25 @@ def format_by_name(name: str) -> Format | None:
     )
 
 
-def _detect(records: list[Record], name: str) -> Format:
+def _readable(records: list[Record], name: str) -> list[dict[str, Any]]:
+    """Return the rows that could be read.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not records:
+        raise DataError("there are no rows", where=name, fix="give data with rows in it")
+    rows = [record.fields for record in records if not record.bad]
+    if not rows:
+        raise DataError(
+            f"none of the first {len(records)} rows could be read ({records[0].bad})",
+            where=f"{name}:{records[0].row}",
+            fix="check that the file is what its suffix says, in UTF-8",
+        )
+    return rows
+
+
+def _detect(records: list[Record], name: str, source: Any) -> Format:
     """Return the first format that some row fits; rows that could not be read say nothing."""
     rows = [lowered(record.fields) for record in records if not record.bad]
     for fmt in FORMATS:
@@ -124,20 +156,24 @@ def _detect(records: list[Record], name: str) -> Format:
                     fix=f"ask for one with format=: {', '.join(fmt.asks)}",
                 )
             return fmt
-    if not records:
-        raise DataError("there are no rows", where=name, fix="give data with rows in it")
-    if not rows:
-        raise DataError(
-            f"none of the first {len(records)} rows could be read ({records[0].bad})",
-            where=f"{name}:{records[0].row}",
-            fix="check that the file is what its suffix says, in UTF-8",
-        )
+    as_they_stand = _readable(records, name)
+    proposal = propose_columns(as_they_stand)
+    example = proposal or {"prompt": "…", "chosen": "…", "rejected": "…"}
     raise DataError(
-        f"no known format has these columns: {', '.join(map(str, rows[0])) or '(none)'}",
-        where=name,
-        fix="rename the columns to prompt, chosen, rejected (or prompt, responses to label them), "
-        f"or to what another format needs; nearest are {_nearest(rows[0])}",
+        f"no known format has these columns: {_names(rows[0]) or '(none)'}",
+        where="\n         ".join([name, *shown_rows(as_they_stand)]),
+        fix="say which column is which"
+        + (", for example (check it first):" if proposal else ":")
+        + f"\n           {as_code(source, example)}\n"
+        "         in a notebook wb.import_pairs shows this as a form; or rename the columns to "
+        "prompt, chosen, rejected (or prompt, responses to label them), or to what another format "
+        "needs; "
+        f"nearest are {_nearest(rows[0])}",
     )
+
+
+def _names(row: dict[str, Any]) -> str:
+    return ", ".join(one_line(str(name), 60) for name in row)
 
 
 def _fits(fmt: Format, row: dict[str, Any]) -> bool:

@@ -148,6 +148,8 @@ class Intake:
         self._table.add(ident, *cells)
         if not plain:
             self._tell_written(parsed)
+        if parsed.read_as is not None:
+            self.report.count_field(*parsed.read_as)
         if not parts and (meta or parsed.unread):
             self._count_fields(meta, KEPT)
             self._count_unread(parsed.unread)

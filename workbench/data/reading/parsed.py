@@ -23,6 +23,7 @@ class Parsed(NamedTuple):
     source: dict[str, Any] | None = None
     left_out: dict[str, int] | None = None  # what of the row is not in the item: reason -> answers
     unread: frozenset[str] = frozenset()  # fields within the row's objects that are not in the item
+    read_as: tuple[str, str] | None = None  # a person's own label column, and what its value says
 
 
 class Tree(NamedTuple):
