@@ -3,6 +3,7 @@
 One encoder writes all of it: NaN and infinities become null, arrays lists, unknown objects text.
 """
 
+import errno
 import fcntl
 import gzip
 import hashlib
@@ -10,14 +11,23 @@ import json
 import math
 import os
 import re
+import stat
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-from workbench.errors import disk_watched
+from workbench.errors import DataError, disk_watched
 
+DEEPEST = 64
+"""Lists and objects within each other; what is nested deeper counts as damaged."""
+LONGEST_LINE = 32 << 20
+"""Bytes of one line; a longer one counts as damaged and is never held."""
+MOST_BYTES = 1 << 29
+"""Bytes of one file of lines that are read; what comes after them is not."""
+BLOCK = 1 << 20  # bytes of a file of lines that are read at once
+_OVERLONG = b"?"  # stands for a line that was too long: it is damaged, and is counted as that
 AT_ONCE = 200  # lines parsed in one call, for which no other thread of the process can run
 _LEVEL = 6  # of gzip: the usual trade of size and time, written here so that bytes never change
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -150,7 +160,8 @@ def replacing(path: Path) -> Generator[IO[bytes]]:
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        with disk_watched(path), aside.open("wb") as file:
+        aside.unlink(missing_ok=True)
+        with disk_watched(path), aside.open("xb") as file:  # never through a link put there
             yield file
         aside.replace(path)
     finally:
@@ -174,38 +185,132 @@ def overwrite_json(path: Path, value: Any) -> None:
         file.write(text.ljust(os.fstat(file.fileno()).st_size))  # blanks at its end are no harm
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is no file, or no object in it."""
-    try:
-        value: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):  # the last: nested too deeply
-        return None
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+def open_plain(path: Path) -> IO[bytes]:
+    """Open a file to read; it never waits, as opening a FIFO would.
+
+    Raises:
+        OSError: there is no such file, it may not be read, or it is a FIFO, a device or a folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
-def read_lines(path: Path, offset: int = 0, end: int | None = None) -> Lines:
-    """Rows from ``offset`` to the last whole line before ``end``; damaged lines are left out.
+def load_json(path: Path, most: int | None = None) -> dict[str, Any]:
+    """The object in a JSON file.
 
     Args:
-        path: a JSONL file; one that does not exist yet has no rows.
+        path: the file.
+        most: its most bytes; None takes any.
+
+    Raises:
+        DataError: it cannot be read, is larger, or holds no object; says which.
+    """
+    try:
+        with open_plain(path) as file:
+            text = file.read(-1 if most is None else most + 1)
+    except OSError as error:
+        raise _no_object(path, f"cannot be read: {error.strerror or error}") from error
+    if most is not None and len(text) > most:
+        raise _no_object(path, f"has more than {most:,} bytes")
+    try:
+        value: Any = json.loads(text.decode("utf-8-sig"))
+        shallow = is_shallow(value)
+    except UnicodeDecodeError as error:
+        raise _no_object(path, "is not UTF-8") from error
+    except RecursionError:
+        shallow, value = False, {}
+    except ValueError as error:  # a number of 5,000 digits is one, too
+        what = "is no JSON" if text.strip() else "is empty"
+        raise _no_object(path, what) from error
+    if not shallow:
+        raise _no_object(path, f"is nested deeper than {DEEPEST} levels")
+    if not isinstance(value, dict):
+        raise _no_object(path, "holds no names and values")
+    return cast("dict[str, Any]", value)
+
+
+def _no_object(path: Path, what: str) -> DataError:
+    return DataError(f"{path.name} {what}", where=str(path), fix="look at the file; it is damaged")
+
+
+def read_json(path: Path, most: int | None = None) -> dict[str, Any] | None:
+    """The same; None where there is no file, or no object in it."""
+    try:
+        return load_json(path, most)
+    except DataError:
+        return None
+
+
+def is_shallow(value: Any) -> bool:
+    """Whether JSON values are nested no deeper than :data:`DEEPEST`."""
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        inner: list[Any] = []
+        for one in level:
+            if isinstance(one, dict):
+                inner.extend(cast("dict[str, Any]", one).values())
+            elif isinstance(one, list):
+                inner.extend(cast("list[Any]", one))
+        level = inner
+        if not level:
+            return True
+    return False
+
+
+class Block(NamedTuple):
+    """Some whole lines of a file, and where the next one begins [bytes]."""
+
+    lines: list[bytes]
+    offset: int
+
+
+def blocks(path: Path, offset: int = 0, end: int | None = None) -> Iterator[Block]:
+    """Whole lines from ``offset`` to the last one before ``end``, a block of them at a time.
+
+    A line that is longer than :data:`LONGEST_LINE` comes as one that is damaged.
+
+    Args:
+        path: a JSONL file; one that does not exist yet has no lines.
         offset: where to begin [bytes]; past the end (the file was cut), reading starts again at 0.
         end: where to stop [bytes]; None reads all there is.
     """
-    lines, offset = _whole_lines(path, offset, end)
-    return Lines(parse(lines), offset)
-
-
-def _whole_lines(path: Path, offset: int, end: int | None = None) -> tuple[list[bytes], int]:
     try:
-        with path.open("rb") as file:
-            if offset > os.fstat(file.fileno()).st_size:
-                offset = 0
-            file.seek(offset)
-            block = file.read(-1 if end is None else max(0, end - offset))
-    except FileNotFoundError:
-        return [], 0
-    block = block[: block.rfind(b"\n") + 1]
-    return block.splitlines(), offset + len(block)
+        file = open_plain(path)
+    except OSError:  # what it is that cannot be read, `RunFolder.faults` says
+        return
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        if offset > size:
+            offset = 0
+            yield Block([], 0)
+        end = min(size, MOST_BYTES) if end is None else min(end, size, MOST_BYTES)
+        file.seek(offset)
+        at, rest, overlong = offset, b"", False
+        while at < end and (read := file.read(min(BLOCK, end - at))):
+            at += len(read)
+            whole = read.rfind(b"\n") + 1
+            if not whole:
+                overlong = overlong or len(rest) + len(read) > LONGEST_LINE
+                rest = b"" if overlong else rest + read
+                continue
+            first = read.find(b"\n") + 1 if overlong else 0
+            lines = (rest + read[first : whole - 1]).split(b"\n") if first < whole else []
+            yield Block([_OVERLONG, *lines] if overlong else lines, at - len(read) + whole)
+            rest, overlong = read[whole:], False
+        if overlong:  # it has not ended yet, and is not read again
+            yield Block([_OVERLONG], at)
+
+
+def read_lines(path: Path, offset: int = 0, end: int | None = None) -> Lines:
+    """Rows from ``offset`` to the last whole line before ``end``; damaged lines are left out."""
+    rows = list[dict[str, Any]]()
+    for block in blocks(path, offset, end):
+        rows.extend(parse(block.lines))
+        offset = block.offset
+    return Lines(rows, offset if os.path.exists(path) else 0)
 
 
 def parse(lines: list[bytes]) -> list[dict[str, Any]]:
@@ -225,11 +330,16 @@ def _whole(lines: list[bytes]) -> list[dict[str, Any]] | None:
     """All lines at once, at half the cost; None where one of them is damaged."""
     if not all(line.startswith(b"{") and line.endswith(b"}") for line in lines):
         return None
+    text = b"[" + b",".join(lines) + b"]"
     try:
-        rows: list[Any] = json.loads(b"[" + b",".join(lines) + b"]")
+        rows: list[Any] = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return rows if len(rows) == len(lines) else None
+    if len(rows) != len(lines) or (
+        _may_be_deep(text, len(lines)) and not all(map(is_shallow, rows))
+    ):
+        return None
+    return rows
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
@@ -237,7 +347,14 @@ def _row(line: bytes) -> dict[str, Any] | None:
         value: Any = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+    if not isinstance(value, dict) or (_may_be_deep(line, 1) and not is_shallow(value)):
+        return None
+    return cast("dict[str, Any]", value)
+
+
+def _may_be_deep(text: bytes, lines: int) -> bool:
+    """Whether there are brackets enough for some line to be nested deeper than allowed."""
+    return text.count(b"{") + text.count(b"[") >= DEEPEST + lines
 
 
 def append_line(path: Path, row: Mapping[str, Any]) -> None:
@@ -262,21 +379,33 @@ class Follower:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._offset = 0
+        self.offset = 0
         self._inode: int | None = None
 
     def read(self) -> Fresh:
         """The rows since the last call; after a cut all rows again, with ``reset`` true."""
-        lines, cut = self.read_lines()
-        return Fresh(parse(lines), cut)
+        cut, rows = self.was_cut(), list[dict[str, Any]]()
+        for block in self.blocks():
+            rows.extend(parse(block.lines))
+        return Fresh(rows, cut)
 
-    def read_lines(self) -> tuple[list[bytes], bool]:
-        """The same, for who parses later."""
+    def was_cut(self) -> bool:
+        """Whether the file starts again since the last call; :meth:`blocks` reads all of it then.
+
+        One that cannot be looked at is as it was.
+        """
         try:
             status = self.path.stat()
-        except FileNotFoundError:
-            return [], False
-        cut = self._inode not in (None, status.st_ino) or status.st_size < self._offset
+        except OSError:
+            return False
+        cut = self._inode not in (None, status.st_ino) or status.st_size < self.offset
         self._inode = status.st_ino
-        lines, self._offset = _whole_lines(self.path, 0 if cut else self._offset)
-        return lines, cut
+        if cut:
+            self.offset = 0
+        return cut
+
+    def blocks(self) -> Iterator[Block]:
+        """The lines since the last call, some at a time, for who parses them."""
+        for block in blocks(self.path, self.offset):
+            self.offset = block.offset
+            yield block

@@ -6,10 +6,11 @@ import pytest
 
 from workbench.data.pairs import Pair
 from workbench.errors import RunError
-from workbench.reports.run_facts import first_and_last_answers, labelled
+from workbench.reports.run_facts import answers_between, labelled
 from workbench.reports.run_page import MOST_SAMPLES, write_report
 from workbench.runs import Run, keep_evaluation
 from workbench.widgets.kit.plotly_source import plotly_js
+from workbench.widgets.run_panel.run_feed import RunFeed
 
 
 def sample(prompt="why?", before="no", after="yes <script>alert(1)</script>"):
@@ -92,7 +93,9 @@ def test_data_evaluation_and_machine_of_a_run_are_in_it(tmp_path):
 
 def test_the_first_and_the_last_answers_stand_side_by_side(tmp_path):
     folder = made_runs.finished_run(tmp_path / "ppo")
-    rows = first_and_last_answers(folder)
+    feed = RunFeed(folder)
+    feed.refresh()
+    rows = answers_between(feed, feed)
     steps = sorted({row["step"] for row in folder.samples()})
     assert len(steps) > 1 and rows
     first, last = rows[0]["answers"]

@@ -155,6 +155,33 @@ def test_a_run_on_another_machine_lives_by_its_heartbeat(folder):
     assert "no sign of life for 90 s" in folder.status()["error"]
 
 
+def test_a_heartbeat_that_is_dated_ahead_counts_once_it_goes_on(folder, monkeypatch):
+    month = 30 * 86400
+    _record(folder, machine="elsewhere", launched=time.time() - 3600)
+    _write(folder, "running", heartbeat=time.time() + month)
+    assert "dated 30 days ahead" in folder.status()["error"]
+    _write(folder, "running", heartbeat=time.time() + month + 1)
+    assert folder.status()["state"] == "running"  # its clock is off, and it lives
+    later = time.monotonic() + 31
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert folder.status()["state"] == "failed"
+
+
+def test_a_clock_set_back_ends_no_remote_run_and_a_silent_one_ends_by_our_own(folder, monkeypatch):
+    _record(folder, machine="elsewhere", launched=time.time())
+    _write(folder, "running", heartbeat=time.time() + 120)  # a clock two minutes ahead
+    assert folder.status()["state"] == "running"
+    later = time.monotonic() + 31
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert folder.status()["state"] == "failed"
+
+
+def test_what_was_launched_in_the_future_was_not_launched(folder):
+    _record(folder, pid=None, launched=time.time() + 30 * 86400)
+    _write(folder, "starting")
+    assert folder.status()["error"] == "its process could not be started"
+
+
 def test_last_words_that_come_while_we_look_are_heard(folder, monkeypatch):
     _record(folder)
     _write(folder, "running")

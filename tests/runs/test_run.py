@@ -1,3 +1,4 @@
+import math
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 from workbench.errors import ConfigError, RunError
 from workbench.events import Finished, Phase
 from workbench.json_lines import append_line, write_json
-from workbench.runs import catalogue, process
+from workbench.runs import catalogue, process, summary
 from workbench.runs import run as run_module
 from workbench.runs.catalogue import Runs, list_runs, open_run, wait_for
 from workbench.runs.controls import ask
@@ -206,17 +207,29 @@ def test_the_list_of_runs_tells_what_each_has_reached(folder, make_run):
         "step",
         "total",
         "now",
+        "seconds",
+        "score",
+        "gold",
+        "kl",
+        "loss",
+        "accuracy",
+        "heldout_loss",
+        "heldout_accuracy",
+        "best",
+        "best_of",
+        "best_step",
+        "note",
+        "tags",
         "model",
         "data",
         "started",
-        "best",
-        "figures",
         "path",
     ]
     (row,) = table.to_dict("records")
     assert (row["name"], row["state"], row["step"], row["model"]) == ("plain", "finished", 12, "m")
-    assert row["figures"] == "reward 7.5  kl 0.5"  # (3 + … + 12) / 10
-    assert row["best"] == ""  # what a plain run is judged by is not known
+    assert (row["score"], row["kl"]) == (7.5, 0.5)  # (3 + … + 12) / 10
+    assert math.isnan(row["loss"] or math.nan)
+    assert (row["best"], row["best_of"]) == (None, "")  # what a plain run is judged by is not known
 
 
 @pytest.mark.parametrize(
@@ -237,7 +250,7 @@ def test_what_a_policy_is_paid_by_is_told_in_a_few_words(folder, reward, words):
 
 def test_no_runs_make_an_empty_table_with_the_same_columns(places):
     assert len(list_runs(places / "none")) == 0
-    assert "figures" in list_runs(places / "none").columns
+    assert "score" in list_runs(places / "none").columns
 
 
 def test_the_best_figures_are_those_that_a_kind_is_judged_by(places):
@@ -245,22 +258,23 @@ def test_the_best_figures_are_those_that_a_kind_is_judged_by(places):
         folder = RunFolder(places / name).create(kind, {}, [])
         for row in rows:
             append_line(folder.path / "metrics.jsonl", row)
-        (told,) = list_runs(places).query(f"name == '{name}'")["best"]
-        return told
+        (row,) = list_runs(places).query(f"name == '{name}'").to_dict("records")
+        return row["best_of"], row["best"], row["best_step"]
 
     scores = [{"step": i, "objective/scores": i if i <= 15 else 0} for i in range(1, 31)]
-    assert best("p", "ppo", scores) == "reward 10.5 at 15"  # (6 + … + 15) / 10
+    assert best("p", "ppo", scores) == ("reward score", 10.5, 15)  # (6 + … + 15) / 10
     heldout = [{"step": 5, "heldout/accuracy": 0.7}, {"step": 10, "heldout/accuracy": 0.6}]
-    assert best("r", "reward", heldout) == "held-out accuracy 0.7 at 5"
-    assert best("s", "sft", [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]) == "loss 1.5 at 2"
-    assert best("none", "ppo", []) == ""
+    assert best("r", "reward", heldout) == ("held-out accuracy", 0.7, 5)
+    losses = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
+    assert best("s", "sft", losses) == ("loss", 1.5, 2)
+    assert best("none", "ppo", [])[0] == ""
 
 
-def test_a_run_is_read_again_once_it_has_changed(places, monkeypatch):
+def test_of_a_run_that_has_grown_only_what_is_new_is_read(places, monkeypatch):
     folder = RunFolder(places / "p").create("sft", {}, [])
-    reads = []
-    rows = RunFolder.metrics
-    monkeypatch.setattr(RunFolder, "metrics", lambda self: reads.append(1) or rows(self))
+    read = []
+    rows_of = summary.metric_rows
+    monkeypatch.setattr(summary, "metric_rows", lambda lines: read.extend(lines) or rows_of(lines))
 
     def best():
         return list_runs(places)["best"][0]
@@ -270,17 +284,15 @@ def test_a_run_is_read_again_once_it_has_changed(places, monkeypatch):
         append_line(folder.path / "metrics.jsonl", row)
 
     write("finished", step=1, loss=2.0)
-    assert (best(), best(), len(reads)) == ("loss 2 at 1", "loss 2 at 1", 1)
+    assert (best(), best(), len(read)) == (2.0, 2.0, 1)
     write("finished", step=2, loss=1.0)
-    assert (best(), len(reads)) == ("loss 1.5 at 2", 2)
+    assert (best(), len(read)) == (1.5, 2)
     monkeypatch.setattr(RunFolder, "_why_dead", lambda *_: None)
-    monkeypatch.setattr(catalogue, "REREAD", 1e9)
     write("running", step=3, loss=0.0)
-    assert (best(), len(reads)) == ("loss 1 at 3", 3)
-    write("running", step=4, loss=0.0)
-    assert (best(), len(reads)) == ("loss 1 at 3", 3)  # a live one is let be for a while
-    write("stopped", step=4, loss=0.0)
-    assert len({best()} - {"loss 1 at 3"}) == 1 and len(reads) == 4
+    assert (best(), len(read)) == (1.0, 3)
+    (folder.path / "metrics.jsonl").write_text("")  # as when a run is started over
+    append_line(folder.path / "metrics.jsonl", {"step": 1, "loss": 9.0})
+    assert (best(), len(read)) == (9.0, 4)
 
 
 def test_runs_are_a_view_in_a_notebook_and_a_frame_for_programs(folder, monkeypatch):
@@ -290,6 +302,14 @@ def test_runs_are_a_view_in_a_notebook_and_a_frame_for_programs(folder, monkeypa
     assert "plain" in repr(runs) and "<table" in runs._repr_html_()
     with pytest.raises(AttributeError):
         runs.nothing_like_this  # noqa: B018
+
+    def broken(root):
+        raise AttributeError("within")
+
+    with monkeypatch.context() as inside:
+        inside.setattr(catalogue, "list_runs", broken)
+        with pytest.raises(AttributeError, match="within"):
+            runs.frame  # noqa: B018
     monkeypatch.setattr(Runs, "view_factory", None)
     with pytest.raises(NotImplementedError):  # IPython then takes the HTML
         runs._ipython_display_()

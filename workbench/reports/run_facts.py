@@ -6,14 +6,18 @@ from html import escape
 from itertools import islice
 from typing import Any
 
+from workbench.errors import RunError, first_line
 from workbench.html_table import Html, table
 from workbench.json_lines import read_json
 from workbench.runs import RunFolder
-from workbench.runs.evaluations import EVALUATION
-from workbench.widgets.kit.texts import as_text
+from workbench.runs.file_rules import MOST_CONFIG
+from workbench.runs.housekeeping import EVALUATION
+from workbench.widgets.kit.texts import abridged, as_text
+from workbench.widgets.run_panel.run_feed import RunFeed
 
 EXAMPLES = 3
 MOST_LETTERS = 600  # of one text of an example
+MOST_FIELDS = 40  # of one example
 
 FACT_TABLE = "class='figures'"  # attributes of a table of facts
 
@@ -25,38 +29,26 @@ def run_facts(folder: RunFolder) -> str:
     return "".join(part for part in parts if part)
 
 
-def first_and_last_answers(folder: RunFolder) -> list[dict[str, Any]]:
-    """What a policy answered to the same prompts at first and at last, as rows to compare."""
-    return answers_between(folder, folder)
-
-
-def answers_between(before: RunFolder, after: RunFolder) -> list[dict[str, Any]]:
+def answers_between(before: RunFeed, after: RunFeed) -> list[dict[str, Any]]:
     """The first answers of one run beside the last of another, on the prompts that both have.
 
     Args:
         before: the run whose first sampled answers stand left.
         after: the run whose last ones stand right; may be the same.
     """
-    one = _sampled(before, first=True)
-    two = _sampled(after, first=False)
+    one, two = _by_prompt(before.answers_at(0)), _by_prompt(after.answers_at(-1))
     return [
         {
-            "prompt": two[key]["prompt"],
-            "answers": [_answer(before, one[key]), _answer(after, two[key])],
+            "prompt": two[key].get("prompt"),
+            "answers": [_answer(before.folder, one[key]), _answer(after.folder, two[key])],
         }
         for key in two
         if key in one
     ]
 
 
-def _sampled(folder: RunFolder, *, first: bool) -> dict[str, dict[str, Any]]:
-    """By prompt, the rows of the first or the last step at which the same prompts were answered."""
-    rows = [row for row in folder.samples() if "response" in row]
-    if not rows:
-        return {}
-    steps = [int(row["step"]) for row in rows]
-    wanted = min(steps) if first else max(steps)
-    return {json.dumps(row["prompt"]): row for row in rows if row["step"] == wanted}
+def _by_prompt(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {json.dumps(row.get("prompt")): row for row in rows if "response" in row}
 
 
 def _answer(folder: RunFolder, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,8 +58,11 @@ def _answer(folder: RunFolder, row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _data(folder: RunFolder, config: Mapping[str, Any]) -> str:
     known = config.get("data") or {}
-    examples = "".join(_example(row) for row in islice(folder.data_rows(), EXAMPLES))
-    rows = f"{known.get('rows', 0):,} rows"
+    try:
+        examples = "".join(map(_example, islice(folder.data_rows(), EXAMPLES)))
+    except RunError as error:
+        examples = f"<p>{escape(first_line(error))}</p>"
+    rows = f"{known.get('rows') or 0:,} rows"
     return (
         f"<details><summary>Data ({rows})</summary><p class='wb-muted'>SHA-256 of the rows: "
         f"<code>{escape(str(known.get('sha256', '')))}</code>; all of them are in the run's "
@@ -75,23 +70,26 @@ def _data(folder: RunFolder, config: Mapping[str, Any]) -> str:
     )
 
 
-def _example(row: Mapping[str, Any]) -> str:
+def _example(row: Any) -> str:
+    values: Mapping[str, Any] = row if isinstance(row, Mapping) else {"row": str(row)}
     cells = [
-        (name, _text_cell(value))
-        for name, value in row.items()
+        (abridged(name, MOST_LETTERS), _text_cell(value))
+        for name, value in islice(values.items(), MOST_FIELDS)
         if value not in (None, "") and isinstance(value, str | list)
     ]
     return f"{table(cells, row_head=0, attributes=FACT_TABLE)}<br>"
 
 
 def _text_cell(value: Any) -> Html:
-    return Html(f"<div class='wb-text'>{escape(as_text(value)[:MOST_LETTERS])}</div>")
+    return Html(f"<div class='wb-text'>{escape(abridged(as_text(value), MOST_LETTERS))}</div>")
 
 
 def _evaluations(folder: RunFolder) -> str:
-    evaluations: dict[str, Any] = read_json(folder.path / EVALUATION) or {}
+    evaluations = read_json(folder.path / EVALUATION, MOST_CONFIG) or {}
     tables: list[str] = []
     for figures in evaluations.values():
+        if not isinstance(figures, Mapping):
+            continue
         rows = [
             (str(name).replace("_", " "), _figure(value))
             for name, value in figures.items()

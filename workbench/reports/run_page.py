@@ -13,19 +13,21 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, RunError
 from workbench.html_table import Html, table
 from workbench.json_lines import replacing
 from workbench.reports.run_facts import FACT_TABLE, run_facts
 from workbench.runs import Run, RunFolder
 from workbench.widgets.kit import theme
 from workbench.widgets.kit.plotly_source import plotly_js
-from workbench.widgets.kit.texts import as_text
+from workbench.widgets.kit.texts import abridged, as_text
 from workbench.widgets.run_panel.picture import still_charts
 from workbench.widgets.run_panel.run_feed import RunFeed
 
 MOST_SAMPLES = 60
 """Rows of the comparison that are written; the means are over all."""
+LONGEST = 20_000
+"""Characters of a prompt, an answer or a setting's value; it says how many there are beyond."""
 
 FIGURE_WORDS = {
     "gold_sft": ("Gold score before (SFT)", "0 to 1; the judge that training never sees"),
@@ -48,7 +50,7 @@ def write_report(
     path: str | os.PathLike[str],
     *,
     title: str,
-    runs: Sequence[Run | RunFolder | str | os.PathLike[str]] = (),
+    runs: Sequence[Run | RunFolder | RunFeed | str | os.PathLike[str]] = (),
     summary: Mapping[str, Any] | None = None,
     samples: Sequence[Mapping[str, Any]] = (),
     more: str = "",
@@ -58,7 +60,7 @@ def write_report(
     Args:
         path: where it goes; its folder is made where it is missing.
         title: the heading.
-        runs: whose curves and settings are shown, in this order.
+        runs: whose curves and settings are shown, in this order; a feed is taken as it is.
         summary: figures by name.
         samples: ``{"prompt", "answers": [{"model", "text", "score", "gold", "kl"}, …]}``.
         more: HTML of our own that comes last.
@@ -67,7 +69,7 @@ def write_report(
         Where it was written.
 
     Raises:
-        RunError: one of ``runs`` is not a run.
+        RunError: one of ``runs`` is not a run, or the file cannot be written there.
     """
     feeds = [_feed(run) for run in runs]
     body = [
@@ -78,14 +80,23 @@ def write_report(
         _samples(samples),
         more,
     ]
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target) as file:
-        file.write(_page(title, "\n".join(body), feeds).encode("utf-8", "replace"))
+    target, text = Path(path), _page(title, "\n".join(body), feeds)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as file:
+            file.write(text.encode("utf-8", "replace"))
+    except OSError as error:
+        raise RunError(
+            f"the report cannot be written: {error.strerror or error}",
+            where=str(target),
+            fix="say where it may go: wb.report(run, path)",
+        ) from error
     return target
 
 
-def _feed(run: Run | RunFolder | str | os.PathLike[str]) -> RunFeed:
+def _feed(run: Run | RunFolder | RunFeed | str | os.PathLike[str]) -> RunFeed:
+    if isinstance(run, RunFeed):
+        return run
     folder = run.folder if isinstance(run, Run) else run
     feed = RunFeed(folder if isinstance(folder, RunFolder) else RunFolder(folder))
     feed.refresh()
@@ -138,11 +149,7 @@ def _run(feed: RunFeed, number: int) -> str:
     if status["seconds"]:
         facts.append(f"{status['seconds']:.0f} s")
     failed = f"<pre>{escape(status['error'])}</pre>" if "error" in status else ""
-    events = "".join(
-        f"<li><span class='wb-muted'>step {event['step']}</span> {escape(event['kind'])}: "
-        f"{escape(event['text'])}</li>"
-        for event in feed.events()
-    )
+    events = "".join(map(_event, feed.events()))
     events = f"<details><summary>Events</summary><ul>{events}</ul></details>" if events else ""
     return (
         f"<section><h2>{escape(kind)}: {escape(header['name'])}</h2>"
@@ -150,6 +157,11 @@ def _run(feed: RunFeed, number: int) -> str:
         f"<div class='wbp-grid' data-run='{number}'>{still_charts(feed)}</div>"
         f"{run_facts(feed.folder)}{_settings(feed)}{events}</section>"
     )
+
+
+def _event(event: Mapping[str, Any]) -> str:
+    step = "" if event["step"] is None else f"<span class='wb-muted'>step {event['step']}</span> "
+    return f"<li>{step}{escape(event['kind'])}: {escape(event['text'])}</li>"
 
 
 def _settings(feed: RunFeed) -> str:
@@ -181,14 +193,16 @@ def _samples(samples: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _sample_row(row: Mapping[str, Any]) -> list[str]:
-    cells: list[str] = [Html(f"<div class='wb-text'>{escape(as_text(row.get('prompt')))}</div>")]
+    prompt = abridged(as_text(row.get("prompt")), LONGEST)
+    cells: list[str] = [Html(f"<div class='wb-text'>{escape(prompt)}</div>")]
     for answer in row["answers"]:
         figures = ", ".join(
             f"{words} {answer[name]:.2f}"
             for name, words in ANSWER_SCORES.items()
             if isinstance(answer.get(name), int | float)
         )
-        text = f"<div class='wb-text answer'>{escape(as_text(answer.get('text')))}</div>"
+        words = abridged(as_text(answer.get("text")), LONGEST)
+        text = f"<div class='wb-text answer'>{escape(words)}</div>"
         cells.append(Html(f"{text}<small class='wb-muted wb-num'>{figures}</small>"))
     return cells
 
@@ -196,4 +210,5 @@ def _sample_row(row: Mapping[str, Any]) -> list[str]:
 def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return abridged(text, LONGEST)

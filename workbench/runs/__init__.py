@@ -3,8 +3,8 @@
 from workbench.runs.catalogue import Runs, list_runs, open_run, wait_for
 from workbench.runs.controls import FolderControls, ask
 from workbench.runs.devices import device_holder, hold_device
-from workbench.runs.evaluations import keep_evaluation
 from workbench.runs.folder import RunFolder
+from workbench.runs.housekeeping import keep_evaluation
 from workbench.runs.identity import attach_or_create
 from workbench.runs.jobs import run_job
 from workbench.runs.launcher import find_run, runs_root, start

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.runs.folder import RunFolder
+from workbench.runs.metric_table import metrics_of
 
 Array = NDArray[np.float64]
 MetricColumns = Mapping[str, Sequence[float]]
@@ -28,6 +29,8 @@ CLIPPED = 0.3
 EXPLAINED = 0.1
 LONGER = 1.5
 REPEATED, GRAM = 0.2, 4
+MOST_LETTERS = 20_000
+"""Characters of one answer that are looked through for repetition."""
 GOLD_FALL, HELDOUT_FALL = 0.05, 0.25
 OVERFIT = 1.05
 RATIO_OFF = 1e-3
@@ -116,18 +119,12 @@ def alarms(
 
 def of_run(folder: RunFolder) -> list[Alarm]:
     """What rang in the run of this folder."""
-    rows = folder.metrics()
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: [_number(row.get(name)) for row in rows] for name in names}
+    columns = metrics_of(folder).columns
     answers: dict[int, list[str]] = {}
     for row in folder.samples():
-        answers.setdefault(int(row["step"]), []).append(str(row.get("response") or ""))
+        answers.setdefault(row["step"], []).append(str(row.get("response") or ""))
     repeats = {step: repeated_share(texts) for step, texts in answers.items()}
     return alarms(str(folder.config()["kind"]), columns, repeats)
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else float("nan")
 
 
 def alarm_table() -> list[dict[str, str]]:
@@ -316,6 +313,7 @@ def repeated_share(answers: Sequence[str]) -> float:
 
 
 def _repeated(text: str) -> float:
+    text = text[:MOST_LETTERS]
     words = text.split()
     units = words if len(words) * 12 >= len(text) else list(text)
     grams = list(zip(*(units[i:] for i in range(GRAM)), strict=False))

@@ -1,16 +1,17 @@
 """All runs: open one by its name, list them, wait for one that another needs."""
 
 # pyright: reportMissingTypeStubs=false
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
-from workbench.errors import RunError
-from workbench.progress import FIGURES, estimate_words, figures, phase_words
+from workbench.errors import RunError, WorkbenchError
+from workbench.progress import estimate_words, phase_words
 from workbench.runs import launcher
 from workbench.runs.folder import CONFIG, LIVE, METRICS, RunFolder
+from workbench.runs.housekeeping import NOTE, read_note
 from workbench.runs.run import Run, frame
+from workbench.runs.summary import RUN_FIGURES, Summary, catch_up, read_summary
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -40,43 +41,50 @@ def wait_for(run: Run) -> Run:
     return run if run.status == "finished" else run.wait()
 
 
-BEST: dict[str, tuple[tuple[str, str, bool], ...]] = {
-    "ppo": (("objective/gold", "gold", True), ("objective/scores", "reward", True)),
-    "reward": (("heldout/accuracy", "held-out accuracy", True), ("accuracy", "accuracy", True)),
-    "sft": (("heldout/loss", "held-out loss", False), ("loss", "loss", False)),
+BEST: dict[str, tuple[tuple[str, str], ...]] = {
+    "ppo": (("gold", "gold score"), ("score", "reward score")),
+    "reward": (("heldout_accuracy", "held-out accuracy"), ("accuracy", "accuracy")),
+    "sft": (("heldout_loss", "held-out loss"), ("loss", "loss")),
 }
-"""By kind: what a run is judged by, the first that it has; its word; whether more is better."""
+"""By kind: the figure that a run is judged by, the first that it has, and its words."""
 RUN_COLUMNS = (
-    *("name", "kind", "state", "step", "total", "now", "model", "data", "started", "best"),
-    *("figures", "path"),
+    *("name", "kind", "state", "step", "total", "now", "seconds"),
+    *RUN_FIGURES,
+    *("best", "best_of", "best_step", "note", "tags", "model", "data", "started", "path"),
 )
-REREAD = 20.0  # a live run's rows are read again after so many times what reading them took
+LONGEST = 200  # characters of a cell
+UNREADABLE = "unreadable"
+"""The state of a run whose folder holds something else; ``now`` says what."""
 
 
-class _Summary(NamedTuple):
-    """What was read of a run: when its files looked so, and until when a live run is let be."""
+class _Known(NamedTuple):
+    """What was read of a run, and when its files looked so."""
 
     stamp: tuple[int, ...]
-    again: float
     facts: dict[str, Any]
+    summary: Summary
+    fault: RunError | None = None
 
 
-_READ: dict[Path, _Summary] = {}
+_KNOWN: dict[Path, _Known] = {}
 
 
 def list_runs(root: Path | None = None) -> "DataFrame":
     """All runs, oldest first, with their state and what they have reached.
 
-    ``now`` says where a live run is inside a long step, or what a step is thought to take.
-    ``figures`` are means over the last ten steps that report them, ``best`` is the best mean of
-    ten in a row (held-out figures: the best one).
+    ``now`` says where a live run is inside a long step, or what a step is thought to take; of one
+    that is unreadable it says why. ``seconds`` is what its steps took, without pauses. Figures
+    (:data:`~workbench.runs.summary.RUN_FIGURES`) are means over the last ten steps that have them;
+    ``best`` is the best mean of ten in a row (held-out figures: the best one) of what ``best_of``
+    names, at ``best_step``. ``note`` and ``tags`` are what :meth:`Run.describe` wrote.
     """
     return frame(summaries(root), list(RUN_COLUMNS))
 
 
 def summaries(root: Path | None = None) -> list[dict[str, Any]]:
-    """One row a run, as in :func:`list_runs`; a run's metrics are read again once they changed."""
-    return [_summary(folder) for folder in launcher.run_folders(root)]
+    """One row a run, as in :func:`list_runs`; of a run that has grown, only what is new is read."""
+    rows = map(_row, launcher.run_folders(root))
+    return sorted(rows, key=lambda row: (row["started"], row["name"]))
 
 
 class Runs:
@@ -96,12 +104,15 @@ class Runs:
 
     @property
     def folders(self) -> list[RunFolder]:
-        """Their folders, oldest first."""
+        """Their folders, by name."""
         return launcher.run_folders(self.root)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
+        own = getattr(type(self), name, None)
+        if isinstance(own, property):  # it raised an AttributeError: that, and no other
+            return own.__get__(self)
         return getattr(self.frame, name)
 
     def __getitem__(self, key: Any) -> Any:
@@ -132,41 +143,69 @@ class Runs:
         self._view._ipython_display_()
 
 
-def _summary(folder: RunFolder) -> dict[str, Any]:
-    status = folder.status()
-    stamp = tuple(part for name in (METRICS, CONFIG) for part in _stamp(folder.path / name))
-    known, began = _READ.get(folder.path), time.monotonic()
-    rests = known is not None and status["state"] in LIVE and began < known.again
-    if known is None or (known.stamp != stamp and not rests):
-        facts = _facts(folder)
-        ended = time.monotonic()
-        again = ended + REREAD * (ended - began) if status["state"] in LIVE else ended
-        known = _READ[folder.path] = _Summary(stamp, again, facts)
-    now = {"state": status["state"], "step": status["step"], "total": status["total_steps"]}
-    now["now"] = phase_words(status) or estimate_words(status)
-    return {name: {**known.facts, **now}[name] for name in RUN_COLUMNS}
+def _row(folder: RunFolder) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(RUN_COLUMNS)
+    row |= {"name": folder.name, "path": str(folder.path)}
+    try:
+        status = folder.status()
+        if why := status.get("unreadable"):
+            raise RunError(why)
+        known = _known(folder, keep=status["state"] not in LIVE)
+    except Exception as error:  # whatever one folder holds, the others are shown
+        why = error.what if isinstance(error, WorkbenchError) else repr(error)
+        why = why.removeprefix(f"{folder.name} is unreadable: ")
+        return row | {"kind": "", "state": UNREADABLE, "now": why[:LONGEST]} | _NO_TEXTS
+    row |= known.facts | {"state": status["state"], "step": status["step"]}
+    now = phase_words(status) or estimate_words(status)
+    row |= {"total": status["total_steps"], "now": now[:LONGEST]}
+    row |= {"seconds": known.summary.duration}
+    row |= {name: figure.mean for name, figure in known.summary.figures.items()}
+    for name, words in BEST.get(row["kind"], ()):
+        if (figure := known.summary.figures[name]).best is not None:
+            return row | {"best": figure.best, "best_of": words, "best_step": figure.best_step}
+    return row
+
+
+_NO_TEXTS = dict.fromkeys(("note", "tags", "model", "data", "started", "best_of"), "")
+
+
+def _known(folder: RunFolder, *, keep: bool) -> _Known:
+    """What is known of a run: its config read again where it changed, its metrics read on."""
+    path = folder.path
+    stamp = tuple(part for name in (CONFIG, METRICS, NOTE) for part in _stamp(path / name))
+    known = _KNOWN.get(path)
+    if known is None or known.stamp != stamp:
+        try:
+            facts = _facts(folder)
+        except RunError as error:
+            known = _KNOWN[path] = _Known(stamp, {}, Summary(), error)
+            raise
+        summary = read_summary(path) if known is None else known.summary
+        catch_up(summary, path, keep=keep)
+        known = _KNOWN[path] = _Known(stamp, facts, summary)
+    if known.fault is not None:
+        raise known.fault
+    return known
 
 
 def _facts(folder: RunFolder) -> dict[str, Any]:
-    config, rows = folder.config(), folder.metrics()
-    kind = str(config["kind"])
-    return {
-        "name": folder.name,
-        "kind": kind,
-        "model": str(config.get("model", "")),
+    config, beside = folder.config(), read_note(folder.path)
+    facts = {
+        "kind": config["kind"],
+        "model": config.get("model") or "",
         "data": _data(config),
-        "started": config.get("created"),
-        "best": _best(kind, rows),
-        "figures": _reached(rows),
-        "path": str(folder.path),
+        "started": config.get("created") or "",
+        "best_of": "",
     }
+    cut = {name: value[:LONGEST] for name, value in facts.items()}
+    return cut | {"note": beside.note, "tags": ", ".join(beside.tags)}
 
 
 def _stamp(path: Path) -> tuple[int, int]:
     """When a file was written, and its size: two writes may fall into one tick of the clock."""
     try:
         status = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return 0, 0
     return status.st_mtime_ns, status.st_size
 
@@ -175,42 +214,21 @@ def _data(config: dict[str, Any]) -> str:
     """How much it learns from, and what it is paid by."""
     data: dict[str, Any] = config.get("data") or {}
     inputs: dict[str, Any] = config.get("inputs") or {}
-    word = {"ppo": "prompts", "reward": "pairs"}.get(str(config.get("kind")), "rows")
-    rows = f"{int(data.get('rows', 0)):,} {word}"
-    reward = inputs.get("reward")
-    return f"{rows}, paid by {paid_by(reward)}" if reward else rows
+    word = {"ppo": "prompts", "reward": "pairs"}.get(config["kind"], "rows")
+    rows = f"{data.get('rows') or 0:,} {word}"
+    paid = paid_by(inputs.get("reward"))
+    return f"{rows}, paid by {paid}" if paid else rows
 
 
 def paid_by(reward: Any) -> str:
     """A policy's reward in a few words, as its config has it (``verbs/reward_specs.py``)."""
     if isinstance(reward, str):
         return Path(reward).name
-    if "function" in reward:
-        return f"function {reward['function']['function']}"
-    if "ensemble" in reward:
-        return f"ensemble of {len(reward['ensemble'])}"
-    return f"mix of {len(reward['mix'])}"
-
-
-def _best(kind: str, rows: list[dict[str, Any]]) -> str:
-    for key, word, up in BEST.get(kind, ()):
-        points = [(row["step"], float(row[key])) for row in rows if row.get(key) is not None]
-        if not points:
-            continue
-        width = 1 if key.startswith("heldout/") else min(10, len(points))
-        means = [
-            sum(value for _, value in points[i : i + width]) / width
-            for i in range(len(points) - width + 1)
-        ]
-        best = (max if up else min)(means)
-        return f"{word} {best:.3g} at {points[means.index(best) + width - 1][0]}"
-    return ""
-
-
-def _reached(rows: list[dict[str, Any]]) -> str:
-    means: dict[str, float] = {}
-    for key in FIGURES:
-        values = [row[key] for row in rows if row.get(key) is not None][-10:]
-        if values:
-            means[key] = sum(values) / len(values)
-    return figures(means)
+    spec = cast("dict[str, Any]", reward) if isinstance(reward, dict) else {}
+    function = spec.get("function")
+    if isinstance(function, dict):
+        return f"function {cast('dict[str, Any]', function).get('function')}"
+    for word in ("ensemble", "mix"):
+        if isinstance(spec.get(word), list):
+            return f"{word} of {len(spec[word])}"
+    return "something that is not known here" if reward else ""

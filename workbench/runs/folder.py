@@ -6,22 +6,35 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from workbench.errors import ConfigError, RunError
+from workbench.errors import ConfigError, DataError, RunError, first_line
 from workbench.json_lines import (
+    LONGEST_LINE,
+    MOST_BYTES,
     Follower,
     Lines,
+    blocks,
     encode,
+    load_json,
     new_lines,
-    read_json,
+    open_plain,
     read_lines,
     write_json,
 )
 from workbench.runs import made_here, process
+from workbench.runs.file_rules import (
+    MOST_CONFIG,
+    answer_rows,
+    config_fault,
+    event_rows,
+    metric_rows,
+    status_fault,
+)
 
 CONFIG, STATUS, DATA, LOG = "config.json", "status.json", "data.jsonl.gz", "log.txt"
 METRICS, SAMPLES, TOKENS, EVENTS, CONTROL = (
@@ -35,6 +48,7 @@ LIVE = ("starting", "running", "paused")
 ENDED = ("stopped", "finished", "failed")
 LAUNCH_PATIENCE = 10.0  # seconds between the wish to launch and the process, at most
 REMOTE_PATIENCE = 30.0  # seconds without a heartbeat before a run on another machine counts as dead
+MOST_AHEAD = 300.0  # seconds that another machine's clock may be ahead of ours
 
 _FACTS = ("kind", "name", "model", "inputs", "settings", "data")
 
@@ -77,8 +91,8 @@ class RunFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a run here."""
-        return (self.path / CONFIG).is_file() and (self.path / STATUS).is_file()
+        """Whether there is a run here, be it one that cannot be read."""
+        return all(os.path.lexists(self.path / name) for name in (CONFIG, STATUS))
 
     def trust(self) -> None:
         """Take a run that was made elsewhere as this user's, for as long as it stays as it is.
@@ -140,16 +154,45 @@ class RunFolder:
         """What the run was started with.
 
         Raises:
-            RunError: there is no run in this folder.
+            RunError: there is no run in this folder, or its config.json holds something else; says
+                which.
         """
-        values = read_json(self.path / CONFIG)
-        if values is None:
+        if not os.path.lexists(self.path / CONFIG):
             raise RunError(
                 "this folder holds no run",
                 where=str(self.path / CONFIG),
                 fix="give the name or folder of a run; wb.runs() lists them",
             )
+        try:
+            values = load_json(self.path / CONFIG, MOST_CONFIG)
+        except DataError as error:
+            raise self._unreadable(error.what) from error
+        if fault := config_fault(values):
+            raise self._unreadable(f"{CONFIG}: {fault}")
         return values
+
+    def _unreadable(self, what: str) -> RunError:
+        return RunError(
+            f"{self.name} is unreadable: {what}",
+            where=str(self.path / CONFIG),
+            fix="put the file back from a copy, or move the folder away; other runs are not hurt",
+        )
+
+    def faults(self) -> list[str]:
+        """Files of the run that cannot be read, or not to their end, and why; of most runs none."""
+        found: list[str] = []
+        for name in (METRICS, SAMPLES, EVENTS, CONTROL):
+            try:
+                with open_plain(self.path / name) as file:
+                    size = os.fstat(file.fileno()).st_size
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                found.append(f"{name} cannot be read: {error.strerror or error}")
+                continue
+            if size > MOST_BYTES:
+                found.append(f"{name} has {size:,} bytes; the first {MOST_BYTES:,} are read")
+        return found
 
     def add_to_config(self, **values: Any) -> None:
         """Add what only the running process knows (hardware, resolved precision).
@@ -179,24 +222,43 @@ class RunFolder:
         return {**status, "state": "failed", "error": reason}
 
     def written_status(self) -> dict[str, Any]:
-        """status.json as it stands, with every key."""
-        written = read_json(self.path / STATUS) or {}
-        return {**starting_status(heartbeat=0.0), **written}
+        """status.json as it stands, with every key.
+
+        One that holds something else reads as failed, and says why in ``unreadable``.
+        """
+        try:
+            written = load_json(self.path / STATUS, MOST_CONFIG)
+            fault = status_fault(written)
+        except DataError as error:
+            written = dict[str, Any]()
+            missing = not os.path.lexists(self.path / STATUS)
+            fault = "" if missing else error.what.removeprefix(f"{STATUS} ")
+        if fault:
+            why = f"{STATUS}: {fault}"
+            written = {"state": "failed", "error": f"unreadable: {why}", "unreadable": why}
+        known = {name: value for name, value in written.items() if value is not None}
+        return {**starting_status(heartbeat=0.0), **known}
 
     def _why_dead(self, status: dict[str, Any]) -> str | None:
-        record = process.read_record(self.path)
-        silence = time.time() - float(status["heartbeat"] or 0.0)
+        record, heartbeat = process.read_record(self.path), float(status["heartbeat"])
         if record is None:
-            return None if silence < LAUNCH_PATIENCE else "its process was never started"
+            fresh = _seconds_since(heartbeat) < LAUNCH_PATIENCE
+            return None if fresh else "its process was never started"
         if record.pid is None:
-            waited = time.time() - record.launched
-            return None if waited < LAUNCH_PATIENCE else "its process could not be started"
+            fresh = _seconds_since(record.launched) < LAUNCH_PATIENCE
+            return None if fresh else "its process could not be started"
         if record.machine == process.machine():
             living = process.alive(record.pid, record.started)
             return None if living else process.how_it_ended(record.pid)
-        if min(silence, time.time() - record.launched) < REMOTE_PATIENCE:
+        beats = _beats(self.path, heartbeat)
+        silence = min(_seconds_since(heartbeat), _seconds_since(record.launched))
+        if beats or (beats is None and silence < REMOTE_PATIENCE):
             return None
-        return f"no sign of life for {silence:.0f} s from the other machine it ran on"
+        ahead = heartbeat - time.time()
+        if ahead > MOST_AHEAD:
+            days = f"{ahead / 86400:.0f} days" if ahead > 172_800 else f"{ahead:.0f} s"
+            return f"its last sign of life is dated {days} ahead, and no other came"
+        return f"no sign of life for {time.time() - heartbeat:.0f} s from its other machine"
 
     def process_alive(self) -> bool:
         """Whether a process works in this folder, on this machine."""
@@ -215,11 +277,11 @@ class RunFolder:
 
     def metrics(self) -> list[dict[str, Any]]:
         """One row a step, oldest first."""
-        return self.tail(METRICS).rows
+        return self._rows(METRICS, metric_rows)
 
     def samples(self) -> list[dict[str, Any]]:
         """The texts sampled so far."""
-        return self.tail(SAMPLES).rows
+        return self._rows(SAMPLES, answer_rows)
 
     def tokens(self) -> list[dict[str, Any]]:
         """A few answers of some updates, token by token: what the microscope shows."""
@@ -227,7 +289,12 @@ class RunFolder:
 
     def events(self) -> list[dict[str, Any]]:
         """What happened: commands done, alarms, warnings, checkpoints."""
-        return self.tail(EVENTS).rows
+        return self._rows(EVENTS, event_rows)
+
+    def _rows(
+        self, name: str, rows_of: Callable[[list[bytes]], list[dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
+        return [row for lines, _ in blocks(self.path / name) for row in rows_of(lines)]
 
     def answer(self, command_id: str) -> dict[str, Any] | None:
         """The event that answers a command, or None while it waits."""
@@ -235,26 +302,44 @@ class RunFolder:
         return answers[-1] if answers else None
 
     def data_rows(self) -> Iterator[dict[str, Any]]:
-        """The rows the run works on, read as they are needed."""
-        with gzip.open(self.path / DATA, "rt", encoding="utf-8") as file:
-            for line in file:
-                yield json.loads(line)
+        """The rows the run works on, read as they are needed.
+
+        Raises:
+            RunError: the file is damaged, or one of its rows is longer than a line may be.
+        """
+        path = self.path / DATA
+        try:
+            with open_plain(path) as packed, gzip.open(packed, "rb") as file:
+                while line := file.readline(LONGEST_LINE + 1):
+                    if len(line) > LONGEST_LINE:
+                        raise DataError(f"a row has more than {LONGEST_LINE:,} bytes")
+                    yield json.loads(line)
+        except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
+            raise RunError(
+                f"{DATA} cannot be read to its end: {first_line(error)}",
+                where=str(path),
+                fix="put the file back from a copy, or start the run again with fresh=True",
+            ) from error
 
     def checkpoints(self) -> list[Checkpoint]:
         """Complete checkpoints, newest last."""
+        try:
+            inside = list((self.path / "checkpoints").glob("step-*"))
+        except OSError:
+            return []
         return sorted(
             Checkpoint(int(match[1]), path)
-            for path in (self.path / "checkpoints").glob("step-*")
-            if (match := re.fullmatch(r"step-(\d+)", path.name)) and path.is_dir()
+            for path in inside
+            if (match := re.fullmatch(r"step-(\d{1,15})", path.name)) and os.path.isdir(path)
         )
 
     def log_tail(self, lines: int = 15) -> list[str]:
         """The last lines of log.txt."""
         try:
-            with (self.path / LOG).open("rb") as file:
+            with open_plain(self.path / LOG) as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - 16384))
                 text = file.read().decode("utf-8", "replace")
-        except FileNotFoundError:
+        except OSError:
             return []
         return text.replace("\r", "\n").rstrip().splitlines()[-lines:]
 
@@ -269,6 +354,28 @@ def starting_status(heartbeat: float | None = None) -> dict[str, Any]:
         "heartbeat": time.time() if heartbeat is None else heartbeat,
         "error": None,
     }
+
+
+def _seconds_since(then: float) -> float:
+    """How long ago it was; for ever, where it is dated further ahead than clocks differ."""
+    seconds = time.time() - then
+    return seconds if seconds > -MOST_AHEAD else float("inf")
+
+
+_heard: dict[Path, tuple[float, float, bool]] = {}
+"""A remote run's heartbeat, since when it is that by our clock, and whether it has moved on."""
+
+
+def _beats(path: Path, heartbeat: float) -> bool | None:
+    """Whether another machine's heartbeat goes on, by our own clock; None where it is not known."""
+    now = time.monotonic()
+    last, since, moved = _heard.get(path, (heartbeat, now, False))
+    if heartbeat != last:
+        since, moved = now, heartbeat > last
+    _heard[path] = heartbeat, since, moved
+    if now - since >= REMOTE_PATIENCE:
+        return False
+    return moved or None
 
 
 def _taken(path: Path) -> ConfigError:

@@ -32,11 +32,42 @@ def within_root(path: str | Path) -> str:
 
 
 def run_folders(root: Path | None = None) -> list[RunFolder]:
-    """Every run below a root, also those in groups one folder deeper, oldest first."""
+    """Every run below a root, also those in groups one folder deeper, by name.
+
+    One that cannot be read is among them; a folder that two names lead to comes once.
+    """
     root = runs_root() if root is None else root
-    configs = [*root.glob("[!.]*/config.json"), *root.glob("[!.]*/[!.]*/config.json")]
-    folders = [folder for path in configs if (folder := RunFolder(path.parent)).exists]
-    return sorted(folders, key=lambda f: (str(f.config().get("created")), f.name))
+    runs: dict[tuple[int, int], RunFolder] = {}
+    for folder in _folders_in(root):
+        for path in (folder, *([] if _holds_run(folder) else _folders_in(folder))):
+            if _holds_run(path):
+                status = path.stat()
+                runs.setdefault((status.st_dev, status.st_ino), RunFolder(path))
+    return sorted(runs.values(), key=lambda folder: folder.name)
+
+
+def _folders_in(place: Path) -> list[Path]:
+    """The folders in a folder that are not hidden, by name; none where it cannot be read."""
+    try:
+        with os.scandir(place) as entries:
+            names = sorted(one.name for one in entries if not one.name.startswith("."))
+    except OSError:
+        return []
+    return [place / name for name in names if os.path.isdir(place / name)]
+
+
+def _holds_run(path: Path) -> bool:
+    """Whether a run was made here: its status.json is there, or the folder may not be looked into.
+
+    A config.json alone is a model's.
+    """
+    try:
+        os.lstat(path / STATUS)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def find_run(name_or_path: str | os.PathLike[str], root: Path | None = None) -> RunFolder:
@@ -49,7 +80,8 @@ def find_run(name_or_path: str | os.PathLike[str], root: Path | None = None) -> 
     for path in (root / name_or_path, Path(name_or_path).expanduser()):
         if (folder := RunFolder(path)).exists:
             return folder
-    names = [str(folder.path.relative_to(root)) for folder in run_folders(root)]
+    runs = sorted(run_folders(root), key=lambda folder: folder.path.stat().st_mtime)
+    names = [str(folder.path.relative_to(root)) for folder in runs]
     near = difflib.get_close_matches(str(name_or_path), names, n=3, cutoff=0.4) or names[-5:]
     known = f"did you mean {', '.join(near)}?" if near else "there are no runs there yet;"
     raise RunError(

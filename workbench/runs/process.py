@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cache
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.json_lines import read_json, write_json
+from workbench.runs.file_rules import MOST_CONFIG, is_count, is_number
 
 RECORD = ".process.json"
 _PROC = Path("/proc")
@@ -40,15 +42,23 @@ class ProcessRecord:
         write_json(folder / RECORD, asdict(self))
 
 
+_HOLDS: dict[str, Callable[[Any], bool]] = {
+    "pid": lambda value: value is None or (is_count(value) and value > 0),
+    "started": lambda value: value is None or isinstance(value, str),
+    "machine": lambda value: isinstance(value, str),
+    "launched": is_number,
+    "control_length": is_count,
+    "device": lambda value: value is None or isinstance(value, str),
+}
+
+
 def read_record(folder: Path) -> ProcessRecord | None:
-    """The record in a run folder; None where no process was ever launched in it."""
-    values = read_json(folder / RECORD)
-    if values is None:
+    """The record in a run folder; None where there is none, or it holds something else."""
+    values = read_json(folder / RECORD, MOST_CONFIG)
+    if values is None or not all(holds(values.get(name)) for name, holds in _HOLDS.items()):
         return None
-    try:
-        return ProcessRecord(**{f.name: values[f.name] for f in fields(ProcessRecord)})
-    except KeyError:
-        return None
+    known: dict[str, Any] = {f.name: values.get(f.name) for f in fields(ProcessRecord)}
+    return ProcessRecord(**known)
 
 
 def new_record(folder: Path, pid: int | None, device: str | None = None) -> ProcessRecord:

@@ -2,7 +2,7 @@
 
 # pyright: reportMissingTypeStubs=false
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +11,7 @@ from workbench.progress import estimate_words, phase_words, run_progress, tell
 from workbench.runs import launcher, process
 from workbench.runs.controls import ask, declared_settings
 from workbench.runs.folder import LIVE, METRICS, RunFolder
+from workbench.runs.housekeeping import delete_run, read_note, restore_run, write_note
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -73,6 +74,47 @@ class Run:
     def status(self) -> str:
         """Its state, truthfully: starting, running, paused, stopped, finished or failed."""
         return str(self.folder.status()["state"])
+
+    @property
+    def note(self) -> str:
+        """What was written beside it; :meth:`describe` changes it."""
+        return read_note(self.path).note
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Words to find it by; :meth:`describe` changes them."""
+        return read_note(self.path).tags
+
+    def describe(self, note: str | None = None, tags: "str | Sequence[str] | None" = None) -> "Run":
+        """Write a note or tags into its folder, for the table of runs; what is None stays.
+
+        Args:
+            note: a sentence or two; "" takes it away.
+            tags: words, or one text with commas between them.
+
+        Raises:
+            ConfigError: one of them is too long.
+            RunError: its folder cannot be written.
+        """
+        write_note(self.path, note, tags)
+        return self
+
+    def delete(self) -> None:
+        """Take it out of all tables; :meth:`restore` brings it back until this kernel ends.
+
+        Raises:
+            RunError: it is live, or its folder cannot be moved.
+        """
+        delete_run(self.folder)
+
+    def restore(self) -> "Run":
+        """Bring it back after :meth:`delete`.
+
+        Raises:
+            RunError: it is gone for good, or there is another of its name by now.
+        """
+        restore_run(self.path)
+        return self
 
     @property
     def final(self) -> Path:

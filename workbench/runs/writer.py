@@ -26,11 +26,13 @@ from workbench.runs.folder import (
     RunFolder,
     starting_status,
 )
+from workbench.runs.summary import Summary, catch_up, read_summary
 
 STREAMS = (METRICS, SAMPLES, TOKENS, EVENTS)
 HEARTBEAT = 1.0  # seconds
 PHASE = ("phase", "phase_done", "phase_total", "phase_unit")
 """What status.json says while a step is under way."""
+SUMMARY_EVERY = 5.0  # seconds between two writings of summary.json, at least
 PHASE_EVERY = 0.5  # seconds between two writings of status.json for a phase's sake
 
 
@@ -55,6 +57,8 @@ class FolderWriter:
         self._closing = threading.Event()
         _sign(folder.path)
         self._open()
+        self._summary, self._summarised = read_summary(folder.path), time.monotonic()
+        catch_up(self._summary, folder.path, keep=False)
         self._publish()
         self._pulse = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._pulse.start()
@@ -191,6 +195,8 @@ class FolderWriter:
                     short.append(name)
                 _cut(path, length)
             self._open()
+            self._summary = Summary()
+            catch_up(self._summary, self.folder.path, keep=False)
             self.set_state("starting", step=step)
         for name in short:
             message = f"{name} is shorter than at the checkpoint: rows before step {step} are lost"
@@ -202,16 +208,19 @@ class FolderWriter:
         self._pulse.join()
         with self._lock:
             self._publish()
+            self._keep_summary()
             self._close_files()
 
     def _progress(self, event: Progress) -> None:
         now = time.time()
-        self._append(METRICS, {"step": event.step, "time": now, **event.metrics})
+        row = {"step": event.step, "time": now, **event.metrics}
+        self._append(METRICS, row)
         for sample in event.samples:
             self._append(SAMPLES, {"step": event.step, **sample})
         for row in event.tokens:
             self._append(TOKENS, {"step": event.step, **row})
         with self._lock:
+            self._summary.wrote(row, self._files[METRICS].fileno())
             self._status["step"] = event.step
             self._status["total_steps"] = event.total_steps
             self._no_phase()  # the next step's has not begun
@@ -254,10 +263,18 @@ class FolderWriter:
                     raise
                 overwrite_json(self.folder.path / STATUS, self._status)  # it must be told
 
+    def _keep_summary(self) -> None:
+        """Put the summary on disk; where that fails, readers fold in what it lacks."""
+        with self._lock, suppress(OSError):
+            self._summarised = time.monotonic()
+            self._summary.keep(self.folder.path)
+
     def _beat(self) -> None:
         while not self._closing.wait(HEARTBEAT):
             try:
                 self._publish()
+                if time.monotonic() - self._summarised >= SUMMARY_EVERY:
+                    self._keep_summary()
             except OSError:  # a full disk must not end the thread: the next beat may succeed
                 continue
             if self.state in ENDED:

@@ -5,7 +5,7 @@ from typing import Any
 
 from workbench.runs import Run
 from workbench.verbs.round_summary import FIGURE_WORDS
-from workbench.verbs.rounds import Round, last_mean
+from workbench.verbs.rounds import Round
 from workbench.verbs.train import open_run
 
 LAST = {  # what a run has come to, by kind: means over its last ten steps
@@ -27,38 +27,44 @@ def report(run: "Run | Round | str", path: str | Path | None = None) -> Path:
     """
     if isinstance(run, Round):
         return _of_round(run, path)
-    from workbench.reports.run_facts import first_and_last_answers
+    from workbench.reports.run_facts import answers_between
     from workbench.reports.run_page import write_report
+    from workbench.widgets.run_panel.run_feed import RunFeed
 
     opened = run if isinstance(run, Run) else open_run(run)
     summary: dict[str, Any] = {"run": opened.name, "kind": opened.kind, "state": opened.status}
-    rows = opened.folder.metrics()
+    feed = RunFeed(opened.folder)
+    feed.refresh()
     for key in LAST.get(opened.kind, ()):
-        if (mean := last_mean(rows, key, 10)) is not None:
+        if (mean := feed.recent_mean(key)) is not None:
             summary[key] = mean
     return write_report(
         Path(path) if path is not None else opened.path / "report.html",
         title=opened.name,
-        runs=[opened.folder],
+        runs=[feed],
         summary=summary,
-        samples=first_and_last_answers(opened.folder),
+        samples=answers_between(feed, feed),
     )
 
 
 def _of_round(turn: Round, path: str | Path | None) -> Path:
     from workbench.reports.run_facts import answers_between, labelled
     from workbench.reports.run_page import write_report
+    from workbench.widgets.run_panel.run_feed import RunFeed
 
     drawn = set(turn.pairs.ids())
     pairs = [pair for pair in turn.store.pairs() if pair.id in drawn]
     before = turn.before("policy")
-    runs = [run for run in (turn.reward, turn.policy) if run is not None]
-    after = turn.policy or before
+    feeds = {run.path: RunFeed(run.folder) for run in (before, turn.reward, turn.policy) if run}
+    for feed in feeds.values():
+        feed.refresh()
+    runs = [feeds[run.path] for run in (turn.reward, turn.policy) if run is not None]
+    first, last = feeds[before.path], feeds[(turn.policy or before).path]
     return write_report(
         Path(path) if path is not None else turn.path / "report.html",
         title=f"Round {turn.number}: {turn.path.name}",
-        runs=[run.folder for run in runs] or [before.folder],
+        runs=runs or [first],
         summary={FIGURE_WORDS.get(name, name): value for name, value in turn.figures().items()},
-        samples=answers_between(before.folder, after.folder),
+        samples=answers_between(first, last),
         more=labelled(pairs),
     )

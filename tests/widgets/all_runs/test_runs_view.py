@@ -35,7 +35,7 @@ def test_the_table_tells_every_run_newest_first(page, root):
     assert {row["name"] for row in rows} == {"one", "two", "three"}
     (two,) = [row for row in rows if row["name"] == "two"]
     assert two["open"] == str(root / "group" / "two")
-    assert two["best"].startswith("gold 0.8") and two["data"] == "6 prompts"
+    assert two["best_of"] == "gold score" and 0.5 < two["best"] < 1 and two["data"] == "6 prompts"
     json.dumps(answer, allow_nan=False)
 
 
@@ -46,7 +46,19 @@ def test_a_model_that_is_a_run_and_figures_are_short_to_read(page, root, monkeyp
     (root / "three" / "config.json").write_text(json.dumps(config))
     rows = {row["open"]: row for row in page(type="ready")["parts"]["runs"]}
     assert rows["three"]["model"] == "group/two" and rows["one"]["model"] == "builtin:tiny-chat"
-    assert " · kl " in rows["one"]["figures"]
+    assert isinstance(rows["one"]["kl"], float) and rows["one"]["loss"] is None
+
+
+def test_a_run_that_is_unreadable_is_a_row_that_says_why(page, root):
+    (root / "three" / "config.json").write_text("")
+    answer = page(type="ready")
+    rows = {row["open"]: row for row in answer["parts"]["runs"]}
+    bad = rows[str(root / "three")]
+    assert (bad["state"], bad["now"]) == ("unreadable", "config.json is empty")
+    told = page(type="pick", addresses=[str(root / "one"), str(root / "three")])
+    assert told["type"] == "fault" and "three is unreadable" in told["fault"]["what"]
+    assert "config.json" in told["fault"]["where"] and page.view.picked == []
+    assert "unreadable" in page.view.picture()
 
 
 def test_polling_brings_only_what_is_new(page, root):
@@ -79,6 +91,6 @@ def test_a_saved_notebook_keeps_a_still_table(root, monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda data, **more: shown.append(data))
     view._ipython_display_()
-    assert shown[0].data.count("<tr>") == 4 and "gold 0.8" in shown[0].data
+    assert shown[0].data.count("<tr>") == 4 and "gold score" in shown[0].data
     assert "application/vnd.jupyter.widget-view+json" in shown[1]
     assert len(json.dumps(view.get_state())) < 100_000  # what Save Widget State would keep

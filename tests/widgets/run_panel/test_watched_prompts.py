@@ -1,16 +1,28 @@
 import json
 
-from workbench.json_lines import encode, parse
+import pytest
+
+from workbench.json_lines import blocks, encode
+from workbench.runs.file_rules import answer_rows
 from workbench.widgets.run_panel.watched_prompts import MOST_TOKENS, WatchedPrompts
 
 
-def watched(*rows):
-    found = WatchedPrompts()
-    found.take([encode(row).rstrip() for row in rows])
+def lines_of(path, *lines):
+    """The answers in a file of these lines."""
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    found = WatchedPrompts(path)
+    for block in blocks(path):
+        found.take(block)
+    found.look()
     return found
 
 
-def test_the_first_answers_stand_for_the_start_where_the_trainer_wrote_no_reference():
+@pytest.fixture
+def watched(tmp_path):
+    return lambda *rows: lines_of(tmp_path / "s", *(encode(row).rstrip() for row in rows))
+
+
+def test_the_first_answers_stand_for_the_start_where_the_trainer_wrote_no_reference(watched):
     table = watched(
         {"step": 1, "prompt": "p", "response": "one", "kl": 0.0},
         {"step": 6, "prompt": "p", "response": "two"},
@@ -23,13 +35,13 @@ def test_the_first_answers_stand_for_the_start_where_the_trainer_wrote_no_refere
     assert table["rows"][0]["last"]["response"] == "two"
 
 
-def test_at_the_first_step_there_is_nothing_to_compare_with():
+def test_at_the_first_step_there_is_nothing_to_compare_with(watched):
     table = watched({"step": 1, "prompt": "p", "response": "one"}).table()
     assert (table["before"], table["start"]) == (None, None)
     assert table["rows"][0]["first"] is None and table["rows"][0]["last"] is None
 
 
-def test_answers_before_the_first_update_are_the_references():
+def test_answers_before_the_first_update_are_the_references(watched):
     rows = (
         {"step": 0, "prompt": "p", "response": "a"},
         {"step": 1, "prompt": "p", "response": "b"},
@@ -37,7 +49,7 @@ def test_answers_before_the_first_update_are_the_references():
     assert watched(*rows).table()["start"] == "reference"
 
 
-def test_a_rows_own_reference_comes_first():
+def test_a_rows_own_reference_comes_first(watched):
     rows = [{"step": s, "prompt": "p", "response": f"r{s}", "reference": "ref"} for s in (1, 2)]
     found = watched(*rows)
     for index in (0, 1):
@@ -46,7 +58,7 @@ def test_a_rows_own_reference_comes_first():
         assert table["rows"][0]["first"]["response"] == "ref"
 
 
-def test_tokens_travel_with_their_figures_in_three_digits():
+def test_tokens_travel_with_their_figures_in_three_digits(watched):
     row = {
         "step": 1,
         "prompt": "p",
@@ -64,44 +76,45 @@ def test_tokens_travel_with_their_figures_in_three_digits():
     }
 
 
-def test_rows_without_token_figures_have_none():
+def test_rows_without_token_figures_have_none(watched):
     bare = {"step": 1, "prompt": "p", "response": "a"}
     for more in ({}, {"tokens": []}, {"tokens": ["a"]}, {"tokens": "a", "token_kl": [1.0]}):
         assert watched({**bare, **more}).table()["rows"][0]["tokens"] is None
 
 
-def test_a_very_long_answer_sends_its_first_tokens():
+def test_a_very_long_answer_sends_its_first_tokens(watched):
     many = ["x"] * (MOST_TOKENS + 9)
     row = {"step": 1, "prompt": "p", "response": "", "tokens": many, "token_kl": [0.0] * len(many)}
     tokens = watched(row).table()["rows"][0]["tokens"]
     assert len(tokens["texts"]) == len(tokens["kl"]) == MOST_TOKENS
 
 
-def test_lines_are_found_however_they_are_written_and_damaged_ones_left_out():
-    found = WatchedPrompts()
-    found.take([b'{"prompt": "p", "step": 3, "response": "a"}', b'{"step": 3', b"[]", b'{"x": 1}'])
-    found.take([b'{"step":3,"prompt":"q","response":"b"}'])
+def test_lines_are_found_however_they_are_written_and_damaged_ones_left_out(tmp_path):
+    first = b'{"prompt": "p", "step": 3, "response": "a"}'
+    last = b'{"step":3,"prompt":"q","response":"b"}'
+    found = lines_of(tmp_path / "s", first, b'{"step": 3', b"[]", b'{"x": 1}', last)
+    assert found.damaged == 3
     assert found.steps == [3]
     assert [row["response"] for row in found.table()["rows"]] == ["a", "b"]
 
 
 def test_lines_as_the_writer_and_json_write_them_are_parsed_only_when_they_are_looked_at(
-    monkeypatch,
+    monkeypatch, tmp_path
 ):
     monkeypatch.setattr("workbench.widgets.run_panel.watched_prompts.ALARMED", 1)
     parsed = []
     monkeypatch.setattr(
-        "workbench.widgets.run_panel.watched_prompts.parse",
-        lambda lines: parsed.extend(lines) or parse(lines),
+        "workbench.widgets.run_panel.watched_prompts.answer_rows",
+        lambda lines: parsed.extend(lines) or answer_rows(lines),
     )
     rows = [{"step": step, "prompt": "p", "response": "a"} for step in range(1, 10)]
-    found = WatchedPrompts()
-    found.take([json.dumps(row).encode() for row in rows] + [encode(row)[:-1] for row in rows])
+    lines = [json.dumps(row).encode() for row in rows] + [encode(row)[:-1] for row in rows]
+    found = lines_of(tmp_path / "s", *lines)
     assert found.steps == list(range(1, 10))
     assert len(parsed) == 2  # the newest step's two, for the alarm of repetition
 
 
-def test_a_row_and_the_answer_before_it_or_at_the_start_are_two_answers():
+def test_a_row_and_the_answer_before_it_or_at_the_start_are_two_answers(watched):
     messages = [{"role": "user", "content": "p"}]
     found = watched(
         {"step": 1, "prompt": "p", "response": "one"},

@@ -8,17 +8,24 @@ import { Curves } from "../run_panel/curves.js";
 const POLL = 3000; // ms
 const SILENCE = 15_000; // ms without a word before the view says that it stands still
 const MOST = 6; // as in runs_view.py
-const SIGNS = { starting: ["○", "blue"], running: ["●", "green"], paused: ["Ⅱ", "orange"], stopped: ["■", ""], finished: ["✓", "green"], failed: ["✕", "red"] };
+const SIGNS = { starting: ["○", "blue"], running: ["●", "green"], paused: ["Ⅱ", "orange"], stopped: ["■", ""], finished: ["✓", "green"], failed: ["✕", "red"], unreadable: ["?", "red"] };
 const COLUMNS = [
   ["name", "Run"],
   ["kind", "Kind"],
   ["state", "State"],
   ["model", "Model"],
   ["data", "Data"],
+  ["score", "Reward score"],
+  ["gold", "Gold score"],
+  ["kl", "KL"],
+  ["loss", "Loss"],
+  ["accuracy", "Accuracy"],
+  ["heldout_loss", "Held-out loss"],
+  ["heldout_accuracy", "Held-out accuracy"],
   ["best", "Best"],
-  ["figures", "Last"],
   ["started", "When"],
 ];
+const FIGURES = COLUMNS.slice(5, 13).map(([name]) => name);
 
 export default class RunsTable {
   constructor(model, el) {
@@ -185,7 +192,7 @@ export default class RunsTable {
     const { by, down } = this.order;
     this.shown = runs
       .filter((run) => (!this.kinds.value || run.kind === this.kinds.value) && words.every((word) => text(run).includes(word)))
-      .sort((a, b) => (down ? -1 : 1) * String(a[by] ?? "").localeCompare(String(b[by] ?? ""), "en", { numeric: true }));
+      .sort((a, b) => inOrder(a[by], b[by], down));
     this.at = Math.min(this.at, Math.max(0, this.shown.length - 1));
     this.count.textContent = this.shown.length === runs.length ? `${runs.length}` : `${this.shown.length} of ${runs.length}`;
     this.none.hidden = this.shown.length > 0;
@@ -211,9 +218,10 @@ export default class RunsTable {
     const cells = {
       name: h("span", { title: `wb.open_run("${run.open}")` }, h("b", {}, run.name), run.open === run.name ? null : h("small", { class: "wb-muted" }, run.open)),
       state: h("span", {}, h("span", { class: `wb-chip ${colour}` }, `${sign} ${run.state}`), h("small", { class: "wb-muted wb-num" }, run.now ? `${progress} · ${run.now}` : progress)),
+      best: run.best === null ? "" : h("span", {}, brief(run.best), h("small", { class: "wb-muted" }, `${run.best_of} at ${run.best_step}`)),
       started: h("time", { datetime: run.started ?? "", title: run.started ?? "" }, when(run.started)),
     };
-    const row = h("tr", { "aria-selected": String(number >= 0) }, h("td", {}, box), ...COLUMNS.map(([name]) => h("td", { class: `wbr-${name}` }, cells[name] ?? arrive(run[name] ?? ""))));
+    const row = h("tr", { "aria-selected": String(number >= 0) }, h("td", {}, box), ...COLUMNS.map(([name]) => h("td", { class: FIGURES.includes(name) ? "wb-num" : `wbr-${name}` }, cells[name] ?? figure(run[name]))));
     row.addEventListener("click", () => {
       this.at = this.shown.indexOf(run);
       this.toggle(run);
@@ -281,6 +289,19 @@ export default class RunsTable {
     });
     return h("tr", {}, h("td", { class: "wbp-prompt" }, textBlock(arrive(prompt))), ...cells);
   }
+}
+
+/** What has no value comes last, whichever way. */
+function inOrder(a, b, down) {
+  const [noA, noB] = [a, b].map((value) => value === null || value === undefined || value === "");
+  if (noA || noB) return noA - noB;
+  const order = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
+  return down ? -order : order;
+}
+
+/** A cell's value: numbers in three figures. */
+function figure(value) {
+  return typeof value === "number" ? brief(value) : arrive(value ?? "");
 }
 
 /** A day and a time, in the reader's own zone. */

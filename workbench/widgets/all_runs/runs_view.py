@@ -9,7 +9,7 @@ from typing import Any
 
 from workbench.errors import RunError
 from workbench.html_table import table
-from workbench.runs import RunFolder, Runs
+from workbench.runs import Runs
 from workbench.runs.catalogue import summaries
 from workbench.runs.launcher import within_root
 from workbench.widgets.all_runs import overlay
@@ -63,7 +63,9 @@ class RunsView(LoadedWidget):
                 where="the table of runs",
                 fix=f"pick at most {MOST_PICKED}",
             )
-        known = {row["path"]: RunFolder(row["path"]) for row in summaries(self.runs.root)}
+        known = {str(folder.path): folder for folder in self.runs.folders}
+        for address in known.keys() & addresses:
+            known[address].config()  # one that is unreadable says so here
         self.picked = [address for address in addresses if address in known]
         feeds = self._feeds
         self._feeds = {a: feeds.get(a) or RunFeed(known[a]) for a in self.picked}
@@ -99,7 +101,7 @@ class RunsView(LoadedWidget):
 
     def picture(self) -> str:
         """The newest runs as a static HTML table."""
-        columns = ("name", "kind", "state", "step", "total", "model", "best", "started")
+        columns = ("name", "kind", "state", "step", "total", "model", "best_of", "best", "started")
         rows = summaries(self.runs.root)[::-1][:STILL]
         cells = ([_text(row[name]) for name in columns] for row in rows)
         still = table(cells, "style='text-align:left'", heads=columns)
@@ -118,12 +120,13 @@ class RunsView(LoadedWidget):
 
 
 def _text(value: Any) -> str:
-    return "–" if value is None else str(value)
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "–" if value in (None, "") else str(value)
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     """A row as it travels, with the name that ``wb.open_run`` takes."""
     cells = {name: outgoing(v) if isinstance(v, str) else v for name, v in row.items()}
-    cells["model"] = outgoing(within_root(str(row["model"])))
-    cells["figures"] = cells["figures"].replace("  ", " · ")
+    cells["model"] = outgoing(within_root(row["model"]))
     return {**cells, "open": within_root(row["path"])}

@@ -11,3 +11,10 @@ def as_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "\n".join(as_text(part) for part in value)
     return "" if value is None else str(value)
+
+
+def abridged(text: str, most: int) -> str:
+    """A text, or its first ``most`` characters and how many it has in all."""
+    if len(text) <= most:
+        return text
+    return f"{text[:most]} … (the first {most:,} of {len(text):,} characters)"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from workbench.errors import WorkbenchError
+from workbench.json_lines import clean
 
 CUT = 6_000
 """Characters of one message that travel before somebody asks for the rest."""
@@ -45,9 +46,18 @@ def outgoing_messages(
 
 def changed_parts(parts: Mapping[str, Any], seen: Mapping[str, str]) -> dict[str, Any]:
     """Return the digests of a page's parts, and those parts whose digest is not in ``seen``."""
-    digests = {name: f"{zlib.crc32(json.dumps(part).encode()):x}" for name, part in parts.items()}
-    changed = {name: part for name, part in parts.items() if seen.get(name) != digests[name]}
+    whole = {name: _plain(part) for name, part in parts.items()}
+    digests = {name: f"{zlib.crc32(text.encode()):x}" for name, (_, text) in whole.items()}
+    changed = {name: part for name, (part, _) in whole.items() if seen.get(name) != digests[name]}
     return {"parts": changed, "digests": digests}
+
+
+def _plain(part: Any) -> tuple[Any, str]:
+    """A part and its JSON; NaN and infinity, which would lose a page the message, become None."""
+    try:
+        return part, json.dumps(part, allow_nan=False)
+    except ValueError:
+        return (part := clean(part)), json.dumps(part)
 
 
 def fault(error: BaseException) -> dict[str, str]:

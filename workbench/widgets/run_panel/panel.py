@@ -124,7 +124,8 @@ class RunPanel(LoadedWidget):
 
     def close(self) -> None:
         """Stop watching the folder; the run goes on."""
-        self._push.close()
+        if hasattr(self, "_push"):  # not where the folder is unreadable
+            self._push.close()
         super().close()
 
     # --- in a notebook ----------------------------------------------------------------------------

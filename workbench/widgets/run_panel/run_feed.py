@@ -5,18 +5,19 @@ import threading
 import time
 from array import array
 from bisect import bisect_right
-from itertools import chain
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from workbench.json_lines import stretches
 from workbench.progress import estimate_words, phase_words
 from workbench.runs import RunFolder
 from workbench.runs.alarms import alarms
+from workbench.runs.file_rules import MOST_METRICS, control_rows, event_rows
 from workbench.runs.folder import CONTROL, EVENTS, LIVE, METRICS, SAMPLES
 from workbench.runs.launcher import within_root
+from workbench.runs.metric_table import MetricTable
 from workbench.runs.verdict import Verdict, verdict
 from workbench.settings import KINDS
 from workbench.widgets.kit.wire import outgoing
@@ -28,6 +29,8 @@ FILES = (METRICS, SAMPLES, EVENTS, CONTROL)
 RECENT = 30  # steps that the time left is estimated from
 NOTED = ("warning", "alarm", "saved", "finished", "refused", "dropped")
 LISTED = 200  # newest events that travel
+MOST_EVENTS = 20_000  # newest rows of events and of commands that are held
+_ROWS_OF = {EVENTS: event_rows, CONTROL: control_rows}
 SILENT = 20.0  # seconds without a heartbeat that are worth a word
 
 
@@ -51,11 +54,17 @@ class RunFeed:
 
     def _begin(self) -> None:
         self._metrics, self._samples = (self.folder.follow(name) for name in (METRICS, SAMPLES))
-        self._others = {name: self.folder.follow(name) for name in (EVENTS, CONTROL)}
-        self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in self._others}
-        self._watched = WatchedPrompts()
-        self._columns: dict[str, array[float]] = {}
-        self._count = 0
+        self._others = {name: self.folder.follow(name) for name in _ROWS_OF}
+        self._rows: dict[str, deque[dict[str, Any]]] = {}
+        self._damaged = dict.fromkeys(_ROWS_OF, 0)
+        for name in _ROWS_OF:
+            self._rows[name] = deque(maxlen=MOST_EVENTS)
+        self._watched = WatchedPrompts(self.folder.path / SAMPLES)
+        self._table = MetricTable()
+
+    @property
+    def _columns(self) -> "dict[str, array[float]]":
+        return self._table.columns
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -70,39 +79,33 @@ class RunFeed:
                 raise
 
     def _read_on(self) -> None:
-        lines, reset = self._metrics.read_lines()
-        if reset:
+        if self._metrics.was_cut():
             self.epoch += 1
-            self._columns, self._count = {}, 0
-        for rows in stretches(lines):
-            self._append(rows)
-        lines, reset = self._samples.read_lines()
-        if reset:
-            self._watched.clear()
-        self._watched.take(lines)
+            self._table = MetricTable()
+        for block in self._metrics.blocks():
+            self._table.take(block.lines)
+        if self._samples.was_cut():
+            self._watched = WatchedPrompts(self._samples.path)
+        for block in self._samples.blocks():
+            self._watched.take(block)
+        self._watched.look()
         for name, follower in self._others.items():
-            rows, reset = follower.read()
-            if reset:
-                self._rows[name] = []
-            self._rows[name].extend(rows)
+            if follower.was_cut():
+                self._rows[name].clear()
+                self._damaged[name] = 0
+            for block in follower.blocks():
+                rows = _ROWS_OF[name](block.lines)
+                self._damaged[name] += len(block.lines) - len(rows)
+                self._rows[name].extend(rows)
 
     def stamp(self) -> tuple[int, ...]:
         """Changes when something was written: cheap enough to ask ten times a second."""
         return tuple(_size(self.folder.path / name) for name in FILES)
 
-    def _append(self, rows: list[dict[str, Any]]) -> None:
-        alike = dict.fromkeys(map(tuple, rows))  # nearly all rows have the same names
-        for name in dict.fromkeys(chain.from_iterable(alike)):
-            if name not in self._columns:
-                self._columns[name] = array("d", [math.nan]) * self._count
-        for name, column in self._columns.items():
-            column.frombytes(_numbers([row.get(name) for row in rows]).tobytes())
-        self._count += len(rows)
-
     @property
     def count(self) -> int:
         """How many metric rows have been read."""
-        return self._count
+        return self._table.count
 
     @property
     def metrics(self) -> list[str]:
@@ -264,15 +267,45 @@ class RunFeed:
         """Warnings, alarms and what else is worth reading, oldest first."""
         with self._lock:
             rows = [row for row in self._rows[EVENTS] if row.get("kind") in NOTED]
-        return [
+        told = [
             {"step": row.get("step"), "kind": row["kind"], "text": outgoing(_event_text(row))}
             for row in rows[-LISTED:]
         ]
+        return told + [{"step": None, "kind": "warning", "text": text} for text in self.faults()]
+
+    def faults(self) -> list[str]:
+        """What of the folder is not shown, and why; of most runs nothing."""
+        with self._lock:
+            damaged = {
+                METRICS: self._table.damaged,
+                SAMPLES: self._watched.damaged,
+                **self._damaged,
+            }
+            faults = [
+                f"{name}: {count:,} {'line is' if count == 1 else 'lines are'} damaged and left out"
+                for name, count in damaged.items()
+                if count
+            ]
+            if self._watched.unshown:
+                faults.append(f"{SAMPLES}: {self._watched.unshown:,} answers more than are shown")
+            if len(self._columns) >= MOST_METRICS:
+                faults.append(f"{METRICS}: only the first {MOST_METRICS} metrics are read")
+        return [outgoing(text) for text in (*self.folder.faults(), *faults)]
+
+    def answers_at(self, index: int) -> list[dict[str, Any]]:
+        """The sampled rows at one of :meth:`sample_steps`, as they were written."""
+        with self._lock:
+            return self._watched.rows(self._watched.steps[index] if self._watched.steps else None)
+
+    def recent_mean(self, name: str, count: int = 10) -> float | None:
+        """The mean of a metric's last ``count`` figures; None where it has none."""
+        with self._lock:
+            return self._table.recent_mean(name, count)
 
     def alarms(self) -> list[dict[str, Any]]:
         """What rings, and after it what rang before (``workbench.runs.alarms``)."""
         with self._lock:
-            known = self.epoch, self._count, len(self._watched.steps)
+            known = self.epoch, self.count, len(self._watched.steps)
             if self._rung[0] != known:
                 rung = alarms(self.kind, self._columns, self._watched.repeats)
                 self._rung = known, [alarm.as_dict() for alarm in rung[:LISTED]]
@@ -284,7 +317,7 @@ class RunFeed:
         with self._lock:
             for row in self._rows[EVENTS]:
                 values = _changed_values(row)
-                changes |= {(int(row["step"]), name): value for name, value in values.items()}
+                changes |= {(row.get("step") or 0, name): value for name, value in values.items()}
         return [{"step": s, "name": n, "value": v} for (s, n), v in sorted(changes.items())]
 
     def commands(self) -> list[dict[str, Any]]:
@@ -320,14 +353,14 @@ class RunFeed:
 
     def _start(self, row: dict[str, Any]) -> Any:
         """What a setting was at first; what the process made of it where it says auto."""
-        start = self.config.get("settings", {}).get(row["name"], row["default"])
+        start = (self.config.get("settings") or {}).get(row["name"], row["default"])
         return self._resolved(row["name"]) if start == "auto" else start
 
     def _resolved(self, name: str) -> Any:
         """What the process found or made of a setting; None until it has told."""
         if "resolved" not in self.config:
             self.config = self.folder.config()
-        return self.config.get("resolved", {}).get(name)
+        return (self.config.get("resolved") or {}).get(name)
 
 
 def _reach(start: float, low: float | None, high: float | None) -> list[float]:
@@ -340,7 +373,7 @@ def _reach(start: float, low: float | None, high: float | None) -> list[float]:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:
+    except OSError:
         return 0
 
 
@@ -353,14 +386,6 @@ def _silence(heartbeat: float | None) -> int:
 def _gaps(times: "array[float]") -> np.ndarray:
     """Seconds between one row and the next; a clock that was set back counts as 0."""
     return np.maximum(np.diff(np.array(times)), 0.0)
-
-
-def _numbers(values: list[Any]) -> np.ndarray:
-    """Values as float64; what is no number (None, a text) becomes NaN."""
-    try:
-        return np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        return np.array([v if isinstance(v, int | float) else math.nan for v in values], float)
 
 
 def _empty(column: "array[float]") -> bool:

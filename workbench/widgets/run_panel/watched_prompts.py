@@ -2,17 +2,22 @@
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
-from workbench.json_lines import parse
+from workbench.json_lines import Block, blocks
 from workbench.runs.alarms import repeated_share
-from workbench.widgets.kit.texts import as_text
+from workbench.runs.file_rules import answer_rows
+from workbench.widgets.kit.texts import abridged, as_text
 from workbench.widgets.kit.wire import outgoing
 
-LONGEST = 4_000  # characters of a prompt or an answer in the sample table
+LONGEST = 4_000
+"""Characters of a prompt or an answer in the sample table; it says how many there are beyond."""
+MOST_WATCHED = 500
+"""Prompts of one step in the sample table; more are counted."""
 MOST_TOKENS = 1_200  # of an answer whose figures travel
 ALARMED = 200  # newest watched steps whose answers are looked at for repetition, on opening
-_STEP = re.compile(rb'\{"step": ?(\d+)[,}]')  # as the writer, and json.dumps, write it
+_STEP = re.compile(rb'\{"step": ?(\d{1,15})[,}]')  # as the writer, and json.dumps, write it
 TOKEN_FIGURES = {"kl": "token_kl", "value": "token_value", "advantage": "token_advantage"}
 
 
@@ -20,37 +25,58 @@ class WatchedPrompts:
     """Rows of samples.jsonl by the step at which they were sampled.
 
     What the policy started from is in a row's ``reference`` where the trainer wrote it; else the
-    first answer to the same prompt stands for it.
+    first answer to the same prompt stands for it. Of each step only the place in the file is held.
+
+    Attributes:
+        steps: at which answers were sampled, as they came.
+        repeats: by step, the share of repetition in its answers.
+        damaged: how many lines hold no row.
+        unshown: how many rows are more than :data:`MOST_WATCHED` at their step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.steps: list[int] = []
         self.repeats: dict[int, float] = {}
-        self._lines: dict[int, list[bytes]] = {}
+        self.damaged = self.unshown = 0
+        self._places: dict[int, list[tuple[int, int]]] = {}  # where a step's lines begin and end
+        self._counts: dict[int, int] = {}
+        self._fresh: dict[int, None] = {}
 
-    def clear(self) -> None:
-        """Forget all: the file was cut."""
-        self.__init__()
-
-    def take(self, lines: list[bytes]) -> None:
-        """Lines that were written since the last time; a long run's are parsed when asked for."""
-        fresh: dict[int, None] = {}
-        for line in lines:
+    def take(self, block: Block) -> None:
+        """Lines that were written since the last time; they are parsed when asked for."""
+        at = block.offset - sum(map(len, block.lines)) - len(block.lines)
+        for line in block.lines:
+            begin, at = at, at + len(line) + 1
             match = _STEP.match(line)
             step = int(match[1]) if match else _step(line)
             if step is None:
+                self.damaged += 1
                 continue
-            if step not in self._lines:
+            places = self._places.setdefault(step, [])
+            if not places:
                 self.steps.append(step)
-                self._lines[step] = []
-            self._lines[step].append(line)
-            fresh[step] = None
-        for step in list(fresh)[-ALARMED:]:
-            answers = [as_text(row.get("response")) for row in self._rows(step)]
-            self.repeats[step] = repeated_share(answers)
+            self._counts[step] = self._counts.get(step, 0) + 1
+            if self._counts[step] > MOST_WATCHED:
+                self.unshown += 1
+            elif places and places[-1][1] == begin:
+                places[-1] = places[-1][0], at
+            else:
+                places.append((begin, at))
+            self._fresh[step] = None
 
-    def _rows(self, step: int | None) -> list[dict[str, Any]]:
-        return [] if step is None else parse(self._lines.get(step, []))
+    def look(self) -> None:
+        """Look through the newest answers that were taken, for what they repeat."""
+        for step in list(self._fresh)[-ALARMED:]:
+            answers = [as_text(row.get("response")) for row in self.rows(step)]
+            self.repeats[step] = repeated_share(answers)
+        self._fresh.clear()
+
+    def rows(self, step: int | None) -> list[dict[str, Any]]:
+        """The rows of one of :attr:`steps` as they were written; none of any other."""
+        places = [] if step is None else self._places.get(step, [])
+        found = (answer_rows(part.lines) for at in places for part in blocks(self.path, *at))
+        return [row for rows in found for row in rows if row["step"] == step]
 
     def table(self, index: int = -1) -> dict[str, Any]:
         """The table of one of :attr:`steps`, beside the answers before it and at the start.
@@ -76,7 +102,7 @@ class WatchedPrompts:
         at = len(self.steps) - 1 if index < 0 else min(index, len(self.steps) - 1)
         step, before = self.steps[at], self.steps[at - 1] if at else None
         last, first = self._by_prompt(before), self._by_prompt(self.steps[0] if at else None)
-        now, rows = self._rows(step), list[dict[str, Any]]()
+        now, rows = self.rows(step), list[dict[str, Any]]()
         for row in now:
             earlier = {"last": _same(last, row), "first": _same(first, row)}
             if row.get("reference") is not None:
@@ -90,7 +116,7 @@ class WatchedPrompts:
 
     def _spread(self, step: int, first: int | None) -> dict[str, Any]:
         """How a reward run's held-out scores lie, now and at the first evaluation."""
-        now, then = (_spread_of(self._rows(one)) for one in (step, first))
+        now, then = (_spread_of(self.rows(one)) for one in (step, first))
         return {} if now is None else {"spread": {**now, "first": then}}
 
     def two_answers(self, index: int, row: int, field: str) -> tuple[Any, str, str] | None:
@@ -99,7 +125,7 @@ class WatchedPrompts:
         None where there is no earlier one, or it is the same.
         """
         shown = self.table(index)["rows"][row]
-        now = self._rows(self.steps[index])[row]
+        now = self.rows(self.steps[index])[row]
         step = self.steps[index - 1] if field == "last" else self.steps[0]
         response = as_text(now.get("response"))
         if field == "first" and now.get("reference") is not None:
@@ -107,23 +133,23 @@ class WatchedPrompts:
         elif shown[field] is None:
             return None
         else:
-            prompt, rows = as_text(now.get("prompt")), self._rows(self.steps[index])
+            prompt, rows = as_text(now.get("prompt")), self.rows(self.steps[index])
             nth = [as_text(one.get("prompt")) for one in rows[:row]].count(prompt)
-            same = [one for one in self._rows(step) if as_text(one.get("prompt")) == prompt]
+            same = [one for one in self.rows(step) if as_text(one.get("prompt")) == prompt]
             other = as_text(same[nth].get("response"))
         return None if other == response else (now.get("prompt"), response, other)
 
     def _by_prompt(self, step: int | None) -> dict[str, list[dict[str, Any]]]:
         rows: dict[str, list[dict[str, Any]]] = {}
-        for row in self._rows(step):
+        for row in self.rows(step):
             rows.setdefault(as_text(row.get("prompt")), []).append(row)
         return rows
 
 
 def _step(line: bytes) -> int | None:
     """The step of a line that does not begin with it; None where the line is damaged."""
-    rows = parse([line])
-    return int(rows[0]["step"]) if rows and "step" in rows[0] else None
+    rows = answer_rows([line])
+    return rows[0]["step"] if rows else None
 
 
 def _same(earlier: dict[str, list[dict[str, Any]]], row: dict[str, Any]) -> dict[str, Any] | None:
@@ -133,7 +159,8 @@ def _same(earlier: dict[str, list[dict[str, Any]]], row: dict[str, Any]) -> dict
 
 
 def _sample(row: dict[str, Any]) -> dict[str, Any]:
-    texts = {name: outgoing(as_text(row.get(name))[:LONGEST]) for name in ("prompt", "response")}
+    whole = {name: as_text(row.get(name)) for name in ("prompt", "response")}
+    texts = {name: outgoing(abridged(text, LONGEST)) for name, text in whole.items()}
     numbers = {name: row.get(name) for name in ("score", "kl", "gold")}
     return {**texts, **numbers}
 
