@@ -66,3 +66,22 @@ def test_thirty_pairs_by_keys_are_in_the_store_and_the_reveal_says_who_won(noteb
     wins = "desk.result().to_dict('records')[0]['wins']"
     assert kernel_eval(page, wins) == 20
     assert page.problems == [] and page.outside == []
+
+
+def test_a_second_v_reveals_however_long_it_takes_to_decide(notebook):
+    page = notebook(SETUP.replace("blind.sqlite", "again.sqlite"), DESK)
+    root = page.locator(".wbl")
+    root.wait_for(state="attached")
+    root.scroll_into_view_if_needed()
+    expect(root.locator(".wbl-prompt")).to_contain_text("question 0")
+    root.locator(".wbl-question").click()
+    status = root.locator(".wbl-status")
+    page.keyboard.press("v")
+    expect(status).to_contain_text("30 prompts are not judged", timeout=SLOW)
+    page.keyboard.press("1")  # judged on instead: whoever presses V now is asked again
+    expect(status).to_contain_text("Left is better", timeout=SLOW)
+    page.keyboard.press("v")
+    expect(status).to_contain_text("29 prompts are not judged", timeout=SLOW)
+    page.evaluate("performance.now = () => 1e9")  # much later
+    page.keyboard.press("v")
+    expect(page.locator(".wbc-results")).to_contain_text("You: after against before", timeout=SLOW)

@@ -1,12 +1,13 @@
 """The people behind the labels: which side they take, how far they agree, how reliable they are."""
 
+from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from workbench.analysis.agreement import Measure, agreement, ratings_of
 from workbench.analysis.intervals import share
 from workbench.data.arrow_table import frame_rows
-from workbench.data.pairs import pair_of
+from workbench.data.pairs import Label, pair_of
 from workbench.data.store.label_events import LABELS, LabelEvent
 
 if TYPE_CHECKING:
@@ -38,12 +39,22 @@ class Steadiness(NamedTuple):
     high: float | None
 
 
+class Reason(NamedTuple):
+    """How many labels somebody gave this reason with, of all that they gave."""
+
+    tag: str
+    annotator: str
+    labels: int
+    of: int
+
+
 class People(NamedTuple):
     """What a label store says of the people who labelled."""
 
     sides: list[Side]
     measures: list[Measure]
     steadiness: list[Steadiness]
+    reasons: list[Reason]
 
 
 def people_of(store: "LabelStore") -> People:
@@ -59,6 +70,7 @@ def people_of(store: "LabelStore") -> People:
         _sides(standing),
         agreement(ratings_of(standing, sizes)),
         _steadiness(store, ("repeat", "gold")),
+        _reasons(event for event in standing if event.counts),
     )
 
 
@@ -73,6 +85,37 @@ def _sides(standing: Iterable[LabelEvent]) -> list[Side]:
         Side(who, left, right, *share(left, left + right)[:3])
         for who, (left, right) in counts.items()
     ]
+
+
+def _reasons(labels: Iterable[LabelEvent]) -> list[Reason]:
+    """Count the tags that labels were given with: everyone first, then each person."""
+    given: dict[str, int] = {EVERYONE: 0}
+    counts: dict[str, dict[str, int]] = {}
+    for event in labels:
+        for who in (EVERYONE, event.annotator):
+            given[who] = given.get(who, 0) + 1
+            for tag in event.payload.get("tags", ()):
+                by_person = counts.setdefault(str(tag), {})
+                by_person[who] = by_person.get(who, 0) + 1
+    often = sorted(counts.items(), key=lambda entry: -entry[1][EVERYONE])
+    return [
+        Reason(tag, who, number, given[who])
+        for tag, by_person in often
+        for who, number in by_person.items()
+    ]
+
+
+def imported_reasons(labels: Iterable[Label | None]) -> list[Reason]:
+    """Count the tags that came with labels, as ``store.pairs()`` exports them, by people."""
+    found = [label for label in labels if label is not None]
+    counts: Counter[str] = Counter()
+    for label in found:
+        tags: object = label.get("tags")
+        if isinstance(tags, dict):
+            counts.update(
+                {str(tag): 1 for tag, number in cast("dict[str, Any]", tags).items() if number}
+            )
+    return [Reason(tag, EVERYONE, number, len(found)) for tag, number in counts.most_common()]
 
 
 def _steadiness(store: "LabelStore", tests: Iterable[str]) -> list[Steadiness]:

@@ -19,7 +19,15 @@ from workbench.analysis.duplicates import (
     problems_of,
 )
 from workbench.analysis.intervals import Share
-from workbench.analysis.people import People, Side, Steadiness, people_of
+from workbench.analysis.people import (
+    EVERYONE,
+    People,
+    Reason,
+    Side,
+    Steadiness,
+    imported_reasons,
+    people_of,
+)
 from workbench.data.arrow_table import frame_of
 from workbench.data.pairs import Pairs
 from workbench.errors import DataError
@@ -68,7 +76,7 @@ def examine(
 
     Returns:
         The summary and these frames: ``duplicates``, ``leaks``, ``problems``, ``length``,
-        ``features``, ``sides``, ``agreement`` and ``steadiness``.
+        ``features``, ``sides``, ``agreement``, ``steadiness`` and ``reasons``.
 
     Raises:
         DataError: there is no item.
@@ -95,6 +103,8 @@ def examine(
     again, leaked = list(repeats.found()), list(leaks.found())
     deciles, features, longer = bias.deciles(), bias.features(), bias.longer_wins()
     people = _people(store, imported)
+    if store is None:
+        people = people._replace(reasons=imported_reasons(pairs.labels()))
     summary = [
         *_repeated(again, len(pairs)),
         _leaking(leaked, len(pairs), against is not None),
@@ -104,6 +114,7 @@ def examine(
         _left(people.sides),
         _agreed(people.measures),
         *_steady(people.steadiness),
+        *_reasons(people.reasons),
     ]
     frames: dict[str, tuple[Sequence[tuple[Any, ...]], type[Any]]] = {
         "duplicates": (again, Repeat),
@@ -114,6 +125,7 @@ def examine(
         "sides": (people.sides, Side),
         "agreement": (people.measures, Measure),
         "steadiness": (people.steadiness, Steadiness),
+        "reasons": (people.reasons, Reason),
     }
     noun = "item" if len(pairs) == 1 else "items"
     return Findings(
@@ -127,7 +139,18 @@ def _people(store: "LabelStore | None", imported: dict[str, dict[str, str]]) -> 
     """Return what a label store says of people, or the votes that came with the data."""
     if store is not None:
         return people_of(store)
-    return People([], agreement(imported) if imported else [], [])
+    return People([], agreement(imported) if imported else [], [], [])
+
+
+def _reasons(reasons: Sequence[Reason]) -> list[Finding]:
+    """The reasons that labels were given with, the most frequent first; nothing without any."""
+    everyone = [row for row in reasons if row.annotator == EVERYONE]
+    if not everyone:
+        return []
+    named = [f"{row.tag} {row.labels:,}" for row in everyone[:8]]
+    more = [f"{len(everyone) - 8} more in .frames"] if len(everyone) > 8 else []
+    told = f"{', '.join([*named, *more])} (of {everyone[0].of:,} labels)"
+    return [Finding("reasons given", told, FINE, OK)]
 
 
 def _judged(check: str, finding: str, advice: str, *, look: bool) -> Finding:

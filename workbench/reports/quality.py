@@ -24,7 +24,7 @@ class Quality(ReportPage):
     """What was found out about preference data: ``summary``, ``frames`` and ``figures``.
 
     ``summary`` has a row a check: what was found, and what to do about it. ``frames`` has the rows
-    behind: duplicates, leaks, problems, length, features, sides, agreement, steadiness.
+    behind: duplicates, leaks, problems, length, features, sides, agreement, steadiness, reasons.
     ``figures`` has a Plotly figure of those that are rates, drawn when it is asked for.
     """
 

@@ -35,7 +35,7 @@ from workbench.reports.svg_charts import (
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from workbench.data.store.labels import LabelStore
+    from workbench.data.store.labels import StoreOrPath
 
 ALIASES = {"low": "accuracy_low", "high": "accuracy_high"}
 VALUE = SHORT.replace("left", "right", 1)
@@ -111,13 +111,17 @@ class RewardReport(ReportPage, dict[str, float]):
             f" large: <code>.figures</code> ({', '.join(self.figures)})."
         )
 
-    def relabelled(self, store: "LabelStore") -> Pairs:
+    def relabelled(self, store: "StoreOrPath") -> Pairs:
         """Return what was compared, with the store's labels in place of those they had.
+
+        The store may be given by its path.
 
         To mend training data: evaluate on them, ``wb.label(report.worst, store)``, and train again
         on ``report.relabelled(store)``.
         """
-        return relabelled(self._items, store)
+        from workbench.data.store.labels import as_store
+
+        return relabelled(self._items, as_store(store, new=False))
 
     def saved(self) -> dict[str, Any]:
         """Return the report as plain JSON values, without a row for each comparison."""

@@ -9,10 +9,10 @@ from workbench.world.judge import gold_parts, gold_score, slip_chance
 
 if TYPE_CHECKING:
     from workbench.data.messages import Message
-    from workbench.data.store.labels import LabelStore
+    from workbench.data.store.labels import StoreOrPath
 
 
-def gold_labels(pairs: Any, store: "LabelStore", annotator: str = "gold", seed: int = 0) -> int:
+def gold_labels(pairs: Any, store: "StoreOrPath", annotator: str = "gold", seed: int = 0) -> int:
     """Let the sample world's judge label in a person's place, with the slips of the sample data.
 
     The labels go through a ``LabelSession`` like anybody's: blind, sides drawn, an event each. Of
@@ -21,7 +21,7 @@ def gold_labels(pairs: Any, store: "LabelStore", annotator: str = "gold", seed: 
 
     Args:
         pairs: what :func:`load_pairs` reads, with prompts of the sample world.
-        store: where the labels go.
+        store: where the labels go, a label store or its path.
         annotator: under which name.
         seed: of the sides and the slips.
 
@@ -29,7 +29,9 @@ def gold_labels(pairs: Any, store: "LabelStore", annotator: str = "gold", seed: 
         How many it labelled; what is decided already is left.
     """
     from workbench.data.labelling.session import LabelSession
+    from workbench.data.store.labels import as_store
 
+    store = as_store(store, write=True)
     session = LabelSession(as_pairs(pairs), store, annotator=annotator, seed=seed)
     lots, done = random.Random(f"{seed} slips"), 0
     while (shown := session.current()) is not None and shown.decided is None:

@@ -22,7 +22,7 @@ from workbench.verbs.train import finished, open_run, train_ppo, train_reward
 if TYPE_CHECKING:
     from workbench.data.messages import Message
     from workbench.data.pairs import Pair, Pairs
-    from workbench.data.store.labels import LabelStore
+    from workbench.data.store.labels import LabelStore, StoreOrPath
     from workbench.widgets.labeller.labeller import Labeller
 
 ROUND, PAIRS = "round.json", "pairs.jsonl"
@@ -35,7 +35,7 @@ _POLICY_FIGURES = {  # of the policy's run: what they are called, means over the
 
 def next_round(
     run: Run | str,
-    store: "LabelStore",
+    store: "StoreOrPath",
     *,
     pairs: int = 64,
     explore: float = 0.25,
@@ -51,7 +51,7 @@ def next_round(
 
     Args:
         run: a finished PPO run, or its name; an unfinished one is waited for.
-        store: where the labels go.
+        store: where the labels go, a label store or its path.
         pairs: how many to draw.
         explore: the share that is drawn at random, 0 to 1.
         seed: of the prompts, the answers and the random share.
@@ -73,6 +73,9 @@ def next_round(
             where="next_round(pairs=..., explore=...)",
             fix="draw one pair or more, and give a share from 0 to 1",
         )
+    from workbench.data.store.labels import as_store
+
+    store = as_store(store, write=True)
     start = round_start(run if isinstance(run, Run) else open_run(run))
     folder = runs_root() / (name or f"{_stem(start.policy)}-round-{start.number}")
     record = {

@@ -34,7 +34,7 @@ from workbench.verbs.reward_specs import check_reward, ship_reward
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from workbench.data.store.labels import LabelStore
+    from workbench.data.store.labels import StoreOrPath
 
 
 def train_sft(
@@ -240,18 +240,22 @@ def _place(name: str | None) -> tuple[Path, str | None]:
     return path.parent, path.name
 
 
-def open_run(name_or_path: str | Path, *, store: "LabelStore | None" = None) -> Run:
+def open_run(name_or_path: str | Path, *, store: "StoreOrPath | None" = None) -> Run:
     """Attach to a run by its name or folder, whether it is live or not.
 
     Args:
         name_or_path: as ``wb.runs()`` names it, or its folder.
-        store: where the panel's sample table sends answers to be labelled, by one key.
+        store: where the panel's sample table sends answers to be labelled, by one key; a label
+            store or its path.
 
     Raises:
         RunError: there is no such run; the nearest names are listed.
     """
     run = _shown(_open_run(name_or_path))
-    run.store = store
+    if store is not None:
+        from workbench.data.store.labels import as_store
+
+        run.store = as_store(store)
     return run
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
@@ -17,7 +18,7 @@ from workbench.world.grammar import find_request
 if TYPE_CHECKING:
     from workbench.data.labelling.session import LabelSession
     from workbench.data.pairs import Pairs
-    from workbench.data.store.labels import LabelStore
+    from workbench.data.store.labels import LabelStore, StoreOrPath
     from workbench.reports.quality import Quality
     from workbench.widgets.browser.browser import Browser, PairScores
     from workbench.widgets.compare.blind_comparison import BlindComparisonView
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
 
 
 def browse(
-    pairs: Any, store: "LabelStore | None" = None, scores: "PairScores | None" = None
+    pairs: Any, store: "StoreOrPath | None" = None, scores: "PairScores | None" = None
 ) -> "Browser":
     """Look through pairs of any number: search, filter, sort, read two answers side by side.
 
     Args:
         pairs: what :func:`load_pairs` reads.
-        store: labels made here, shown beside those of the data; the key Q sends the pair at the
-            cursor to its queue, to be judged blind by :func:`label`.
+        store: labels made here (a label store, or its path), shown beside those of the data; the
+            key Q sends the pair at the cursor to its queue, to be judged blind by :func:`label`.
         scores: a reward model's margin a pair, or the name of a column of ``pairs.frame``: the
             score of the better answer minus the other's, or of the first minus the second where
             no label says which is better.
@@ -46,7 +47,13 @@ def browse(
     check_source(pairs)
     from workbench.widgets.browser.browser import Browser
 
-    return Browser(as_pairs(pairs), store, scores)
+    return Browser(as_pairs(pairs), _opened(store), scores)
+
+
+def _opened(store: "StoreOrPath | None", argument: str = "store") -> "LabelStore | None":
+    from workbench.data.store.labels import as_store
+
+    return None if store is None else as_store(store, argument)
 
 
 REPEATS, REPEATS_FROM = 0.05, 100  # of fewer items than that, a rate says nothing
@@ -58,7 +65,7 @@ _SESSIONS: "WeakValueDictionary[tuple[str, str], LabelSession]" = WeakValueDicti
 
 def label(
     pairs: Any,
-    store: "LabelStore",
+    store: "StoreOrPath",
     annotator: str = "me",
     *,
     seed: int = 0,
@@ -71,6 +78,8 @@ def label(
     reward: Model | None = None,
     explore: float = 0.1,
     ranking: bool = True,
+    guidelines: str | Path | None = None,
+    tags: Sequence[str] | Mapping[str, str] | None = None,
 ) -> "Labeller":
     """Judge pairs by keys; each label is on disk before the screen says so.
 
@@ -79,7 +88,8 @@ def label(
 
     Args:
         pairs: what :func:`load_pairs` reads; labels that came with them are not shown.
-        store: where the labels go.
+        store: where the labels go: a label store, or the path of one, which is made where there is
+            none. ``.store`` of what is returned is that store.
         annotator: who labels; several people may share a store.
         seed: of all that is drawn: sides, the random order, what comes back.
         order: "file", "random", or "uncertain": what ``reward`` is least sure of comes first; of
@@ -93,16 +103,29 @@ def label(
         reward: a trained reward model, for "uncertain".
         explore: the share of places that "uncertain" fills at random.
         ranking: of more than two answers, put all in order; False only asks for the best one.
+        guidelines: what to label by, shown beside the pair and kept in the store: a text, or a
+            file (.md or .txt); Markdown is rendered.
+        tags: reasons to give with a label, each by a key of its own: names, or ``{key: name}``.
+            They are stored with the label, exported with it and counted by :func:`quality`.
+
+    Raises:
+        DataError: the store is damaged or cannot be written; the guidelines cannot be read.
+        ConfigError: a key, a tag or another wish cannot be.
     """
     if reward is not None:
         check_model(reward, "reward", "scores")
     for source in (pairs, gold):
         check_source(source)
     check_option(order, ORDERS, "order")
+    from workbench.data.labelling.guidelines import read_guidelines
     from workbench.data.labelling.session import LabelSession
+    from workbench.data.store.labels import as_store
     from workbench.widgets.labeller.labeller import Labeller, key_map
+    from workbench.widgets.labeller.tag_keys import tag_keys
 
-    key_map(keys)
+    reasons = tag_keys(tags, key_map(keys))
+    read_guidelines(guidelines)  # what cannot be is said now, not when the data has been read
+    store = as_store(store, write=True)
     items = with_queue(as_pairs(pairs), store)
     if repeats is None:
         repeats = REPEATS if len(items) >= REPEATS_FROM else 0.0
@@ -119,8 +142,11 @@ def label(
         scores=None if reward is None else lambda unlabelled: _margins(reward, unlabelled),
         model=None if reward is None else model_name(reward),
         explore=explore,
+        guidelines=guidelines,
+        tags=reasons.values(),
     )
-    return _with_own_session(Labeller(session, keys, ranking=ranking), store, annotator)
+    view = Labeller(session, keys, ranking=ranking, tags=reasons)
+    return _with_own_session(view, store, annotator)
 
 
 def _with_own_session(view: _View, store: "LabelStore", annotator: str) -> _View:
@@ -187,12 +213,12 @@ def loss_explorer() -> "LossExplorer":
 def compare(
     *models: Model,
     prompts: Any,
-    store: "LabelStore | None" = None,
+    store: "StoreOrPath | None" = None,
     annotator: str = "me",
     reward: Model | None = None,
     best_of: int = 1,
     gold: bool = True,
-    queue: "LabelStore | None" = None,
+    queue: "StoreOrPath | None" = None,
     seed: int = 0,
     keys: Mapping[str, str | Sequence[str]] | None = None,
     **settings: Any,
@@ -207,7 +233,8 @@ def compare(
     Args:
         models: names, folders or runs; the first is the one the others are compared with.
         prompts: what :func:`load_prompts` reads.
-        store: where blind verdicts go; None shows the answers with their names at once.
+        store: where blind verdicts go, a label store or its path; None shows the answers with
+            their names at once.
         annotator: who judges.
         reward: a reward model that scores the answers.
         best_of: above 1, a second column: of so many answers of the first model the one that the
@@ -227,6 +254,9 @@ def compare(
     from workbench.widgets.labeller.labeller import key_map
 
     key_map(keys)
+    store, queue = _opened(store), _opened(queue, "queue")
+    if store is not None:
+        store.check_writable()
     messages = load_prompts(prompts)
     known = gold and all(find_request(prompt[-1]["content"]) is not None for prompt in messages)
     rows = batch.before_and_after(
@@ -242,7 +272,7 @@ def compare(
 def playground(
     *models: Model,
     reward: Model | None = None,
-    store: "LabelStore | None" = None,
+    store: "StoreOrPath | None" = None,
     annotator: str = "me",
     **settings: Any,
 ) -> "Playground":
@@ -255,7 +285,7 @@ def playground(
     Args:
         models: names, folders or runs.
         reward: a reward model that scores the answers; it also chooses the best of several.
-        store: where preferences go.
+        store: where preferences go, a label store or its path.
         annotator: whose they are.
         settings: response_length, seed, quantization, device as in ``PPOSettings``.
 
@@ -278,7 +308,7 @@ def playground(
         lambda request, on_event: shared.ask("play", request, on_event),
         stop=shared.stop,
         reward=None if reward is None else model_name(reward),
-        store=store,
+        store=_opened(store),
         annotator=annotator,
         settings=checked.to_dict(),
     )
@@ -291,7 +321,7 @@ def release() -> None:
     worker.release()
 
 
-def quality(pairs: Any, against: Any = None, store: "LabelStore | None" = None) -> "Quality":
+def quality(pairs: Any, against: Any = None, store: "StoreOrPath | None" = None) -> "Quality":
     """Look preference data over: repeats, leaks, empty answers, length bias, agreement and more.
 
     Args:
@@ -308,10 +338,13 @@ def quality(pairs: Any, against: Any = None, store: "LabelStore | None" = None) 
     for source in (pairs, against):
         check_source(source)
     from workbench.analysis.quality import examine
-    from workbench.data.store.labels import LabelStore
+    from workbench.data.store.labels import LabelStore, as_store
     from workbench.reports.quality import Quality
 
+    source = None if store is None else as_store(store, new=False)
+    if isinstance(pairs, str | Path) and Path(pairs).suffix in (".sqlite", ".db"):
+        pairs = as_store(pairs, "pairs", new=False)
     if isinstance(pairs, LabelStore):
-        store, pairs = store or pairs, pairs.pairs(ties="keep")
+        source, pairs = source or pairs, pairs.pairs(ties="keep")
     other = None if against is None else as_pairs(against)
-    return Quality(examine(as_pairs(pairs), other, store))
+    return Quality(examine(as_pairs(pairs), other, source))

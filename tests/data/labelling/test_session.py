@@ -94,7 +94,7 @@ def test_nothing_but_the_texts_reaches_the_screen(store: LabelStore) -> None:
     fields = {field.name for field in dataclasses.fields(DisplayedItem)}
     assert fields == {
         *("position", "total", "prompt", "responses", "token"),
-        *("decided", "strength", "flagged", "note"),
+        *("decided", "strength", "flagged", "note", "tags"),
     }
     seen = repr(shown)
     for secret in ("secret-7b", "0.9125", pairs[0].id, "choice", "winner", "chosen", "list"):

@@ -149,4 +149,4 @@ def test_no_message_tells_what_is_gold_what_comes_back_or_why(store):
         assert ident not in sent
     assert set(state["progress"]) == set(PROGRESS)
     fields = {name for entry in page.heard for shown in entry.get("queue", []) for name in shown}
-    assert fields == {"token", "position", "decided", "flagged", "note"}
+    assert fields == {"token", "position", "decided", "flagged", "note", "tags"}

@@ -6,9 +6,16 @@ person and stored. Labels, models, scores and ids stay inside.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+from workbench.data.labelling.guidelines import (
+    chosen_tags,
+    read_guidelines,
+    session_event,
+    tag_names,
+)
 from workbench.data.labelling.item_order import GOLD, REPEAT, ItemOrder, MarginSource
 from workbench.data.labelling.shown_item import (
     DisplayedItem,
@@ -53,9 +60,12 @@ class LabelSession:
             a reward model), or a function of the table that returns them. [reward points]
         model: the name of that model, stored with each label.
         explore: the share of places that "uncertain" fills at random.
+        guidelines: what the annotator is told, a text or a file; kept in the store.
+        tags: reasons that may be given with a label.
 
     Raises:
-        DataError: the annotator's name is empty, or the table is; scores or gold do not fit.
+        DataError: the annotator's name is empty, or the table is; scores or gold do not fit; the
+            guidelines cannot be read.
         ConfigError: there is no such order; a share, the strength or the overlap cannot be.
     """
 
@@ -75,10 +85,14 @@ class LabelSession:
         scores: MarginSource | None = None,
         model: str | None = None,
         explore: float = 0.1,
+        guidelines: str | Path | None = None,
+        tags: Iterable[str] | None = None,
     ) -> None:
         _check(annotator, overlap)
         self.annotator, self.seed, self.order, self.overlap = annotator, seed, order, overlap
         self.levels = level_names(strength)
+        self.guidelines, self.tags = read_guidelines(guidelines), tag_names(tags)
+        self._told = session_event(annotator, self.guidelines, self.tags)
         self._order = ItemOrder(
             pairs,
             annotator=annotator,
@@ -91,7 +105,8 @@ class LabelSession:
             gold=gold,
         )
         self._progress = AnnotatorProgress(self._order, store, annotator, overlap, clock)
-        self._store, self._clock = store, clock
+        self.store = store
+        self._clock = clock
         self._tokens: dict[str, int] = {}  # given out with an item -> its place
         self._shown_at: dict[int, float] = {}  # place -> since when it is on the screen
         self._items: dict[int, Pair] = {}  # place -> the item as it was shown
@@ -115,6 +130,7 @@ class LabelSession:
         strength: int | None = None,
         event_id: str | None = None,
         token: str | None = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Label the current item, or the one that ``token`` stands for, and go on.
 
@@ -124,18 +140,23 @@ class LabelSession:
             strength: how much better, 1 or more; only with a winner.
             event_id: made by whoever asks, so that asking again is harmless.
             token: of the item that was on screen.
+            tags: reasons, of those that the session offers.
 
         Raises:
-            ConfigError: there is no such choice, or the strength does not fit it.
+            ConfigError: there is no such choice, or the strength does not fit it; no such tag.
             DataError: nothing is left to label, somebody else labels it, or the store refused.
         """
         check_choice(choice, strength, len(self.levels))
         return self._act(
-            "label", lambda _, order: choice_payload(choice, strength, order), event_id, token
+            "label", lambda _, order: choice_payload(choice, strength, order), event_id, token, tags
         )
 
     def rank(
-        self, places: RankedPlaces, event_id: str | None = None, token: str | None = None
+        self,
+        places: RankedPlaces,
+        event_id: str | None = None,
+        token: str | None = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Label the current item by putting its responses in order, and go on.
 
@@ -144,12 +165,15 @@ class LabelSession:
                 ``[2, [0, 1]]`` puts the third one first and the other two second.
             event_id: as in :meth:`choose`.
             token: as in :meth:`choose`.
+            tags: as in :meth:`choose`.
 
         Raises:
             ConfigError: a place is missing, stands twice or does not exist.
             DataError: as in :meth:`choose`.
         """
-        return self._act("label", lambda _, order: ranking_payload(places, order), event_id, token)
+        return self._act(
+            "label", lambda _, order: ranking_payload(places, order), event_id, token, tags
+        )
 
     def edit(
         self,
@@ -157,6 +181,7 @@ class LabelSession:
         text: str,
         event_id: str | None = None,
         token: str | None = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Say that an answer is the better one and word it better still; go on.
 
@@ -168,6 +193,7 @@ class LabelSession:
             text: the better wording of the answer (of its last message, where it has several).
             event_id: as in :meth:`choose`.
             token: as in :meth:`choose`.
+            tags: as in :meth:`choose`.
 
         Raises:
             ConfigError: the choice names no answer.
@@ -179,11 +205,17 @@ class LabelSession:
             lambda pair, order: edit_payload(choice, text, pair.responses, order),
             event_id,
             token,
+            tags,
         )
 
-    def skip(self, event_id: str | None = None, token: str | None = None) -> bool:
+    def skip(
+        self,
+        event_id: str | None = None,
+        token: str | None = None,
+        tags: Iterable[str] = (),
+    ) -> bool:
         """Leave the current item without a label, and go on."""
-        return self._act("skip", lambda _, __: {}, event_id, token)
+        return self._act("skip", lambda _, __: {}, event_id, token, tags)
 
     def flag(self, reason: str = "", event_id: str | None = None, token: str | None = None) -> bool:
         """Mark the current item as one to look at, and stay on it."""
@@ -241,14 +273,14 @@ class LabelSession:
         if place not in self._items:
             if len(self._items) >= CACHED:
                 del self._items[next(iter(self._items))]
-            stored = self._store.item(self._order.ids[place])
+            stored = self.store.item(self._order.ids[place])
             self._items[place] = stored or self._order.item(place)
         return self._items[place]
 
     def _sides(self, place: int) -> list[int]:
         """Return the order of the responses on screen: as stored, else drawn for this person."""
         pair = self._item(place)
-        sides = self._store.side(pair.id, self.annotator)
+        sides = self.store.side(pair.id, self.annotator)
         sides = sides or draw_order(self.seed, pair.id, self.annotator, len(pair.responses))
         return sides[::-1] if self._order.kinds[place] == REPEAT else sides
 
@@ -285,10 +317,12 @@ class LabelSession:
         payload_of: Callable[[Pair, list[int]], dict[str, Any]],
         event_id: str | None,
         token: str | None,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Commit one action on the current item or the token's."""
+        reasons = chosen_tags(tags, self.tags)
         with self._lock:
-            if event_id is not None and self._store.has_event(event_id):
+            if event_id is not None and self.store.has_event(event_id):
                 return False
             place = self._progress.here() if token is None else self._place_of(token)
             if place is None:
@@ -301,9 +335,16 @@ class LabelSession:
             now = self._clock()
             payload = payload_of(pair, self._sides(place))
             payload = self._payload(kind, payload, place, now)
+            if reasons:
+                payload["tags"] = reasons
+            if self._told is not None and kind in DECISIONS:
+                payload["session"] = self._told.event_id
             event = LabelEvent(kind, pair.id, self.annotator, payload, event_id or new_id(), now)
             try:
-                saved = self._progress.commit(event, pair)
+                with self.store.exclusively():
+                    if "session" in payload and self._told is not None:
+                        self.store.append(self._told)  # once: the same words have the same id
+                    saved = self._progress.commit(event, pair)
             except DataError:
                 self._items.pop(place, None)  # perhaps the store holds it in another order
                 raise
@@ -327,7 +368,7 @@ class LabelSession:
     def _turn(self, kind: str, event_id: str | None) -> bool:
         """Commit an undo or a redo of this annotator's last action."""
         with self._lock:
-            if event_id is not None and self._store.has_event(event_id):
+            if event_id is not None and self.store.has_event(event_id):
                 return False
             action = self._progress.action_to(kind)
             if action is None:

@@ -30,6 +30,7 @@ class DisplayedItem:
     strength: int | None = None
     flagged: bool = False
     note: str = ""
+    tags: tuple[str, ...] = ()  # the reasons this person gave
 
     @property
     def left(self) -> list[Message]:

@@ -208,7 +208,7 @@ class AnnotatorProgress:
         """Return what this annotator said of an item before, and remember that they know it.
 
         Returns:
-            ``decided``, ``strength``, ``flagged`` and ``note`` of a ``DisplayedItem``.
+            ``decided``, ``strength``, ``flagged``, ``note`` and ``tags`` of a ``DisplayedItem``.
         """
         decision, note = self._counts.decided.get(place), self._mark(place, "note")
         self._shown[place] = decision.event_id if decision else None
@@ -218,6 +218,7 @@ class AnnotatorProgress:
             "strength": payload.get("label", {}).get("strength"),
             "flagged": place in self._counts.flagged,
             "note": str(note.payload["text"]) if note else "",
+            "tags": tuple(payload.get("tags", ())),
         }
 
     def counts(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ DECISIONS = (*LABELS, "skip")
 MARKS = ("flag", "note")
 ACTIONS = DECISIONS + MARKS  # what a person does; undo and redo name one of these
 QUEUED = "queue"  # a pair was sent to be labelled, from wherever it was seen
+SESSION = "session"  # what an annotator was told (guidelines) and offered (reason tags)
 
 
 @contextmanager
@@ -54,7 +55,9 @@ class LabelEvent:
     with ``passed``, repeat); edit the same with ``text``, the better wording of the winner;
     flag ``{"reason"}``; note ``{"text"}``; undo and redo ``{"event"}``, the event they name; queue
     ``{"from"}``, where the pair was seen.
-    ``"repeat": true`` stands in what is done to an item that came back swapped.
+    ``"repeat": true`` stands in what is done to an item that came back swapped. A label's
+    ``"tags"`` are the reasons given with it, and ``"session"`` names the event with what the
+    annotator was told: session ``{"guidelines", "tags"}``, about no item.
     """
 
     kind: str

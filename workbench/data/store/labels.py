@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.data.arrow_table import frame_of
 from workbench.data.pairs import Cells, Pair, Pairs, cells_of, pair_of
-from workbench.data.store.label_events import LABELS, QUEUED, History, LabelEvent, gc_paused
+from workbench.data.store.label_events import (
+    LABELS,
+    QUEUED,
+    SESSION,
+    History,
+    LabelEvent,
+    gc_paused,
+)
 from workbench.data.store.label_values import is_label
 from workbench.data.store.majority import by_majority, reliability, votes_of
 from workbench.data.store.rescue import damaged, readable_rows
@@ -27,8 +34,9 @@ if TYPE_CHECKING:
 EVENT_COLUMNS = ("seq", "event_id", "time", "item_id", "annotator", "kind", "choice", "payload")
 LABEL_COLUMNS = (
     *("item_id", "annotator", "kind", "winner", "strength", "ranks", "choice"),
-    *("time", "event_id"),
+    *("time", "event_id", "tags"),
 )
+SESSION_COLUMNS = ("session", "annotator", "time", "guidelines", "tags")
 PEOPLE_COLUMNS = (
     *("annotator", "labels", "skips", "repeats", "consistent"),
     *("gold", "gold_passed", "consistency", "gold_rate"),
@@ -209,13 +217,14 @@ class LabelStore(SqliteFile):
         """Return the labels that hold now, after undo and redo: a row an item and annotator.
 
         ``kind`` is choice, tie, both_bad or rank; ``winner`` counts the item's responses from 0,
-        ``ranks`` has one a response, 1 = best. Repeats and gold items are left out.
+        ``ranks`` has one a response, 1 = best; ``tags`` are the reasons given. Repeats and gold
+        items are left out.
         """
         rows = [
             (
                 *(e.item_id, e.annotator, label["kind"], label.get("winner")),
                 *(label.get("strength"), label.get("ranks"), e.payload.get("choice")),
-                *(e.time, e.event_id),
+                *(e.time, e.event_id, e.payload.get("tags", [])),
             )
             for e in self.decisions(annotators)
             if e.counts
@@ -307,6 +316,18 @@ class LabelStore(SqliteFile):
             for who, counts in reliability(self.decisions()).items()
         ]
         return frame_of(rows, PEOPLE_COLUMNS)
+
+    def sessions(self) -> "Frame":
+        """Return what annotators were told and offered: guidelines and tags, a row each.
+
+        A label's event names its row by ``payload["session"]``.
+        """
+        rows = [
+            (e.event_id, e.annotator, e.time, e.payload["guidelines"], e.payload["tags"])
+            for e in self.event_list()
+            if e.kind == SESSION
+        ]
+        return frame_of(rows, SESSION_COLUMNS)
 
     def counts(self) -> dict[str, int]:
         """Return how much there is: items, events, annotators, and items now labelled."""
@@ -401,3 +422,36 @@ def _check_label(event: LabelEvent) -> None:
 
 def _share(some: int, of: int) -> float | None:
     return some / of if of else None
+
+
+StoreOrPath = LabelStore | str | Path
+
+
+def as_store(
+    store: StoreOrPath, argument: str = "store", *, new: bool = True, write: bool = False
+) -> LabelStore:
+    """Return a label store as it is; a path is opened.
+
+    Args:
+        store: the store, or where it is.
+        argument: what it was given as, for the error.
+        new: make it where nothing is.
+        write: it is to be labelled in.
+
+    Raises:
+        ConfigError: it is neither a store nor a path.
+        DataError: it cannot be opened, is not there, or cannot be written.
+    """
+    if isinstance(store, str | Path):
+        if not new and not Path(store).expanduser().exists():
+            raise DataError("no such label store", where=str(store), fix="check the path")
+        store = LabelStore(store)
+    if not isinstance(store, LabelStore):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(
+            f"a label store is needed, not a {type(store).__name__}",
+            where=f"{argument}={store!r:.80}",
+            fix=f"give its path, {argument}='labels.sqlite', or a wb.LabelStore",
+        )
+    if write:
+        store.check_writable()
+    return store

@@ -29,7 +29,8 @@ def votes_of(decisions: Iterable[LabelEvent]) -> dict[str, Votes]:
     votes: dict[str, Votes] = defaultdict(Votes)
     for event in decisions:
         if event.counts:
-            votes[event.item_id].labels.append(event.payload["label"])
+            tags = {"tags": event.payload["tags"]} if "tags" in event.payload else {}
+            votes[event.item_id].labels.append({**event.payload["label"], **tags})
         if event.kind == "edit" and (event.counts or event.repeat):
             votes[event.item_id].edits.append(event)
     return votes
@@ -136,6 +137,7 @@ def _with_edits(item: Pair, label: Label, edits: list[LabelEvent]) -> Pair:
         "ranks": [*(rank + 1 for rank in ranks), *(1 for _ in wordings)],
         "annotators": label["annotators"],
         "agreement": label["agreement"],
+        **{name: label[name] for name in ("tags",) if name in label},
     }
     meta = {**_meta(item), "edited": _edited(item, edits)}
     responses = [*item.responses, *wordings]
@@ -166,7 +168,8 @@ def majority(labels: list[Label]) -> Label:
 
     A response wins with strictly more votes than anything else has; otherwise it is a tie (or
     "both bad", where that has the most). ``agreement`` is the share of votes for it.
-    ``strength`` is the mean over those who chose the winner and gave one, or None. Where somebody
+    ``strength`` is the mean over those who chose the winner and gave one, or None. ``tags`` counts
+    the reasons that were given, by whomever; it is there where one was. Where somebody
     ranked the responses, see :func:`mean_ranking`.
     """
     if any(label["kind"] == "rank" for label in labels):
@@ -176,7 +179,7 @@ def majority(labels: list[Label]) -> Label:
     leaders = [key for key, count in votes.items() if count == top]
     kind, winner = leaders[0] if len(leaders) == 1 else ("tie", None)
     share = votes[kind, winner] / len(labels)
-    shared: Label = {"kind": kind, "annotators": len(labels), "agreement": share}
+    shared: Label = {"kind": kind, "annotators": len(labels), "agreement": share, **_tags(labels)}
     if kind == "choice":
         strengths = [
             label["strength"]
@@ -201,10 +204,17 @@ def mean_ranking(labels: list[Label]) -> Label:
     ranks = [steps.index(mean) + 1 for mean in means]
     pairs = [(i, j) for i in range(size) for j in range(i)]
     same = sum(_sign(row, i, j) == _sign(ranks, i, j) for row in rows for i, j in pairs)
-    shared: Label = {"annotators": len(labels), "agreement": same / (len(rows) * len(pairs))}
+    agreement = same / (len(rows) * len(pairs))
+    shared: Label = {"annotators": len(labels), "agreement": agreement, **_tags(labels)}
     if len(steps) == 1:
         return {"kind": "tie", **shared}
     return {"kind": "rank", "ranks": ranks, **shared}
+
+
+def _tags(labels: list[Label]) -> dict[str, Any]:
+    """Return how many people gave each reason, as a part of a label; empty where nobody did."""
+    counts = Counter(tag for label in labels for tag in label.get("tags", ()))
+    return {"tags": dict(counts)} if counts else {}
 
 
 def _as_ranks(label: Label, size: int) -> list[int]:

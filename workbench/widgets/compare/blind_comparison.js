@@ -4,7 +4,6 @@ import { grouped, h, keycap } from "../kit/dom.js";
 import { LabellerView } from "../labeller/labeller_view.js";
 
 const REVEAL = "v";
-const SURE = 6000; // ms in which a second press reveals although prompts are left
 
 export default class BlindComparison extends LabellerView {
   constructor(model, el) {
@@ -32,6 +31,11 @@ export default class BlindComparison extends LabellerView {
     return event.repeat || this.reveal();
   }
 
+  press(action) {
+    this.asked = false; // whoever goes on judging has not said that they are sure
+    return super.press(action);
+  }
+
   /** Show who wrote what, once all is saved; twice where prompts are left: it ends the judging. */
   reveal() {
     this.revealing = true;
@@ -45,9 +49,8 @@ export default class BlindComparison extends LabellerView {
     if (!this.revealing || !outbox.progress || outbox.unsaved || outbox.held.length) return;
     this.revealing = false;
     const { left } = outbox.progress;
-    const sure = performance.now() - this.pressed < SURE;
-    this.pressed = performance.now();
-    if (!left || sure) return outbox.tell({ type: "reveal" });
+    if (!left || this.asked) return outbox.tell({ type: "reveal" });
+    this.asked = true; // the next press reveals, however long it takes to decide
     const some = left === 1 ? "1 prompt is" : `${grouped(left)} prompts are`;
     outbox.say(`${some} not judged. Press V again to reveal the models and end the judging.`);
   }

@@ -152,6 +152,7 @@ export class ChoiceKeys {
     const buttons = this.stage === "strength" ? this.levelButtons(press) : this.buttons(press);
     const many = this.places > 2 || this.stage === "strength";
     this.root.classList.toggle("many", many);
+    this.root.classList.toggle("editing", this.stage === "edit" && !many);
     this.root.replaceChildren(...buttons);
   }
 

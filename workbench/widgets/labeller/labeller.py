@@ -3,14 +3,15 @@
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from workbench.data.labelling.session import LabelSession
 from workbench.data.labelling.shown_item import DisplayedItem
 from workbench.errors import ConfigError, DataError, nearest
 from workbench.widgets.kit.loaded_widget import LoadedWidget
-from workbench.widgets.kit.markdown import rendered_messages
+from workbench.widgets.kit.markdown import rendered, rendered_messages
 from workbench.widgets.kit.wire import fault, incoming, outgoing, outgoing_messages
+from workbench.widgets.labeller.tag_keys import tag_keys
 
 AHEAD = 8
 """Items that the page holds: the one shown, and those it can show without waiting."""
@@ -27,6 +28,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "redo": ("r",),
     "edit": ("w",),
     "jump": ("g",),
+    "guide": ("i",),
     "diff": ("d",),
     "render": ("m",),
     "unfold": ("e",),
@@ -58,6 +60,7 @@ class Labeller(LoadedWidget):
         session: what is labelled, by whom, into which store.
         keys: other keys for some actions, such as ``{"left": "j", "right": "k"}``.
         ranking: put more than two answers in order; False only asks for the best one.
+        tags: the session's reasons, by the key that gives each; None finds keys for them.
 
     Raises:
         ConfigError: no such action, or one key for two actions.
@@ -72,11 +75,13 @@ class Labeller(LoadedWidget):
         keys: Mapping[str, str | Sequence[str]] | None = None,
         *,
         ranking: bool = True,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self.session = session
+        self.session, self.store = session, session.store
         self.ranking = ranking
         self.key_map = key_map(keys)
+        self.tag_keys = tag_keys(session.tags, self.key_map) if tags is None else dict(tags)
         self.error: BaseException | None = None
         self._guard = threading.Lock()
         self._window: dict[str, DisplayedItem] = {}  # what the page holds, by token
@@ -104,7 +109,7 @@ class Labeller(LoadedWidget):
             self._window = {}
             levels = [outgoing(name) for name in self.session.levels]
             how = {"keys": self.key_map, "levels": levels, "ranking": self.ranking}
-            return {**self._state(), **how}
+            return {**self._state(), **how, **self._told()}
         if kind == "here":  # somebody is looking: what is claimed stays so
             return self._state()
         if kind == "jump":
@@ -123,6 +128,15 @@ class Labeller(LoadedWidget):
         if kind == "rendered" and shown is not None:
             return {"type": "rendered", **_rendered(shown)}
         return None
+
+    def _told(self) -> dict[str, Any]:
+        """Return the guidelines, as Markdown where they can be, and the reasons with their keys."""
+        text = self.session.guidelines
+        keys = {name: key for key, name in self.tag_keys.items()}
+        return {
+            "guide": {"text": outgoing(text), "html": rendered(text)} if text else None,
+            "tags": [{"name": outgoing(name), "key": keys[name]} for name in self.session.tags],
+        }
 
     # --- actions
 
@@ -146,21 +160,21 @@ class Labeller(LoadedWidget):
                 fix="reload the page",
             )
         session, action = self.session, str(content.get("action"))
-        on = {"event_id": ident, "token": str(content.get("token"))}
+        on: dict[str, Any] = {"event_id": ident, "token": str(content.get("token"))}
+        decided = {**on, "tags": _reasons(content.get("tags"), session.tags)}
         if action == "choose":
             strength = content.get("strength")
             level = None if strength is None else _whole(strength)
-            return session.choose(_choice(content.get("choice")), level, **on)
+            return session.choose(_choice(content.get("choice")), level, **decided)
         if action == "rank":
-            return session.rank(content.get("places") or [], **on)
+            return session.rank(content.get("places") or [], **decided)
         if action == "edit":
-            return session.edit(
-                _choice(content.get("choice")), str(content.get("text") or ""), **on
-            )
+            text = str(content.get("text") or "")
+            return session.edit(_choice(content.get("choice")), text, **decided)
         if action == "note":
             return session.note(incoming(content.get("text")), **on)
         if action == "skip":
-            return session.skip(**on)
+            return session.skip(**decided)
         if action == "flag":
             return session.flag(**on)
         if action == "undo":
@@ -182,12 +196,12 @@ class Labeller(LoadedWidget):
             "type": "state",
             "annotator": outgoing(self.session.annotator),
             "progress": {name: progress[name] for name in PROGRESS},
-            "queue": [_marks(shown) for shown in queue],
+            "queue": [_marks(shown, self.session.tags) for shown in queue],
             "items": [_texts(shown) for shown in fresh],
         }
 
 
-def _marks(shown: DisplayedItem) -> dict[str, Any]:
+def _marks(shown: DisplayedItem, tags: Sequence[str]) -> dict[str, Any]:
     """Return what may change about an item while its texts stay."""
     return {
         "token": shown.token,
@@ -195,6 +209,7 @@ def _marks(shown: DisplayedItem) -> dict[str, Any]:
         "decided": shown.decided,
         "flagged": shown.flagged,
         "note": outgoing(shown.note),
+        "tags": [tags.index(tag) for tag in shown.tags if tag in tags],
     }
 
 
@@ -229,6 +244,23 @@ def _whole(value: object) -> int:
             fix="reload the page",
         )
     return value
+
+
+def _reasons(places: object, tags: Sequence[str]) -> list[str]:
+    """Return the reasons that the page names by their places.
+
+    Raises:
+        DataError: there is no such place.
+    """
+    found = cast("list[object]", places) if isinstance(places, list) else []
+    numbers = [_whole(place) for place in found]
+    if any(not 0 <= number < len(tags) for number in numbers):
+        raise DataError(
+            f"the page gave a reason that is not there: {numbers}",
+            where="Labeller",
+            fix="reload the page",
+        )
+    return [tags[number] for number in numbers]
 
 
 def _choice(value: object) -> str | int:

@@ -5,12 +5,13 @@ import { ItemView } from "./item_view.js";
 import { endOf, helpOf, noticeOf } from "./notices.js";
 import { arrive, grouped, guardKeys, h, keycap, visible } from "../kit/safe_text.js";
 import { ChoiceKeys } from "./choice_keys.js";
+import { Guide, Reasons } from "./reasons.js";
 import { TextEntry } from "./text_entry.js";
 
 const MIN_LABELS = 5; // before a speed means anything
 const TOOLS = {
   ...{ skip: "Skip", flag: "Flag", note: "Note", edit: "Edit", undo: "Undo", redo: "Redo" },
-  ...{ jump: "Go to", diff: "Differences", render: "Markdown", help: "Keys" },
+  ...{ jump: "Go to", diff: "Differences", render: "Markdown", guide: "Guidelines", help: "Keys" },
 };
 const STAGED = ["commit", "back", "equal"]; // keys that mean nothing but in a ranking or a question
 
@@ -21,6 +22,8 @@ export class LabellerView {
     this.buttons = {}; // the tools by their action
     this.entry = new TextEntry(this.outbox, () => this.focus());
     this.choices = new ChoiceKeys(this.outbox, (choice) => this.entry.openEdit(choice));
+    this.guide = new Guide();
+    this.reasons = new Reasons(this.outbox);
     this.item = new ItemView(this.outbox, {
       changed: (...part) => this.changed(...part),
       unfold: () => this.press("unfold"),
@@ -40,14 +43,18 @@ export class LabellerView {
     this.banner = h("div", { class: "wb-banner", role: "alert", hidden: true });
     this.end = h("div", { class: "wbl-end", hidden: true });
     this.help = h("div", { class: "wbl-help", hidden: true });
+    this.wait = h("p", { class: "wbl-wait wb-muted", "aria-busy": "true" }, "Waiting for the first pair …");
+    this.body = h("div", { class: "wbl-body" }, this.item.root, this.guide.root);
     this.root = h(
       "div",
       { class: "wb wbl", role: "group", "aria-label": "Labeller" },
       this.buildHead(),
       this.banner,
-      this.item.root,
+      this.wait,
+      this.body,
       this.end,
       ...this.entry.boxes.map((box) => box.root),
+      this.reasons.root,
       this.choices.root,
       this.buildFoot(),
       this.help,
@@ -82,15 +89,16 @@ export class LabellerView {
 
   /** The buttons carry the keys, which Python may have changed: made when it has said them. */
   buildTools() {
-    const { keys } = this.outbox;
+    const { keys, guide, tags } = this.outbox;
     for (const [action, title] of Object.entries(TOOLS)) {
+      if (action === "guide" && !guide) continue;
       const about = { class: "wb-quiet", "data-action": action };
       const inside = [title, keycap(keys[action][0])];
       this.buttons[action] = h("button", { ...about, onclick: () => this.press(action) }, ...inside);
     }
     this.tools.replaceChildren(...Object.values(this.buttons));
     this.item.nameKey(keys.unfold[0]);
-    this.help.replaceChildren(...helpOf(keys));
+    this.help.replaceChildren(...helpOf(keys, tags));
   }
 
   // --- pressing
@@ -100,10 +108,19 @@ export class LabellerView {
     if (!this.outbox.keys) return false;
     const wanted = key.length === 1 ? key.toLowerCase() : key;
     if (key === "Escape" && !this.help.hidden) return this.press("help");
+    const reason = this.reasons.placeOf(wanted);
+    if (reason >= 0) return event.repeat || this.pressReason(reason);
     const usual = Object.entries(this.outbox.keys).find(([, names]) => names.includes(wanted));
     const action = this.choices.meaning(wanted) ?? usual?.[0];
     if (!action || (STAGED.includes(action) && !this.choices.meaning(wanted))) return false;
     return event.repeat || this.press(action);
+  }
+
+  pressReason(place) {
+    if (!this.outbox.finished && this.outbox.toggleReason(place)) this.flash(`reason${place}`);
+    if (!this.entry.isOpen) this.focus();
+    this.draw();
+    return true;
   }
 
   /** Do one action by its name; true, so that a key counts as used. */
@@ -116,6 +133,7 @@ export class LabellerView {
       else if (action === "render") this.item.toggleMarkdown();
       else if (action === "unfold") this.item.unfold();
       else if (action === "help") this.help.hidden = !this.help.hidden;
+      else if (action === "guide") taken = outbox.guide ? this.guide.toggle() : false;
       else if (action === "note") this.entry.openNote();
       else if (action === "jump") this.entry.openJump();
       else if (action === "flag" && outbox.shown?.flagged)
@@ -156,7 +174,7 @@ export class LabellerView {
     const { shown, texts, finished, keys } = outbox;
     this.choices.follow();
     const { places, ranks, stage, order, joining, choice } = this.choices;
-    if (keys && this.changed("tools", keys)) this.buildTools();
+    if (keys && this.changed("tools", keys, outbox.guide, outbox.tags)) this.buildTools();
     const state = JSON.stringify([places, stage, order, joining, choice, outbox.levels]);
     if (keys && this.changed("choices", keys, state)) this.choices.draw((act) => this.press(act));
     const many = ranks ? "Which answer is best, and which comes next?" : "Which answer is best?";
@@ -165,7 +183,13 @@ export class LabellerView {
     this.drawNotice();
     this.drawStatus();
     this.root.classList.toggle("waiting", !texts && !finished);
-    this.item.root.hidden = finished;
+    this.wait.hidden = Boolean(outbox.progress);
+    this.track.hidden = !outbox.progress;
+    this.body.hidden = finished || !outbox.progress;
+    this.guide.draw(outbox.guide);
+    this.buttons.guide?.setAttribute("aria-expanded", String(this.guide.open));
+    this.reasons.draw((place) => this.pressReason(place));
+    this.reasons.root.hidden ||= finished;
     this.choices.root.hidden = finished || !keys;
     this.end.hidden = !finished;
     if (finished && this.changed("end", JSON.stringify(outbox.progress)))
@@ -201,8 +225,10 @@ export class LabellerView {
     this.track.setAttribute("aria-valuemax", total);
     this.track.setAttribute("aria-valuenow", decided);
     this.count.textContent = `${grouped(done)} of ${grouped(total)} labelled`;
+    const others = total - done - skipped - left; // as many as may have labelled these
     const parts = [
       `${grouped(left)} left`,
+      others > 0 && `${grouped(others)} by others`,
       skipped && `${grouped(skipped)} skipped`,
       pace && done >= MIN_LABELS && `${grouped(Math.round(pace))} an hour`,
       agreement !== null && `${percent(agreement)} agreement`,

@@ -1,5 +1,5 @@
 // What the labeller says besides the pair: what went wrong, which keys there are, what comes next.
-import { grouped, h, keycap, visible } from "../kit/safe_text.js";
+import { arrive, grouped, h, keycap, visible } from "../kit/safe_text.js";
 
 /** The banner for what went wrong in an outbox: {level, nodes}, or null when all is well. */
 export function noticeOf(outbox) {
@@ -52,6 +52,7 @@ const ACTIONS = {
   undo: "Take back the last action",
   redo: "Restore what was taken back",
   jump: "Go to a pair by its number",
+  guide: "Show or hide the guidelines",
   diff: "Show which words differ",
   render: "Show Markdown as it is meant",
   unfold: "Show all of a long text",
@@ -64,7 +65,7 @@ const RANKING = {
 };
 
 /** The list of keys. */
-export function helpOf(keys) {
+export function helpOf(keys, tags = []) {
   const line = (names, text) => h("li", {}, h("span", {}, ...names.map(keycap)), text);
   const blind =
     "Which answer stands left is drawn for each pair and person; who wrote it is not shown.";
@@ -76,6 +77,7 @@ export function helpOf(keys) {
       ...Object.entries(ACTIONS).map(([action, text]) => line(keys[action], text)),
       line(["1", "9"], "Of more than two answers: name them, best first"),
       ...Object.entries(RANKING).map(([action, text]) => line(keys[action], text)),
+      ...tags.map(({ name, key }) => line([key], visible(`Reason: ${arrive(name)}`))),
       line(["Escape"], "Give the keyboard back to the notebook"),
     ),
     h("p", { class: "wb-muted" }, blind),

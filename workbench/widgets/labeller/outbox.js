@@ -1,7 +1,7 @@
 // What the labeller knows and does, apart from how it looks: which item is shown, which actions are
 // not yet saved, when they are sent again. One outbox a model; every view of that model shares it.
 import { inWords } from "./notices.js";
-import { newId } from "../kit/safe_text.js";
+import { arrive, newId } from "../kit/safe_text.js";
 import { forgetUnsaved, keepUnsaved, unsavedHere } from "./unsaved.js";
 
 const MOST_UNSAVED = 5; // labels on their way; past this no more are taken
@@ -29,6 +29,9 @@ class Outbox {
     this.items = new Map(); // token -> texts
     this.rendered = new Map(); // token -> its texts as Markdown
     this.rendering = false; // whether somebody reads Markdown
+    this.guide = null; // {text, html}: what the annotator is told
+    this.tags = []; // {name, key}: the reasons that may be given
+    this.reasons = new Map(); // token -> places of the reasons chosen on it, not yet sent
     this.levels = []; // names of the strengths to ask for
     this.ranking = true; // whether more than two answers are put in order
     this.queue = []; // as Python last said: the item to decide, and those after it
@@ -68,6 +71,13 @@ class Outbox {
     this.watch();
   }
 
+  /** A busy kernel may have lost the first word: ask until it answers. */
+  askAgain(now) {
+    if (now - Math.max(this.asked, this.askedAgain ?? 0) < SILENT) return;
+    this.askedAgain = now;
+    this.tell({ type: "ready" });
+  }
+
   draw() {
     for (const draw of this.views) draw();
   }
@@ -78,6 +88,22 @@ class Outbox {
   get shown() {
     const decided = new Set(this.pending.filter((act) => act.decides).map((act) => act.token));
     return this.queue.find((entry) => !decided.has(entry.token)) ?? null;
+  }
+
+  /** The places of the reasons that stand with the item shown. */
+  get chosen() {
+    if (!this.shown) return [];
+    return this.reasons.get(this.shown.token) ?? this.shown.tags;
+  }
+
+  /** Choose a reason, or take it back. */
+  toggleReason(place) {
+    if (!this.shown || !this.texts || this.held.length) return this.say("Not yet: wait for the pair.");
+    const { chosen } = this;
+    const others = chosen.filter((other) => other !== place);
+    const next = others.length < chosen.length ? others : [...chosen, place].sort((a, b) => a - b);
+    this.reasons.set(this.shown.token, next);
+    return true;
   }
 
   get texts() {
@@ -118,14 +144,21 @@ class Outbox {
     const turns = TURNING.includes(action);
     if (!turns && !this.shown) return false;
     const token = turns ? null : this.shown.token;
+    if (DECIDING.includes(action) && this.chosen.length) detail = { ...detail, tags: this.chosen };
     const about = { id: newId(), action, token, detail, turns, decides: DECIDING.includes(action) };
     this.pending.push({ ...about, tries: 0, made: performance.now(), at: Date.now() });
-    this.last = { words: inWords(action, detail), saved: false };
+    this.last = { words: this.words(action, detail), saved: false };
     keepUnsaved(this.pending);
     this.send();
     this.watch();
     this.draw();
     return true;
+  }
+
+  /** What was done, with the reasons that were given. */
+  words(action, detail) {
+    const given = (detail.tags ?? []).map((place) => arrive(this.tags[place]?.name ?? ""));
+    return [inWords(action, detail), ...given].join(" · ");
   }
 
   mustWait(action) {
@@ -225,12 +258,14 @@ class Outbox {
     this.annotator = state.annotator;
     this.keys = state.keys ?? this.keys;
     this.levels = state.levels ?? this.levels;
+    this.tags = state.tags ?? this.tags;
+    if (state.guide !== undefined) this.guide = state.guide;
     this.ranking = state.ranking ?? this.ranking;
     this.queue = state.queue;
     for (const item of state.items) this.items.set(item.token, item);
     if (state.ack) this.takeAck(state.ack);
     const needed = new Set([...this.queue, ...this.pending].map((entry) => entry.token));
-    for (const kept of [this.items, this.rendered])
+    for (const kept of [this.items, this.rendered, this.reasons])
       for (const token of kept.keys()) if (!needed.has(token)) kept.delete(token);
     if (this.rendering) this.render();
     if (this.queue.some((entry) => !this.items.has(entry.token))) this.ask();
@@ -250,7 +285,7 @@ class Outbox {
     this.trouble = null;
     if (ack.ok) {
       const nothing = act.turns && !ack.changed && act.tries === 1;
-      const words = nothing ? `Nothing to ${act.action}` : inWords(act.action, act.detail);
+      const words = nothing ? `Nothing to ${act.action}` : this.words(act.action, act.detail);
       if (!this.pending.length) this.last = { words, saved: nothing ? null : true };
     } else {
       this.refused = ack;
@@ -272,7 +307,10 @@ class Outbox {
 
   tick() {
     const now = performance.now();
-    if (!this.progress && now - this.asked > SILENT) this.silent = true;
+    if (!this.progress && now - this.asked > SILENT) {
+      this.silent = true;
+      this.askAgain(now);
+    }
     const oldest = this.pending[0];
     const wait = this.trouble
       ? RETRY
