@@ -86,7 +86,8 @@ def test_places_are_to_scale():
 def test_figures_hold_the_same_numbers():
     dots, plot, columns = (figure(chart, "here") for chart in (DOTS, PLOT, COLUMNS))
     assert (
-        list(dots.data[0].x) == [0.5, 1.0] and dots.layout.title.text == "&lt;b&gt;Dots&lt;/b&gt;"
+        list(dots.data[0].x) == [0.5, 1.0]
+        and dots.layout.title.text == "<b>&lt;b&gt;Dots&lt;/b&gt;</b>"
     )
     assert list(dots.data[0].error_x.array) == pytest.approx([0.1, 0.0])
     assert list(plot.data[1].error_y.arrayminus) == pytest.approx([0.1, 0.0])
@@ -108,3 +109,14 @@ def test_without_plotly_the_error_says_what_to_install(monkeypatch):
     with pytest.raises(ConfigError, match="figures need plotly") as caught:
         figure(DOTS, "here")
     assert "rlhf-workbench[notebook]" in caught.value.fix
+
+
+def test_axes_that_are_alike_are_as_long_so_that_what_agrees_lies_at_45_degrees():
+    agree = reference_line("as sure as right", [(0.5, 0.5), (1.0, 1.0)])
+    points = Series("measured", "#000", "dot", [Point(0.6, 0.9, None, None)])
+    chart = SeriesChart("Sure", "sure", "right", [agree, points], x_form=".1%", y_form=".1%")
+    dashed = re.search(r"<polyline points='([^']+)'[^>]*dasharray", picture(chart))
+    (x0, y0), (x1, y1) = (map(float, corner.split(",")) for corner in dashed[1].split())
+    assert x1 - x0 == pytest.approx(y0 - y1, abs=0.2)
+    assert figure(chart, "here").layout.yaxis.scaleanchor == "x"
+    assert figure(chart._replace(x_form=".2f"), "here").layout.yaxis.scaleanchor is None

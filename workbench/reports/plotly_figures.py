@@ -17,6 +17,7 @@ from workbench.reports.svg_charts import (
     SeriesChart,
     StillChart,
 )
+from workbench.widgets.kit.theme import GRID_INK, PLOT_FONT
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -77,16 +78,22 @@ def figure(chart: StillChart, where: str) -> "Figure":
             where=where,
             fix="pip install 'rlhf-workbench[notebook]'; summary and frames are there without it",
         ) from error
-    axis = {"color": GREY, "gridcolor": "rgba(136,136,136,.25)", "zeroline": False}
-    layout = {
-        "title": {"text": escape(chart.title), "font": {"size": 14}},  # Plotly reads tags
+    axis = {"color": GREY, "gridcolor": GRID_INK, "linecolor": GRID_INK, "zeroline": False}
+    title = {
+        "text": f"<b>{escape(chart.title)}</b>",
+        "x": 0,
+        "xref": "container",
+        "xanchor": "left",
+    }
+    layout = {  # as the run panel draws: a strong title, quiet lines, no grid across the steps
+        "title": {**title, "font": {"size": 15}, "pad": {"l": 10}},  # Plotly reads tags
         "height": 380,
-        "margin": {"l": 10, "r": 20, "t": 50, "b": 40},
-        "font": {"color": GREY, "size": 12},
+        "margin": {"l": 10, "r": 20, "t": 46, "b": 40},
+        "font": {"color": GREY, "size": 12, "family": PLOT_FONT},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "showlegend": False,
-        "xaxis": dict(axis),
+        "xaxis": {**axis, "showgrid": False},
         "yaxis": {**axis, "automargin": True},
     }
     drawn = go.Figure(layout=layout)
@@ -170,4 +177,8 @@ def _draw_series(drawn: Any, chart: SeriesChart) -> None:
     x_form = ".0%" if chart.x_form.endswith("%") else None
     drawn.update_xaxes(title=chart.x_title, type="log" if chart.log_x else None, tickformat=x_form)
     drawn.update_yaxes(title=chart.y_title, tickformat=".0%" if shares else None)
+    if chart.alike:
+        drawn.update_yaxes(scaleanchor="x", scaleratio=1, constrain="domain")
+        drawn.update_xaxes(constrain="domain")
+        drawn.update_layout(height=480)
     drawn.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.22})

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
-from workbench.widgets.kit.theme import OKABE_ITO
+from workbench.widgets.kit.theme import OKABE_ITO, QUIET_INK
 
 WIDTH, ROW = 330, 19  # [px] of a picture of rates; of a line of it
 NAMES = 128  # [px] for the names beside rates
 MOST_RATES = 40  # in a picture; the figure and the frame have more
 MARK, BAND, WRONG = OKABE_ITO["blue"], OKABE_ITO["sky"], OKABE_ITO["vermillion"]
-GREY = "#888888"  # it can be read on white and on black
+GREY = QUIET_INK
 DASHED = "stroke='currentColor' stroke-opacity='.45' stroke-dasharray='4 3'"
 AXIS = "stroke='currentColor' stroke-opacity='.3'"
 GRID = "stroke='currentColor' stroke-opacity='.1'"
@@ -115,6 +115,11 @@ class SeriesChart(NamedTuple):
     y_form: str = "g"
     log_x: bool = False
 
+    @property
+    def alike(self) -> bool:
+        """Whether both axes count shares: what agrees then lies at 45°."""
+        return self.x_form.endswith("%") and self.y_form.endswith("%") and not self.log_x
+
     def labels_of(self, series: Series) -> list[str]:
         """Return what each point of a series is called."""
         return [*series.labels] or [f"{point.x:{self.x_form}}" for point in series.points]
@@ -141,6 +146,7 @@ class _Area(NamedTuple):
 
 _SMALL = _Area(WIDTH, 210, 54, WIDTH - 14, 8, 210 - 34)
 _LARGE = _Area(430, 270, 52, 430 - 14, 10, 270 - 38)
+_SQUARE = _Area(334, 316, 52, 334 - 14, 10, 316 - 38)  # 268 both ways
 
 
 class _Drawing(NamedTuple):
@@ -298,7 +304,7 @@ def _overlaid(chart: SeriesChart) -> _Drawing:
     def along(x: float) -> float:
         return math.log2(x) if chart.log_x else x
 
-    area = _LARGE
+    area = _SQUARE if chart.alike else _LARGE
     points = [point for series in chart.series for point in series.points]
     corners = [corner for series in chart.series for corner in series.line]
     xs = [along(x) for x in (*(p.x for p in points), *(x for x, _ in corners))]
@@ -308,6 +314,8 @@ def _overlaid(chart: SeriesChart) -> _Drawing:
     x_pad = (max(xs) - min(xs)) * 0.03 or 1.0
     x_ends = min(xs) - x_pad, max(xs) + x_pad
     y_ends = min(ys) - pad, max(ys) + pad
+    if chart.alike:
+        x_ends = y_ends = min(*x_ends, *y_ends), max(*x_ends, *y_ends)
     scale = _scale(*x_ends, area.left, area.right)
     to_y = _scale(*y_ends, area.bottom, area.top)
 

@@ -134,7 +134,7 @@ function margin(row) {
   return h("span", { class: "wbb-against", title }, "≠ ", signed(row.margin));
 }
 
-/** The length gap as a number and a bar to the side of the longer answer. */
+/** The length gap as a number and a bar that goes by its sign: to the right where it is above 0. */
 function gap(characters) {
   const share = Math.min(1, Math.log10(1 + Math.abs(characters)) / 4);
   const bar = h("i", { style: `width:${(50 * share).toFixed(1)}%` });

@@ -25,6 +25,15 @@ OKABE_ITO: dict[str, str] = {
 
 SHARED = "widgets/kit/shared.css"
 
+QUIET_INK = "#757b82"
+"""Of words and lines where a page's colours are not known: read on white and on black."""
+
+GRID_INK = "rgba(117,123,130,.16)"
+"""Of a chart's quietest lines, on either."""
+
+PLOT_FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
+"""The type of a chart outside a widget, as shared.css has it inside."""
+
 _LINK = re.compile(
     r'^(?:import|export)\s[^;(=]*?from\s+"(?P<name>\.\.?/[^"]+)";\n', re.MULTILINE | re.DOTALL
 )
