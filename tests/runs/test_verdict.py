@@ -105,7 +105,7 @@ def test_a_reward_model_is_told_by_its_held_out_pairs():
     found = said("reward", columns)
     assert found.lead == "Right on 86% of 200 held-out pairs"  # 0.5 + 0.006 x 60
     assert found.rest == (
-        "; it began at 53%; “the longer answer wins” is right on 61%; "
+        "; 53% when first measured; “the longer answer wins” is right on 61%; "
         "loss 0.41 nats (guessing is 0.69), still falling. No alarm."
     )
     assert found.tone == "good"

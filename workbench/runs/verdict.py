@@ -199,7 +199,7 @@ def _reward(facts: _Facts) -> Verdict:
         lead = f"Right on {seen.now:.0%} of the pairs it learns from"
         return Verdict(lead, f"; {told}{guessing}{going}", _after_reward(facts), _MEANS, "quiet")
     held = f"{pairs:.0f} held-out pairs" if pairs else "the held-out pairs"
-    parts = [f"; it began at {right.start:.0%}"] if right.now != right.start else []
+    parts = [f"; {right.start:.0%} when first measured"] if right.now != right.start else []
     longer = _last(facts, "heldout/longer_wins")
     if longer:
         parts.append(f"; “the longer answer wins” is right on {longer:.0%}")

@@ -168,6 +168,8 @@ const NAME_GAP = 15; // px between two of these names
 const WORDED = 3; // changes that are told in words on a large chart
 
 const plain = (text) => String(text).replace(/[&<>]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[sign]);
+/** How much a large chart's curve is smoothed: over its `mean` steps, and more of them in a long run. */
+const weightOf = (line, smoothing) => (line.mean > 1 ? Math.max(smoothing, 1 - 2 / (Math.max(line.mean, line.y.length / 25) + 1)) : smoothing);
 const meanOf = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** The place of the last of `xs` that is not behind `x`; 0 where all are. */
@@ -252,7 +254,7 @@ export class Chart {
     if (!first) return this.values.replaceChildren(h("span", { class: "wbp-what" }, this.spec.title));
     const value = (line) => (at === null ? meanOf(line.y.slice(-line.mean)) : line.y[placeOf(line.x, at)]);
     const start = meanOf(first.y.slice(0, first.mean));
-    const where = at === null ? (first.y.length > first.mean ? `from ${this.say(start)}` : "") : `at ${this.step} ${first.x[placeOf(first.x, at)]}`;
+    const where = at === null ? (first.y.length > first.mean ? `${first.mean > 1 ? "from" : "first"} ${this.say(start)}` : "") : `at ${this.step} ${first.x[placeOf(first.x, at)]}`;
     const means = at === null && first.mean > 1 && first.y.length > 1 ? `mean of ${Math.min(first.mean, first.y.length)}` : "";
     this.values.replaceChildren(
       h("b", { class: "wbp-big", title: this.spec.help }, this.say(value(first))),
@@ -273,11 +275,12 @@ export class Chart {
     const colour = look.colours[line.i % 6];
     const few = line.x.length <= 15;
     const axis = line.share ? { yaxis: "y2" } : {};
-    const width = this.large ? 2.6 : 1.8;
+    const main = this.large && line === this.lines[0];
+    const width = main ? 2.6 : 1.8;
     const hovertemplate = `${this.spec.lines.length > 1 ? plain(line.label) + " " : ""}<b>%{y:.4~g}</b> ${unit}<extra></extra>`;
-    const shared = { type: "scatter", x: line.x, name: plain(line.label), hovertemplate, ...axis, line: { color: colour, width, dash: DASHES[line.i % 6] } };
+    const shared = { type: "scatter", x: line.x, name: plain(line.label), hovertemplate, ...axis, zorder: main ? 1 : 0, line: { color: colour, width, dash: DASHES[line.i % 6] } };
     const marks = { mode: few ? "lines+markers" : "lines", marker: { size: this.large ? 5 : 4, color: colour } };
-    const weight = this.large && line.mean > 1 ? Math.max(smoothing, 1 - 2 / (line.mean + 1)) : smoothing;
+    const weight = this.large ? weightOf(line, smoothing) : smoothing;
     const band = this.large && line.band?.x.length === line.x.length ? bandOf(line, line.band, colour, weight) : [];
     if (!weight || line.y.length < 3) return [{ ...shared, ...marks, y: line.y }, ...band];
     const raw = { ...shared, y: line.y, mode: "lines", opacity: 0.3, hoverinfo: "skip", hovertemplate: null, line: { color: colour, width: 1 } };
@@ -407,7 +410,7 @@ function largeLayout(chart, lines, options) {
 
 /** Where a curve ends as it is drawn. */
 function ending(line, { smoothing }) {
-  const weight = line.mean > 1 ? Math.max(smoothing, 1 - 2 / (line.mean + 1)) : smoothing;
+  const weight = weightOf(line, smoothing);
   return weight && line.y.length >= 3 ? smoothed(line.y, weight).at(-1) : line.y.at(-1);
 }
 
@@ -422,8 +425,9 @@ function levels(chart, lines, { look, first, end, guides, log }) {
     text: ["", plain(words)], textposition: `${side} left`, textfont: { size: 11, color: look.muted }, cliponaxis: false,
   });
   const fits = ({ value }) => value > range[0] && value < range[1] && (!log || value > 0);
-  const traces = shown.filter(fits).map(({ value, words }) => level(value, words, "solid", look.guide, "top"));
-  if (line.y.length > line.mean && (!log || start > 0)) traces.push(level(start, "start", "dot", look.muted, "bottom"));
+  const above = (value) => shown.some((one) => fits(one) && one.value > value && one.value - value < 0.09 * (range[1] - range[0]));
+  const traces = shown.filter(fits).map(({ value, words }) => level(value, words, "solid", look.guide, above(value) ? "bottom" : "top"));
+  if (line.y.length > line.mean && (!log || start > 0)) traces.push(level(start, line.mean > 1 ? "start" : "first", "dot", look.muted, "bottom"));
   return traces;
 }
 
