@@ -58,6 +58,7 @@ desk
 CELLS = {
     "live": ("wbp", "wb.open_run({far!r})"),
     "panel": ("wbp", "wb.open_run({ppo!r})"),
+    "reward": ("wbp", "wb.open_run({reward!r})"),
     "runs": ("wbr", "wb.runs()"),
     "labeller": ("wbl", LABELLER),
     "browser": ("wbb", "wb.browse('sample:pairs_train', wb.LabelStore({seen!r}))"),
@@ -242,7 +243,7 @@ def shoot(page: Any, root: Any, name: str, theme: str) -> Path:
     """One picture in one theme."""
     page.evaluate(DRESS, THEMES[theme])
     page.wait_for_function(IS_LIGHT, arg=theme == "light")
-    if name in ("live", "panel", "runs"):
+    if name in ("live", "panel", "reward", "runs"):
         page.wait_for_function(DRAWN, arg=theme == "light", timeout=60_000)
     page.mouse.move(0, 0)
     path = IMAGES / f"{name}-{theme}.png"
@@ -262,22 +263,22 @@ def live(page: Any, root: Any) -> Any:
     """An alarm rings, the leash is tightened, and the run goes on for a while."""
     page.wait_for_function(RINGS, timeout=SLOW)
     step = int(root.locator(".wbp-how").inner_text().split()[1])
+    root.focus()
+    page.keyboard.press("m")  # the settings
     field = root.get_by_label("kl_coef, reward/nat")
     field.fill("0.3")
     field.press("Enter")
+    root.focus()
+    page.keyboard.press("m")
     page.wait_for_function(AT, arg=step + 10, timeout=SLOW)
     root.locator(".wbp-rang").evaluate("(details) => { details.open = true; }")  # it may be over
-    root.focus()
-    page.keyboard.press("r")  # what it has learned, not what moved since five updates ago
-    return fewer(page, root, ".wbp-samples", 4)
+    return root
 
 
 def panel(page: Any, root: Any) -> Any:
     """What a finished run has learned."""
     root.locator(".wbp-answer").first.wait_for()
-    root.focus()
-    page.keyboard.press("r")
-    return fewer(page, root, ".wbp-samples", 6)
+    return root
 
 
 def runs_view(page: Any, root: Any) -> Any:

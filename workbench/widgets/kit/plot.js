@@ -283,7 +283,7 @@ export class Chart {
     const weight = this.large ? weightOf(line, smoothing) : smoothing;
     const band = this.large && line.band?.x.length === line.x.length ? bandOf(line, line.band, colour, weight) : [];
     if (!weight || line.y.length < 3) return [{ ...shared, ...marks, y: line.y }, ...band];
-    const raw = { ...shared, y: line.y, mode: "lines", opacity: 0.3, hoverinfo: "skip", hovertemplate: null, line: { color: colour, width: 1 } };
+    const raw = { ...shared, y: line.y, mode: "lines", opacity: line.x.length > 150 ? 0.2 : 0.3, hoverinfo: "skip", hovertemplate: null, line: { color: colour, width: 1 } };
     return [raw, ...band, { ...shared, mode: "lines", y: smoothed(line.y, weight) }];
   }
 
