@@ -19,6 +19,9 @@ NAMES = (
     "empty texts",
     "identical answers",
     "chat markup",
+    "rendered texts",
+    "outer blanks",
+    "scores and margins",
     "length",
     "looks of the answers",
     "side taken",
@@ -89,7 +92,7 @@ def test_what_cannot_be_known_is_said_to_be_unknown():
     told = found(examine(Pairs.from_items([item("p", "a", "b")])))
     assert {name for name in NAMES if told[name][2] == "unknown"} == {
         "prompts in both sets",
-        *NAMES[6:],
+        *NAMES[NAMES.index("length") :],
     }
     assert told["length"][0] == "undefined: no labels"
     assert told["looks of the answers"][0] == "undefined: no labels"
@@ -203,3 +206,100 @@ def test_agreement_on_one_answer_alone_is_undefined_not_perfect(tmp_path):
         "label more items twice",
         "unknown",
     )
+
+
+def scored(number, winner, scores=None, margin=None):
+    pair = item(f"q{number}", f"a{number}", f"b{number}", winner=winner)
+    more = {"scores": scores, "margin": margin}
+    pair.label.update({name: value for name, value in more.items() if value is not None})
+    return pair
+
+
+def test_scores_and_margins_that_contradict_the_order_are_counted():
+    pairs = Pairs.from_items(
+        [
+            scored(0, 0, [2, 8]),
+            scored(1, 1, [2, 8]),
+            scored(2, 0, [8, 8]),
+            scored(3, 0, None, -2),
+            scored(4, 1, [5, 1], -1),
+            scored(5, 0, ["x", None], "wide"),
+            scored(6, 0, None, 0),
+        ]
+    )
+    findings = examine(pairs)
+    finding, advice, state = found(findings)["scores and margins"]
+    assert finding == (
+        "2 of 7 items prefer an answer whose score is not the highest, 2 have a margin below 0"
+    )
+    assert state == "look" and "swapped" in advice
+    assert findings.rows["scores and margins"] == [0, 3, 4]
+
+
+RENDERED = [
+    "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n",
+    "<s>[INST] hi [/INST]",
+    "<start_of_turn>user\nhi<end_of_turn>\n<start_of_turn>model\n",
+    "<|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|>",
+    "<|user|>\nhi\n<|assistant|>",
+    "<\uff5cUser\uff5c>hi<\uff5cAssistant\uff5c>",
+    "### Instruction:\nhi\n\n### Response:\n",
+    "\n\nHuman: hi\n\nAssistant:",
+    "USER: hi\nASSISTANT: hello",
+]
+NOT_RENDERED = [
+    "Human: nature is odd.",
+    "a [list] of <tags> and #marks: none",
+    "## Instructions\nMix the flour.",
+    "The assistant: a play",
+    "user: x",
+]
+
+
+def test_rows_that_a_template_has_rendered_are_counted():
+    texts = [*RENDERED, *NOT_RENDERED]
+    pairs = Pairs.from_items(item(text, "yes", "no") for text in texts)
+    findings = examine(pairs)
+    assert findings.rows["rendered texts"] == list(range(len(RENDERED)))
+    assert found(findings)["rendered texts"][0].startswith(f"{len(RENDERED)} of {len(texts)} items")
+
+
+MARKUP = [
+    *("<|endoftext|>", "</s>", "<pad>", "[MASK]", "[CLS]", "<extra_id_0>", "<unused12>", "<think>"),
+    *("<end_of_utterance>", "<tool_call>", "[gMASK]"),
+]
+
+
+def test_special_tokens_of_many_tokenizers_are_chat_markup():
+    items = [item(f"q{n}", f"yes {mark}", "no") for n, mark in enumerate(MARKUP)]
+    items += [item("plain", "a < b > c [x] <b>bold</b>", "no")]
+    assert examine(Pairs.from_items(items)).rows["chat markup"] == list(range(len(MARKUP)))
+
+
+def test_the_same_answer_with_and_without_outer_blanks_is_found_across_items():
+    pairs = Pairs.from_items(
+        [
+            item("p0", "yes", "no"),
+            item("p1", " yes", "maybe"),
+            item("p2", " always so", "never"),
+            item("p3", "both\n", "both\n\n"),
+            item("p4", "yes!", "no!"),
+        ]
+    )
+    findings = examine(pairs)
+    assert findings.rows["outer blanks"] == [0, 1, 3]
+    assert found(findings)["outer blanks"][0].startswith("3 of 5 items")
+
+
+def test_the_rows_behind_length_looks_and_agreement_are_those_that_it_is_about():
+    vote = {"annotator": "x", "label": {"kind": "choice", "winner": 0}}
+    other = {"annotator": "y", "label": {"kind": "choice", "winner": 1}}
+    items = [item(f"q{n}", f"- long and good {n}", f"no {n}", winner=0) for n in range(30)]
+    items.append(item("q30", "- long and bad", "short", winner=1))
+    items.append(item("q31", "same", "size", winner=0))
+    items[3].meta["votes"] = [vote, other]
+    items[4].meta["votes"] = [vote, {**vote, "annotator": "y"}]
+    rows = examine(Pairs.from_items(items)).rows
+    assert rows["length"] == list(range(30))
+    assert rows["looks of the answers"] == list(range(31))
+    assert rows["agreement"] == [3]

@@ -9,7 +9,7 @@ import workbench as wb
 from workbench.data.pairs import Pair, Pairs
 from workbench.data.store.label_events import LabelEvent
 from workbench.data.store.labels import LabelStore
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, DataError
 from workbench.reports.plotly_figures import figure
 from workbench.reports.quality import Quality, rate_chart
 from workbench.reports.svg_charts import Rate, RateChart, picture
@@ -119,3 +119,15 @@ def test_a_store_alone_is_its_own_data(tmp_path):
     assert isinstance(report, Quality)
     assert report.title == "1 item, 0 with a better answer"
     assert "nobody took a side" in repr(report)
+
+
+def test_each_finding_opens_the_rows_behind_it(report):
+    (leaked,) = report.rows("prompts in both sets")
+    assert leaked.id == report.frames["leaks"]["id"][0]
+    view = report.browse("prompts in both sets")
+    assert type(view).__name__ == "Browser"
+    assert '.browse("prompts in both sets"): 1 rows' in repr(report)
+    assert ".browse(&quot;prompts in both sets&quot;): 1 rows" in report._repr_html_()
+    with pytest.raises(DataError, match="no rows are behind 'gold items'") as error:
+        report.rows("gold items")
+    assert "'prompts in both sets'" in error.value.fix

@@ -5,7 +5,7 @@
 # pyright: reportUnknownMemberType=false
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,15 +69,19 @@ class Bias:
         self._gaps: list[int] = []  # [characters] the better answer's length less the other's
         self._weights: list[float] = []
         self._marks: list[int] = []  # features of the better answer, and of the other, as bits
+        self._rows: list[int] = []  # which item each comparison is of
+        self._items = 0
 
     def add(self, pair: Pair) -> None:
         """Take the next item."""
+        row, self._items = self._items, self._items + 1
         compared = comparisons(pair.label, len(pair.responses))
         if not compared:
             return
         texts = [_said(response) for response in pair.responses]
         marks = [_marks(text) for text in texts]
         for winner, loser in compared:
+            self._rows.append(row)
             self._gaps.append(len(texts[winner]) - len(texts[loser]))
             self._weights.append(1 / len(compared))
             self._marks.append(marks[winner] << len(FEATURES) | marks[loser])
@@ -92,6 +96,20 @@ class Bias:
         gaps, weights = self._arrays()
         unequal = gaps != 0
         return _weighed(weights[unequal], gaps[unequal] > 0)
+
+    def rows_longer_won(self) -> list[int]:
+        """Return the items in which a longer answer won."""
+        return sorted({row for row, gap in zip(self._rows, self._gaps, strict=True) if gap > 0})
+
+    def rows_told_apart(self, names: Collection[str]) -> list[int]:
+        """Return the items in which one of these features is in one answer alone."""
+        wanted = sum(1 << bit for bit, name in enumerate(FEATURES) if name in names)
+        apart = (
+            row
+            for row, marks in zip(self._rows, self._marks, strict=True)
+            if (marks ^ marks >> len(FEATURES)) & wanted
+        )
+        return sorted(set(apart))
 
     def deciles(self) -> list[Decile]:
         """Return how often the longer answer won, by how much longer it was.

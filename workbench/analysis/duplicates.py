@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from workbench.analysis.shingles import Shingles
 from workbench.data.messages import Message, dump_messages, turn_key
-from workbench.data.pairs import Pair, dump_responses
+from workbench.data.pairs import Pair, Pairs, dump_responses
 from workbench.data.splits import group_of
 
 
@@ -122,15 +122,56 @@ class LeakFinder:
 
 MARKUP = re.compile(
     r"<[|\uff5c][^<>\n]{1,40}[|\uff5c]>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>"
-    r"|<(?:bos|eos|pad|unk)>"
+    r"|<(?:bos|eos|pad|unk|mask|sep|cls|sop|eop|eod|eot)>|\[(?:CLS|SEP|PAD|MASK|BOS|EOS|gMASK)\]"
+    r"|<(?:unused|extra_id_|reserved_)\d+>|<end_of_utterance>|</?(?:tool_call|tool_response)>"
+    r"|</?think>"
 )
 """What chat templates write around texts; in a text it is left over, or meant to act as a mark."""
+
+_ROLE = r"(?:user|assistant|system|human|model)"
+_TURN = re.compile(
+    rf"<\|(?:im_start|start_header_id|start)\|>\s{{0,4}}{_ROLE}"
+    rf"|<start_of_turn>\s{{0,4}}{_ROLE}|<[|\uff5c]{_ROLE}[|\uff5c]>",
+    re.IGNORECASE,
+)
+_TURNS = [
+    (re.compile(first, re.IGNORECASE), re.compile(then, re.IGNORECASE))
+    for first, then in (
+        (r"\[INST\]", r"\[/INST\]"),
+        (r"(?:\A|\n)[ \t]{0,8}(?:Human|User): ", r"\n[ \t]{0,8}Assistant:"),
+        (r"(?:\A|\n)### ?(?:Instruction|Human|User):", r"\n### ?(?:Response|Assistant):"),
+    )
+]
+# A conversation as a chat template or a format of old renders it: a turn's mark, or one and
+# another after it; apart from each other, so that no text takes longer than its length.
+
+AGAINST, NEGATIVE = "scores against the order", "margin below 0"
+OUTER = "an answer that stands elsewhere with other outer blanks"
+
+
+def _against(pair: Pair) -> Iterator[str]:
+    """Yield what of a label's numbers contradicts its order."""
+    label = pair.label or {}
+    scores, winner = label.get("scores"), label.get("winner")
+    own = cast("list[Any]", scores if isinstance(scores, list) else [])
+    if isinstance(winner, int) and 0 <= winner < len(own) and len(own) > 1:
+        others = [score for place, score in enumerate(own) if place != winner]
+        numbers = all(isinstance(score, int | float) for score in own)
+        if numbers and own[winner] < max(others):
+            yield AGAINST
+    margin = label.get("margin")
+    if isinstance(margin, int | float) and margin < 0:
+        yield NEGATIVE
 
 
 def problems_of(pair: Pair, row: int) -> Iterator[Problem]:
     """Yield what is wrong with an item's texts."""
     if any(MARKUP.search(turn["content"]) for turns in _turns(pair) for turn in turns):
         yield Problem("chat markup", row, pair.id)
+    if any(_is_rendered(turn["content"]) for turns in _turns(pair) for turn in turns):
+        yield Problem("rendered by a template", row, pair.id)
+    for against in _against(pair):
+        yield Problem(against, row, pair.id)
     if not any(turn["content"].strip() for turn in pair.prompt):
         yield Problem("empty prompt", row, pair.id)
     texts = [_words(response).strip().casefold() for response in pair.responses]
@@ -142,6 +183,50 @@ def problems_of(pair: Pair, row: int) -> Iterator[Problem]:
         yield Problem("identical answers", row, pair.id)
     elif len({" ".join(text.split()) for text in texts}) < len(texts):
         yield Problem("answers that differ in case or blanks alone", row, pair.id)
+
+
+class OuterBlanks:
+    """Takes items twice: notes answers with outer blanks, then finds the same without, or with."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, set[int]] = {}  # hash of a text without blanks -> rows of it with
+        self._spelled: dict[int, set[int]] = {}  # the same -> hashes of it as it stands
+
+    def note(self, pair: Pair, row: int) -> None:
+        """Note the answers of an item that have outer blanks."""
+        for text in map(_words, pair.responses):
+            if text[:1].isspace() or text[-1:].isspace():
+                key = hash(text.strip())
+                self._rows.setdefault(key, set()).add(row)
+                self._spelled.setdefault(key, set()).add(hash(text))
+
+    def problems(self, pairs: Pairs) -> Iterator[Problem]:
+        """Yield the items with an answer that the same items have with other outer blanks."""
+        if not self._rows:
+            return
+        for row, pair in enumerate(pairs):
+            for text in map(_words, pair.responses):
+                key = hash(text.strip())
+                if text.strip() and key in self._rows and text == text.strip():
+                    self._rows[key].add(row)
+                    self._spelled[key].add(hash(text))
+        ids = pairs.ids()
+        found = (self._rows[key] for key, spelled in self._spelled.items() if len(spelled) > 1)
+        for row in sorted(set[int]().union(*found)):
+            yield Problem(OUTER, row, ids[row])
+
+
+def _is_rendered(text: str) -> bool:
+    """Whether a text has a turn of a rendered conversation in it."""
+    if "<" in text and _TURN.search(text):
+        return True
+    if "[" not in text and ":" not in text:
+        return False
+    for first, then in _TURNS:
+        opening = first.search(text)
+        if opening is not None and then.search(text, opening.end()):
+            return True
+    return False
 
 
 def _turns(pair: Pair) -> list[list[Message]]:

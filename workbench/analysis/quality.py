@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from workbench.analysis.agreement import Measure, agreement, imported_ratings
 from workbench.analysis.bias import Bias, Decile, Feature
 from workbench.analysis.duplicates import (
+    AGAINST,
+    NEGATIVE,
+    OUTER,
     Leak,
     LeakFinder,
+    OuterBlanks,
     Problem,
     Repeat,
     RepeatFinder,
@@ -57,11 +61,13 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Findings:
-    """What :func:`examine` found: a summary, and a frame behind each part of it."""
+    """What :func:`examine` found: a summary, a frame behind each part of it, and the rows."""
 
     title: str
     summary: "Frame"
     frames: "dict[str, Frame]"
+    pairs: Pairs
+    rows: dict[str, list[int]]  # check -> the items behind its finding, counted from 0
 
 
 def examine(
@@ -87,7 +93,7 @@ def examine(
             where="quality(pairs)",
             fix="give pairs that were read, or label some first",
         )
-    repeats, bias, leaks = RepeatFinder(), Bias(), LeakFinder()
+    repeats, bias, leaks, blanks = RepeatFinder(), Bias(), LeakFinder(), OuterBlanks()
     problems: list[Problem] = []
     imported: dict[str, dict[str, str]] = {}  # item -> annotator -> answer, of votes in the data
     for pair in against if against is not None else ():
@@ -96,10 +102,12 @@ def examine(
         repeats.add(pair)
         bias.add(pair)
         problems.extend(problems_of(pair, row))
+        blanks.note(pair, row)
         if "votes" in pair.meta:
             imported[pair.id] = imported_ratings(pair)
         if against is not None:
             leaks.look_up(pair)
+    problems.extend(blanks.problems(pairs))
     again, leaked = list(repeats.found()), list(leaks.found())
     deciles, features, longer = bias.deciles(), bias.features(), bias.longer_wins()
     people = _people(store, imported)
@@ -109,6 +117,7 @@ def examine(
         *_repeated(again, len(pairs)),
         _leaking(leaked, len(pairs), against is not None),
         *_answers(problems, len(pairs)),
+        _numbers(problems, len(pairs)),
         _length(longer, bias.compared),
         _looks(features, bias.compared),
         _left(people.sides),
@@ -132,7 +141,49 @@ def examine(
         title=f"{len(pairs):,} {noun}, {bias.compared:,.0f} with a better answer",
         summary=frame_of([*summary], CHECK_COLUMNS),
         frames={name: frame_of(list(rows), kind._fields) for name, (rows, kind) in frames.items()},
+        pairs=pairs,
+        rows=_rows_behind(again, leaked, problems, bias, features, imported, pairs),
     )
+
+
+def _rows_behind(
+    again: list[Repeat],
+    leaked: list[Leak],
+    problems: list[Problem],
+    bias: Bias,
+    features: list[Feature],
+    imported: dict[str, dict[str, str]],
+    pairs: Pairs,
+) -> dict[str, list[int]]:
+    """Return the items behind each finding that has any."""
+    leaning = [feature.feature for feature in features if leans(_share_of(feature))]
+    split = {item for item, answers in imported.items() if len(set(answers.values())) > 1}
+    near = [(repeat.row, repeat.first_row) for repeat in again if repeat.kind == "near"]
+    same = [(repeat.row, repeat.first_row) for repeat in again if repeat.kind != "near"]
+    rows = {
+        "repeated items": [row for both in same for row in both],
+        "near repeats": [row for both in near for row in both],
+        "prompts in both sets": [leak.row for leak in leaked],
+        "length": bias.rows_longer_won(),
+        "looks of the answers": bias.rows_told_apart(leaning),
+        "agreement": [row for row, ident in enumerate(pairs.ids()) if ident in split]
+        if split
+        else [],
+    }
+    for problem in problems:
+        rows.setdefault(_CHECK_OF.get(problem.problem, "identical answers"), []).append(problem.row)
+    return {check: sorted(set(behind)) for check, behind in rows.items() if behind}
+
+
+_CHECK_OF = {
+    "empty answer": "empty texts",
+    "empty prompt": "empty texts",
+    "chat markup": "chat markup",
+    "rendered by a template": "rendered texts",
+    OUTER: "outer blanks",
+    AGAINST: "scores and margins",
+    NEGATIVE: "scores and margins",
+}
 
 
 def _people(store: "LabelStore | None", imported: dict[str, dict[str, str]]) -> People:
@@ -198,7 +249,8 @@ def _answers(problems: list[Problem], items: int) -> list[Finding]:
     kinds = Counter(problem.problem for problem in problems)
     names = ("empty answer", "empty prompt", "identical answers", "chat markup")
     answers, prompts, alike, markup = (kinds[name] for name in names)
-    nearly = len(problems) - answers - prompts - alike - markup
+    outer, rendered = kinds[OUTER], kinds["rendered by a template"]
+    nearly = kinds["answers that differ in case or blanks alone"]
     return [
         _judged(
             "empty texts",
@@ -219,7 +271,32 @@ def _answers(problems: list[Problem], items: int) -> list[Finding]:
             " (frames['problems'])",
             look=markup > 0,
         ),
+        _judged(
+            "rendered texts",
+            f"{rendered:,} of {items:,} items hold turns that a chat template has rendered",
+            "read the conversation's messages instead, else its roles are trained as text and the"
+            " template comes twice",
+            look=rendered > 0,
+        ),
+        _judged(
+            "outer blanks",
+            f"{outer:,} of {items:,} items have an answer that is there with and without them",
+            "strip the answers: they are one text to a reader and several to a model",
+            look=outer > 0,
+        ),
     ]
+
+
+def _numbers(problems: list[Problem], items: int) -> Finding:
+    kinds = Counter(problem.problem for problem in problems)
+    against, negative = kinds[AGAINST], kinds[NEGATIVE]
+    return _judged(
+        "scores and margins",
+        f"{against:,} of {items:,} items prefer an answer whose score is not the highest,"
+        f" {negative:,} have a margin below 0",
+        "see which way round the scores are to be read; chosen and rejected may be swapped",
+        look=against + negative > 0,
+    )
 
 
 def _length(longer: Share, compared: float) -> Finding:

@@ -1,9 +1,13 @@
 """The quality of preference data as a report to read: a table, small pictures, Plotly figures."""
 
 from collections.abc import Callable, Iterator
+from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.analysis.quality import OK, Findings
+from workbench.data.arrow_table import rows_in
+from workbench.data.pairs import Pairs
+from workbench.errors import DataError
 from workbench.html_table import Html, table
 from workbench.reports.report import (
     COMPACT,
@@ -18,6 +22,8 @@ from workbench.reports.svg_charts import RateChart
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from workbench.widgets.browser.browser import Browser
 
 
 class Quality(ReportPage):
@@ -34,6 +40,7 @@ class Quality(ReportPage):
         self.title = findings.title
         self.summary: DataFrame = findings.summary
         self.frames: dict[str, DataFrame] = findings.frames
+        self._pairs, self._behind = findings.pairs, findings.rows
         charts = {name: rate_chart(self.frames[name], name) for name in RATES}
         drawn = {name: chart for name, chart in charts.items() if chart.rows}
         super().__init__(self.title, drawn, name="quality")
@@ -44,20 +51,59 @@ class Quality(ReportPage):
             lines.append(f"  {STATE_MARKS[state][0]} {check}: {finding}")
             if state != OK and advice != "nothing":
                 lines.append(f"      {advice}")
+            if state != OK and check in self._behind:
+                lines.append(f"      {self._line(check)}")
         return "\n".join(lines)
 
     def _table(self) -> Html:
         rows = [
-            (state_cell(state), check, finding, advice if state != OK else "")
+            (state_cell(state), check, finding, self._advice(check, advice, state))
             for check, finding, advice, state in self._rows()
         ]
         heads = ("state", "check", "finding", "what to do")
         cells = (SHORT, SHORT, PROSE, PROSE)
         return table(rows, cells, heads=heads, row_head=1, attributes=COMPACT)
 
+    def _advice(self, check: str, advice: str, state: str) -> Html:
+        if state == OK:
+            return Html("")
+        line = f"<br><code>{escape(self._line(check))}</code>" if check in self._behind else ""
+        return Html(f"{escape(advice)}{line}")
+
+    def _line(self, check: str) -> str:
+        """What opens the rows behind a finding."""
+        return f'.browse("{check}"): {len(self._behind[check]):,} rows'
+
+    def rows(self, check: str) -> Pairs:
+        """Return the items behind a finding, in their order.
+
+        Raises:
+            DataError: there is no such check, or no item is behind its finding.
+        """
+        if check not in self._behind:
+            known = ", ".join(map(repr, self._behind)) or "(none)"
+            raise DataError(
+                f"no rows are behind {check!r}",
+                where=f"{self.title}; checks: {', '.join(self.summary['check'])}",
+                fix=f"ask for one of those that have rows: {known}",
+            )
+        return Pairs(rows_in(self._pairs.frame, self._behind[check]))
+
+    def browse(self, check: str) -> "Browser":
+        """Open the items behind a finding, as ``wb.browse`` does.
+
+        Raises:
+            DataError: as in :meth:`rows`.
+        """
+        from workbench.widgets.browser.browser import Browser
+
+        return Browser(self.rows(check))
+
     def _note(self) -> Html:
         return Html(
-            f"Rows behind it: <code>.frames</code> ({', '.join(self.frames)}); drawn large:"
+            'Rows behind a finding: <code>.browse("length")</code> shows them,'
+            ' <code>.rows("length")</code> has them as pairs; counted:'
+            f" <code>.frames</code> ({', '.join(self.frames)}); drawn large:"
             f" <code>.figures</code> ({', '.join(self.figures) or 'none'})."
         )
 
