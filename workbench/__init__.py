@@ -18,6 +18,7 @@ from workbench.verbs.gold import gold_labels as gold_labels
 from workbench.verbs.load_data import load_examples as load_examples
 from workbench.verbs.load_data import load_pairs as load_pairs
 from workbench.verbs.load_data import load_prompts as load_prompts
+from workbench.verbs.look_closely import loss_explorer as loss_explorer
 from workbench.verbs.look_closely import microscope as microscope
 from workbench.verbs.optimisation_limits import analytic_check as analytic_check
 from workbench.verbs.optimisation_limits import best_of_n as best_of_n
@@ -38,7 +39,6 @@ from workbench.verbs.verify_model import verify as verify
 from workbench.verbs.views import browse as browse
 from workbench.verbs.views import compare as compare
 from workbench.verbs.views import label as label
-from workbench.verbs.views import loss_explorer as loss_explorer
 from workbench.verbs.views import playground as playground
 from workbench.verbs.views import quality as quality
 from workbench.verbs.views import release as release

@@ -316,6 +316,25 @@ def test_the_explorer_computes_keeps_rows_and_reads_back(notebook, kernel_eval):
     is_clean(page)
 
 
+def test_the_explorer_shows_a_runs_pairs_and_as_much_of_the_curve_as_asked(notebook, kernel_eval):
+    rows = "[{'step': 1, 'prompt': '<b>q</b>', 'chosen': 'yes', 'rejected': 'no', %s}]"
+    scores = "'chosen_score': 0.5, 'rejected_score': 1.25"
+    page = notebook(
+        "from workbench.widgets.explorer.explorer import LossExplorer",
+        f"e = LossExplorer('mine', {rows % scores})\ne",
+    )
+    root = page.locator(".wbx")
+    expect(root.locator(".wbx-curve .pair.wrong")).to_have_count(1)
+    assert "3" in root.locator(".wbx-curve text").all_text_contents()  # ±3 holds the pair
+    root.locator(".wbx-pairs button").click()
+    expect(root.locator(".wbx-pair")).to_contain_text("<b>q</b>")
+    expect(root.locator(".wbx-steps")).to_contain_text("−0.8")  # the margin, to one decimal
+    assert kernel_eval(page, "[e.r1, e.r2]") == [0.5, 1.25]
+    root.get_by_role("button", name="±20").click()
+    assert "20" in root.locator(".wbx-curve text").all_text_contents()
+    is_clean(page)
+
+
 def test_a_page_whose_code_does_not_come_says_so_until_it_comes(notebook, kernel_eval):
     page = notebook(
         "from workbench.widgets.explorer.explorer import LossExplorer\n"

@@ -1,4 +1,4 @@
-"""One recorded answer of a run under the microscope."""
+"""A recorded answer under the microscope; a reward run's pairs on the curve of its loss."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -9,6 +9,7 @@ from workbench.runs import Run
 from workbench.verbs.train import open_run
 
 if TYPE_CHECKING:
+    from workbench.widgets.explorer.explorer import LossExplorer
     from workbench.widgets.microscope.microscope import Microscope
 
 RECORDED = "microscope.jsonl"
@@ -50,9 +51,36 @@ def microscope(run: Run | str | Path | None = None) -> "Microscope":
         raise DataError(
             f"the microscope looks at PPO and fine-tuning runs, and {run.name} is a {run.kind} run",
             where=str(run.path),
-            fix="wb.loss_explorer() takes a comparison's loss in the hand",
+            fix="wb.loss_explorer(run) takes a reward run's comparisons in the hand",
         )
     return Microscope(run.folder.tokens, compute, name=run.name, kind=run.kind)
+
+
+def loss_explorer(run: Run | str | Path | None = None) -> "LossExplorer":
+    """Move two scores and see what the reward model's loss makes of them.
+
+    Args:
+        run: a run of ``train_reward``, live or not, by itself, its name or its folder: eight of
+            its held-out pairs lie on the curve, as its last evaluation judged them, with their
+            texts. None for the curve alone.
+
+    Raises:
+        RunError: there is no such run.
+        DataError: it has judged no held-out pair so far.
+    """
+    from workbench.widgets.explorer.explorer import LossExplorer
+
+    if run is None:
+        return LossExplorer()
+    run = run if isinstance(run, Run) else open_run(run)
+    samples = run.folder.samples()
+    if not any("chosen_score" in row for row in samples):
+        raise DataError(
+            "this run has judged no held-out pair",
+            where=str(run.path),
+            fix="give a run of wb.train_reward after its first evaluation (evaluate_every)",
+        )
+    return LossExplorer(run.name, samples)
 
 
 def recorded(record: dict[str, Any]) -> Any:

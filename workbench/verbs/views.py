@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from workbench.widgets.compare.blind_comparison import BlindComparisonView
     from workbench.widgets.compare.compare import CompareView
     from workbench.widgets.compare.playground import Playground
-    from workbench.widgets.explorer.explorer import LossExplorer
     from workbench.widgets.labeller.labeller import Labeller
 
 
@@ -201,13 +200,6 @@ def sureness(scores: Sequence[Sequence[float]]) -> float:
     margins = [own[best] - own[second] for own in scores]
     margin = fmean(margins)
     return margin if len(margins) == 1 else margin / (batch.deviation(margins) + 1e-6)
-
-
-def loss_explorer() -> "LossExplorer":
-    """Move two scores and see what the reward model's loss makes of them."""
-    from workbench.widgets.explorer.explorer import LossExplorer
-
-    return LossExplorer()
 
 
 def compare(

@@ -76,3 +76,17 @@ def test_a_score_that_is_no_number_is_refused(explorer, score):
 def test_a_place_without_widgets_shows_the_table(explorer):
     data = explorer._repr_mimebundle_()[0]
     assert "<td>4.34296</td>" in data["text/html"] and "text/plain" in data
+
+
+def test_a_runs_held_out_pairs_lie_on_the_curve_as_they_were_judged_last():
+    pair = {"prompt": "p", "chosen": "good", "rejected": "bad"}
+    samples = [
+        {"step": 10, **pair, "chosen_score": 0.0, "rejected_score": 0.0},
+        {"step": 20, **pair, "chosen_score": 1.5, "rejected_score": -0.5},
+        {"step": 20, **pair, "chosen_score": -1.0, "rejected_score": 1.0},
+    ]
+    explorer = LossExplorer("mine", samples)
+    assert [(one["r1"], one["r2"]) for one in explorer.pairs] == [(1.5, -0.5), (-1.0, 1.0)]
+    assert explorer.pairs[0] == {"r1": 1.5, "r2": -0.5, **pair}
+    assert explorer.run == "mine" and explorer.current.difference == 2.0
+    assert len(explorer.rows) == 2  # the lecture's stay

@@ -1,9 +1,11 @@
 // The loss explorer: -log sigma(r1 - r2) for two sliders, beside the rows that were kept.
 import { guardKeys, h, keycap } from "../kit/dom.js";
+import { arrive, textBlock } from "../kit/safe_text.js";
 
 const LN10 = Math.log(10);
 const LOW = -10;
 const HIGH = 10;
+const REACH = { near: 3, usual: 10, far: 20 };
 const SVG = "http://www.w3.org/2000/svg";
 
 /** The same steps as `comparison_loss` in explorer.py; exact for any size of the difference. */
@@ -39,52 +41,78 @@ function svg(tag, attributes = {}, text = null) {
   return node;
 }
 
-/** The curve over the difference; `draw` moves the point and the kept rows' marks. */
-function lossCurve() {
+/** The curve over the difference; `draw` moves the point, the kept rows' rings and the run's pairs. */
+function lossCurve(choose) {
   const box = { left: 44, right: 14, top: 14, bottom: 40, width: 460, height: 380 };
-  const x = (d) => box.left + ((d + 20) / 40) * (box.width - box.left - box.right);
-  const y = (loss) => box.height - box.bottom - (loss / 20) * (box.height - box.top - box.bottom);
+  let reach = 0; // the difference at the edge, and the loss at the top
+  const x = (d) => box.left + ((d + reach) / (2 * reach)) * (box.width - box.left - box.right);
+  const y = (loss) => box.height - box.bottom - (loss / reach) * (box.height - box.top - box.bottom);
   const root = svg("svg", {
     viewBox: `0 0 ${box.width} ${box.height}`,
     class: "wbx-curve",
     role: "img",
     "aria-label": "loss over the difference of the scores: near 0 on the right, a straight rise on the left",
   });
-  for (const d of [-20, -10, 0, 10, 20]) {
-    root.append(svg("line", { x1: x(d), x2: x(d), y1: y(0), y2: y(20), class: d ? "grid" : "zero" }));
-    root.append(svg("text", { x: x(d), y: y(0) + 17, "text-anchor": "middle" }, String(d).replace("-", "−")));
-  }
-  for (const loss of [0, 5, 10, 15, 20]) {
-    root.append(svg("line", { x1: x(-20), x2: x(20), y1: y(loss), y2: y(loss), class: loss ? "grid" : "axis" }));
-    root.append(svg("text", { x: x(-20) - 8, y: y(loss) + 4, "text-anchor": "end" }, String(loss)));
-  }
-  root.append(svg("text", { x: (x(-20) + x(20)) / 2, y: box.height - 5, "text-anchor": "middle", class: "name" }, "r₁ − r₂"));
-  const path = (key) =>
-    Array.from({ length: 161 }, (_, i) => i / 4 - 20)
-      .map((d, i) => `${i ? "L" : "M"}${x(d).toFixed(1)} ${y(comparisonLoss(d, 0)[key]).toFixed(1)}`)
-      .join("");
-  root.append(svg("path", { d: path("loss10"), class: "ten" }), svg("path", { d: path("loss"), class: "natural" }));
-  const drop = svg("line", { class: "drop", y2: y(0) });
-  root.append(drop); // below the names, which keep it off their letters
-  root.append(svg("text", { x: x(-13.6), y: y(14.6), class: "natural-name" }, "−ln σ: training"));
-  root.append(svg("text", { x: x(-19.4), y: y(1.1), class: "ten-name" }, "−log₁₀ σ: the lecture"));
-  root.append(svg("text", { x: x(19.4), y: y(1.1), "text-anchor": "end" }, "right order: nearly free"));
+  const frame = svg("g");
   const marks = svg("g");
+  const pairs = svg("g");
+  const drop = svg("line", { class: "drop" });
   const ten = svg("circle", { r: 4.5, class: "ten-point" });
   const natural = svg("circle", { r: 6, class: "point" });
-  root.append(marks, ten, natural);
+  root.append(frame, marks, pairs, ten, natural);
+
+  function rule(to) {
+    reach = to;
+    const ticks = [-1, -0.5, 0, 0.5, 1].map((share) => share * reach);
+    const lines = ticks.flatMap((d) => [
+      svg("line", { x1: x(d), x2: x(d), y1: y(0), y2: y(reach), class: d ? "grid" : "zero" }),
+      svg("text", { x: x(d), y: y(0) + 17, "text-anchor": "middle" }, String(Number(d.toPrecision(3))).replace("-", "−")),
+    ]);
+    const losses = [0, 0.25, 0.5, 0.75, 1].map((share) => share * reach);
+    lines.push(
+      ...losses.flatMap((loss) => [
+        svg("line", { x1: x(-reach), x2: x(reach), y1: y(loss), y2: y(loss), class: loss ? "grid" : "axis" }),
+        svg("text", { x: x(-reach) - 8, y: y(loss) + 4, "text-anchor": "end" }, String(Number(loss.toPrecision(3)))),
+      ]),
+      svg("text", { x: (x(-reach) + x(reach)) / 2, y: box.height - 5, "text-anchor": "middle", class: "name" }, "r₁ − r₂"),
+    );
+    const path = (key) =>
+      Array.from({ length: 161 }, (_, i) => (i / 80 - 1) * reach)
+        .map((d, i) => `${i ? "L" : "M"}${x(d).toFixed(1)} ${y(comparisonLoss(d, 0)[key]).toFixed(1)}`)
+        .join("");
+    lines.push(svg("path", { d: path("loss10"), class: "ten" }), svg("path", { d: path("loss"), class: "natural" }));
+    lines.push(drop); // below the names, which keep it off their letters
+    lines.push(svg("text", { x: x(-0.68 * reach), y: y(0.73 * reach), class: "natural-name" }, "−ln σ: training"));
+    lines.push(svg("text", { x: x(-0.97 * reach), y: y(0.055 * reach), class: "ten-name" }, "−log₁₀ σ: the lecture"));
+    lines.push(svg("text", { x: x(0.97 * reach), y: y(0.055 * reach), "text-anchor": "end" }, "right order: nearly free"));
+    frame.replaceChildren(...lines);
+  }
+
   const place = (node, d, loss) => {
     node.setAttribute("cx", x(d));
     node.setAttribute("cy", y(loss));
   };
-  const draw = (now, rows) => {
+  const draw = (now, rows, own, to) => {
+    const wide = Math.max(to, Math.abs(now.d));
+    if (wide !== reach) rule(wide);
     place(natural, now.d, now.loss);
     place(ten, now.d, now.loss10);
     drop.setAttribute("x1", x(now.d));
     drop.setAttribute("x2", x(now.d));
     drop.setAttribute("y1", y(now.loss));
-    const inside = rows.filter((row) => Math.abs(row.d) <= 20);
-    marks.replaceChildren(...inside.map((row) => svg("circle", { r: 9, class: "mark", cx: x(row.d), cy: y(row.loss) })));
+    drop.setAttribute("y2", y(0));
+    const inside = ({ d }) => Math.abs(d) <= reach;
+    marks.replaceChildren(...rows.filter(inside).map((row) => svg("circle", { r: 9, class: "mark", cx: x(row.d), cy: y(row.loss) })));
+    pairs.replaceChildren(
+      ...own.map((pair, i) => {
+        const { d, loss } = comparisonLoss(pair.r1, pair.r2);
+        if (!inside({ d })) return svg("g");
+        const node = svg("path", { d: `M${x(d)} ${y(loss) - 7}l7 7l-7 7l-7 -7z`, class: d > 0 ? "pair" : "pair wrong" });
+        node.append(svg("title", {}, `${arrive(pair.prompt)} (${signed(d)})`));
+        node.addEventListener("click", () => choose(i));
+        return node;
+      }),
+    );
   };
   return { root, draw };
 }
@@ -123,6 +151,13 @@ function verdict(now) {
   return "The model cannot tell them apart: ln 2, what an untrained model pays.";
 }
 
+/** One of the run's pairs as a button: how it stands, and what was asked. */
+function pairButton({ r1, r2, prompt }, onclick) {
+  const right = r1 > r2;
+  const margin = h("b", { class: right ? "wb-num" : "wb-num wrong" }, signed(r1 - r2));
+  return h("button", { type: "button", onclick, title: right ? "right order" : "wrong way round" }, margin, h("span", { class: "wbx-asked" }, arrive(prompt)));
+}
+
 /** Draw the explorer into `el`; returns what ends it. */
 function drawn(model, el) {
   const root = h("section", { class: "wb wbx", "aria-label": "Loss explorer" });
@@ -133,7 +168,17 @@ function drawn(model, el) {
   };
   const chosen = score("r₁", "score of the chosen answer", set("r1"));
   const rejected = score("r₂", "score of the rejected answer", set("r2"));
-  const curve = lossCurve();
+  const own = model.get("pairs");
+  const widest = Math.max(0, ...own.map(({ r1, r2 }) => Math.abs(r1 - r2)));
+  let reach = own.length ? Object.values(REACH).find((to) => to >= widest) ?? REACH.far : REACH.usual;
+  const curve = lossCurve((i) => choosePair(i));
+  const reaches = h(
+    "div",
+    { class: "wbx-reach", role: "group", "aria-label": "how much of the curve" },
+    ...Object.values(REACH).map((to) => h("button", { type: "button", class: "wb-quiet", onclick: () => ((reach = to), draw()) }, `±${to}`)),
+  );
+  const reading = h("div", { class: "wbx-pair", hidden: !own.length });
+  const list = h("div", { class: "wbx-pairs" }, ...own.map((pair, i) => pairButton(pair, () => choosePair(i))));
   const steps = h("div", { class: "wbx-steps", "aria-live": "polite" });
   const words = h("p", { class: "wbx-verdict" });
   const body = h("tbody");
@@ -161,12 +206,25 @@ function drawn(model, el) {
       "div",
       { class: "wbx-top" },
       h("div", { class: "wbx-left" }, chosen.root, rejected.root, steps, words),
-      h("figure", { class: "wbx-figure" }, curve.root, h("figcaption", { class: "wb-muted" }, "The point is the sliders; rings are the rows below.")),
+      h("figure", { class: "wbx-figure" }, curve.root, h("figcaption", { class: "wb-muted" }, reaches, own.length ? "The point is the sliders; diamonds are held-out pairs." : "The point is the sliders; rings are the rows below.")),
     ),
+    own.length ? h("div", { class: "wbx-own" }, h("span", { class: "wb-label" }, `Held-out pairs of ${arrive(model.get("run"))}`), list, reading) : null,
     h("div", { class: "wbx-bar" }, h("span", { class: "wb-label" }, "Rows kept"), add),
     h("div", { class: "wbx-scroll" }, h("table", { class: "wbx-table wb-num" }, h("thead", {}, h("tr", {}, ...columns)), body)),
     note,
   );
+
+  function choosePair(i) {
+    const { r1, r2, prompt, chosen: better, rejected: worse } = own[i];
+    const inside = (value) => Math.min(HIGH, Math.max(LOW, value));
+    model.set("r1", inside(r1));
+    model.set("r2", inside(r2));
+    model.save_changes();
+    [...list.children].forEach((button, at) => button.setAttribute("aria-pressed", String(at === i)));
+    const answer = (name, text) => h("div", {}, h("span", { class: "wb-label" }, name), textBlock(arrive(text)));
+    reading.replaceChildren(textBlock(arrive(prompt)), h("div", { class: "wbx-answers" }, answer(`chosen, ${signed(r1)}`, better), answer(`rejected, ${signed(r2)}`, worse)));
+    draw();
+  }
 
   function drawRows(rows) {
     body.replaceChildren(
@@ -203,7 +261,8 @@ function drawn(model, el) {
       step("1 − σ", shown(comparisonLoss(now.r2, now.r1).sigma), "the push: r₁ up, r₂ down"),
     );
     words.textContent = verdict(now);
-    curve.draw(now, keptRows());
+    curve.draw(now, keptRows(), own, reach);
+    [...reaches.children].forEach((button) => button.setAttribute("aria-pressed", String(button.textContent === `±${reach}`)));
   }
   const drawAll = () => {
     drawRows(keptRows());

@@ -1,6 +1,7 @@
 """The loss explorer: what one comparison costs a reward model, for any two scores."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import traitlets
@@ -9,6 +10,7 @@ from workbench.data.arrow_table import frame_of
 from workbench.errors import DataError
 from workbench.html_table import table
 from workbench.widgets.kit.loaded_widget import LoadedWidget
+from workbench.widgets.kit.wire import outgoing
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -62,9 +64,28 @@ class LossExplorer(LoadedWidget):
     r1 = traitlets.Float(0.0).tag(sync=True)
     r2 = traitlets.Float(10.0).tag(sync=True)
     kept = traitlets.List(traitlets.Tuple(traitlets.Float(), traitlets.Float())).tag(sync=True)
+    pairs = traitlets.List(traitlets.Dict()).tag(sync=True)
+    run = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self) -> None:
-        super().__init__(kept=list(LECTURE_ROWS))
+    def __init__(self, run: str = "", samples: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Show the curve, and on it a reward run's held-out pairs as they were judged last.
+
+        Args:
+            run: its name.
+            samples: its rows of samples.jsonl; those of the last evaluation are shown.
+        """
+        judged = [row for row in samples if "chosen_score" in row]
+        last = [row for row in judged if row["step"] == judged[-1]["step"]]
+        pairs = [
+            {
+                "r1": float(row["chosen_score"]),
+                "r2": float(row["rejected_score"]),
+                **{name: outgoing(str(row[name])) for name in ("prompt", "chosen", "rejected")},
+            }
+            for row in last
+        ]
+        start = {name: pairs[0][name] for name in ("r1", "r2")} if pairs else {}
+        super().__init__(kept=list(LECTURE_ROWS), pairs=pairs, run=outgoing(run), **start)
 
     @property
     def current(self) -> ComparisonLoss:
