@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -288,6 +289,46 @@ def test_the_table_of_runs_is_filtered_and_picked_by_keys(notebook, tmp_path, ke
     page.keyboard.press("c")
     expect(root.locator(".wbr-run")).to_have_count(0)
     assert page.locator(".jp-Notebook .jp-Cell").count() == 3
+    is_clean(page)
+
+
+def test_a_row_is_written_in_opened_deleted_and_brought_back(notebook, tmp_path, kernel_eval):
+    made_runs.finished_run(tmp_path / "first", steps=12)
+    made_runs.finished_run(tmp_path / "judge", "reward", steps=12)
+    made_runs.finished_run(tmp_path / "broken", "sft", steps=12)
+    (tmp_path / "broken" / "config.json").write_text("")
+    page = notebook(
+        f"import os; os.environ['WORKBENCH_RUNS'] = {str(tmp_path)!r}",
+        "import workbench as wb; runs = wb.runs()",
+        "runs",
+    )
+    root = page.locator(".wbr")
+    rows = root.locator(".wbr-table tbody tr")
+    expect(rows.filter(has_text="broken")).to_contain_text("config.json is empty")
+    root.get_by_role("button", name="KL", exact=True).click()  # the largest first
+    expect(rows.first.locator(".wbr-kl")).to_have_text(re.compile(r"^[0-9.]+$"))
+    root.focus()
+    page.keyboard.press("e")
+    page.keyboard.type("held its <b>length</b>")
+    page.keyboard.press("Enter")
+    expect(rows.first.locator(".wbr-note")).to_have_text("held its <b>length</b>")
+    rows.first.get_by_role("button", name="tags of first").click()
+    page.keyboard.type("best, short")
+    page.keyboard.press("Enter")
+    expect(rows.first.locator(".wbr-tags .wb-chip")).to_have_text(["best", "short"])
+    assert kernel_eval(page, "wb.open_run('first').tags") == ["best", "short"]
+    rows.filter(has_text="judge").get_by_role("button", name="Open judge").click()
+    panel = root.locator(".wbr-opened .wbp")
+    expect(panel).to_contain_text("held-out pairs", timeout=20_000)
+    root.get_by_role("button", name="Close this panel").click()
+    expect(panel).to_have_count(0)
+    root.focus()
+    page.keyboard.press("Delete")
+    expect(rows).to_have_count(2)
+    assert kernel_eval(page, "len(runs)") == 2 and not (tmp_path / "first").exists()
+    page.keyboard.press("z")
+    expect(rows).to_have_count(3)
+    assert (tmp_path / "first" / "note.json").exists()
     is_clean(page)
 
 

@@ -118,7 +118,7 @@ def delete_run(folder: RunFolder) -> DeletedRun:
     Raises:
         RunError: it is live, or its folder cannot be moved.
     """
-    if folder.status()["state"] in LIVE or folder.process_alive():
+    if folder.status()["state"] in LIVE:
         raise RunError(
             f"{folder.name} is live and cannot be deleted",
             where=str(folder.path),

@@ -3,7 +3,7 @@ import json
 import made_runs
 import pytest
 
-from workbench.runs import FolderWriter, Runs
+from workbench.runs import FolderWriter, Runs, open_run
 from workbench.widgets.all_runs.runs_view import MOST_PICKED, RunsView
 
 
@@ -94,3 +94,39 @@ def test_a_saved_notebook_keeps_a_still_table(root, monkeypatch):
     assert shown[0].data.count("<tr>") == 4 and "gold score" in shown[0].data
     assert "application/vnd.jupyter.widget-view+json" in shown[1]
     assert len(json.dumps(view.get_state())) < 100_000  # what Save Widget State would keep
+
+
+def test_a_note_and_tags_are_written_from_the_table_into_the_folder(page, root):
+    one = str(root / "one")
+    answer = page(type="describe", address=one, note="the first that held", tags="a, b")
+    rows = {row["path"]: row for row in answer["parts"]["runs"]}
+    assert (rows[one]["note"], rows[one]["tags"]) == ("the first that held", "a, b")
+    assert open_run(one).tags == ("a", "b")
+    told = page(type="describe", address=one, note="x" * 5000)
+    assert told["type"] == "fault" and "too long" in told["fault"]["what"]
+    assert page(type="describe", address=str(root), note="x")["type"] == "fault"
+
+
+def test_a_deleted_run_goes_from_the_table_and_comes_back(page, root):
+    one = str(root / "one")
+    page(type="pick", addresses=[one])
+    parts = page(type="delete", address=one)["parts"]
+    assert one not in {row["path"] for row in parts["runs"]} and page.view.picked == []
+    assert [run["path"] for run in parts["deleted"]] == [one]
+    parts = page(type="restore", address=one)["parts"]
+    assert one in {row["path"] for row in parts["runs"]} and parts["deleted"] == []
+    assert page(type="restore", address=one)["type"] == "fault"
+
+
+def test_a_row_s_panel_answers_through_the_table(page, root):
+    sent = []
+    page.view.send = lambda content, buffers=None: sent.append(content)
+    for name in ("one", "three"):
+        inner = {"type": "ready", "view": "p"}
+        message = {"type": "panel", "address": str(root / name), "message": inner}
+        page.view._handle_custom_msg({"view": "v", **message}, [])
+    answers = [one for one in sent if one["type"] == "panel" and one["message"]["type"] == "all"]
+    assert [one["message"]["header"]["name"] for one in answers] == ["one", "three"]
+    assert {one["message"]["to"] for one in answers} == {"p"}
+    assert answers[0]["address"] == str(root / "one") and answers[0]["message"]["rows"] == 12
+    page.view.close()

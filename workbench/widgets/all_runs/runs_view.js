@@ -4,17 +4,16 @@ import { arrive, textBlock } from "../kit/safe_text.js";
 import { brief, lookOf, packedPlotly, pagePlotly, stroke, watchTheme } from "../kit/plot.js";
 import { wordDiff } from "../kit/word_diff.js";
 import { Curves } from "../run_panel/curves.js";
+import { Panel } from "../run_panel/panel_view.js";
 
-const POLL = 3000; // ms
-const SILENCE = 15_000; // ms without a word before the view says that it stands still
-const MOST = 6; // as in runs_view.py
+const LOOK_AGAIN = 3000; // ms
+const STANDS_STILL = 15_000; // ms without a word before the view says that it stands still
+const MOST_PICKED = 6; // as in runs_view.py
 const SIGNS = { starting: ["○", "blue"], running: ["●", "green"], paused: ["Ⅱ", "orange"], stopped: ["■", ""], finished: ["✓", "green"], failed: ["✕", "red"], unreadable: ["?", "red"] };
 const COLUMNS = [
   ["name", "Run"],
-  ["kind", "Kind"],
   ["state", "State"],
-  ["model", "Model"],
-  ["data", "Data"],
+  ["seconds", "Took"],
   ["score", "Reward score"],
   ["gold", "Gold score"],
   ["kl", "KL"],
@@ -23,9 +22,39 @@ const COLUMNS = [
   ["heldout_loss", "Held-out loss"],
   ["heldout_accuracy", "Held-out accuracy"],
   ["best", "Best"],
+  ["note", "Note"],
+  ["tags", "Tags"],
+  ["kind", "Kind"],
+  ["model", "Model"],
+  ["data", "Data"],
   ["started", "When"],
 ];
-const FIGURES = COLUMNS.slice(5, 13).map(([name]) => name);
+const NUMBERS = ["seconds", "score", "gold", "kl", "loss", "accuracy", "heldout_loss", "heldout_accuracy", "best"];
+const WRITTEN = { note: ["e", "a note …"], tags: ["t", "words, with commas"] };
+
+/** What a run's panel takes for its widget: its messages go through the table's own. */
+class PanelModel {
+  constructor(send) {
+    this.send = send;
+    this.listeners = new Set();
+  }
+
+  on(_event, listener) {
+    this.listeners.add(listener);
+  }
+
+  off(_event, listener) {
+    this.listeners.delete(listener);
+  }
+
+  get() {
+    return "";
+  }
+
+  take(message) {
+    [...this.listeners].forEach((listener) => listener(message));
+  }
+}
 
 export default class RunsTable {
   constructor(model, el) {
@@ -44,13 +73,14 @@ export default class RunsTable {
     this.onMessage = (message) => this.take(message);
     model.on("msg:custom", this.onMessage);
     this.endTheme = watchTheme(() => requestAnimationFrame(() => this.newLook()));
-    this.clock = setInterval(() => this.tick(), POLL);
+    this.clock = setInterval(() => this.tick(), LOOK_AGAIN);
     this.send({ type: "ready" });
   }
 
   close() {
     this.gone.abort();
     clearInterval(this.clock);
+    this.closePanel();
     this.endTheme();
     this.plots.close();
     this.model.off("msg:custom", this.onMessage);
@@ -62,11 +92,16 @@ export default class RunsTable {
 
   tick() {
     const gone = cutOff(this.root);
-    this.standstill.hidden = document.hidden || !(gone || Date.now() - this.heard >= SILENCE);
+    this.standstill.hidden = document.hidden || !(gone || Date.now() - this.heard >= STANDS_STILL);
     if (!document.hidden && !gone) this.send({ type: "poll" });
   }
 
   take(message) {
+    if (message.type === "panel") {
+      this.heard = Date.now();
+      if (message.address === this.panel?.address) this.panel.model.take(message.message);
+      return;
+    }
     if (message.to !== this.view) return;
     this.heard = Date.now();
     this.standstill.hidden = true;
@@ -79,6 +114,7 @@ export default class RunsTable {
     this.still.textContent = `.wb-still[data-panel="${still}"], .jp-OutputArea-child:has(.wb-still[data-panel="${still}"]) { display: none; }`;
     Object.assign(this.parts, parts);
     this.digests = digests;
+    if (parts.deleted) this.showDeleted();
     if (parts.runs) this.showRuns();
     if (parts.picked) this.showPicked();
     if (parts.settings) this.showSettings();
@@ -106,13 +142,15 @@ export default class RunsTable {
     this.kinds.addEventListener("change", () => this.showRuns());
     this.count = h("span", { class: "wb-muted wb-num", role: "status" });
     this.clear = h("button", { type: "button", onclick: () => this.pick([]) }, "Pick none", keycap("c"));
+    this.undo = h("div", { class: "wb-banner", role: "status", hidden: true });
+    this.opened = h("div", { class: "wbr-opened", hidden: true });
     const bar = h("div", { class: "wbp-bar" }, h("span", { class: "wb-label" }, "Runs"), this.filter, this.kinds, this.count, h("span", { class: "wbp-gap" }), this.clear);
     this.standstill = h("div", { class: "wb-banner warn", role: "alert", hidden: true }, h("p", {}, "No answer from the kernel: it is busy, was restarted or is gone, and this view stands still. Run the cell again."));
     this.complaint = h("div", { class: "wb-banner error", role: "alert", hidden: true }, h("p"), h("button", { type: "button", class: "wb-link", onclick: () => (this.complaint.hidden = true) }, "Dismiss"));
-    this.head = h("tr", {}, h("th", { scope: "col" }, h("span", { class: "wbr-hidden" }, "picked")), ...COLUMNS.map(([name, words]) => h("th", { scope: "col", "data-by": name }, h("button", { type: "button", class: "wb-link", onclick: () => this.sort(name) }, words))));
+    this.head = h("tr", {}, h("th", { scope: "col" }, h("span", { class: "wbr-hidden" }, "picked")), ...COLUMNS.map(([name, words]) => h("th", { scope: "col", "data-by": name, class: NUMBERS.includes(name) ? "wbr-number" : "" }, h("button", { type: "button", class: "wb-link", onclick: () => this.sort(name) }, words))));
     this.body = h("tbody");
     this.none = h("p", { class: "wbp-waiting wb-muted" }, "Reading the run folders …");
-    this.hint = h("p", { class: "wbr-hint wb-muted" }, keycap("ArrowUp"), keycap("ArrowDown"), " move · ", keycap(" "), ` pick, up to ${MOST}, to compare · `, keycap("f"), " filter");
+    this.hint = h("p", { class: "wbr-hint wb-muted" }, keycap("ArrowUp"), keycap("ArrowDown"), " move · ", keycap(" "), ` pick, up to ${MOST_PICKED}, to compare · `, keycap("o"), " open its panel · ", keycap("e"), " note · ", keycap("t"), " tags · ", keycap("Delete"), " delete · ", keycap("z"), " undo that · ", keycap("f"), " filter");
     this.scroll = h("div", { class: "wbr-scroll" }, h("table", { class: "wbp-table wbr-table" }, h("thead", {}, this.head), this.body));
     this.plots = new Curves();
     this.legend = h("div", { class: "wbr-legend" });
@@ -124,7 +162,7 @@ export default class RunsTable {
     this.samples = h("section", { class: "wbp-samples", "aria-label": "Answers", hidden: true }, h("div", { class: "wbp-bar" }, h("span", { class: "wb-label" }, "Answers to the same prompts"), this.slider, this.when), this.answers);
     this.beside = h("div", { hidden: true }, this.legend, this.plots.root, this.settings, this.samples);
     this.still = h("style");
-    this.root = h("section", { class: "wb wbp wbr", "aria-label": "All runs" }, this.still, bar, this.standstill, this.complaint, this.none, this.scroll, this.hint, this.beside);
+    this.root = h("section", { class: "wb wbp wbr", "aria-label": "All runs" }, this.still, bar, this.standstill, this.complaint, this.undo, this.none, this.scroll, this.hint, this.opened, this.beside);
     guardKeys(this.root, (key) => this.press(key));
   }
 
@@ -135,6 +173,12 @@ export default class RunsTable {
       " ": () => this.toggle(this.shown[this.at]),
       f: () => this.filter.focus(),
       c: () => this.pick([]),
+      o: () => this.open(this.shown[this.at]),
+      enter: () => this.open(this.shown[this.at]),
+      e: () => this.write(this.shown[this.at], "note"),
+      t: () => this.write(this.shown[this.at], "tags"),
+      delete: () => this.remove(this.shown[this.at]),
+      z: () => this.restore(this.parts.deleted?.at(-1)),
       l: () => this.plots.toggleLog(),
       m: () => this.plots.toggleMore(),
     };
@@ -144,7 +188,7 @@ export default class RunsTable {
   }
 
   sort(by) {
-    this.order = { by, down: this.order.by === by ? !this.order.down : by === "started" };
+    this.order = { by, down: this.order.by === by ? !this.order.down : by === "started" || NUMBERS.includes(by) };
     this.showRuns();
   }
 
@@ -161,7 +205,7 @@ export default class RunsTable {
   toggle(run) {
     if (!run) return;
     const rest = this.picked.filter((path) => path !== run.path);
-    if (rest.length === this.picked.length && rest.length >= MOST) return this.complain({ what: `${MOST} runs are picked, as many as there are colours`, fix: "take one away first" });
+    if (rest.length === this.picked.length && rest.length >= MOST_PICKED) return this.complain({ what: `${MOST_PICKED} runs are picked, as many as there are colours`, fix: "take one away first" });
     this.pick(rest.length === this.picked.length ? [...rest, run.path] : rest);
   }
 
@@ -185,9 +229,83 @@ export default class RunsTable {
     }
   }
 
+  // --- one row: its panel, its note, its end ------------------------------------------------------
+
+  open(run) {
+    if (!run || run.state === "unreadable") return;
+    const address = this.panel?.address;
+    this.closePanel();
+    if (address === run.path) return; // the second time closes it
+    const model = new PanelModel((message) => this.send({ type: "panel", address: run.path, message }));
+    const close = h("button", { type: "button", class: "wb-link", onclick: () => this.open(run) }, "Close this panel");
+    const place = h("div");
+    this.opened.replaceChildren(h("div", { class: "wbp-bar" }, h("span", { class: "wb-label" }, "Panel of "), h("b", {}, arrive(run.open)), h("span", { class: "wbp-gap" }), close), place);
+    this.opened.hidden = false;
+    Panel.begin(model, []);
+    this.panel = { address: run.path, model, view: new Panel(model, place) };
+    this.opened.scrollIntoView({ block: "nearest" });
+  }
+
+  closePanel() {
+    this.panel?.view.close();
+    this.panel = null;
+    this.opened?.replaceChildren();
+    if (this.opened) this.opened.hidden = true;
+  }
+
+  /** A cell becomes a field: Enter or leaving it keeps what it says, Escape does not. */
+  write(run, name) {
+    if (!run || run.state === "unreadable") return;
+    const cell = this.body.children[this.shown.indexOf(run)]?.querySelector(`.wbr-${name}`);
+    if (!cell || this.writing) return;
+    const field = h("input", { type: "text", "aria-label": `${name} of ${run.open}`, placeholder: WRITTEN[name][1] });
+    field.value = arrive(run[name] ?? "");
+    this.writing = field;
+    const end = (kept) => {
+      if (this.writing !== field) return;
+      this.writing = null;
+      if (kept && field.value !== (run[name] ?? "")) this.send({ type: "describe", address: run.path, [name]: field.value });
+      this.showRuns();
+      this.root.focus({ preventScroll: true });
+    };
+    field.addEventListener("blur", () => end(true));
+    field.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" && event.key !== "Enter") return;
+      event.preventDefault();
+      event.stopPropagation();
+      end(event.key === "Enter");
+    });
+    field.addEventListener("click", (event) => event.stopPropagation());
+    cell.replaceChildren(field);
+    field.focus();
+  }
+
+  remove(run) {
+    if (!run) return;
+    if (this.panel?.address === run.path) this.closePanel();
+    this.picked = this.picked.filter((path) => path !== run.path);
+    this.send({ type: "delete", address: run.path });
+  }
+
+  restore(run) {
+    if (run) this.send({ type: "restore", address: run.path });
+  }
+
+  showDeleted() {
+    const last = this.parts.deleted.at(-1);
+    this.undo.hidden = !last;
+    if (!last) return;
+    const others = this.parts.deleted.length - 1;
+    const words = `${last.open} is deleted${others ? `, and ${others} before it` : ""}; it can be had back until this kernel ends.`;
+    this.undo.replaceChildren(h("p", {}, arrive(words)), h("button", { type: "button", onclick: () => this.restore(last) }, "Undo", keycap("z")));
+  }
+
   showRuns() {
+    if (this.writing) return; // what a person types is not taken from under their hands
     const runs = this.parts.runs ?? [];
     const words = this.filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const used = new Set(COLUMNS.map(([name]) => name).filter((name) => name in WRITTEN || runs.some((run) => run[name] !== null && run[name] !== "")));
+    this.shownColumns = COLUMNS.filter(([name]) => used.has(name));
     const text = (run) => COLUMNS.map(([name]) => run[name]).concat(run.open).join(" ").toLowerCase();
     const { by, down } = this.order;
     this.shown = runs
@@ -200,6 +318,7 @@ export default class RunsTable {
     this.scroll.hidden = this.hint.hidden = !this.shown.length;
     this.clear.disabled = !this.picked.length;
     for (const cell of this.head.children) {
+      cell.hidden = "by" in cell.dataset && !used.has(cell.dataset.by);
       const sorted = cell.dataset.by === by;
       cell.setAttribute("aria-sort", sorted ? (down ? "descending" : "ascending") : "none");
     }
@@ -214,20 +333,37 @@ export default class RunsTable {
     const box = h("input", { type: "checkbox", "aria-label": `compare ${run.open}`, tabindex: -1 });
     box.checked = number >= 0;
     const [sign, colour] = SIGNS[run.state] ?? ["", ""];
-    const progress = run.total ? `${run.step} of ${run.total}` : `${run.step}`;
+    const progress = run.state === "unreadable" ? "" : run.total ? `${run.step} of ${run.total}` : `${run.step}`;
     const cells = {
-      name: h("span", { title: `wb.open_run("${run.open}")` }, h("b", {}, run.name), run.open === run.name ? null : h("small", { class: "wb-muted" }, run.open)),
-      state: h("span", {}, h("span", { class: `wb-chip ${colour}` }, `${sign} ${run.state}`), h("small", { class: "wb-muted wb-num" }, run.now ? `${progress} · ${run.now}` : progress)),
+      name: h("span", { title: `wb.open_run("${run.open}")` }, h("b", {}, run.name), run.open === run.name ? null : h("small", { class: "wb-muted" }, run.open), h("small", { class: "wbr-acts" }, ...this.acts(run))),
+      state: h("span", {}, h("span", { class: `wb-chip ${colour}` }, `${sign} ${run.state}`), h("small", { class: "wb-muted wb-num" }, [progress, run.now].filter(Boolean).join(" · "))),
       best: run.best === null ? "" : h("span", {}, brief(run.best), h("small", { class: "wb-muted" }, `${run.best_of} at ${run.best_step}`)),
+      seconds: run.seconds === null ? "" : run.seconds < 10 ? `${brief(run.seconds)} s` : duration(run.seconds),
+      note: this.written(run, "note"),
+      tags: this.written(run, "tags"),
       started: h("time", { datetime: run.started ?? "", title: run.started ?? "" }, when(run.started)),
     };
-    const row = h("tr", { "aria-selected": String(number >= 0) }, h("td", {}, box), ...COLUMNS.map(([name]) => h("td", { class: FIGURES.includes(name) ? "wb-num" : `wbr-${name}` }, cells[name] ?? figure(run[name]))));
-    row.addEventListener("click", () => {
+    const row = h("tr", { "aria-selected": String(number >= 0) }, h("td", {}, box), ...this.shownColumns.map(([name]) => h("td", { class: `wbr-${name}${NUMBERS.includes(name) ? " wb-num wbr-number" : ""}` }, cells[name] ?? figure(run[name]))));
+    row.addEventListener("click", (event) => {
+      if (event.target.closest("button")) return;
       this.at = this.shown.indexOf(run);
       this.toggle(run);
       this.root.focus({ preventScroll: true });
     });
     return row;
+  }
+
+  written(run, name) {
+    if (run.state === "unreadable") return "";
+    const words = name === "tags" ? String(run.tags ?? "").split(", ").filter(Boolean).map((tag) => h("span", { class: "wb-chip" }, arrive(tag))) : [arrive(run.note ?? "")];
+    const empty = !run[name];
+    return h("button", { type: "button", class: `wb-link wbr-written${empty ? " empty" : ""}`, title: `write ${name} (${WRITTEN[name][0].toUpperCase()})`, "aria-label": `${name} of ${run.open}: ${run[name] || "none"}`, tabindex: -1, onclick: () => this.write(run, name) }, ...(empty ? [`+ ${name}`] : words));
+  }
+
+  acts(run) {
+    const act = (words, title, does) => h("button", { type: "button", class: "wb-link", title, "aria-label": `${words} ${run.open}`, tabindex: -1, onclick: does }, words);
+    const open = run.state === "unreadable" ? [] : [act("Open", "its panel, below this table (O)", () => this.open(run))];
+    return [...open, act("Delete", "with an undo until this kernel ends (Delete)", () => this.remove(run))];
   }
 
   // --- the picked ones ------------------------------------------------------------------------

@@ -5,17 +5,20 @@ The page asks ("ready", then "poll") and gets what changed since, by digests.
 
 import threading
 import uuid
+from functools import partial
 from typing import Any
 
 from workbench.errors import RunError
 from workbench.html_table import table
-from workbench.runs import Runs
+from workbench.runs import RunFolder, Runs
 from workbench.runs.catalogue import summaries
+from workbench.runs.housekeeping import delete_run, deleted_runs, restore_run, write_note
 from workbench.runs.launcher import within_root
 from workbench.widgets.all_runs import overlay
 from workbench.widgets.kit.loaded_widget import LoadedWidget
 from workbench.widgets.kit.plotly_source import packed_plotly
-from workbench.widgets.kit.wire import changed_parts, outgoing
+from workbench.widgets.kit.wire import changed_parts, incoming, outgoing
+from workbench.widgets.run_panel.panel import RunPanel
 from workbench.widgets.run_panel.run_feed import RunFeed
 
 MOST_PICKED = 6  # runs beside each other: as many as there are colours with strokes
@@ -37,6 +40,7 @@ class RunsView(LoadedWidget):
         self.picked: list[str] = []
         self.mark = uuid.uuid4().hex[:8]
         self._feeds: dict[str, RunFeed] = {}
+        self._panel: RunPanel | None = None
         self._lock = threading.RLock()
         self._answers = {
             "plotly": lambda _message: {"type": "plotly", "packed": packed_plotly()},
@@ -44,10 +48,14 @@ class RunsView(LoadedWidget):
             "poll": self._on_poll,
             "pick": self._on_pick,
             "answers": self._on_answers,
+            "describe": self._on_describe,
+            "delete": self._on_delete,
+            "restore": self._on_restore,
+            "panel": self._on_panel,
         }
         super().__init__()
 
-    def _answer_page(self, content: dict[str, Any]) -> dict[str, Any]:
+    def _answer_page(self, content: dict[str, Any]) -> dict[str, Any] | None:
         with self._lock:
             return self._answers[content["type"]](content)
 
@@ -75,6 +83,58 @@ class RunsView(LoadedWidget):
         feeds = list(self._feeds.values())
         return {"type": "answers", "answers": overlay.answers_beside(feeds, int(message["step"]))}
 
+    def _on_describe(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Write a note or tags beside a run."""
+        texts = {name: incoming(message[name]) for name in ("note", "tags") if name in message}
+        write_note(self._folder(message).path, **texts)
+        return self._news(message.get("seen") or {})
+
+    def _on_delete(self, message: dict[str, Any]) -> dict[str, Any]:
+        folder = self._folder(message)
+        delete_run(folder)
+        self._feeds.pop(str(folder.path), None)
+        self.picked = list(self._feeds)
+        return self._news(message.get("seen") or {})
+
+    def _on_restore(self, message: dict[str, Any]) -> dict[str, Any]:
+        restore_run(str(message["address"]))
+        return self._news(message.get("seen") or {})
+
+    def _on_panel(self, message: dict[str, Any]) -> None:
+        """What the panel of the run that is open asks; its answers go through this widget."""
+        address, inner = str(message["address"]), message["message"]
+        if self._panel is None or str(self._panel.run.path) != address:
+            if self._panel is not None:
+                self._panel.close()
+            self._panel = RunPanel(self._folder(message))
+            self._panel.send = partial(self._pass_on, address)
+        self._panel._receive(inner)
+
+    def _pass_on(self, address: str, content: dict[str, Any], buffers: Any = None) -> None:
+        self._say({"type": "panel", "address": address, "message": content})
+
+    def _folder(self, message: dict[str, Any]) -> RunFolder:
+        """The run that a message is about, which is one of the table's.
+
+        Raises:
+            RunError: it is none of them.
+        """
+        address = str(message["address"])
+        for folder in self.runs.folders:
+            if str(folder.path) == address:
+                return folder
+        raise RunError(
+            "that run is not in this table",
+            where=address,
+            fix="run the cell with wb.runs() again",
+        )
+
+    def close(self) -> None:
+        """Stop watching; the runs go on."""
+        if self._panel is not None:
+            self._panel.close()
+        super().close()
+
     def _news(self, seen: dict[str, str]) -> dict[str, Any]:
         return {"type": "news", **changed_parts(self._parts(), seen), "still": self.mark}
 
@@ -84,6 +144,10 @@ class RunsView(LoadedWidget):
         for feed in feeds:
             feed.refresh()
         parts: dict[str, Any] = {"runs": [_row(row) for row in reversed(summaries(self.runs.root))]}
+        parts["deleted"] = [
+            {"path": str(one.path), "open": outgoing(within_root(one.path))}
+            for one in deleted_runs(self.runs.root)
+        ]
         parts["picked"] = {
             "addresses": list(self._feeds),
             "names": overlay.names_of(feeds),
