@@ -15,9 +15,9 @@ import warnings
 import zlib
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from importlib import import_module
 from inspect import signature
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, cast
 
 from workbench.errors import ConfigError, RunError, WorkbenchError, disk_watched, first_line
@@ -249,8 +249,7 @@ def do_job(kind: str, values: Mapping[str, Any], tell: Callable[..., None]) -> d
             fix=f"choose one of {', '.join(JOBS)}",
         )
     address, name = JOBS[kind]
-    module, _, function_name = address.partition(":")
-    function = getattr(import_module(module), function_name)
+    function = resolve_name(address)
     arguments = dict(values)
     if "settings" in arguments:
         settings_class = KINDS[arguments.pop("kind", "ppo")]

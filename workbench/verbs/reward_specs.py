@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, cast
 from workbench.errors import ConfigError, nearest
 from workbench.plain_files import LARGEST_FUNCTION as LARGEST
 from workbench.runs import Run
+from workbench.training.written_source import written_source
 from workbench.verbs.model_names import Model, check_model, model_name
 
 _MODULE_AND_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -171,7 +172,7 @@ def _imported(reference: str) -> dict[str, Any]:
         if added:
             sys.path.remove(here)
     _check_callable(function, reference)
-    spec: dict[str, Any] = {"function": reference, "source": _source(function)}
+    spec: dict[str, Any] = {"function": reference, "source": written_source(function)}
     if _is_local(module):
         top = sys.modules[module_name.partition(".")[0]]
         file = Path(str(top.__file__)).absolute()
@@ -196,7 +197,7 @@ def _shipped(function: Callable[..., Any], files: dict[str, bytes]) -> dict[str,
     files[file] = packed
     captured = {key: _as_json(value) for key, value in _captured(function).items()}
     told = {"sha256": hashlib.sha256(packed).hexdigest()}
-    told |= {"source": _source(function), "captured": captured}
+    told |= {"source": written_source(function), "captured": captured}
     return {"function": {"function": name, "file": file, **told}}
 
 
@@ -300,17 +301,6 @@ def _name(function: Any) -> str:
     return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
-def _source(function: Any) -> str | None:
-    """The text it was written as, to be read; None where Python does not keep it."""
-    plain = getattr(function, "func", function)  # of a partial
-    if not (inspect.isroutine(plain) or inspect.isclass(plain)):
-        plain = cast("Any", type(plain))
-    try:
-        return inspect.getsource(plain)
-    except (OSError, TypeError):
-        return None
-
-
 def _captured(function: "Callable[..., Any] | partial[Any]") -> dict[str, Any]:
     """What it uses from outside itself, by name; modules left out."""
     if isinstance(function, types.FunctionType):
@@ -337,7 +327,7 @@ def _names(code: types.CodeType) -> set[str]:
 def _as_json(value: Any) -> Any:
     """A captured value as the config shows it, the same for the same value in any process."""
     if callable(value):
-        return _source(value) or _name(value)
+        return written_source(value) or _name(value)
     try:
         return json.loads(json.dumps(value))
     except (TypeError, ValueError):

@@ -245,6 +245,14 @@ def test_an_imported_function_and_one_that_has_changed_since(tiny, place, tmp_pa
     ]
 
 
+def test_an_object_of_a_module_is_known_again_by_its_class(tiny, place, tmp_path):
+    module = tmp_path / "my_reward_object_of_this_test.py"
+    source = "class Brief:\n    def __call__(self, _, texts):\n        return [1] * len(texts)\n"
+    module.write_text(f"{source}\n\nbrief = Brief()\n")
+    spec = {"function": "my_reward_object_of_this_test:brief", "path": str(tmp_path)}
+    assert trainer(tiny, {"function": {**spec, "source": source}}, place()).notices == []
+
+
 def test_a_policy_among_the_models_is_refused(tiny, reward, tuned, place):
     with pytest.raises(ModelError, match="not a reward model"):
         trainer(tiny, {"ensemble": [reward, tuned]}, place())

@@ -14,12 +14,12 @@ function's is taken as it comes.
 """
 
 import hashlib
-import importlib
 import inspect
 import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -33,6 +33,7 @@ from workbench.models.roles import Roles
 from workbench.plain_files import LARGEST_FUNCTION, read_plain
 from workbench.settings import PPOSettings
 from workbench.training.reward.scorer import Scorer
+from workbench.training.written_source import written_source
 
 Function = Callable[[list[list[Message]], list[str]], Sequence[float]]
 
@@ -276,7 +277,9 @@ class SourceBuilder:
     def _function(self, spec: dict[str, Any]) -> FunctionReward:
         name = str(spec["function"])
         try:
-            function = self._shipped(spec) if "file" in spec else _imported(spec)
+            if spec.get("path") not in (None, *sys.path):
+                sys.path.append(spec["path"])
+            function = self._shipped(spec) if "file" in spec else resolve_name(name)
         except RunError:
             raise
         except Exception as error:
@@ -285,7 +288,7 @@ class SourceBuilder:
                 where=name,
                 fix="install what it imports where the run's process finds it, and resume",
             ) from error
-        if "file" not in spec and _source_of(function) != spec.get("source"):
+        if "file" not in spec and written_source(function) != spec.get("source"):
             self.notices.append(f"the reward function {name} has changed since the run was made")
         return FunctionReward(name.rpartition(":")[2], function, self.policy)
 
@@ -312,21 +315,3 @@ def _is_part(part: Any) -> bool:
             return math.isfinite(weight)
         case _:
             return False
-
-
-def _imported(spec: dict[str, Any]) -> Function:
-    module, _, name = str(spec["function"]).partition(":")
-    path = spec.get("path")
-    if path is not None and path not in sys.path:
-        sys.path.append(path)
-    function: Any = importlib.import_module(module)
-    for part in name.split("."):
-        function = getattr(function, part)
-    return function
-
-
-def _source_of(function: Any) -> str | None:
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):
-        return None
