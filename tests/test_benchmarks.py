@@ -37,6 +37,7 @@ TABLES = {  # the script: its key in results.json (soak's figures stand at the t
     "run_kills": ("run_kills", "run_kills"),
     "data": ("data", "data"),
     "panel": ("panel", "panel"),
+    "coming_up": ("coming_up", "coming_up"),
     "overhead": ("overhead", "overhead"),
 }
 

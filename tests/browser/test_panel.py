@@ -382,7 +382,7 @@ def test_a_page_whose_code_does_not_come_says_so_until_it_comes(notebook, kernel
         "send, LossExplorer._send_code = LossExplorer._send_code, lambda self: None",
         "e = LossExplorer()\ne",
     )
-    silent = page.get_by_text("The kernel does not answer. It may be busy with another cell")
+    silent = page.get_by_text("Waiting for the kernel to send this view")
     expect(silent).to_be_visible(timeout=15_000)
     kernel_eval(page, "send(e)")  # unasked
     expect(page.locator(".wbx tbody tr")).to_have_count(2)

@@ -1,11 +1,15 @@
 """What every widget is made of: its code, fetched from the kernel, and answers to its page."""
 
+import time
 from typing import Any, ClassVar
 
 import anywidget
 
 from workbench.widgets.kit.theme import module, style
 from workbench.widgets.kit.wire import fault
+
+AT_ONCE = 0.5
+"""Seconds within which a widget's code is sent once, however often it is asked for."""
 
 
 class LoadedWidget(anywidget.AnyWidget):
@@ -26,13 +30,17 @@ class LoadedWidget(anywidget.AnyWidget):
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
         self.error: BaseException | None = None
+        self._code_sent = -AT_ONCE
         self.on_msg(self._on_message)
         self._free_thread()
 
     def _on_message(self, _widget: Any, content: dict[str, Any], _buffers: list[bytes]) -> None:
         """Answer one message, on whichever thread the kernel chose; never raises."""
         if content.get("type") == "code":
-            self._send_code()
+            now = time.monotonic()
+            if now - self._code_sent > AT_ONCE:  # a kernel that was busy finds it asked for often
+                self._code_sent = now
+                self._send_code()
         else:
             self._receive(content)
 
