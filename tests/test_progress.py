@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,15 @@ from workbench.progress import (
     RunClock,
     RunProgress,
     Silent,
+    Work,
     duration,
     estimate_words,
     figures,
+    own_line,
     phase_words,
     reading,
     run_progress,
+    working,
 )
 
 ROWS = [{"prompt": f"p{n}", "chosen": "a", "rejected": "b"} for n in range(25)]
@@ -85,42 +89,125 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_short_import_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes long enough to be shown takes no time here."""
+    monkeypatch.setattr(progress, "QUIET", 0.01)
+    monkeypatch.setattr(progress, "EVERY", 0.01)
+
+
+def shown(stream: io.StringIO, text: str) -> str:
+    """Wait until a text is on a stream; what is there then."""
+    deadline = time.monotonic() + 30
+    while text not in stream.getvalue():
+        assert time.monotonic() < deadline, stream.getvalue()
+        time.sleep(0.005)
+    return stream.getvalue()
+
+
+def test_what_is_short_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = Kernel()
     monkeypatch.setattr(sys, "stdout", notebook)
-    with reading("x") as shown:
-        shown(1_000, 0.5)
+    with reading("x") as read:
+        read(1_000, 0.5)
     assert notebook.getvalue() == ""
 
 
-def test_a_long_import_has_one_line_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
-    notebook, now = Kernel(), [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+def test_a_work_says_what_it_does_how_far_it_is_and_how_long(clock: list[float]) -> None:
+    work = Work("tiny-chat")
+    work.tell(0, None, "loading")
+    clock[0] += 3
+    assert work.words == "loading, 3 s"
+    work.tell(0, 64, "answers")
+    clock[0] += 4
+    assert work.words == "answers, 0 of 64, 7 s"  # no time left that could be told
+    work.tell(16, 64, "answers")
+    assert work.words == "answers, 16 of 64, about 12 s left"  # 4 s for a quarter
+    clock[0] += 2
+    work.tell(24, 64, "answers")
+    assert work.words == "answers, 24 of 64, about 10 s left"  # 6 s for 24: 10 s for 40
+    work.tell(2_000, None, "", "rows")
+    assert work.words == "2,000 rows, 9 s"
+    work.tell(4_000, 16_000.4, "", "rows")
+    assert work.words.startswith("4,000 of 16,000 rows, ")
+
+
+def test_a_notebook_has_one_line_that_goes_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, soon: None
+) -> None:
+    notebook = Kernel()
     monkeypatch.setattr(sys, "stdout", notebook)
-    with reading("x.jsonl") as shown:
-        for at, rows, share in ((101.9, 10, 0.1), (102.0, 1_000, 0.25), (102.4, 1_500, 0.3)):
-            now[0] = at
-            shown(rows, share)
-        # 2 s for a quarter: 6 s for the rest. What comes within half a second is not said.
-        assert notebook.getvalue() == "\rreading x.jsonl: 1,000 rows, 25%, 6 s left"
-        now[0] = 103.0
-        shown(2_000, None)
-        assert "\rreading x.jsonl: 2,000 rows " in notebook.getvalue()
+    with working("compare"):
+        shown(notebook, "\rcompare: 0 s")  # though nothing is told
+        with working("tiny-chat") as job:
+            job.tell(3, 4, "answers")
+            shown(notebook, "\rcompare · tiny-chat: answers, 3 of 4, 0 s")
+        shown(notebook, "\rcompare: 0 s          ")  # what was longer is gone
     assert notebook.getvalue().endswith(" \r")
+    assert "\n" not in notebook.getvalue()
+    assert Work.open == []
 
 
-def test_a_terminal_has_a_bar_and_a_script_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "QUIET", 0.0)
-    screen, silent = Terminal(), io.StringIO()
+def test_a_terminal_has_a_bar_and_a_log_lines(monkeypatch: pytest.MonkeyPatch, soon: None) -> None:
+    screen, log = Terminal(), io.StringIO()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", screen)
-    with reading("x.jsonl") as shown:
-        shown(1_234, 0.5)
-    assert "reading x.jsonl" in screen.getvalue() and "1,234 rows" in screen.getvalue()
-    monkeypatch.setattr(sys, "stderr", silent)
-    with reading("x.jsonl") as shown:
-        shown(1_234, 0.5)
-    assert silent.getvalue() == ""
+    with reading("x.jsonl") as read:
+        read(1_234, 0.5)
+        shown(screen, "1,234 of 2,468 rows")
+    assert "reading x.jsonl" in screen.getvalue()
+    monkeypatch.setattr(sys, "stderr", log)
+    with working("score") as work:
+        for done in (0, 1, 11, 12):
+            work.tell(done, 100, "scores")
+            if done in (0, 11):
+                shown(log, f"{done} of 100")
+    lines = [line.split(", ")[1] for line in log.getvalue().splitlines()]
+    assert lines == ["0 of 100", "11 of 100"]  # a line for each tenth
+
+
+def test_what_has_a_line_of_its_own_is_not_written_over(
+    monkeypatch: pytest.MonkeyPatch, soon: None
+) -> None:
+    notebook = Kernel()
+    monkeypatch.setattr(sys, "stdout", notebook)
+    with working("learning_curve"):
+        shown(notebook, "learning_curve")
+        with own_line():
+            before = notebook.getvalue()
+            assert before.endswith(" \r")  # the line is away at once
+            time.sleep(0.1)
+            assert notebook.getvalue() == before
+        progress.tell("told")
+        shown(notebook, "told\n\rlearning_curve")
+
+
+def test_in_the_background_nothing_is_shown(monkeypatch: pytest.MonkeyPatch, soon: None) -> None:
+    notebook = Kernel()
+    monkeypatch.setattr(sys, "stdout", notebook)
+
+    def background() -> None:
+        with working("labels"):
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=background)
+    thread.start()
+    thread.join()
+    assert notebook.getvalue() == ""
+
+
+def test_an_interrupt_takes_the_line_away(monkeypatch: pytest.MonkeyPatch, soon: None) -> None:
+    notebook = Kernel()
+    monkeypatch.setattr(sys, "stdout", notebook)
+
+    @working("score")
+    def interrupted() -> None:
+        shown(notebook, "score")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert notebook.getvalue().endswith(" \r") and Work.open == []
 
 
 # ------------------------------------------------------------------ a run

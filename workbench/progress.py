@@ -1,12 +1,13 @@
 """How far an import or a run is: a line in a notebook, a bar on a terminal, lines in a log."""
 
 import sys
+import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
-QUIET = 2.0  # seconds that reading may take before anything is said
+QUIET = 1.0  # seconds that anything may take before a word is said of it
 EVERY = 0.5  # seconds between two changes of a line or a bar
 WITHIN = 30.0  # seconds between two lines of a log within one step
 LONG_STEP = 3.0  # seconds that a step takes whose phases are shown
@@ -21,6 +22,7 @@ FIGURES = {  # the figures of a run that tell most, in the words that people use
 
 def tell(text: str) -> None:
     """Write one line to whoever watches."""
+    Work.hide_line()
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -36,11 +38,16 @@ class Silent:
 
 
 class LineLog(Silent):
-    """A line for each time."""
+    """A line for each time, on standard output or another stream."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
 
     def show(self, name: str, words: str, done: float, total: float | None) -> None:
         """Write a line."""
-        tell(f"{name}: {words}")
+        stream = self._stream or sys.stdout
+        stream.write(f"{name}: {words}\n")
+        stream.flush()
 
 
 class OneLine:
@@ -97,42 +104,147 @@ def _display(stream: TextIO, otherwise: Display, *, transient: bool = False) -> 
     return Bar(stream, transient) if stream.isatty() else otherwise
 
 
-class ReadingProgress:
-    """What ``load_pairs`` is given as ``on_progress``: shows at most twice a second, after 2 s."""
+class Work:
+    """What a person waits for, on one line: its name, what it does now, how far it is, how long.
+
+    A clock of its own keeps the line, so that it also moves where nothing is told. Within another
+    work it says more on that one's line. The line goes when the work ends.
+    """
+
+    open: ClassVar[list["Work"]] = []
+    """The works that go on, the outermost first: that one has the line."""
+    lines_of_others: ClassVar[int] = 0
+    """Displays that are up beside: as long as there is one, the line is away."""
 
     def __init__(self, name: str) -> None:
-        self._name = f"reading {name}"
-        self._began = time.monotonic()
-        self._last = self._began + QUIET - EVERY
+        self.name = name
+        self._phase, self._unit, self._done, self._total = "", "", 0.0, 0.0
+        self._begun = self._since = time.monotonic()
+        self._from = 0.0  # how much was done when this phase began
         self._display: Display | None = None
+        self._shown = ("", 0.0, 0.0)  # of a log: phase and share of its last line, and its time
+        self._over = threading.Event()
 
-    def __call__(self, rows: int, share: float | None) -> None:
-        """Take in that so many rows were read, which are such a share of all."""
+    def tell(self, done: float, total: float | None, phase: str, unit: str = "") -> None:
+        """Take in what it does and how far it is; the total is None where it is not known."""
+        if phase != self._phase or done < self._done:
+            self._since, self._from = time.monotonic(), done
+        self._phase, self._unit = phase, unit
+        self._done, self._total = done, total or 0.0
+
+    @property
+    def words(self) -> str:
+        """What it does now, how much of it is done, and the time left or else spent."""
         now = time.monotonic()
-        if now - self._last < EVERY:
-            return
-        self._last = now
-        if self._display is None:  # a script that is not watched is told nothing
-            self._display = _display(sys.stderr, Silent(), transient=True)
-        words = f"{rows:,} rows"
-        if share:
-            words += f", {share:.0%}, {(now - self._began) * (1 - share) / share:.0f} s left"
-        self._display.show(self._name, words, share or 0.0, None if share is None else 1.0)
+        parts, done = [self._phase], f"{int(self._done):,}"
+        if self._total:
+            parts.append(f"{done} of {round(self._total):,} {self._unit}".rstrip())
+        elif self._done:
+            parts.append(f"{done} {self._unit}".rstrip())
+        gained = self._done - self._from
+        if self._total and gained > 0:
+            left = (now - self._since) * (self._total - self._done) / gained
+            parts.append(f"about {duration(left)} left")
+        else:
+            parts.append(f"{now - self._begun:.0f} s")
+        return ", ".join(filter(None, parts))
 
-    def close(self) -> None:
-        """End the display, if it ever began."""
+    def begin(self) -> None:
+        """Start the clock that shows it."""
+        threading.Thread(target=self._keep_shown, daemon=True).start()
+
+    def end(self) -> None:
+        """Take the line away."""
+        self._over.set()
+        with _drawing:
+            self._hide()
+
+    @classmethod
+    def hide_line(cls) -> None:
+        """Take the line away for now: something else is written there."""
+        with _drawing:
+            for work in cls.open[:1]:
+                work._hide()
+
+    def _keep_shown(self) -> None:
+        wait = QUIET
+        while not self._over.wait(wait):
+            wait = EVERY
+            with _drawing:
+                if self._over.is_set():
+                    return
+                if Work.lines_of_others:
+                    self._hide()
+                else:
+                    self._show()
+
+    def _show(self) -> None:
+        works = [*Work.open] or [self]
+        inner = works[-1]
+        name, words = " · ".join(work.name for work in works), inner.words
+        if self._display is None:
+            self._display = _display(sys.stderr, LineLog(sys.stderr), transient=True)
+        if isinstance(self._display, LineLog) and not self._is_due(name, inner):
+            return
+        self._display.show(name, words, inner._done, inner._total or None)
+
+    def _is_due(self, name: str, inner: "Work") -> bool:
+        """Whether a log gets a line: for what is new, a tenth or ten seconds."""
+        about, share = f"{name} {inner._phase}", inner._done / (inner._total or 1.0)
+        last_about, last_share, last_time = self._shown
+        now = time.monotonic()
+        due = about != last_about or share - last_share >= 0.1 or now - last_time >= 10.0
+        if due:
+            self._shown = about, share, now
+        return due
+
+    def _hide(self) -> None:
         if self._display is not None:
             self._display.close()
+            self._display = None
+
+
+_drawing = threading.Lock()
 
 
 @contextmanager
-def reading(name: str) -> Generator[ReadingProgress]:
-    """Show how far reading ``name`` is, until it ends; a short one shows nothing."""
-    progress = ReadingProgress(name)
+def working(name: str) -> Generator[Work]:
+    """Show that something goes on, from its second second on, until it ends or is interrupted.
+
+    It also decorates a function. Outside the main thread nothing is shown: nobody waits there.
+    """
+    work = Work(name)
+    if threading.current_thread() is not threading.main_thread():
+        yield work
+        return
+    outermost = not Work.open
+    Work.open.append(work)
+    if outermost:
+        work.begin()
     try:
-        yield progress
+        yield work
     finally:
-        progress.close()
+        Work.open.remove(work)
+        if outermost:
+            work.end()
+
+
+@contextmanager
+def own_line() -> Generator[None]:
+    """Within the block something else has a line of its own, and a work's is away."""
+    Work.lines_of_others += 1
+    Work.hide_line()
+    try:
+        yield
+    finally:
+        Work.lines_of_others -= 1
+
+
+@contextmanager
+def reading(name: str) -> Generator[Callable[[int, float | None], None]]:
+    """Show how far reading ``name`` is; what it yields is told the rows read, and their share."""
+    with working(f"reading {name}") as work:
+        yield lambda rows, share: work.tell(rows, rows / share if share else None, "", "rows")
 
 
 class RunProgress:

@@ -1,4 +1,6 @@
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -6,6 +8,7 @@ import threading
 
 import pytest
 
+from workbench import progress
 from workbench.errors import ConfigError, RunError
 from workbench.runs.jobs import error_from, run_job, serve_job
 from workbench.runs.process import start_time
@@ -73,6 +76,36 @@ def test_an_interrupt_ends_the_job(job_command, tmp_path):
         run_job("sleep", {"mark": str(mark)}, command=job_command)
     thread.join()
     assert _gone(mark)
+
+
+class Kernel(io.StringIO):
+    """Stands for a notebook's output."""
+
+
+Kernel.__module__ = "ipykernel.iostream"
+
+
+def test_a_slow_job_names_its_model_what_it_does_how_far_it_is_and_how_long(
+    job_command, tmp_path, monkeypatch
+):
+    """The job goes on when its last word is on the line, so that each must come there."""
+    monkeypatch.setattr(progress, "QUIET", 0.01)
+    notebook, mark = Kernel(), tmp_path / "mark"
+    monkeypatch.setattr(sys, "stdout", notebook)
+
+    def watch():
+        until(lambda: "\rtiny-chat, mine: starting its process, " in notebook.getvalue())
+        for done in (1, 3):
+            until(lambda: f"answers, {done} of 4, " in notebook.getvalue())  # noqa: B023
+            mark.with_suffix(f".{done}").touch()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    request = {"models": ["builtin:tiny-chat", "/runs/mine"], "tells": [1, 3], "total": 4}
+    run_job("slow", {**request, "mark": str(mark)}, command=job_command)
+    thread.join()
+    assert re.search(r"answers, 3 of 4, about \d", notebook.getvalue())
+    assert notebook.getvalue().endswith(" \r")  # nothing of it stays
 
 
 def test_a_job_ends_when_the_one_who_asked_is_gone(job_command, tmp_path):

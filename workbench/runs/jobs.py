@@ -17,6 +17,7 @@ from typing import Any
 from workbench import errors
 from workbench.errors import RunError, WorkbenchError
 from workbench.json_lines import Follower, append_line, read_json, write_json
+from workbench.progress import working
 from workbench.runs import process
 from workbench.runs.folder import LOG, RunFolder
 
@@ -32,7 +33,7 @@ def run_job(
     timeout: float | None = None,
     command: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Run one job in a process of its own and return its result.
+    """Run one job in a process of its own and return its result; a line says how far it is.
 
     Args:
         kind: which job.
@@ -55,18 +56,33 @@ def run_job(
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         try:
-            _follow(child, kind, place, on_progress, timeout)
+            with working(_about(kind, request)) as work:
+                work.tell(0, None, "starting its process")
+
+                def hear(row: dict[str, Any]) -> None:
+                    work.tell(row["done"], row["total"], row["text"])
+                    if on_progress is not None:
+                        on_progress(row)
+
+                _follow(child, kind, place, hear, timeout)
         finally:
-            process.kill_group(child)  # nothing happens where it has ended
+            process.kill_group(child)  # nothing happens where it has ended; an interrupt ends it
             process.forget(child)
         return _outcome(kind, place, child.returncode)
+
+
+def _about(kind: str, request: Mapping[str, Any]) -> str:
+    """What a job is about, for whoever waits: its models, by the last part of their names."""
+    named: Any = [request.get(key) for key in ("model", "reward")] + [*request.get("models", ())]
+    models = [Path(name).name.removeprefix("builtin:") for name in named if isinstance(name, str)]
+    return ", ".join(dict.fromkeys(models)) or kind
 
 
 def _follow(
     child: "subprocess.Popen[bytes]",
     kind: str,
     place: Path,
-    on_progress: Callable[[dict[str, Any]], None] | None,
+    on_progress: Callable[[dict[str, Any]], None],
     timeout: float | None,
 ) -> None:
     """Pass progress on until the child ends."""
@@ -79,8 +95,7 @@ def _follow(
         except subprocess.TimeoutExpired:
             pass
         for row in follower.read().rows:
-            if on_progress is not None:
-                on_progress(row)
+            on_progress(row)
         if not ended and timeout is not None and time.monotonic() - begun > timeout:
             raise RunError(
                 f"the job {kind} was ended: it took longer than {timeout:g} s",

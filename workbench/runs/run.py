@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from workbench.errors import RunError
-from workbench.progress import estimate_words, phase_words, run_progress, tell
+from workbench.progress import estimate_words, own_line, phase_words, run_progress, tell
 from workbench.runs import launcher, process
 from workbench.runs.controls import ask, declared_settings
 from workbench.runs.folder import LIVE, METRICS, RunFolder
@@ -234,7 +234,8 @@ class Run:
         """
         shown = run_progress(self.name, progress)
         try:
-            status = self._watch(shown.update, timeout)
+            with own_line():
+                status = self._watch(shown.update, timeout)
         except KeyboardInterrupt:
             tell(f"\n{self.name} goes on; .wait() waits again, .stop() ends it")
             raise

@@ -1,6 +1,9 @@
 """Batch work on finished models: sample answers, score them, measure KL and accuracy."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,14 +16,15 @@ from workbench.models.encoding import Encoded, Encoder, micro_batches
 from workbench.models.fast.dense_weights import dense
 from workbench.models.forward import CHUNK, Batch, collate, response_hidden
 from workbench.models.roles import Roles
-from workbench.models.sampling import sample_responses
+from workbench.models.sampling import CHECK_EVERY, sample_responses
 from workbench.models.source import Source, resolve
 from workbench.settings import PPOSettings
 from workbench.training.optimiser import make_accelerator
 from workbench.training.reward.scorer import Scorer
 
-Tell = Callable[[int, int, str], None]
+Tell = Callable[[float, int, str], None]
 Prompts = Sequence[Sequence[Message]]
+TELL_AFTER = 0.5  # seconds between two words of how far a batch is
 
 
 def answers(
@@ -50,6 +54,7 @@ def answers(
     by_model: dict[int, list[list[dict[str, Any]]]] = {}
     done, total = 0, len(models) * len(prompts)
     for sources in _by_base(models).values():
+        tell(done, total, f"loading {', '.join(short_name(models[index]) for index in sources)}")
         base = load_base(next(iter(sources.values())), settings)
         base.check_answers()
         roles = Roles(base, settings)
@@ -60,14 +65,20 @@ def answers(
             start = None if source.start is None else f"start{index}"
             if start is not None and with_kl:
                 roles.add(start, trainable=False, source=source.start)
-            tables, rows = _answers_of(roles, role, prompts, settings, responses)
+            doing = f"answers of {short_name(models[index])}"
+
+            def sampled(answered: float, begun: int = done, doing: str = doing) -> None:
+                tell(begun + answered / responses, total, doing)
+
+            tables, rows = _answers_of(roles, role, prompts, settings, responses, sampled)
             if with_kl:
+                tell(done + len(prompts), total, f"KL of {short_name(models[index])}")
                 kls = exact_response_kl(roles, role, rows, settings, start=start)
                 for table, kl in zip(tables, kls, strict=True):
                     table["kl"] = float(kl)
             by_model[index] = [tables[i : i + responses] for i in range(0, len(tables), responses)]
             done += len(prompts)
-            tell(done, total, f"answers of {models[index]}")
+            tell(done, total, doing)
     return [by_model[index] for index in range(len(models))]
 
 
@@ -87,19 +98,28 @@ def _answers_of(
     prompts: Prompts,
     settings: PPOSettings,
     responses: int,
+    tell: Callable[[float], None],
 ) -> tuple[list[dict[str, Any]], list[Encoded]]:
     base = roles.base
     encoder = Encoder.of(base, settings)
     encoded = encoder.prompts(prompts, room=settings.response_length)
     repeated = [ids for ids in encoded for _ in range(responses)]
-    rows = [row for batch in sampled_batches(roles, role, repeated, settings) for row in batch]
+    batches = sampled_batches(roles, role, repeated, settings, tell)
+    rows = [row for batch in batches for row in batch]
     return [as_answer(base, encoder, row) for row in rows], rows
 
 
 def sampled_batches(
-    roles: Roles, role: str | None, prompts: Sequence[list[int]], settings: PPOSettings
+    roles: Roles,
+    role: str | None,
+    prompts: Sequence[list[int]],
+    settings: PPOSettings,
+    tell: Callable[[float], None] = lambda _: None,
 ) -> Iterator[list[Encoded]]:
-    """One answer to each prompt under a role, ``batch_size`` at once, from the settings' seed."""
+    """One answer to each prompt under a role, ``batch_size`` at once, from the settings' seed.
+
+    ``tell`` is called now and then with how many answers there are, a batch's by its tokens.
+    """
     generator = torch.Generator().manual_seed(settings.seed)
     for start in range(0, len(prompts), settings.batch_size):
         batch = prompts[start : start + settings.batch_size]
@@ -110,8 +130,29 @@ def sampled_batches(
                 length=settings.response_length,
                 temperature=settings.temperature,
                 generator=generator,
+                safe_point=_told_of(tell, start, len(batch), settings.response_length),
             )
         yield [Encoded(ids, response) for ids, response in zip(batch, responses, strict=True)]
+
+
+def _told_of(
+    tell: Callable[[float], None], start: int, answers: int, length: int
+) -> Callable[[], None]:
+    """What sampling calls every few tokens: tells how far a batch is, at most twice a second."""
+    looks, last = count(), [time.monotonic()]
+
+    def look() -> None:
+        share = min(next(looks) * CHECK_EVERY / length, 1.0)
+        if time.monotonic() - last[0] >= TELL_AFTER:
+            last[0] = time.monotonic()
+            tell(start + share * answers)
+
+    return look
+
+
+def short_name(model: str) -> str:
+    """The last part of a model's name, as a person waits for it."""
+    return Path(model).name.removeprefix("builtin:")
 
 
 def as_answer(base: Base, encoder: Encoder, row: Encoded) -> dict[str, Any]:
@@ -199,6 +240,7 @@ def scores(
         A list for each member of an ensemble, or one; NaN where an answer is too long.
     """
     make_accelerator(settings)
+    tell(0, len(responses), f"loading {short_name(reward)}")
     roles = Roles(load_base(resolve(reward), settings), settings)
     scorer = Scorer.attach(reward, roles, settings)
     encoder = scorer.encoder(settings)
@@ -208,6 +250,10 @@ def scores(
     result = torch.full((len(scorer.members), len(rows)), float("nan"))
     if kept:
         usable = [row for row in rows if row is not None]
-        result[:, kept] = scorer.member_scores(usable, tokens=settings.micro_batch_tokens)
+        result[:, kept] = scorer.member_scores(
+            usable,
+            tokens=settings.micro_batch_tokens,
+            tell=lambda scored: tell(scored, len(rows), "scores"),
+        )
     tell(len(rows), len(rows), "scores")
     return [[float(value) for value in own] for own in result]

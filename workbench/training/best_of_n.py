@@ -9,7 +9,7 @@ from workbench.models.encoding import Encoder
 from workbench.models.roles import Roles
 from workbench.models.source import resolve
 from workbench.settings import PPOSettings
-from workbench.training.batch_jobs import Tell, as_answer, sampled_batches
+from workbench.training.batch_jobs import Tell, as_answer, sampled_batches, short_name
 from workbench.training.optimiser import make_accelerator
 from workbench.training.reward.reward_sources import ModelReward
 
@@ -37,6 +37,7 @@ def candidates(
         For each prompt its answers: ``{"text", "ended", "tokens"}`` and its scores by name.
     """
     make_accelerator(settings)
+    tell(0, len(prompts) * count, f"loading {short_name(model)}")
     source = resolve(model)
     source.check_answers()
     base = load_base(source, settings)
@@ -53,7 +54,10 @@ def candidates(
     encoded = encoder.prompts(prompts, room=settings.response_length)
     ids = [each for each in encoded for _ in range(count)]
     answers: list[dict[str, Any]] = []
-    for rows in sampled_batches(roles, role, ids, settings):
+    batches = sampled_batches(
+        roles, role, ids, settings, lambda done: tell(done, len(repeated), "answers")
+    )
+    for rows in batches:
         batch = [as_answer(base, encoder, row) for row in rows]
         messages = repeated[len(answers) : len(answers) + len(batch)]
         for name, judge in judges.items():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from workbench import quick
 from workbench.errors import ConfigError, DataError, check_option
+from workbench.progress import working
 from workbench.runs import run_job
 from workbench.settings import PPOSettings
 from workbench.verbs.load_data import load_prompts
@@ -58,6 +59,7 @@ def answers(
     return run_job("answers", request, on_progress=on_progress)["answers"]
 
 
+@working("sample_pairs")
 def sample_pairs(model: Model, prompts: Any, responses: int = 2, **settings: Any) -> "Pairs":
     """Step 1 of the lecture: a prompt, several answers of the model, to be judged by a person.
 
@@ -114,6 +116,7 @@ def score(
 ) -> ScoresAndSpread: ...
 
 
+@working("score")
 def score(
     reward: Model,
     prompts: Any,
@@ -171,6 +174,7 @@ def member_scores(
     return [[math.nan if value is None else value for value in own] for own in by_member]
 
 
+@working("export_model")
 def export_model(model: Model, folder: str | Path, *, dtype: str = "auto", **settings: Any) -> Path:
     """Write a run's model as plain weights, its adapter merged into the base, for other tools.
 

@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from workbench.progress import working
 from workbench.verbs.load_data import as_pairs
 from workbench.world.judge import gold_parts, gold_score, slip_chance
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from workbench.data.store.labels import StoreOrPath
 
 
+@working("gold_labels")
 def gold_labels(pairs: Any, store: "StoreOrPath", annotator: str = "gold", seed: int = 0) -> int:
     """Let the sample world's judge label in a person's place, with the slips of the sample data.
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import DataError, nearest
+from workbench.progress import reading, working
 from workbench.world.sample_files import sample_dir
 
 if TYPE_CHECKING:
@@ -42,17 +43,17 @@ def load_pairs(
             explained.
         ConfigError: a format, a part of ``columns`` or an ``even_split`` that does not exist.
     """
-    from workbench.data.reading.formats import load_pairs as read
-    from workbench.progress import reading
-
-    check_source(source, format)
     name = Path(source).name if isinstance(source, str | Path) else type(source).__name__
     with reading(name) as on_progress:
+        check_source(source, format)
+        from workbench.data.reading.formats import load_pairs as read
+
         return read(
             _sample_file(source), format, on_progress, columns=columns, even_split=even_split
         )
 
 
+@working("load_prompts")
 def load_prompts(source: Any) -> "list[list[Message]]":
     """Read prompts as message lists from a file, a DataFrame or a list of texts.
 
@@ -64,6 +65,7 @@ def load_prompts(source: Any) -> "list[list[Message]]":
     return read(_sample_file(source))
 
 
+@working("load_examples")
 def load_examples(source: Any) -> list[dict[str, Any]]:
     """Read texts or instructions: ``{"text"}`` or ``{"prompt", "response"}`` rows.
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import quick
 from workbench.errors import ConfigError
+from workbench.progress import working
 from workbench.runs import Run, run_job
 from workbench.settings import PPOSettings
 from workbench.verbs.batch import Progress
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
+@working("best_of_n")
 def best_of_n(
     model: Model,
     reward: Model,
@@ -95,6 +97,7 @@ def _add_gold(prompts: "list[list[Message]]", answers: list[list[dict[str, Any]]
             row["gold"] = score
 
 
+@working("overoptimisation")
 def overoptimisation(run: Run | str, best_of_n: "BestOfN | None" = None) -> "Overoptimisation":
     """A PPO run's learned, held-out and gold score against √KL, and where they turn down.
 
@@ -118,6 +121,7 @@ def overoptimisation(run: Run | str, best_of_n: "BestOfN | None" = None) -> "Ove
     return Overoptimisation(opened.metrics(), opened.name, best_of_n)
 
 
+@working("analytic_check")
 def analytic_check(**settings: Any) -> "AnalyticCheck":
     """PPO against the best policy that there is, on a model so small that it can be worked out.
 

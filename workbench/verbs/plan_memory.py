@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError
 from workbench.html_table import Html, table
+from workbench.progress import working
 from workbench.reports.report import COMPACT, LEFT, RIGHT, ReportPage
 from workbench.runs import run_job
 from workbench.settings import RunSettings
@@ -131,6 +132,7 @@ class MemoryPlan(ReportPage):
         return self._title
 
 
+@working("plan")
 def plan(
     model: Model,
     settings: RunSettings | None = None,

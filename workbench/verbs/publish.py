@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ModelError
+from workbench.progress import working
 from workbench.verbs.model_names import Model, model_name, nearest_model
 
 
+@working("push")
 def push(model: Model, repository: str, *, private: bool = True) -> str:
     """Upload a trained adapter, or a folder of plain weights, to the Hugging Face hub.
 

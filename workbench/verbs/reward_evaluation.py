@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import quick
+from workbench.progress import working
 from workbench.runs import Run, RunFolder, keep_evaluation
 from workbench.settings import PPOSettings, RewardSettings
 from workbench.verbs import batch
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from workbench.reports.reward_model import RewardReport
 
 
+@working("evaluate_reward")
 def evaluate_reward(reward: Model, pairs: Any, **settings: Any) -> "RewardReport":
     """How good a reward model is on labels that it was not trained on, and where it fails.
 
@@ -78,6 +80,7 @@ def _onto_card(final: Path, report: "RewardReport") -> None:
     put_section(final, "Evaluation on other pairs", figures)
 
 
+@working("learning_curve")
 def learning_curve(
     model: Model,
     pairs: Any,

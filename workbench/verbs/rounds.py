@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, DataError, RunError
 from workbench.json_lines import read_json, write_json
+from workbench.progress import working
 from workbench.runs import Run, RunFolder, runs_root
 from workbench.runs.catalogue import paid_by
 from workbench.runs.identity import move_aside
@@ -33,6 +34,7 @@ _POLICY_FIGURES = {  # of the policy's run: what they are called, means over the
 }
 
 
+@working("next_round")
 def next_round(
     run: Run | str,
     store: "StoreOrPath",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.html_table import Html, table
+from workbench.progress import working
 from workbench.reports.report import COMPACT, LEFT, ReportPage, state_cell
 from workbench.runs import run_job
 from workbench.settings import PPOSettings
@@ -79,6 +80,7 @@ class Preflight(ReportPage):
         ]
 
 
+@working("preflight")
 def preflight(
     model: Model,
     reward: Any,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from workbench import quick
 from workbench.errors import ConfigError, check_option
 from workbench.presets import PRESETS, rounded
+from workbench.progress import working
 from workbench.runs import (
     Run,
     RunFolder,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from workbench.data.store.labels import StoreOrPath
 
 
+@working("train_sft")
 def train_sft(
     model: Model,
     data: Any,
@@ -62,6 +64,7 @@ def train_sft(
     return _launch(_Launch(model, checked, load_examples(data), name, fresh, trust))
 
 
+@working("train_reward")
 def train_reward(
     model: Model,
     pairs: Any,
@@ -93,6 +96,7 @@ def train_reward(
     return _launch(_Launch(model, checked, rows, name, fresh, trust))
 
 
+@working("train_ppo")
 def train_ppo(
     policy: Model,
     reward: Any,

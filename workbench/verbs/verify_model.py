@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, RunError
 from workbench.presets import preset_settings
-from workbench.progress import duration, tell
+from workbench.progress import duration, tell, working
 from workbench.runs import Run, RunFolder, device_holder, several_processes, worker
 from workbench.runs.devices import busy
 from workbench.runs.folder import LIVE
@@ -40,6 +40,7 @@ USUAL |= {"watch_prompts": 1}
 """The first updates of a longer run: nothing is saved, and the learning rate does not fall yet."""
 
 
+@working("verify")
 def verify(
     model: Model,
     *,

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 from workbench.data.labelling.item_order import ORDERS
 from workbench.errors import check_option
+from workbench.progress import working
 from workbench.settings import PPOSettings
 from workbench.verbs import batch
 from workbench.verbs.load_data import as_pairs, check_source, load_prompts
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from workbench.widgets.labeller.labeller import Labeller
 
 
+@working("browse")
 def browse(
     pairs: Any, store: "StoreOrPath | None" = None, scores: "PairScores | None" = None
 ) -> "Browser":
@@ -62,6 +64,7 @@ _View = TypeVar("_View", bound="Labeller")
 _SESSIONS: "WeakValueDictionary[tuple[str, str], LabelSession]" = WeakValueDictionary()
 
 
+@working("label")
 def label(
     pairs: Any,
     store: "StoreOrPath",
@@ -202,6 +205,7 @@ def sureness(scores: Sequence[Sequence[float]]) -> float:
     return margin if len(margins) == 1 else margin / (batch.deviation(margins) + 1e-6)
 
 
+@working("compare")
 def compare(
     *models: Model,
     prompts: Any,
@@ -261,6 +265,7 @@ def compare(
     return _with_own_session(view, store, annotator)
 
 
+@working("playground")
 def playground(
     *models: Model,
     reward: Model | None = None,
@@ -313,6 +318,7 @@ def release() -> None:
     worker.release()
 
 
+@working("quality")
 def quality(pairs: Any, against: Any = None, store: "StoreOrPath | None" = None) -> "Quality":
     """Look preference data over: repeats, leaks, empty answers, length bias, agreement and more.
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from workbench.progress import working
 from workbench.runs import Run
 from workbench.verbs.round_summary import FIGURE_WORDS
 from workbench.verbs.rounds import Round
@@ -15,6 +16,7 @@ LAST = {  # what a run has come to, by kind: means over its last ten steps
 }
 
 
+@working("report")
 def report(run: "Run | Round | str", path: str | Path | None = None) -> Path:
     """Write a run or a round as one self-contained HTML file, and return where.
 

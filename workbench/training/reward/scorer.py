@@ -1,6 +1,6 @@
 """The reward model as PPO and scoring see it: adapters on the same base, or on one beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,12 +97,15 @@ class Scorer:
         return self.member_scores(rows, tokens=tokens).mean(0)
 
     @torch.no_grad()
-    def member_scores(self, rows: Sequence[Encoded], *, tokens: int) -> Tensor:
+    def member_scores(
+        self, rows: Sequence[Encoded], *, tokens: int, tell: Callable[[int], None] | None = None
+    ) -> Tensor:
         """Each member's normalised scores ``(M, B)`` of encoded answers, on the CPU.
 
         Each row has mean 0 and deviation 1 on the answers its member was measured on. M is 1
-        where there is no ensemble.
+        where there is no ensemble. ``tell`` is called with how many have been scored.
         """
+        scored = 0
         wide = torch.promote_types(self.base.dtype, torch.float32)  # float64 stays exact
         result = torch.zeros(len(self.members), len(rows), dtype=wide)
         for group in in_batches(rows, range(len(rows)), self.base, tokens=tokens):
@@ -110,6 +113,9 @@ class Scorer:
             for index, member in enumerate(self.members):
                 raw = self._raw(some, member)
                 result[index, group] = member.normalised(raw).to(wide).cpu()
+            scored += len(group)
+            if tell is not None:
+                tell(scored)
         return result
 
     def _raw(self, rows: Sequence[Encoded], member: Scored) -> Tensor:
