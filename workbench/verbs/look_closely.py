@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import DataError
+from workbench.progress import working
 from workbench.runs import Run
 from workbench.verbs.train import open_run
 
@@ -16,6 +17,7 @@ RECORDED = "microscope.jsonl"
 """Of the embedded model's PPO run, in the sample data."""
 
 
+@working("microscope")
 def microscope(run: Run | str | Path | None = None) -> "Microscope":
     """Take one answer of one update apart, token by token, and move its settings by hand.
 
@@ -32,6 +34,8 @@ def microscope(run: Run | str | Path | None = None) -> "Microscope":
         RunError: there is no such run.
         DataError: it recorded no answers.
     """
+    if isinstance(run, str | Path):
+        run = open_run(run)
     from workbench.algos.one_answer import take_apart
     from workbench.widgets.microscope.microscope import Microscope
 
@@ -46,7 +50,6 @@ def microscope(run: Run | str | Path | None = None) -> "Microscope":
         return Microscope(
             lambda: read_lines(path).rows, compute, name="PPO on builtin:tiny-chat", kind="ppo"
         )
-    run = run if isinstance(run, Run) else open_run(run)
     if run.kind not in ("ppo", "sft"):
         raise DataError(
             f"the microscope looks at PPO and fine-tuning runs, and {run.name} is a {run.kind} run",
