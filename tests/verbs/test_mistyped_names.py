@@ -28,6 +28,7 @@ MISTYPED: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("pairs", "prompts", "data", "source", "heldout", "against"), FILE),
     **dict.fromkeys(("run", "name_or_path"), RUN),
     "format": ("ultrafedback", "did you mean ultrafeedback"),
+    "columns": ({"promt": "question", "chosen": "good", "rejected": "bad"}, "write 'prompt'"),
     "even_split": ("tei", "did you mean tie?"),
     "order": ("uncertian", "did you mean uncertain?"),
     "keys": ({"lefft": "j"}, "did you mean left?"),
@@ -46,7 +47,7 @@ NO_NAMES = {  # numbers, switches, new names, objects: nothing that could be loo
     *("annotator", "seed", "best_of", "gold", "queue", "store", "strength", "overlap", "repeats"),
     *("explore", "ranking", "n", "on_progress", "folder", "sizes", "name", "fresh", "timeout"),
     *("card_gb", "minutes", "best_of_n", "private", "path", "repository", "responses", "spread"),
-    *("prompt", "response", "trust"),
+    *("prompt", "response", "trust", "guidelines", "tags", "planned"),
 }
 OBJECTS = {("plan", "settings"), ("preflight", "settings"), ("next_round", "pairs")}  # no names
 
@@ -89,7 +90,8 @@ def right(tmp_path, monkeypatch):
     return {
         **dict.fromkeys(("model", "models", "policy"), "builtin:tiny-chat"),
         "reward": "reward-pets",
-        **{name: ["say a"] for name in ("prompts", "data", "source")},
+        **{name: ["say a"] for name in ("prompts", "data")},
+        "source": [{"question": "p", "good": "a", "bad": "b"}],
         "pairs": PAIRS,
         "store": wb.LabelStore(tmp_path / "labels.sqlite"),
         "run": "policy-pets",
