@@ -2,7 +2,7 @@ import re
 
 import made_runs
 
-from workbench.widgets.run_panel.picture import run_picture, sparkline
+from workbench.widgets.run_panel.picture import Drawn, run_picture, smoothed, sparkline
 from workbench.widgets.run_panel.run_feed import RunFeed
 
 
@@ -22,7 +22,7 @@ def test_every_kind_is_composed_as_its_panel_is(tmp_path):
 
 def test_the_sentence_stands_above_and_the_answers_beside_the_curves(tmp_path):
     html = picture(made_runs.finished_run(tmp_path / "done"))
-    assert "<b>Reward score +" in html and "<small style='opacity:.7'>means of 5 updates" in html
+    assert "<b>Reward score +" in html and "font-size:12px'>means of 5 updates" in html
     assert re.search("<th[^>]*>before</th><th[^>]*>now</th>", html)
     assert html.index("Reward score +") < html.index("<svg") < html.index("What is a lighthouse?")
     judged = picture(made_runs.finished_run(tmp_path / "judge", "reward"))
@@ -48,6 +48,21 @@ def test_an_empty_run_is_a_line_of_words(tmp_path):
 
 
 def test_a_flat_curve_lies_in_the_middle_and_an_empty_one_is_left_out():
-    flat = sparkline("Memory", "GB", [("peak", [1.0, 2.0], [3.0, 3.0])])
+    flat = sparkline("Memory", "GB", [Drawn("peak", [1.0, 2.0], [3.0, 3.0])])
     assert "4.0,48.0 246.0,48.0" in flat
-    assert sparkline("Nothing", "", [("none", [], [])]) == ""
+    assert sparkline("Nothing", "", [Drawn("none", [], [])]) == ""
+
+
+def test_a_line_that_is_a_mean_is_smoothed_over_its_raw_one():
+    assert smoothed([1.0, 3.0], 0.5) == [1.0, 7 / 3]  # (0.25 + 1.5) / 0.75
+    assert smoothed([2.0, 4.0], 0.0) == [2.0, 4.0]
+    drawn = sparkline("S", "", [Drawn("s", [1, 2, 3], [0.0, 2.0, 4.0], mean=3)])
+    assert drawn.count("<polyline") == 2 and "stroke-opacity='.3'" in drawn
+    assert "</span>2 " in drawn.replace("</figcaption>", " ")  # the mean of three
+
+
+def test_a_score_keeps_its_colour_whatever_stands_beside_it(tmp_path):
+    from workbench.widgets.run_panel.curves import charts_for
+
+    (scores,) = charts_for("ppo", ["objective/scores", "objective/gold"])
+    assert [line.place for line in scores.lines] == [0, 2]

@@ -206,7 +206,7 @@ export class Chart {
 
   /** `curves`: {metric: {x, y}}; `options`: {smoothing, log, changes, alarms, look, total, guides}. */
   draw(Plotly, curves, options) {
-    const lines = this.spec.lines.map((line, i) => ({ ...line, i, ...(curves[line.metric] ?? { x: [], y: [] }), band: curves[line.spread] })).filter((line) => line.x.length);
+    const lines = this.spec.lines.map((line, i) => ({ ...line, i: line.place >= 0 ? line.place : i, ...(curves[line.metric] ?? { x: [], y: [] }), band: curves[line.spread] })).filter((line) => line.x.length);
     const log = options.log && lines.every((line) => line.y.every((value) => value > 0));
     this.lines = lines;
     this.options = options;

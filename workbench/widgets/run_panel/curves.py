@@ -25,6 +25,7 @@ class CurveLine:
         spread: the metric of its deviation, which is drawn as a band.
         share: on an axis of its own, from 0 to 1.
         figure: what its figure is called where it stands large.
+        place: which of the colours and strokes it has, whatever stands beside it; -1: the next.
     """
 
     metric: str
@@ -33,6 +34,7 @@ class CurveLine:
     spread: str = ""
     share: bool = False
     figure: str = ""
+    place: int = -1
 
 
 class Guide(NamedTuple):
@@ -375,11 +377,12 @@ def _even(charts: list[CurveChart]) -> list[CurveChart]:
 def _take(plan: CurveChart, left: list[str]) -> tuple[CurveLine, ...]:
     """Move the metrics that belong to a chart out of ``left``."""
     lines: list[CurveLine] = []
-    for line in plan.lines:
+    for place, line in enumerate(plan.lines):
         for name in [name for name in left if re.fullmatch(line.metric, name)]:
             left.remove(name)
             label = line.label.format(name.rpartition("/")[2])
-            lines.append(replace(line, metric=name, label=label))
+            kept = place if plan.decides else -1
+            lines.append(replace(line, metric=name, label=label, place=kept))
     return tuple(lines)
 
 

@@ -25,7 +25,22 @@ LONGEST = 400  # characters of an answer
 QUIET = "opacity:.7"
 ANSWER_FIGURES = (("score", "reward score"), ("gold", "gold"), ("kl", "log-ratio"))
 
-Drawn = tuple[str, list[float], list[float]]  # a line's label, its xs and ys
+
+class Drawn(NamedTuple):
+    """A line as it is drawn.
+
+    Attributes:
+        place: which of the colours it has.
+        mean: steps that it is smoothed over; 1 for none.
+        share: on an axis of its own, from 0 to 1.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    place: int = -1
+    mean: int = 1
+    share: bool = False
 
 
 class DrawingSize(NamedTuple):
@@ -44,7 +59,8 @@ def run_picture(feed: RunFeed) -> str:
     status, verdict = feed.status(), feed.verdict()
     total = f" of {status['total']}" if status["total"] else ""
     facts = f"{feed.kind} · {status['state']} · step {status['step']}{total}"
-    basis = f" <small style='{QUIET}'>{escape(verdict.basis)}</small>" if verdict.basis else ""
+    look = f"{QUIET};font-size:12px"
+    basis = f" <small style='{look}'>{escape(verdict.basis)}</small>" if verdict.basis else ""
     parts = [
         f"<p style='margin:0'><b>{escape(feed.folder.name)}</b> "
         f"<span style='{QUIET}'>{escape(facts)}</span></p>"
@@ -88,6 +104,15 @@ def deciding_charts(feed: RunFeed) -> str:
     return _charts(feed, lambda chart: chart.decides, LARGE, guides)
 
 
+def smoothed(values: Sequence[float], weight: float) -> list[float]:
+    """Exponential moving average without the start's bias, as the panel draws it."""
+    total, mass, means = 0.0, 0.0, list[float]()
+    for value in values:
+        total, mass = weight * total + (1 - weight) * value, weight * mass + 1 - weight
+        means.append(total / mass)
+    return means
+
+
 def _charts(
     feed: RunFeed,
     wanted: Callable[[CurveChart], bool],
@@ -102,7 +127,6 @@ def _charts(
             [_drawn(line, curves) for line in chart.lines],
             size=size,
             guides=guides(chart),
-            shares={line.label for line in chart.lines if line.share},
         )
         for chart in charts_for(feed.kind, feed.metrics)
         if wanted(chart)
@@ -111,7 +135,7 @@ def _charts(
 
 def _drawn(line: CurveLine, curves: dict[str, dict[str, list[float]]]) -> Drawn:
     curve = curves.get(line.metric, {"x": [], "y": []})
-    return line.label, curve["x"], curve["y"]
+    return Drawn(line.label, curve["x"], curve["y"], line.place, line.mean, line.share)
 
 
 def sparkline(
@@ -121,21 +145,19 @@ def sparkline(
     *,
     size: DrawingSize = SMALL,
     guides: Sequence[Guide] = (),
-    shares: frozenset[str] | set[str] = frozenset(),
 ) -> str:
     """One chart with its last values in words.
 
     Args:
         title: what it shows.
         unit: of its values.
-        lines: (label, xs, ys) each.
+        lines: its curves.
         size: of the drawing.
         guides: levels to read the curves against; one that would flatten them is left out.
-        shares: labels of lines on an axis of their own, from 0 to 1.
     """
-    xs = [x for _, line, _ in lines for x in line]
-    own = [y for label, _, line in lines for y in line if label not in shares]
-    ys = own or [y for _, _, line in lines for y in line]
+    xs = [x for line in lines for x in line.x]
+    own = [y for line in lines if not line.share for y in line.y]
+    ys = own or [y for line in lines for y in line.y]
     if not xs:
         return ""
     low, high = min(ys), max(ys)
@@ -146,17 +168,26 @@ def sparkline(
     to_y = _scale(low, high, size.height - PAD_Y, PAD_Y)
     to_share = _scale(0.0, 1.0, size.height - PAD_Y, PAD_Y) if own else to_y
     paths, last = [_level(g, to_y(g.value), size) for g in levels], []
-    for i, (label, x, y) in enumerate(lines):
-        colour = COLOURS[i % len(COLOURS)]
-        up = to_share if label in shares else to_y
-        points = " ".join(f"{to_x(a):.1f},{up(b):.1f}" for a, b in zip(x, y, strict=True))
-        dash = " stroke-dasharray='5 3'" if i else ""
-        paths.append(
-            f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='1.8'{dash}/>"
-        )
-        if y:
-            name = f"{label} " if len(lines) > 1 else ""
-            last.append(f"<span style='color:{colour}'>{escape(name)}</span>{y[-1]:.3g}")
+    for i, line in enumerate(lines):
+        place = line.place if line.place >= 0 else i
+        colour = COLOURS[place % len(COLOURS)]
+        up = to_share if line.share else to_y
+        weight = 1 - 2 / (max(line.mean, len(line.y) / 25) + 1) if line.mean > 1 else 0.0
+
+        def stroke(ys: Sequence[float], more: str, line: Drawn = line, up: Any = up) -> str:
+            points = " ".join(f"{to_x(a):.1f},{up(b):.1f}" for a, b in zip(line.x, ys, strict=True))
+            return f"<polyline points='{points}' fill='none' {more}/>"
+
+        dash = " stroke-dasharray='5 3'" if place else ""
+        if weight and len(line.y) > 2:
+            paths.append(stroke(line.y, f"stroke='{colour}' stroke-opacity='.3'"))
+        drawn = smoothed(line.y, weight)
+        paths.append(stroke(drawn, f"stroke='{colour}' stroke-width='1.8'{dash}"))
+        if line.y:
+            name = f"{line.label} " if len(lines) > 1 else ""
+            newest = line.y[-line.mean :]
+            figure = f"{sum(newest) / len(newest):.3g}"
+            last.append(f"<span style='color:{colour}'>{escape(name)}</span>{figure}")
     unit_text = f" <span style='{QUIET}'>{escape(unit)}</span>" if unit else ""
     bounds = f"{min(ys):.3g} to {max(ys):.3g}, steps {min(xs):g} to {max(xs):g}"
     return (
@@ -199,7 +230,8 @@ def _answers(samples: dict[str, Any]) -> str:
     else:
         heads, rows = ("prompt", "before", "now"), [_answer_cells(row) for row in shown]
         title = f"Answers at step {samples['step']}"
-    cell = "style='text-align:left;vertical-align:top;white-space:pre-wrap;max-width:220px'"
+    look = "text-align:left;vertical-align:top;white-space:pre-wrap;max-width:220px"
+    cell = f"style='{look};font-size:13px'"
     answers = table(rows, [cell] * 3, heads=heads)
     return f"<p style='margin:0 0 2px'><b>{title}</b></p>{answers}"
 
