@@ -44,6 +44,16 @@ def test_each_event_goes_to_its_file(folder):
     }
 
 
+def test_a_step_with_token_records_is_a_step(folder):
+    """Records have no step of their own; the row of figures does."""
+    tokens = ({"tokens": ["a"], "score": 1.0}, {"tokens": ["b"], "score": 2.0})
+    with FolderWriter(folder) as write:
+        write(Progress(3, 4, {"loss": 0.5}, tokens=tokens))
+        write(Finished(3, False))
+    assert [row["step"] for row in folder.metrics()] == [3]
+    assert (folder.status()["state"], folder.status()["step"]) == ("finished", 3)
+
+
 def test_stopping_is_not_finishing(folder):
     with FolderWriter(folder) as write:
         write(Finished(1, True))

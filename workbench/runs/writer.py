@@ -217,8 +217,8 @@ class FolderWriter:
         self._append(METRICS, row)
         for sample in event.samples:
             self._append(SAMPLES, {"step": event.step, **sample})
-        for row in event.tokens:
-            self._append(TOKENS, {"step": event.step, **row})
+        for record in event.tokens:
+            self._append(TOKENS, {"step": event.step, **record})
         with self._lock:
             self._summary.wrote(row, self._files[METRICS].fileno())
             self._status["step"] = event.step

@@ -344,7 +344,7 @@ def test_the_picture_is_renewed_when_the_run_ends(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "view"),
     [
-        ("widgets/run_panel/panel.js", "class Panel {"),
+        ("widgets/run_panel/panel.js", "Panel;"),
         ("widgets/explorer/explorer.js", "class LossExplorer {"),
         ("widgets/compare/compare.js", "ComparisonView;"),
     ],
