@@ -441,5 +441,14 @@ def test_the_report_opens_from_disk_and_draws(browser, tmp_path, scheme):
     expect(page.locator("ins")).to_have_text("d ")
     dark = page.evaluate("() => document.documentElement.classList.contains('dark')")
     assert dark == (scheme == "dark")
+    expect(page.locator(".wb-conclusion")).to_be_visible()
+    page.set_viewport_size({"width": 690, "height": 980})  # A4 without its margins
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    expect(page.locator(".wb-print .still svg").first).to_be_visible()
+    expect(page.locator(".wbp-plot:visible, button:visible")).to_have_count(0)
+    root = "document.documentElement"
+    assert not page.evaluate(f"() => {root}.classList.contains('dark')")
+    assert page.evaluate(f"() => {root}.scrollWidth <= {root}.clientWidth")
     assert problems == [] and [url for url in outside if not url.startswith("file:")] == []
     context.close()

@@ -1,14 +1,17 @@
 import json
 import re
+from html import escape
 
 import made_runs
 import pytest
 
 from workbench.data.pairs import Pair
 from workbench.errors import RunError
+from workbench.events import Finished, Progress
 from workbench.reports.run_facts import answers_between, labelled
 from workbench.reports.run_page import MOST_SAMPLES, write_report
-from workbench.runs import Run, keep_evaluation
+from workbench.runs import FolderWriter, Run, keep_evaluation
+from workbench.runs.verdict import Verdict
 from workbench.widgets.kit.plotly_source import plotly_js
 from workbench.widgets.run_panel.run_feed import RunFeed
 
@@ -140,3 +143,37 @@ def test_it_replaces_an_older_one_and_leaves_nothing_beside(tmp_path):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(RunError, match="holds no run"):
         write_report(tmp_path / "r.html", title="t", runs=[tmp_path])
+
+
+def test_a_report_opens_with_what_came_of_the_run(tmp_path):
+    folder = made_runs.finished_run(tmp_path / "ppo")
+    text = write_report(tmp_path / "r.html", title="t", runs=[folder]).read_text()
+    feed = RunFeed(folder)
+    feed.refresh()
+    verdict = feed.verdict()
+    told = text.index(f"<b>{verdict.lead}</b>")
+    assert text.index("<h1>") < told < text.index("Written ") < text.index("<h2>")
+    assert escape(verdict.rest) in text and escape(verdict.advice) in text
+    assert "@media print" in text and "break-inside: avoid" in text
+
+
+def test_what_rings_stands_with_the_conclusion_and_says_what_to_do(tmp_path):
+    folder = made_runs.create(tmp_path / "mine", "ppo", steps=30)
+    with FolderWriter(folder) as writer:
+        for step in range(1, 31):
+            figures = {"policy/clipfrac": 0.9, "objective/kl": 0.1, "objective/scores": 0.5}
+            writer(Progress(step, 30, figures))
+        writer(Finished(30, False))
+    head = write_report(tmp_path / "r.html", title="t", runs=[folder]).read_text()
+    head = head[: head.index("Written ")]
+    assert "<li><b>Too many tokens are clipped</b>" in head and "lower learning_rate" in head
+    assert "wb-conclusion warn" in head or "wb-conclusion bad" in head
+
+
+def test_a_conclusion_that_is_given_stands_instead_and_a_page_without_runs_has_none(tmp_path):
+    folder = made_runs.finished_run(tmp_path / "ppo")
+    own = Verdict("It <rose>", " by 1.", tone="good")
+    text = write_report(tmp_path / "r.html", title="t", runs=[folder], conclusion=own).read_text()
+    assert "<b>It &lt;rose&gt;</b> by 1." in text
+    bare = write_report(tmp_path / "s.html", title="t").read_text()
+    assert "class='wb-conclusion" not in bare

@@ -9,6 +9,8 @@ function followSystem() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const set = () => document.documentElement.classList.toggle("dark", dark.matches);
   dark.addEventListener("change", set);
+  addEventListener("beforeprint", () => document.documentElement.classList.remove("dark")); // paper is white
+  addEventListener("afterprint", set);
   set();
 }
 
@@ -37,7 +39,10 @@ function placeCharts(run, grid) {
   const roots = (first) => charts.filter((chart) => chart.spec.first === first).map((chart) => chart.root);
   const others = roots(false);
   grid.classList.toggle("threes", roots(true).length % 3 === 0);
+  const onPaper = h("div", { class: "wbp-grid wb-print" }, ...grid.childNodes); // the still pictures fit any width
+  grid.classList.add("alive");
   grid.replaceChildren(...roots(true));
+  grid.before(onPaper);
   if (others.length) grid.after(h("details", {}, h("summary", {}, `${others.length} more curves`), h("div", { class: "wbp-grid threes" }, ...others)));
   return charts.map((chart) => ({ chart, run }));
 }

@@ -18,6 +18,7 @@ from workbench.html_table import Html, table
 from workbench.json_lines import replacing
 from workbench.reports.run_facts import FACT_TABLE, run_facts
 from workbench.runs import Run, RunFolder
+from workbench.runs.verdict import Verdict
 from workbench.widgets.kit import theme
 from workbench.widgets.kit.plotly_source import plotly_js
 from workbench.widgets.kit.texts import abridged, as_text
@@ -42,6 +43,14 @@ FIGURE_WORDS = {
     "pairs": ("Held-out pairs", ""),
     "seconds": ("Time", "s"),
     "seed": ("Seed", ""),
+    "objective/scores": ("Reward score", "points; mean of the last ten updates"),
+    "objective/gold": ("Gold score", "0 to 1; the same mean"),
+    "objective/kl": ("KL to the reference", "nats, summed over an answer; the same mean"),
+    "response/length": ("Answer length", "tokens; the same mean"),
+    "heldout/accuracy": ("Held-out accuracy", "share of pairs; mean of the last ten evaluations"),
+    "accuracy": ("Training accuracy", "share of pairs; mean of the last ten steps"),
+    "loss": ("Training loss", "nats; mean of the last ten steps"),
+    "perplexity": ("Perplexity", "tokens; mean of the last ten steps"),
 }
 ANSWER_SCORES = {"gold": "gold", "score": "reward score", "kl": "KL"}
 
@@ -53,6 +62,7 @@ def write_report(
     runs: Sequence[Run | RunFolder | RunFeed | str | os.PathLike[str]] = (),
     summary: Mapping[str, Any] | None = None,
     samples: Sequence[Mapping[str, Any]] = (),
+    conclusion: Verdict | None = None,
     more: str = "",
 ) -> Path:
     """Write one self-contained HTML file; an older one is replaced at once, never half.
@@ -63,6 +73,7 @@ def write_report(
         runs: whose curves and settings are shown, in this order; a feed is taken as it is.
         summary: figures by name.
         samples: ``{"prompt", "answers": [{"model", "text", "score", "gold", "kl"}, …]}``.
+        conclusion: what it comes to, which stands above everything; None takes the last run's.
         more: HTML of our own that comes last.
 
     Returns:
@@ -74,6 +85,7 @@ def write_report(
     feeds = [_feed(run) for run in runs]
     body = [
         f"<h1>{escape(title)}</h1>",
+        _conclusion(conclusion or feeds[-1].verdict(), feeds) if feeds else "",
         f"<p class='wb-muted'>Written {datetime.now():%Y-%m-%d %H:%M}; it opens offline.</p>",
         _summary(summary or {}),
         *(_run(feed, number) for number, feed in enumerate(feeds)),
@@ -109,7 +121,7 @@ def _page(title: str, body: str, feeds: Sequence[RunFeed]) -> str:
         {"kind": f.kind, "charts": f.charts(), "curves": f.curves(), "changes": f.changes()}
         for f in feeds
     ]
-    scripts = []
+    scripts: list[str] = []
     try:
         scripts.append(f"<script>{plotly_js()}</script>" if feeds else "")
     except ConfigError:
@@ -124,6 +136,22 @@ def _page(title: str, body: str, feeds: Sequence[RunFeed]) -> str:
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{escape(title)}</title><style>{style}</style></head>\n"
         f"<body><main class='wb wb-report'>{body}</main>\n{''.join(scripts)}</body></html>\n"
+    )
+
+
+def _conclusion(verdict: Verdict, feeds: Sequence[RunFeed]) -> str:
+    """One or two sentences, what to do next, and what rings."""
+    ringing = [alarm for feed in feeds for alarm in feed.alarms() if alarm["until"] is None]
+    alarms = "".join(
+        f"<li><b>{escape(alarm['title'])}</b> {escape(alarm['text'])} {escape(alarm['fix'])}</li>"
+        for alarm in ringing
+    )
+    basis = f" <small class='wb-muted'>{escape(verdict.basis)}</small>" if verdict.basis else ""
+    advice = f"<p class='wb-next'>{escape(verdict.advice)}</p>" if verdict.advice else ""
+    return (
+        f"<div class='wb-conclusion {escape(verdict.tone)}'><p><b>{escape(verdict.lead)}</b>"
+        f"{escape(verdict.rest)}{basis}</p>{advice}"
+        f"{f'<ul>{alarms}</ul>' if alarms else ''}</div>"
     )
 
 

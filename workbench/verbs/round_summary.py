@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from workbench.html_table import Html, table
+from workbench.runs.verdict import Verdict
 
 FIGURE_WORDS = {
     "round": "round",
@@ -56,6 +57,35 @@ def as_html(title: str, figures: Mapping[str, Any]) -> str:
         f"<div style='font-size:13px'><p style='margin:0 0 6px'><b>{escape(title)}</b></p>"
         f"{table(facts, _CELLS[:2], row_head=0, attributes=_TABLE)}{compared}</div>"
     )
+
+
+def conclusion_of(figures: Mapping[str, Any]) -> Verdict:
+    """What a round came to, in one or two sentences; of one that is not over, how far it is."""
+    lead = f"{figures.get('labelled', 0):,} labels of {figures.get('pairs', 0):,} pairs"
+    parts: list[str] = []
+    if (accuracy := figures.get("heldout_accuracy")) is not None:
+        parts.append(f"the new reward model is right on {accuracy:.0%} of held-out pairs")
+    if (agreed := figures.get("old_agrees")) is not None:
+        parts.append(f"the one before had {agreed:.0%} of the new labels right")
+    rest = f"; {'; '.join(parts)}." if parts else "."
+    change, tone = _change(figures)
+    if not change:
+        return Verdict(lead, rest, "Next: train the reward model, then the policy, of this round.")
+    basis = "means of the last ten updates"
+    return Verdict(change, f" {lead}{rest}", basis=basis, tone=tone)
+
+
+def _change(figures: Mapping[str, Any]) -> tuple[str, str]:
+    """How the policy stands beside the one before, by the best judge there is; and the tone."""
+    for name, words, digits in (("gold", "gold score", ".3f"), ("score", "reward score", "+.2f")):
+        before, now = figures.get(f"{name}_before"), figures.get(name)
+        if before is None or now is None:
+            continue
+        way = "rose" if now > before else "fell" if now < before else "stayed"
+        nats = f" at {figures['kl']:.2f} nats" if figures.get("kl") is not None else ""
+        sentence = f"The policy's {words} {way} from {before:{digits}} to {now:{digits}}{nats}."
+        return sentence.replace("-", "−"), "good" if now > before else "warn"
+    return "", "quiet"
 
 
 def _bold(text: str) -> Html:

@@ -5,7 +5,7 @@ from typing import Any
 
 from workbench.progress import working
 from workbench.runs import Run
-from workbench.verbs.round_summary import FIGURE_WORDS
+from workbench.verbs.round_summary import FIGURE_WORDS, conclusion_of
 from workbench.verbs.rounds import Round
 from workbench.verbs.train import open_run
 
@@ -68,5 +68,6 @@ def _of_round(turn: Round, path: str | Path | None) -> Path:
         runs=runs or [first],
         summary={FIGURE_WORDS.get(name, name): value for name, value in turn.figures().items()},
         samples=answers_between(first, last),
+        conclusion=conclusion_of(turn.figures()) if runs else None,
         more=labelled(pairs),
     )
