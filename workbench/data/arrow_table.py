@@ -112,9 +112,16 @@ def _frame_of(names: Sequence[str], arrays: Sequence[Any]) -> "Frame":
 def frame_of(
     rows: list[tuple[Any, ...]], names: Sequence[str], whole: Sequence[str] = ()
 ) -> "Frame":
-    """Return a small frame of the rows; ``whole`` names columns of integers that may be missing."""
+    """Return a small frame of the rows; ``whole`` names columns of integers that may be missing.
+
+    Lone surrogates, which no frame of texts can hold, are written as escapes.
+    """
     pd = _pandas()
-    frame: Any = pd.DataFrame(rows, columns=list(names))
+    try:
+        frame: Any = pd.DataFrame(rows, columns=list(names))
+    except UnicodeEncodeError:
+        held = [[storable(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+        frame = pd.DataFrame(held, columns=list(names))
     return frame.astype(dict.fromkeys(whole, "Int64")) if whole else frame
 
 

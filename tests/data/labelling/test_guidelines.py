@@ -1,5 +1,6 @@
 """Guidelines and reasons: given, stored with the label, counted, exported, read back."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from workbench.analysis.quality import examine
 from workbench.data.labelling.guidelines import LONGEST, read_guidelines, tag_names
 from workbench.data.labelling.session import LabelSession
+from workbench.data.pairs import Pairs
 from workbench.data.reading.formats import load_pairs
 from workbench.data.store.labels import LabelStore
 from workbench.data.writing.store_archive import pairs_of_each_vote, read_events, write_events
@@ -134,6 +136,17 @@ def test_guidelines_are_a_text_or_a_file(tmp_path: Path) -> None:
         read_guidelines(tmp_path / "latin.txt")
     with pytest.raises(DataError, match="60,001 characters long"):
         read_guidelines("x" * (LONGEST + 1))
+
+
+def test_half_a_character_is_marked_and_breaks_nothing(store: LabelStore) -> None:
+    session = session_of(store, guidelines="a\ud800b", tags=["\udfff lone"])
+    assert session.guidelines == "a\ufffdb" and session.tags == ("\ufffd lone",)
+    session.choose("left", tags=session.tags)
+    assert examine(store.pairs(), None, store).frames["reasons"]["tag"][0] == "\ufffd lone"
+    imported = load_pairs([{"prompt": "q", "responses": ["a", "b"]}])[0]
+    label = {"kind": "choice", "winner": 0, "tags": {"\ud800": 1}}
+    found = examine(Pairs.from_items([replace(imported, label=label)]))
+    assert found.frames["reasons"]["tag"][0] == "\\ud800"
 
 
 @pytest.mark.parametrize(

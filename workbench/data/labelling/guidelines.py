@@ -1,6 +1,7 @@
 """What annotators are told and asked: guidelines beside the pair, reasons to give with a label."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from workbench.json_lines import dumps
 LONGEST = 60_000  # characters of guidelines that are shown beside a pair
 _FILES = (".md", ".txt", ".markdown", ".rst")
 _MOST_TAGS = 24
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: no store and no file can hold it
 
 
 def read_guidelines(source: str | Path | None) -> str:
@@ -40,7 +42,7 @@ def read_guidelines(source: str | Path | None) -> str:
             where="guidelines=...",
             fix=f"give at most {LONGEST:,}: they stand beside every pair",
         )
-    return text.strip()
+    return _SURROGATE.sub("\ufffd", text).strip()
 
 
 def tag_names(tags: Iterable[object] | None) -> tuple[str, ...]:
@@ -61,7 +63,7 @@ def tag_names(tags: Iterable[object] | None) -> tuple[str, ...]:
             where="tags=...",
             fix=f"give at most {_MOST_TAGS} different texts, e.g. ['accurate', 'too long']",
         )
-    return tuple(map(str, names))
+    return tuple(_SURROGATE.sub("\ufffd", str(name)) for name in names)
 
 
 def chosen_tags(chosen: Iterable[str], known: tuple[str, ...]) -> list[str]:

@@ -25,7 +25,7 @@ def tag_keys(
     taken = {key: action for action, names in keys.items() for key in names}
     taken.update((str(digit), "an answer or a strength") for digit in range(10))
     if isinstance(tags, Mapping):
-        tag_names(tags.values())
+        names = tag_names(tags.values())
         for key in tags:
             if key in taken or len(key) != 1 or key != key.lower() or not key.strip():
                 meaning = f"means {taken[key]!r}" if key in taken else "is no single small key"
@@ -34,7 +34,7 @@ def tag_keys(
                     where="tags=...",
                     fix=f"give each a key that is free, such as {_free(taken, tags)}",
                 )
-        return dict(tags)
+        return dict(zip(tags, names, strict=True))
     given: dict[str, str] = {}
     for name in tag_names(tags):
         free = [key for key in [*name.lower(), *_LETTERS] if key in _LETTERS]
