@@ -56,6 +56,18 @@ def test_thirty_pairs_by_keys_are_in_the_store_and_the_reveal_says_who_won(noteb
     expect(results).to_contain_text("You: after against before", timeout=SLOW)
     expect(results).to_contain_text("20 won, 4 tied, 6 lost")
     expect(results).to_contain_text("Against your verdict on 6 of 26")
+    rows = results.locator(".wbc-rate")
+    expect(rows).to_have_count(3)  # the person, the reward model, the gold judge
+    shown = [rows.nth(at).locator(".wbc-fill").evaluate("bar => bar.style.width") for at in (0, 1)]
+    assert [round(float(width[:-1])) for width in shown] == [73, 100]  # (20 + 4 / 2) / 30
+    expect(rows.first.locator(".wbc-track")).to_have_attribute(
+        "aria-label", "73 %, 95 % interval 56 % to 86 %"
+    )
+    rows.nth(2).get_by_role("button", name="against you on 6 of 26").click()
+    expect(board.locator(".wbc-option")).to_have_count(6)
+    expect(board.locator(".wbc-detail")).to_contain_text("question 20")
+    board.get_by_role("button", name="only where the gold judge is against you").click()
+    expect(board.locator(".wbc-option")).to_have_count(30)
     expect(page.locator(".wbl")).to_have_count(0)
     page.keyboard.press("ArrowDown")  # the board has the keyboard
     expect(board.locator(".wbc-detail")).to_contain_text("Prompt 2 of 30")

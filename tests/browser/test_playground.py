@@ -56,3 +56,52 @@ def test_a_prompt_is_asked_and_its_best_answer_becomes_a_label(notebook, kernel_
     page.keyboard.press("a")  # no key of ours, and none of the notebook's
     assert page.locator(".jp-Notebook .jp-Cell").count() == cells
     assert page.problems == [] and page.outside == []
+
+
+def test_each_card_is_preferred_by_mouse_and_a_conversation_goes_on(notebook, kernel_eval):
+    quick = SETUP.replace("go.wait(60)", 'told({"phase": "loading sft"}); go.wait(60)')
+    quick = quick.replace('told({"text": "a <img src=x onerror=alert(1)> gro"})', "")
+    page = notebook(quick.replace("play.sqlite", "mouse.sqlite"), DESK)
+    root = page.locator(".wbg")
+    root.wait_for(state="attached")
+    root.scroll_into_view_if_needed()
+    root.get_by_text("System prompt").click()
+    root.get_by_label("system prompt").fill("You are terse.")
+    root.get_by_label("answer length").fill("7")
+    root.locator("input[aria-label=temperatures]").fill("0.5, 1")
+    root.locator("textarea").fill("Describe a crow.")
+    root.get_by_role("button", name="Answer Enter").click()
+    cards = root.locator(".wbg-card")
+    expect(cards.first).to_contain_text("loading sft…", timeout=SLOW)
+    expect(cards.nth(1)).to_contain_text("waits for its turn")
+    assert "(empty)" not in root.inner_text()
+    kernel_eval(page, "go.set()")
+    won = "(lambda p: p.responses[p.label['winner']][0]['content'])(next(iter(store.pairs())))"
+    for at, name in ((0, "/sft at 0.5"), (2, "/ppo at 0.5"), (3, "/ppo at 1"), (1, "/sft at 1")):
+        prefer = cards.nth(at).get_by_role("button", name="Prefer this one")
+        expect(prefer).to_be_enabled(timeout=SLOW)
+        prefer.click()
+        expect(cards.nth(at).get_by_role("button", name="Preferred")).to_be_visible(timeout=SLOW)
+        assert kernel_eval(page, won) == f"{name} <b>0</b>"
+    inks = [cards.nth(at).evaluate("card => card.className") for at in range(4)]
+    assert ["c0" in ink for ink in inks] == [True, True, False, False]  # a model, a colour
+    shades = [cards.nth(at).evaluate(SHADE) for at in range(4)]
+    assert shades == ["40%", "100%", "40%", "100%"]  # the hotter, the darker
+
+    cards.nth(3).get_by_role("button", name="Go on from here").click()
+    expect(root.locator(".wbg-turn")).to_have_count(2, timeout=SLOW)
+    expect(root.locator(".wbg-turn").first).to_contain_text("Describe a crow.")
+    root.locator("textarea").fill("And a raven?")
+    root.get_by_role("button", name="Answer Enter").click()
+    expect(cards.nth(3)).to_contain_text("/ppo at 1", timeout=SLOW)
+    expect(root.get_by_role("button", name="Stop")).to_be_disabled(timeout=SLOW)
+    last = kernel_eval(page, "asked[-1]")
+    assert [turn["role"] for turn in last["prompt"]] == ["system", "user", "assistant", "user"]
+    assert last["prompt"][0]["content"] == "You are terse."
+    assert last["settings"]["response_length"] == 7
+    root.get_by_role("button", name="New conversation").click()
+    expect(root.locator(".wbg-turn")).to_have_count(0, timeout=SLOW)
+    assert page.problems == [] and page.outside == []
+
+
+SHADE = "card => card.style.getPropertyValue('--wbg-shade')"

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from workbench.errors import ModelError
@@ -18,7 +20,10 @@ def request(model, **more):
 def test_an_answer_grows_and_comes_with_its_tokens_kl_and_score(tiny, tuned, reward):
     stage, told = Stage(), []
     found = stage.play(request(tuned, reward=reward), told.append, lambda: False)
-    assert told[0].keys() == {"text"}
+    phases = [event["phase"] for event in told if "phase" in event]
+    loading = f"loading {Path(tuned).name}"
+    assert phases == [loading, "reading the prompt", f"scores by {Path(reward).name}"]
+    assert {key for event in told for key in event} == {"phase", "text"}
     assert found["text"] == "".join(found["pieces"]).strip()
     assert len(found["kl"]) == len(found["pieces"]) <= 8
     assert all(value >= -1e-6 for value in found["kl"]) and max(found["kl"]) > 0

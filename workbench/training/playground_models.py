@@ -16,7 +16,7 @@ from workbench.models.roles import Roles
 from workbench.models.sampling import sample_responses, sayable
 from workbench.models.source import Source, resolve
 from workbench.settings import PPOSettings
-from workbench.training.batch_jobs import per_token_kl
+from workbench.training.batch_jobs import per_token_kl, short_name
 from workbench.training.optimiser import make_accelerator
 from workbench.training.reward.scorer import Scorer
 
@@ -41,7 +41,8 @@ class Stage:
         Args:
             values: ``model``, ``prompt`` (messages), ``settings`` as in ``PPOSettings``,
                 ``best_of`` and ``reward`` (None: no scores, and the first answer is the best).
-            tell: told ``{"text"}`` as one answer grows, or ``{"done", "of"}`` of several.
+            tell: told ``{"text"}`` as one answer grows, or ``{"done", "of"}`` of several; before
+                and after it ``{"phase"}``, what takes the time.
             stopped: whether to end early.
 
         Returns:
@@ -52,17 +53,22 @@ class Stage:
         settings = PPOSettings.from_dict(values["settings"])
         source = resolve(values["model"])
         source.check_answers()
+        if self._key(source, settings) not in self._roles:
+            tell({"phase": f"loading {short_name(values['model'])}"})
         roles = self._on_base(source, settings)
         role = self._adapter(roles, source.adapter)
         encoder = Encoder.of(roles.base, settings)
         prompt = encoder.prompt(values["prompt"], room=settings.response_length)
         count = int(values.get("best_of") or 1)
+        tell({"phase": "reading the prompt" if count == 1 else f"{count} answers side by side"})
         if count > 1:
             rows = self._several(roles, role, prompt, settings, count)
             tell({"done": count, "of": count})
         else:
             rows = [self._one(roles, role, prompt, settings, tell, stopped)]
         texts = [encoder.decode(row) for row in rows]
+        if values.get("reward") is not None:
+            tell({"phase": f"scores by {short_name(values['reward'])}"})
         scores = self._scores(values, texts, settings)
         known = [float("-inf") if score is None else score for score in scores]
         best = known.index(max(known))
@@ -78,8 +84,12 @@ class Stage:
             "scores": scores,
         }
 
+    @staticmethod
+    def _key(source: Source, settings: PPOSettings) -> tuple[str, str, str, str]:
+        return source.base, source.tokenizer, settings.quantization, settings.dtype
+
     def _on_base(self, source: Source, settings: PPOSettings) -> Roles:
-        key = (source.base, source.tokenizer, settings.quantization, settings.dtype)
+        key = self._key(source, settings)
         if key not in self._roles:
             make_accelerator(settings)
             self._roles[key] = Roles(load_base(source, settings), settings)

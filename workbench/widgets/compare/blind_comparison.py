@@ -112,6 +112,7 @@ class BlindComparisonView(Labeller):
             **view.message(),
             "said": [self._verdict(labels, row) for row in range(len(self.contest.rows))],
             "against": {JUDGES[measure]: rows for measure, rows in against.items()},
+            "duels": duels(self.contest, labels),
             "told": [outgoing(line) for line in sentences(self.contest, labels)],
         }
 
@@ -136,6 +137,23 @@ class BlindComparisonView(Labeller):
         if not self.revealed:
             return "<p>A blind comparison: it is judged in a live notebook.</p>"
         return self.reveal().picture() + self.result().to_html(index=False, float_format="%.3f")
+
+
+def duels(contest: BlindComparison, labels: Mapping[str, Label]) -> list[dict[str, Any]]:
+    """What it came to, to be drawn: for each two models a win rate by each judge."""
+    pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in contest.result(labels).to_dict("records"):
+        judge: dict[str, Any] = {name: int(row[name]) for name in ("wins", "ties", "losses")}
+        judge |= {"by": row["by"], "rate": None, "low": None, "high": None}
+        if row["prompts"]:
+            judge |= {"rate": row["win_rate"], "low": row["low"], "high": row["high"]}
+        if row["by"] != YOU:
+            judge |= {"against_you": int(row["against_you"]), "of": int(row["of"])}
+        pairs.setdefault((row["model"], row["against"]), []).append(judge)
+    return [
+        {"model": outgoing(model), "against": outgoing(against), "judges": judges}
+        for (model, against), judges in pairs.items()
+    ]
 
 
 def sentences(contest: BlindComparison, labels: Mapping[str, Label]) -> list[str]:

@@ -42,7 +42,9 @@ export class ComparisonView {
 
   build() {
     this.means = h("div", { class: "wbc-means" });
-    this.results = h("ul", { class: "wbc-results", hidden: true });
+    this.results = h("div", { class: "wbc-results", hidden: true });
+    this.only = null; // the judge whose disagreements alone are listed
+    this.allRows = h("button", { type: "button", hidden: true, onclick: () => this.listOnly(null) });
     this.measure = h("select", { "aria-label": "measure of the gain", onchange: () => this.resort() });
     this.sorts = h("select", { "aria-label": "order", onchange: () => this.resort() }, ...Object.entries(SORTS_OF).map(([value, name]) => h("option", { value }, name)));
     this.diff = h("button", { type: "button", onclick: () => this.toggleDiff() }, "Changed words", keycap("d"));
@@ -50,7 +52,7 @@ export class ComparisonView {
     const about = { type: "button", hidden: true, title: "to be judged blind: wb.label offers it first", onclick: () => this.send() };
     this.queue = h("button", about, "To the labeller", keycap("q"));
     this.note = h("span", { class: "wbc-said", role: "status" });
-    const tools = h("div", { class: "wbc-bar" }, this.sorts, this.measure, h("span", { class: "wbc-gap" }), this.note, this.queue, this.diff, this.form);
+    const tools = h("div", { class: "wbc-bar" }, this.sorts, this.measure, this.allRows, h("span", { class: "wbc-gap" }), this.note, this.queue, this.diff, this.form);
     this.list = h("div", { class: "wbc-list", role: "listbox", "aria-label": "prompts", tabindex: 0, "data-lm-suppress-shortcuts": "true" });
     this.list.addEventListener("click", (event) => {
       const option = event.target.closest("[role=option]");
@@ -86,14 +88,54 @@ export class ComparisonView {
     this.measure.replaceChildren(...message.measures.map((name) => h("option", { value: name }, `by ${NAMES_OF[name]}`)));
     this.measure.hidden = message.measures.length < 2;
     this.sorts.hidden = !message.measures.length;
-    const { told: sentences = [], against = {} } = message;
-    this.results.hidden = !sentences.length;
+    const { against = {} } = message;
+    this.showResults(message);
     this.queue.hidden = !message.queues;
-    this.results.replaceChildren(...sentences.map((line) => h("li", {}, arrive(line))));
     if (Object.keys(against).length && !this.sorts.querySelector(`[value=${AGAINST}]`))
       this.sorts.append(h("option", { value: AGAINST }, "judged otherwise first"));
     this.at = 0;
     this.resort();
+  }
+
+  /** Win rates as bars with their intervals, a row for each judge; the same in words on demand. */
+  showResults({ duels = [], told: sentences = [] }) {
+    this.results.hidden = !duels.length;
+    const blocks = duels.map(({ model, against, judges }) => {
+      const about = h("span", { class: "wb-muted" }, "win rate; a tie is half a win; the line is the 95 % interval");
+      const title = h("h4", {}, h("b", {}, arrive(model)), ` against ${arrive(against)} `, about);
+      return h("div", { class: "wbc-duel" }, title, ...judges.map((judge) => this.judgeRow(judge)));
+    });
+    const lines = h("ul", {}, ...sentences.map((line) => h("li", {}, arrive(line))));
+    this.results.replaceChildren(...blocks, h("details", {}, h("summary", {}, "In words, with the sign tests"), lines));
+  }
+
+  judgeRow({ by, rate, low, high, wins, ties, losses, against_you: against, of }) {
+    const name = h("span", { class: "wbc-judge" }, by.charAt(0).toUpperCase() + by.slice(1));
+    if (rate === null) return h("div", { class: "wbc-rate" }, name, h("span", { class: "wb-muted" }, "nothing is judged yet"));
+    const percent = (share) => `${Math.round(100 * share)} %`;
+    const words = `${percent(rate)}, 95 % interval ${percent(low)} to ${percent(high)}`;
+    const fill = h("i", { class: `wbc-fill ${by === "you" ? "you" : ""}` });
+    const range = h("i", { class: "wbc-range" });
+    fill.style.width = `${100 * rate}%`;
+    Object.assign(range.style, { left: `${100 * low}%`, width: `${100 * (high - low)}%` });
+    const track = h("div", { class: "wbc-track", role: "img", "aria-label": words, title: words }, fill, h("i", { class: "wbc-half" }), range);
+    const figures = h("span", { class: "wb-num" }, h("b", {}, percent(rate)), h("span", { class: "wb-muted" }, `  ${wins} won, ${ties} tied, ${losses} lost`));
+    const row = h("div", { class: "wbc-rate" }, name, track, figures);
+    if (against === undefined) return row;
+    const open = h("button", { type: "button", class: "wb-link", onclick: () => this.listOnly(by) }, `against you on ${against} of ${of}`);
+    open.disabled = !against;
+    row.append(open);
+    return row;
+  }
+
+  /** List only what a judge sees otherwise than the person; null: all prompts. */
+  listOnly(judge) {
+    this.only = judge;
+    this.allRows.hidden = !judge;
+    this.allRows.replaceChildren(`only where the ${judge} is against you ✕`);
+    this.resort();
+    this.select(0);
+    this.list.focus({ preventScroll: true });
   }
 
   gain(row) {
@@ -106,7 +148,8 @@ export class ComparisonView {
     const open = this.model.get("selected");
     const { rows } = this.data;
     this.sort = this.sorts.value;
-    this.order = rows.map((_, i) => i);
+    const listed = this.only && new Set(this.data.against[this.only]);
+    this.order = rows.map((_, i) => i).filter((i) => !listed || listed.has(i));
     const way = { up: -1, down: 1 }[this.sort];
     if (way) this.order.sort((a, b) => way * (this.gain(rows[a]) - this.gain(rows[b])) || a - b);
     if (this.sort === AGAINST) this.order.sort((a, b) => this.opposed(b).length - this.opposed(a).length || a - b);

@@ -6,6 +6,7 @@ const SOON = 120; // ms between two looks while something is to come
 const LATE = 3000; // ms between two looks else: another view may have asked
 const FULL = 1.0; // nats at which a token's mark is darkest
 const MOST_BEST = 64;
+const MOST_TOKENS = 4096; // that a person can ask for here
 const STATES = { waits: "waits", answers: "answering…", stopped: "stopped", failed: "failed", done: "" };
 
 export default class Playground {
@@ -48,6 +49,11 @@ export default class Playground {
       this.ask(false);
       this.root.focus({ preventScroll: true });
     });
+    this.system = h("input", { type: "text", placeholder: "Who the model is to be, and how it answers (a system prompt)", "aria-label": "system prompt", dir: "auto" });
+    this.setUp = h("details", { class: "wbg-system" }, h("summary", {}, "System prompt"), this.system);
+    this.turns = h("div", { class: "wbg-turns", hidden: true });
+    this.anew = h("button", { type: "button", class: "wb-quiet", onclick: () => this.tell({ type: "anew" }), hidden: true }, "New conversation", keycap("n"));
+    this.tokens = h("input", { type: "number", min: 1, max: MOST_TOKENS, step: 1, "aria-label": "answer length", title: "most tokens of an answer" });
     this.temperatures = h("input", { type: "text", value: "1.0", size: 9, "aria-label": "temperatures", title: "one or more, with commas: 0.3, 1.0" });
     this.bestOf = h("input", { type: "range", min: 0, max: 6, step: 1, value: 0, "aria-label": "best of n" });
     this.bestWords = h("output", { class: "wb-num" }, "1");
@@ -59,9 +65,9 @@ export default class Playground {
     this.marks = h("button", { type: "button", class: "wb-quiet", onclick: () => this.toggle() }, "KL by token", keycap("k"));
     this.queue = h("button", { type: "button", class: "wb-quiet", onclick: () => this.tell({ type: "queue" }) }, "Send to the labeller", keycap("q"));
     this.note = h("span", { class: "wbg-said", role: "status" });
-    const fields = h("div", { class: "wbg-bar" }, h("label", { class: "wbg-field" }, "Temperature", this.temperatures), this.best, this.go, this.again, this.halt, this.marks, this.queue, this.note);
+    const fields = h("div", { class: "wbg-bar" }, h("label", { class: "wbg-field" }, "Temperature", this.temperatures), h("label", { class: "wbg-field" }, "At most", this.tokens, "tokens"), this.best, this.go, this.again, this.halt, this.marks, this.queue, this.anew, this.note);
     this.columns = h("div", { class: "wbg-columns", "aria-live": "polite" });
-    this.root = h("section", { class: "wb wbg", "aria-label": "Playground" }, h("div", { class: "wbg-prompt" }, this.prompt), fields, this.columns);
+    this.root = h("section", { class: "wb wbg", "aria-label": "Playground" }, h("div", { class: "wbg-prompt" }, this.setUp, this.turns, this.prompt), fields, this.columns);
     this.cards = [];
     guardKeys(this.root, (key) => this.press(key));
     this.toggle(true);
@@ -72,7 +78,7 @@ export default class Playground {
   }
 
   press(key) {
-    const acts = { Enter: () => this.ask(false), r: () => this.ask(true), s: () => this.tell({ type: "stop" }), k: () => this.toggle(), q: () => this.tell({ type: "queue" }), "/": () => this.prompt.focus() };
+    const acts = { Enter: () => this.ask(false), r: () => this.ask(true), s: () => this.tell({ type: "stop" }), k: () => this.toggle(), q: () => this.tell({ type: "queue" }), n: () => this.tell({ type: "anew" }), "/": () => this.prompt.focus() };
     const act = acts[key.length === 1 ? key.toLowerCase() : key];
     const column = /^[1-9]$/.test(key) ? Number(key) - 1 : null;
     if (column !== null && this.state?.stored && this.state.columns[column]) this.tell({ type: "prefer", column });
@@ -87,7 +93,13 @@ export default class Playground {
       this.note.textContent = "Give temperatures as numbers: 0.3, 1.0";
       return;
     }
-    this.tell({ type: "ask", prompt: this.prompt.value, temperatures, best_of: this.best.hidden ? 1 : this.count, again });
+    const length = Number(this.tokens.value);
+    if (!Number.isInteger(length) || length < 1 || length > MOST_TOKENS) {
+      this.note.textContent = `An answer has 1 to ${MOST_TOKENS} tokens`;
+      return;
+    }
+    const best_of = this.best.hidden ? 1 : this.count;
+    this.tell({ type: "ask", prompt: this.prompt.value, system: this.system.value, length, temperatures, best_of, again });
   }
 
   toggle(on = !this.marked) {
@@ -103,22 +115,52 @@ export default class Playground {
     if (this.state && state.serial < this.state.serial) return;
     const first = !this.state;
     this.state = state;
-    if (first && state.prompt) this.prompt.value = arrive(state.prompt);
+    if (first) {
+      this.prompt.value = arrive(state.prompt);
+      this.system.value = arrive(state.system);
+      this.setUp.open = Boolean(state.system);
+      this.tokens.value = state.length;
+    }
+    this.showTurns(state.turns);
     this.best.hidden = !state.scored;
     this.queue.hidden = !state.stored;
     this.halt.disabled = !state.busy;
     this.go.disabled = this.again.disabled = state.busy;
     this.note.textContent = arrive(state.said);
     while (this.cards.length > state.columns.length) this.cards.pop().remove();
+    if (state.columns.length) this.columns.querySelector(".wbg-empty")?.remove();
     state.columns.forEach((column, at) => this.showColumn(column, at));
-    if (!state.columns.length && !this.columns.children.length)
-      this.columns.append(h("p", { class: "wb-muted wbg-empty" }, `${state.models.map(arrive).join(", ")}: write a prompt and press Enter. The first answer waits until the models are loaded.`));
+    if (!state.columns.length && !this.columns.children.length) {
+      const names = state.models.map(arrive).join(", ");
+      const first = state.turns.length ? "write what you say next and press Enter." : "write a prompt and press Enter. The first answer waits until the models are loaded.";
+      this.columns.append(h("p", { class: "wb-muted wbg-empty" }, `${names}: ${first}`));
+    }
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.tell({ type: "look" }), state.busy ? SOON : LATE);
   }
 
+  /** The conversation so far, each turn with who said it. */
+  showTurns(turns) {
+    const drawing = JSON.stringify(turns);
+    if (drawing === this.talk) return;
+    const gone_on = this.talk !== undefined && turns.length;
+    this.talk = drawing;
+    this.turns.hidden = this.anew.hidden = !turns.length;
+    this.turns.replaceChildren(...turns.map(({ role, content }) => h("div", { class: `wbg-turn ${role}` }, h("span", { class: "wb-label" }, role === "user" ? "You" : "Answer"), textBlock(arrive(content)))));
+    if (gone_on) {
+      this.prompt.value = "";
+      this.prompt.focus({ preventScroll: true });
+    }
+  }
+
+  /** How dark a card's edge is: the hotter, the darker; its colour is the model's. */
+  shade(temperature) {
+    const hotness = [...new Set(this.state.columns.map((column) => column.temperature))].sort((a, b) => a - b);
+    return hotness.length < 2 ? 100 : 40 + (60 * hotness.indexOf(temperature)) / (hotness.length - 1);
+  }
+
   showColumn(column, at) {
-    const drawing = JSON.stringify(column);
+    const drawing = JSON.stringify([column, this.state.busy]); // of which the buttons depend
     if (this.drawn[at] === drawing && this.cards[at]) return;
     this.drawn[at] = drawing;
     const name = h("span", { class: "wbg-model" }, visible(arrive(column.model)));
@@ -126,7 +168,11 @@ export default class Playground {
     const top = h("header", {}, name, h("span", { class: "wb-muted wb-num" }, how), ...figures(column));
     const prefer = h("button", { type: "button", onclick: () => this.tell({ type: "prefer", column: at }), "aria-pressed": String(Boolean(column.preferred)) }, column.preferred ? "Preferred" : "Prefer this one", keycap(String(at + 1)));
     prefer.disabled = column.state !== "done" || this.state.busy;
-    const card = h("article", { class: `wbg-card c${at % 5} ${column.state}` }, top, this.body(column), this.state.stored ? h("footer", {}, prefer) : null);
+    const on = h("button", { type: "button", class: "wb-quiet", onclick: () => this.tell({ type: "go_on", column: at }) }, "Go on from here");
+    on.disabled = prefer.disabled || !column.text;
+    const ink = this.state.models.indexOf(column.model) % 5;
+    const card = h("article", { class: `wbg-card c${ink} ${column.state}` }, top, this.body(column), h("footer", {}, this.state.stored ? prefer : null, on));
+    card.style.setProperty("--wbg-shade", `${this.shade(column.temperature)}%`);
     if (this.cards[at]) this.cards[at].replaceWith(card);
     else {
       this.columns.querySelector(".wbg-empty")?.remove();
@@ -140,8 +186,11 @@ export default class Playground {
       const { what, where, fix } = column.fault;
       return h("div", { class: "wb-banner error" }, h("div", {}, h("strong", {}, arrive(what)), h("p", {}, arrive([where, fix].filter(Boolean).join("\n")))));
     }
+    if (column.state === "stopped" && !column.text) return h("p", { class: "wb-muted" }, "stopped before its turn came");
+    if (column.state === "waits") return h("p", { class: "wb-muted" }, "waits for its turn");
+    if (column.state === "answers" && !column.text) return h("p", { class: "wb-muted" }, `${arrive(column.phase)}…`);
     const done = column.state === "done" && column.pieces;
-    if (!this.marked || !done || !column.kl.some((value) => value > 0)) return textBlock(arrive(column.text || (column.state === "done" ? "(empty)" : "")));
+    if (!this.marked || !done || !column.kl.some((value) => value > 0)) return textBlock(arrive(column.text || "(empty)"));
     const tokens = column.pieces.map((piece, i) => {
       const share = Math.min(1, column.kl[i] / FULL);
       const mark = h("span", { class: "wbg-token", title: `${column.kl[i].toFixed(3)} nats` }, visible(arrive(piece), { edges: false }));

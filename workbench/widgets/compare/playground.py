@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from workbench.data.pairs import Pair
 from workbench.data.store.label_events import LabelEvent
 from workbench.errors import ConfigError, DataError
+from workbench.settings import PPOSettings
 from workbench.widgets.kit.loaded_widget import LoadedWidget
-from workbench.widgets.kit.wire import fault, incoming, outgoing
+from workbench.widgets.kit.wire import fault, incoming, outgoing, outgoing_messages
 
 if TYPE_CHECKING:
     from workbench.data.store.labels import LabelStore
@@ -64,7 +65,9 @@ class Playground(LoadedWidget):
         self.models, self.reward, self.store = dict(models), reward, store
         self.annotator, self.settings = annotator, dict(settings or {})
         self.columns: list[dict[str, Any]] = []
-        self.prompt = ""
+        self.prompt, self.system = "", ""
+        self.turns: list[dict[str, str]] = []  # of the conversation before the prompt
+        self.length = int(self.settings.get("response_length", PPOSettings().response_length))
         self.seed = int(self.settings.get("seed", 0))
         self._ask, self._stop = ask, stop
         self._guard = threading.RLock()
@@ -79,7 +82,13 @@ class Playground(LoadedWidget):
         return self._thread is not None and self._thread.is_alive()
 
     def play(
-        self, prompt: str, temperatures: Sequence[float] = (1.0,), best_of: int = 1
+        self,
+        prompt: str,
+        temperatures: Sequence[float] = (1.0,),
+        best_of: int = 1,
+        *,
+        system: str | None = None,
+        length: int | None = None,
     ) -> threading.Thread:
         """Begin to answer a prompt: with each model at each temperature, in a thread.
 
@@ -87,16 +96,25 @@ class Playground(LoadedWidget):
             prompt: what is asked.
             temperatures: 0.05 to 5.
             best_of: answers of which the reward model chooses one.
+            system: what stands before the conversation; None leaves it as it is.
+            length: most tokens of an answer; None leaves it as it is.
 
         Raises:
             DataError: the prompt is empty, or the last one is still being answered.
-            ConfigError: a temperature or a number of answers that cannot be, or too many columns.
+            ConfigError: a length, a temperature or a number of answers that cannot be, or too many
+                columns.
         """
         with self._guard:
             self._check(prompt, temperatures, best_of)
-            self.prompt = prompt
+            length = self.length if length is None else length
+            PPOSettings.from_dict({**self.settings, "response_length": length})
+            self.prompt, self.length = prompt, length
+            self.system = self.system if system is None else system
             self.columns = [
-                {"model": name, "temperature": t, "best_of": best_of, "text": "", "state": "waits"}
+                {
+                    **{"model": name, "temperature": t, "best_of": best_of, "text": ""},
+                    **{"state": "waits", "phase": ""},
+                }
                 for name, t in product(self.models, temperatures)
             ]
             self._stopping, self._words = False, ""
@@ -109,6 +127,38 @@ class Playground(LoadedWidget):
         """End what is being answered; what is there stays."""
         self._stopping = True
         self._stop()
+
+    def go_on(self, column: int) -> None:
+        """Take a column's answer as the model's turn: the next prompt goes on from there.
+
+        Raises:
+            DataError: there is no such answer yet.
+        """
+        with self._guard:
+            answered = self.columns[column : column + 1]
+            if self.busy or not answered or not answered[0]["text"]:
+                raise DataError(
+                    "there is no answer to go on from",
+                    where="wb.playground",
+                    fix="wait until it is there",
+                )
+            self.turns += [
+                {"role": "user", "content": self.prompt},
+                {"role": "assistant", "content": answered[0]["text"]},
+            ]
+            self.prompt, self.columns = "", []
+            self._note("")
+
+    def start_anew(self) -> None:
+        """Forget the turns so far; the next prompt begins a conversation."""
+        with self._guard:
+            self.turns, self.columns = [], [] if not self.busy else self.columns
+            self._note("")
+
+    def messages(self) -> list[dict[str, str]]:
+        """The conversation up to the prompt, as the models see it."""
+        system = [{"role": "system", "content": self.system}] if self.system.strip() else []
+        return [*system, *self.turns, {"role": "user", "content": self.prompt}]
 
     def prefer(self, column: int) -> bool:
         """Say that a column's answer is the best one: a label in the store.
@@ -154,7 +204,7 @@ class Playground(LoadedWidget):
             if self._stopping:
                 self._put(column, state="stopped")
                 continue
-            self._put(column, state="answers")
+            self._put(column, state="answers", phase="starting the models' process")
             try:
                 answer = self._ask(self._request(column), lambda e, c=column: self._grow(c, e))
             except Exception as error:  # shown in its place; the other models still answer
@@ -165,9 +215,10 @@ class Playground(LoadedWidget):
     def _request(self, column: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "model": self.models[column["model"]],
-            "prompt": [{"role": "user", "content": self.prompt}],
+            "prompt": self.messages(),
             "settings": {
                 **self.settings,
+                "response_length": self.length,
                 "temperature": column["temperature"],
                 "seed": self.seed,
             },
@@ -176,8 +227,7 @@ class Playground(LoadedWidget):
         }
 
     def _grow(self, column: dict[str, Any], event: Mapping[str, Any]) -> None:
-        if "text" in event:
-            self._put(column, text=event["text"])
+        self._put(column, **{name: event[name] for name in ("text", "phase") if name in event})
 
     def _put(self, column: dict[str, Any], **values: Any) -> None:
         with self._guard:
@@ -204,7 +254,7 @@ class Playground(LoadedWidget):
             if c["text"] in texts
         }
         responses: Any = [[{"role": "assistant", "content": text}] for text in texts]
-        prompt: Any = [{"role": "user", "content": self.prompt}]
+        prompt: Any = self.messages()
         source = {"dataset": "playground"}
         return Pair.make(prompt, responses, source=source, meta={"models": models})
 
@@ -233,11 +283,22 @@ class Playground(LoadedWidget):
             self.seed += bool(content.get("again"))
             prompt = incoming(content.get("prompt"), MOST_PROMPT)
             temperatures = [float(t) for t in content.get("temperatures") or [1.0]]
-            self.play(prompt, temperatures, int(content.get("best_of") or 1))
+            system = content.get("system")
+            self.play(
+                prompt,
+                temperatures,
+                int(content.get("best_of") or 1),
+                system=None if system is None else incoming(system, MOST_PROMPT),
+                length=None if content.get("length") is None else int(content["length"]),
+            )
         elif kind == "stop":
             self.stop()
         elif kind == "prefer":
             self.prefer(int(content.get("column", 0)))
+        elif kind == "go_on":
+            self.go_on(int(content.get("column", 0)))
+        elif kind == "anew":
+            self.start_anew()
         elif kind == "queue":
             self.send_to_labeller()
 
@@ -253,6 +314,9 @@ class Playground(LoadedWidget):
                 "serial": self._serial,
                 "busy": self.busy,
                 "prompt": outgoing(self.prompt),
+                "system": outgoing(self.system),
+                "length": self.length,
+                "turns": outgoing_messages(self.turns, cut=None),
                 "models": [outgoing(name) for name in self.models],
                 "scored": self.reward is not None,
                 "stored": self.store is not None,
