@@ -344,6 +344,7 @@ def test_the_explorer_computes_keeps_rows_and_reads_back(notebook, kernel_eval):
     expect(rows.nth(1)).to_contain_text("0.0067")
     expect(rows.nth(1)).to_contain_text("0.0029")
     expect(root).to_contain_text("The lecture prints 4.39 and 0.003")
+    expect(root).not_to_contain_text("null")
     root.get_by_label("r₂ as a number").fill("0")
     root.get_by_label("r₂ as a number").press("Enter")
     expect(root.locator(".wbx-step.natural output")).to_have_text("0.6931")

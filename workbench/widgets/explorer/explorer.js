@@ -208,7 +208,7 @@ function drawn(model, el) {
       h("div", { class: "wbx-left" }, chosen.root, rejected.root, steps, words),
       h("figure", { class: "wbx-figure" }, curve.root, h("figcaption", { class: "wb-muted" }, reaches, own.length ? "The point is the sliders; diamonds are held-out pairs." : "The point is the sliders; rings are the rows below.")),
     ),
-    own.length ? h("div", { class: "wbx-own" }, h("span", { class: "wb-label" }, `Held-out pairs of ${arrive(model.get("run"))}`), list, reading) : null,
+    ...(own.length ? [h("div", { class: "wbx-own" }, h("span", { class: "wb-label" }, `Held-out pairs of ${arrive(model.get("run"))}`), list, reading)] : []),
     h("div", { class: "wbx-bar" }, h("span", { class: "wb-label" }, "Rows kept"), add),
     h("div", { class: "wbx-scroll" }, h("table", { class: "wbx-table wb-num" }, h("thead", {}, h("tr", {}, ...columns)), body)),
     note,
