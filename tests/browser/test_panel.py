@@ -139,8 +139,10 @@ def test_pause_is_asked_then_done_and_so_is_a_setting(notebook, trainer):
     root.focus()
     page.keyboard.press("x")
     assert "stop" not in (folder.path / "control.jsonl").read_text()  # asked for twice only
+    expect(root.get_by_role("button", name="Stop? It can be resumed.")).to_be_visible()
     page.keyboard.press("x")
     expect(root.locator(".wbp-state")).to_have_text("■ stopped")
+    expect(root.get_by_role("button", name="Resume from the last checkpoint")).to_be_enabled()
     is_clean(page)
 
 
