@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from workbench.data.messages import Message
     from workbench.data.pairs import Pairs
+    from workbench.widgets.importer.import_form import ImportForm
 
 
 def load_pairs(
@@ -51,6 +52,25 @@ def load_pairs(
         return read(
             _sample_file(source), format, on_progress, columns=columns, even_split=even_split
         )
+
+
+@working("import_pairs")
+def import_pairs(source: Any) -> "ImportForm":
+    """Say in a form which column is which, for a file that no format fits.
+
+    The form shows the columns, a proposal, and three pairs as they would be read; ``form.pairs``
+    are the pairs once they are read, ``form.code`` the line that reads them without the form.
+
+    Args:
+        source: what :func:`load_pairs` reads.
+
+    Raises:
+        DataError: there is nothing to read.
+        ConfigError: the source holds pairs already.
+    """
+    from workbench.widgets.importer.import_form import ImportForm
+
+    return ImportForm(_sample_file(source))
 
 
 @working("load_prompts")

@@ -56,9 +56,11 @@ def propose_columns(rows: Sequence[Row]) -> dict[str, Any] | None:
     return own.as_mapping()
 
 
-def as_code(source: Any, columns: dict[str, Any]) -> str:
-    """Return the line that reads a source with a mapping, ready to paste."""
+def as_code(source: Any, columns: dict[str, Any] | None) -> str:
+    """Return the line that reads a source, with a mapping where there is one, ready to paste."""
     name = repr(str(source)) if isinstance(source, str) or hasattr(source, "parts") else "data"
+    if columns is None:
+        return f"wb.load_pairs({name})"
     return f"wb.load_pairs({name}, columns={columns!r})"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from workbench.data.arrow_table import open_saved
 from workbench.data.pairs import Pairs
@@ -20,6 +20,7 @@ from workbench.errors import ConfigError, DataError, nearest
 OnProgress = Callable[[int, float | None], None]
 """Called with the rows read so far, and the share of the source they are where it is known."""
 
+TABLES = (".sqlite", ".db", ".arrow")  # files that hold pairs, and no rows to be read
 LOOK_AHEAD = 100  # rows looked at to find the format
 TELL_EVERY = 2_000  # rows between two words of progress
 
@@ -60,8 +61,7 @@ def load_pairs(
             fix="leave one of them out",
         )
     wanted = format_by_name(format)
-    tables = (".sqlite", ".db", ".arrow")
-    is_table = isinstance(source, str | Path) and Path(source).suffix in tables
+    is_table = isinstance(source, str | Path) and Path(source).suffix in TABLES
     if (wanted or columns) and (is_table or isinstance(source, Pairs)):
         name = "columns" if columns else "format"
         raise ConfigError(
@@ -124,6 +124,39 @@ def format_by_name(name: str) -> Format | None:
         where="load_pairs(format=...)",
         fix=f"{nearest(name, names)}use one of: auto, {', '.join(names)}",
     )
+
+
+class FirstRows(NamedTuple):
+    """The first rows of a source, its name, and the format they fit, if any."""
+
+    name: str
+    records: list[Record]
+    format: Format | None
+
+
+def first_rows(source: Any) -> FirstRows:
+    """Look at the first rows of a source without reading it.
+
+    Raises:
+        DataError: there is nothing to read.
+        ConfigError: the source holds pairs already.
+    """
+    is_table = isinstance(source, str | Path) and Path(source).suffix in TABLES
+    if is_table or isinstance(source, Pairs):
+        raise ConfigError(
+            "this holds pairs already",
+            where=str(source) if is_table else repr(source),
+            fix="read it with load_pairs: there are no columns to name",
+        )
+    opened = open_source(source)
+    with closing(opened.records) as records:
+        first = list(islice(records, LOOK_AHEAD))
+    _readable(first, opened.name)
+    try:
+        fmt = _detect(first, opened.name, source)
+    except DataError:
+        fmt = None
+    return FirstRows(opened.name, first, fmt)
 
 
 def _readable(records: list[Record], name: str) -> list[dict[str, Any]]:

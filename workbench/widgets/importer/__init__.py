@@ -1,0 +1,1 @@
+"""The import form: which column is which, for a file that no format fits."""
