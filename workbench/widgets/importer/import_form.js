@@ -116,8 +116,8 @@ function importForm(model, el) {
       h("legend", {}, "Which side is better?"),
       ...(several ? [] : [option(0, "always the left one", "l"), option(1, "always the right one", "r")]),
       option("column", "a column says it:", null, label),
-      option("nobody", "nobody has said yet: to be labelled", "n"),
       valuesBox,
+      option("nobody", "nobody has said yet: to be labelled", "n"),
     );
   }
 

@@ -158,7 +158,7 @@ class ImportForm(LoadedWidget):
                 "values": values,
                 "pairs": [],
                 "left": [],
-                "code": outgoing(self.code),
+                "code": "",
                 "problem": fault(error),
             }
         aside = [
