@@ -54,7 +54,6 @@ def load_pairs(
         )
 
 
-@working("import_pairs")
 def import_pairs(source: Any) -> "ImportForm":
     """Say in a form which column is which, for a file that no format fits.
 
