@@ -9,7 +9,7 @@ import pytest
 
 import workbench as wb
 from workbench.errors import ConfigError, DataError
-from workbench.widgets.importer.import_form import CUT, ImportForm
+from workbench.widgets.importer.import_form import TEXT_SHOWN, ImportForm
 
 ROWS = [
     {"q": f"question {n}", "left": f"left {n}", "right": f"right {n}", "pick": n % 2, "who": "ada"}
@@ -150,6 +150,6 @@ def test_texts_are_cut_and_carried_whatever_they_hold():
     begun = page.tell(type="ready")
     str(begun).encode("utf-8")
     state = page.tell(type="choose", prompt=2, answers=[0, 1], better=0)
-    assert len(state["pairs"][0]["answers"][0]) <= CUT + 10
+    assert len(state["pairs"][0]["answers"][0]) <= TEXT_SHOWN + 10
     picture = form.picture()
     assert "<script>" not in picture and "&lt;script&gt;" in picture

@@ -23,9 +23,9 @@ from workbench.widgets.kit.wire import fault, outgoing
 if TYPE_CHECKING:
     from workbench.data.import_report import Report
 
-SHOWN = 3  # pairs in the preview
-CUT = 700  # characters of a text in the preview
-CELL = 90  # characters of a column's example
+PAIRS_SHOWN = 3  # pairs in the preview
+TEXT_SHOWN = 700  # characters of a text in the preview
+EXAMPLE_SHOWN = 90  # characters of a column's example
 MOST_VALUES = 24  # different values of a label that are explained one by one
 
 
@@ -167,7 +167,7 @@ class ImportForm(LoadedWidget):
         ]
         return {
             "values": values,
-            "pairs": [_shown(pair) for pair in read[:SHOWN]],
+            "pairs": [_shown(pair) for pair in read[:PAIRS_SHOWN]],
             "left": aside,
             "looked": len(self._first.records),
             "code": outgoing(self.code),
@@ -233,7 +233,7 @@ def _explained_by_hand(values: Any, answers: Sequence[str]) -> dict[str, str]:
 def _example(rows: Sequence[Mapping[str, Any]], name: str) -> str:
     value = next((row[name] for row in rows if row.get(name) is not None), "")
     text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= CELL else text[: CELL - 1] + "…"
+    return text if len(text) <= EXAMPLE_SHOWN else text[: EXAMPLE_SHOWN - 1] + "…"
 
 
 def _shown(pair: Pair) -> dict[str, Any]:
@@ -250,4 +250,4 @@ def _shown(pair: Pair) -> dict[str, Any]:
 
 
 def _cut(text: str) -> str:
-    return outgoing(text if len(text) <= CUT else text[: CUT - 1] + "…")
+    return outgoing(text if len(text) <= TEXT_SHOWN else text[: TEXT_SHOWN - 1] + "…")
