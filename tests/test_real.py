@@ -35,7 +35,7 @@ PPO = {
     "seconds_by_phase": {"generate": 9.0, "score": 12.0, "optimise": 30.0},
     "peak_mb": 5000.0,
     "alarms": [],
-    "shown": [{"prompt": [], "before": "a | b <c>", "after": "x" * 200}],
+    "shown": [{"before": "a | b <c>", "after": "x" * 200}],
     "seconds": 1200,
     "ended": 2.0,
     "about": ABOUT,

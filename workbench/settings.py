@@ -315,7 +315,7 @@ class RewardSettings(RunSettings):
         0,
         unit="comparisons",
         low=0,
-        help="Comparisons in one step; 0 = 32, but 16 below 1600 pairs and 8 below 800.",
+        help="Comparisons in one step; 0 = 32, in one pass over under 1600 16, under 800 8.",
     )
     epochs: float = setting(1.0, low=0.0, help="Passes over the data; used where steps is 0.")
     steps: int = setting(0, unit="steps", low=0, help="Optimiser steps; 0 = as epochs say.")
@@ -358,6 +358,11 @@ class RewardSettings(RunSettings):
         choices=("pairs", "samples"),
         help="Scores get mean 0 on the pairs' answers, or on ones that the start model samples.",
     )
+
+    @property
+    def once(self) -> bool:
+        """Whether each comparison is seen once at most."""
+        return self.steps == 0 and self.epochs <= 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

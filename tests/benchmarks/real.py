@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean, stdev
 from threading import Lock
@@ -126,7 +127,7 @@ def given(place: Place) -> dict[str, Any]:
         "seed": settings.seed,
     }
     (place.folder / "given.json").write_text(json.dumps(asked))
-    rate = member.rate(settings.learning_rate)
+    rate = member.rates(settings.learning_rate)[member.role]
     return {"steps": trainer.total, "batch": asked["batch"], "rate": rate, "pairs": FIRST}
 
 
@@ -171,9 +172,10 @@ def _reward(
     steps = run.metrics()
     pairs = round(steps["pairs_seen"].max())
     heldout = place.pairs("heldout") if heldout is None else heldout
+    prompts = [row["prompt"] for row in heldout]
     scale = resolve(str(run.final)).reward_stats().std
     scores = {
-        side: wb.score(run, [row["prompt"] for row in heldout], [row[side] for row in heldout])
+        side: wb.score(run, prompts, [said(row[side]) for row in heldout])
         for side in ("chosen", "rejected")
     }
     margins = [(a - b) * scale for a, b in zip(*scores.values(), strict=True)]
@@ -194,12 +196,11 @@ def sft(place: Place) -> dict[str, Any]:
     import workbench as wb
 
     rows = [
-        {"prompt": row["prompt"], "response": row["chosen"][-1]["content"]}
-        for row in place.pairs("train")
+        {"prompt": row["prompt"], "response": said(row["chosen"])} for row in place.pairs("train")
     ]
     run, _ = _run(place, "sft", wb.train_sft, str(place.model), rows, **SHORT["sft"])
     losses = run.metrics()["loss"]
-    ends = len(losses) // 4
+    ends = max(1, len(losses) // 4)
     return {
         "steps": len(losses),
         "examples": len(losses) * run.config["settings"]["batch_size"],
@@ -243,8 +244,8 @@ def ppo(place: Place) -> dict[str, Any]:
         "peak_mb": float(steps["memory/peak_gb"].max()) * 1000,
         "alarms": _alarms(run),
         "shown": [
-            {"prompt": row["prompt"], "before": a["text"], "after": b["text"]}
-            for row, a, b in zip(rows[:SHOWN], *(own[:SHOWN] for own in answers), strict=True)
+            {"before": before["text"], "after": after["text"]}  # prompts stay with the data set
+            for before, after in zip(*(own[:SHOWN] for own in answers), strict=True)
         ],
     }
 
@@ -256,6 +257,8 @@ def _run(place: Place, name: str, verb: Callable[..., Any], *given: Any, **more:
     begun_before = (place.folder / name / "config.json").exists()
     before = _children_seconds()
     run = finished(verb(*given, name=str(place.folder / name), checkpoint_every=5, **more))
+    with suppress(ChildProcessError):  # another bench started it, or it is counted already
+        os.waitpid(json.loads((run.path / "status.json").read_text())["pid"], 0)
     return run, None if begun_before else _children_seconds() - before
 
 
@@ -266,6 +269,11 @@ def _children_seconds() -> float:
 
 def _alarms(run: Any) -> list[str]:
     return sorted(set(run.alarms()["title"]))
+
+
+def said(answer: list[dict[str, str]]) -> str:
+    """The text of an answer."""
+    return answer[-1]["content"]
 
 
 def measured(margins: list[float]) -> dict[str, Any]:

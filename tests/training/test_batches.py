@@ -25,19 +25,21 @@ def test_steps_are_as_asked_or_enough_for_the_passes(rows, batch, steps, epochs,
 
 
 @pytest.mark.parametrize(
-    ("rows", "asked", "expected"),
+    ("rows", "asked", "once", "expected"),
     [
-        (1600, 0, 32),  # 50 steps
-        (15_000, 0, 32),
-        (1599, 0, 16),
-        (800, 0, 16),
-        (799, 0, 8),
-        (3, 0, 8),
-        (3, 64, 64),
+        (1600, 0, True, 32),  # 50 steps
+        (15_000, 0, True, 32),
+        (1599, 0, True, 16),
+        (800, 0, True, 16),
+        (799, 0, True, 8),
+        (3, 0, True, 8),
+        (3, 64, True, 64),
+        (48, 0, False, 32),
+        (48, 7, False, 7),
     ],
 )
-def test_a_batch_is_as_asked_or_leaves_a_pass_fifty_steps(rows, asked, expected):
-    assert batch_for(rows, asked) == expected
+def test_a_batch_is_as_asked_or_leaves_a_single_pass_fifty_steps(rows, asked, once, expected):
+    assert batch_for(rows, asked, once=once) == expected
 
 
 def test_each_pass_sees_every_row_once_in_an_order_of_its_own():

@@ -10,7 +10,12 @@ def test_the_two_ends_are_as_given():
 
 @pytest.mark.parametrize(
     ("what", "small", "large"),
-    [("reward", 2e-3, 1e-4), ("sft", 2e-4, 1e-4), ("sft, every weight", 2e-4, 1e-5)],
+    [
+        ("reward", 2e-3, 1e-4),
+        ("reward head", 2e-3, 3.5e-4),
+        ("sft", 2e-4, 1e-4),
+        ("sft, every weight", 2e-4, 1e-5),
+    ],
 )
 def test_auto_goes_by_the_width_and_by_what_is_trained(what, small, large):
     """At 128 it is what the embedded model has always had; a number stays what it is."""

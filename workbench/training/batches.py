@@ -8,9 +8,18 @@ SIZES, PASS = (32, 16, 8), 50
 """Comparisons of a step where nobody has said how many, and the steps that a pass shall have."""
 
 
-def batch_for(rows: int, batch_size: int) -> int:
-    """Comparisons of a step, as asked; for 0 the most with which a pass has 50 steps, or 8."""
-    return batch_size or next((size for size in SIZES if rows >= PASS * size), SIZES[-1])
+def batch_for(rows: int, batch_size: int, *, once: bool) -> int:
+    """Comparisons of a step, as asked; for 0 the most with which a single pass has 50 steps, or 8.
+
+    Args:
+        rows: comparisons.
+        batch_size: as the setting has it.
+        once: the rows are seen once. Seen again they make steps enough, and smaller batches would
+            only have them learned by heart.
+    """
+    if batch_size or not once:
+        return batch_size or SIZES[0]
+    return next((size for size in SIZES if rows >= PASS * size), SIZES[-1])
 
 
 def steps_for(rows: int, batch_size: int, *, steps: int, epochs: float) -> int:

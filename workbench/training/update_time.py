@@ -195,7 +195,8 @@ def planned_phases(
         lengths = Lengths(max(1, round(length)), settings.response_length)
         planned = update_seconds(shape, card, settings, lengths, dense=True)
         return dict(zip(PHASE_METRICS, planned, strict=True))
-    size = batch_for(len(ahead), cast("Any", settings).batch_size)
+    once = isinstance(settings, RewardSettings) and settings.once
+    size = batch_for(len(ahead), cast("Any", settings).batch_size, once=once)
     tokens = size * max(1.0, length)
     if isinstance(settings, RewardSettings):
         return {"training": settings.members * step_seconds(shape, card, settings, tokens, 0)}

@@ -347,15 +347,25 @@ def test_the_learning_rate_is_live(tiny, place):
 
 
 def test_an_auto_rate_goes_by_the_width_and_is_told(tiny, place):
-    """Width 64 is a fifth of the way below 128: 2e-3 times 20 ** (1 / 5); 8 pairs are a quarter."""
+    """Width 64 is a fifth of the way below 128: 2e-3 times 20 ** (1 / 5); 8 pairs are a quarter.
+
+    The head's: 2e-3 times (2e-3 / 3.5e-4) ** (1 / 5), in batches of any size.
+    """
     made = module.RewardTrainer(str(tiny), ROWS, settings(learning_rate="auto"), place())
     rate = pytest.approx(2e-3 * 20 ** (1 / 5) / 2)
-    assert made.optimiser.rates == {"reward": rate, "reward head": rate}
+    head = pytest.approx(2e-3 * (2 / 0.35) ** (1 / 5))
+    assert made.optimiser.rates == {"reward": rate, "reward head": head}
     assert next(made.run()).data["learning_rate"] == rate
     made.set_live("learning_rate", 0.5)
     assert made.optimiser.rates == {"reward": 0.5, "reward head": 0.5}
     made.set_live("learning_rate", "auto")
-    assert made.optimiser.rates == {"reward": rate, "reward head": rate}
+    assert made.optimiser.rates == {"reward": rate, "reward head": head}
+
+
+def test_a_head_that_is_something_already_learns_as_its_adapter(tiny, place):
+    classic = settings(learning_rate="auto", head_start="classic")
+    made = module.RewardTrainer(str(tiny), ROWS, classic, place())
+    assert made.optimiser.rates["reward head"] == made.optimiser.rates["reward"]
 
 
 def test_a_batch_that_was_left_open_goes_by_the_number_of_pairs_and_is_told(tiny, place):
@@ -366,6 +376,10 @@ def test_a_batch_that_was_left_open_goes_by_the_number_of_pairs_and_is_told(tiny
     assert made.total == 2
     asked = module.RewardTrainer(str(tiny), rows, settings(batch_size=5, steps=0), place())
     assert len(asked.members[0].batch(0)) == 5 and asked.total == 4
+    again = module.RewardTrainer(
+        str(tiny), rows, settings(batch_size=0, steps=0, epochs=4.0), place()
+    )
+    assert len(again.members[0].batch(0)) == 32 and again.total == 2  # round(4 × 18 / 32)
 
 
 def test_few_pairs_are_warned_of(tiny, place, monkeypatch):

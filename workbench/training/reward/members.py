@@ -133,17 +133,22 @@ class Member:
         self.optimiser = Optimiser(
             groups,
             self.settings,
-            rates=dict.fromkeys(groups, self.rate(self.settings.learning_rate)),
+            rates=self.rates(self.settings.learning_rate),
             total_steps=total_steps,
             half=self.roles.base.dtype == torch.float16,
             team=team,
             units={head: team.told_by_main(self._head_unit())},
         )
 
-    def rate(self, rate: float | str) -> float:
-        """A learning rate as it was set, or what auto means here."""
-        found = rate_of("reward", rate, self.roles.base.width)
-        return in_small_batches(found, self.settings.batch_size) if rate == "auto" else found
+    def rates(self, rate: float | str) -> dict[str, float]:
+        """Learning rates of the adapter and the head: as one was set, or what auto means here."""
+        width = self.roles.base.width
+        adapter, head = (rate_of(what, rate, width) for what in ("reward", "reward head"))
+        if rate == "auto":
+            adapter = in_small_batches(adapter, self.settings.batch_size)
+        if not self.new_head or self.settings.head_start == "classic":  # it is something already
+            head = adapter
+        return {self.role: adapter, f"{self.role} head": head}
 
     @torch.no_grad()
     def _head_unit(self, most: int = 16) -> float:

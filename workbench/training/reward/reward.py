@@ -50,7 +50,7 @@ class RewardTrainer(StepLoop[RewardSettings]):
     ) -> None:
         super().__init__(model, settings, place)
         comparisons, notices = encode_comparisons(self.base, rows, settings)
-        batch = batch_for(len(comparisons), settings.batch_size)
+        batch = batch_for(len(comparisons), settings.batch_size, once=settings.once)
         self.settings = settings = settings.changed(batch_size=batch)
         scoring, about_scoring = how_scored(self.base)
         self.notices += [*notices, *about_scoring]
@@ -106,8 +106,7 @@ class RewardTrainer(StepLoop[RewardSettings]):
     def set_live(self, name: str, value: Any) -> None:
         """The learning rate is the only one."""
         for member in self.members:
-            rates = member.optimiser.rates
-            member.optimiser.rates = dict.fromkeys(rates, member.rate(value))
+            member.optimiser.rates = member.rates(value)
 
     def _setup(self) -> Notice:
         """What was loaded, and the learning rate and batch size that were left open."""
