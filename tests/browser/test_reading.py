@@ -176,3 +176,26 @@ def test_filters_by_numbers_and_by_what_the_reward_model_says(notebook, kernel_e
     root.get_by_role("button", name="Show all pairs").click()
     expect(count).to_have_text("300 pairs")
     assert page.problems == [] and page.outside == []
+
+
+def test_at_560_pixels_the_texts_have_the_room(notebook, kernel_eval):
+    page = notebook(
+        SCORED.replace("seen.sqlite", "slim.sqlite").replace(
+            "table = ",
+            "desk = wb.label(pairs, store, repeats=0.0)\ndesk.session.choose('left')\ntable = ",
+        )
+    )
+    root = page.locator(".wbb")
+    heads = root.locator(".wbb-head [role=columnheader]")
+    expect(heads.filter(has_text="Your labels")).to_be_visible()
+    expect(heads.filter(has_text="Gap")).to_have_count(1)
+    root.evaluate("table => (table.style.width = '560px')")
+    expect(heads.filter(has_text="Gap")).to_have_count(0)
+    expect(root.locator(".wbb-row .first").first).to_be_visible(timeout=30_000)
+    widths = root.evaluate(
+        "table => ['prompt', 'first', 'second'].map((name) =>"
+        " table.querySelector(`.wbb-row .${name}`).clientWidth)"
+    )
+    assert sum(widths) > 560 / 2 and min(widths) > 80  # eight characters take about 60
+    assert root.evaluate("table => table.scrollWidth <= table.clientWidth")
+    assert page.problems == [] and page.outside == []

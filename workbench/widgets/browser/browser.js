@@ -9,7 +9,6 @@ const SPARE = 12; // rows fetched above and below the window
 const COUNTING = 30; // ms between two requests to search on
 const PAUSE = 180; // ms without typing before a search is sent
 const SILENT = 5000; // ms without a first answer until the screen says so
-const NARROW = 900; // pixels; below this the texts get the room of lesser columns
 
 export default class TableView {
   constructor(model, el) {
@@ -223,8 +222,7 @@ export default class TableView {
 
   /** Fit the columns to the width. */
   fit() {
-    const narrow = this.root.clientWidth < NARROW;
-    this.columns = columnsOf(this.info, narrow);
+    this.columns = columnsOf(this.info, this.root.clientWidth);
     this.root.classList.toggle("tight", this.columns.tight);
     this.root.style.setProperty("--wbb-columns", this.columns.template);
     const sortBy = (name) => this.sortBy(name);

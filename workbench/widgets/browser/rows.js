@@ -11,21 +11,28 @@ const HEADS = {
   first: ["Answer A", "Sort by the answer's length"],
   second: ["Answer B", "Sort by the answer's length"],
   label: ["Label", "Sort by the label that came with the data"],
-  yours: ["Here", "Sort by the label made here"],
+  yours: ["Your labels", "Sort by the label in your store"],
   source: ["Source", "Sort by source"],
   gap: ["Length gap", "First answer's length minus the second's, in characters"],
   margin: ["Reward", "Reward margin: the score of the better answer minus the other's"],
   agreement: ["Agree", "Share of the annotators who chose what the majority chose"],
 };
 
-/** The columns of a table that are shown, and how wide they are. */
-export function columnsOf(info, narrow) {
+const NARROW = 900; // pixels; below this the texts get the room of lesser columns
+const SLIM = 640; // pixels; below this there is room for the texts and the labels alone
+
+/** The columns of a table of so many pixels that are shown, and how wide they are. */
+export function columnsOf(info, width) {
+  const narrow = width < NARROW;
+  const slim = width < SLIM;
   const tight = narrow || info.scored; // the texts get the room of lesser columns
   const hidden = {
     yours: !info.yours,
     label: info.judged,
+    row: slim,
     source: narrow,
-    margin: !info.scored,
+    gap: slim,
+    margin: !info.scored || (slim && info.yours),
     agreement: !info.shared || narrow,
   };
   const names = Object.keys(HEADS).filter((name) => !hidden[name]);
@@ -35,11 +42,11 @@ export function columnsOf(info, narrow) {
     prompt: `minmax(${tight ? 80 : 110}px, 1fr)`,
     first: `minmax(${tight ? 88 : 120}px, 1.35fr)`,
     second: `minmax(${tight ? 88 : 120}px, 1.35fr)`,
-    label: "118px",
-    yours: "112px",
+    label: slim ? "86px" : "118px",
+    yours: slim ? "90px" : "112px",
     source: tight ? "minmax(60px, 100px)" : "minmax(70px, 160px)",
     gap: tight ? "82px" : "124px",
-    margin: "98px",
+    margin: slim ? "72px" : "98px",
     agreement: "70px",
   };
   return { names, tight, template: ["34px", ...names.map((name) => widths[name])].join(" ") };
