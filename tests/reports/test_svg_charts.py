@@ -120,3 +120,9 @@ def test_axes_that_are_alike_are_as_long_so_that_what_agrees_lies_at_45_degrees(
     assert x1 - x0 == pytest.approx(y0 - y1, abs=0.2)
     assert figure(chart, "here").layout.yaxis.scaleanchor == "x"
     assert figure(chart._replace(x_form=".2f"), "here").layout.yaxis.scaleanchor is None
+
+
+def test_rates_stand_over_a_scale_with_its_ends_and_its_middle():
+    svg = picture(DOTS)
+    assert re.findall(r"opacity='.7'>([^<]+)<", svg) == ["40%", "70%", "100%"]
+    assert svg.count("stroke-opacity='.1'") == 5  # a line at each quarter

@@ -252,7 +252,10 @@ def _rates(chart: RateChart) -> _Drawing:
     low = min(chart.least, *(math.floor(value * 10) / 10 for value in (*lows, chart.guide)))
     at = _scale(low, 1.0, NAMES + 8, WIDTH - 52)
     bottom = ROW * len(rows)
-    drawn = [_stroke([at(chart.guide)] * 2, [0, bottom], DASHED)]
+    ticks = [low + (1.0 - low) * part / 4 for part in range(5)]
+    drawn = [_stroke([at(tick)] * 2, [0, bottom], GRID) for tick in ticks]
+    drawn.append(_stroke([at(low), at(1.0)], [bottom] * 2, AXIS))
+    drawn.append(_stroke([at(chart.guide)] * 2, [0, bottom], DASHED))
     for place, row in enumerate(rows):
         y, value = ROW * (place + 0.5), f"{row.value:{chart.form}}"
         if row.low is not None and row.high is not None:
@@ -263,7 +266,7 @@ def _rates(chart: RateChart) -> _Drawing:
         drawn.append(_text(NAMES, y + 4, short, "end"))
         drawn.append(_text(WIDTH, y + 4, value, "end"))
     form = ".0%" if chart.form.endswith("%") else chart.form
-    for value in (low, 1.0):
+    for value in (ticks[0], ticks[2], ticks[4]):
         drawn.append(_text(at(value), bottom + 13, f"{value:{form}}", "middle", " opacity='.7'"))
     if chart.under:
         drawn.append(_text(WIDTH / 2, bottom + 30, chart.under))

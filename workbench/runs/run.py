@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from workbench.errors import RunError
-from workbench.progress import estimate_words, own_line, phase_words, run_progress, tell
+from workbench.progress import estimate_words, own_line, phase_words, run_progress, tell, working
 from workbench.runs import launcher, process
 from workbench.runs.controls import ask, declared_settings
 from workbench.runs.folder import LIVE, METRICS, RunFolder
@@ -282,7 +282,10 @@ class Run:
         return settings.live_changes(values, where=f"run {self.name}")
 
     def _until(self, command: str, done: Callable[[str], bool]) -> None:
-        if not _happens(lambda: done(self.status), ANSWER):
+        with working(self.name) as work:
+            work.tell(0, None, f"is to {command} at its next safe point")
+            happened = _happens(lambda: done(self.status), ANSWER)
+        if not happened:
             raise RunError(
                 f"{self.name} did not {command} within {ANSWER:g} s; it is {self.status}",
                 where=str(self.path),
@@ -290,7 +293,9 @@ class Run:
             )
 
     def _wait_for_process_to_end(self) -> None:
-        _happens(lambda: not self.folder.process_alive(), LEAVING)
+        with working(self.name) as work:
+            work.tell(0, None, "its process ends")
+            _happens(lambda: not self.folder.process_alive(), LEAVING)
 
     def _failure(self, reason: str) -> RunError:
         log = "\n".join(f"    {line}" for line in self.folder.log_tail(15))
