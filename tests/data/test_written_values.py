@@ -28,6 +28,8 @@ TALK = [
         json.dumps(json.dumps(json.dumps(TALK))),
         json.dumps(json.dumps(TALK))[1:-1],
         "\ufeff" + str(TALK),
+        str(tuple(TALK)),
+        json.dumps(json.dumps(TALK, indent=1))[1:-1],
     ],
 )
 def test_each_spelling_gives_the_same_messages(text: str) -> None:

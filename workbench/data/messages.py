@@ -72,7 +72,7 @@ def as_messages(value: Any, role: str) -> list[Message]:
 
 
 # What a list or an object that was written as text may begin with; "a" as in "array(".
-MAYBE_WRITTEN = frozenset(("", *'[{"\\a \t\r\n\ufeff'))
+MAYBE_WRITTEN = frozenset(("", *'[{("\\a \t\r\n\ufeff'))
 _SAYS = {"content", "value", "text", "parts", "tool_calls", "function_call"}
 
 
@@ -172,8 +172,17 @@ def refuse_media(fields: Mapping[str, Any]) -> None:
         Unusable: a field of the row, the message or the part holds a picture, a sound or a file.
     """
     for name, value in fields.items():
-        if is_medium(name) and value is not False and holds_something(value):
+        if is_medium(name) and _is_there(value):
             raise Unusable(f"{name}: {_NOT_SHOWN}")
+
+
+def _is_there(value: Any) -> bool:
+    """Whether a medium is there: not ``{"bytes": None, "path": None}``, nor False."""
+    if isinstance(value, dict):
+        return any(map(_is_there, cast("dict[str, Any]", value).values()))
+    if isinstance(value, list):
+        return any(map(_is_there, cast("list[Any]", value)))
+    return value is not False and holds_something(value)
 
 
 def holds_something(value: Any) -> bool:

@@ -15,7 +15,10 @@ _NESTED = 3  # times that JSON may stand inside a JSON string
 _NOTHING = object()
 
 # After blanks: an object in a list or alone, perhaps in quotes, perhaps with escaped quotes.
-_OBJECT = re.compile(r"""["\\\s\ufeff]*(?:array\(\s*)?\[?\s*\{\s*\\*["']""")
+_BLANK = r"(?:\s|\\[nrt])*"  # also as an escape that was never undone
+_OBJECT = re.compile(
+    rf"""["\\\s\ufeff]*(?:array\(\s*)?[\[(]?{_BLANK}\{{{_BLANK}\\*["']""",
+)
 _LIST = re.compile(r"""\s*\[\s*(?:[\[\]"'\d-]|None\b|True\b|False\b|null\b|true\b|false\b)""")
 _TOKENS = re.compile(
     r"""(?P<text>'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*")(?P<next>\s+(?=['"]))?"""
@@ -49,7 +52,7 @@ def _value(text: str, nested: int) -> Any:
         value = json.loads(text, strict=False)
     except (ValueError, RecursionError):
         value = _python(text)
-        if value is _NOTHING and '\\"' in text[:40]:  # JSON whose quotes were escaped once more
+        if value is _NOTHING and '\\"' in text[:80]:  # JSON whose quotes were escaped once more
             value = _unescaped(text)
     if isinstance(value, str) and nested and value.lstrip()[:1] in ("[", "{", '"'):
         return _value(value.strip(), nested - 1)
@@ -68,7 +71,8 @@ def _python(text: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an escape that Python does not know is no news
-            return ast.literal_eval(_TOKENS.sub(_mended, text))
+            value: Any = ast.literal_eval(_TOKENS.sub(_mended, text))
+            return list(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         return _NOTHING
 

@@ -144,3 +144,24 @@ def test_no_rows_is_said() -> None:
     for load in (load_prompts, load_examples):
         with pytest.raises(DataError, match="there are no rows"):
             load([])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"context": [user("Hi?")], "response1": "a", "response2": "b", "overall_preference": 1},
+        {"history": "Hi?", "human_ref_A": "a", "human_ref_B": "b", "labels": 1},
+        {"input": {"messages": [user("Hi?")]}, "preferred_output": "a",
+         "non_preferred_output": "b"},
+        {"conversation_a": [user("Hi?"), bot("a")], "conversation_b": [user("Hi?"), bot("b")],
+         "winner": "tie"},
+        {"conversation": [user("Hi?"), bot("a")]},
+        {"prompt": "\n\nHuman: Hi?\n\nAssistant:"},
+        {"chosen": "\n\nHuman: Hi?\n\nAssistant: a",
+         "rejected": "\n\nHuman: Hi?\n\nAssistant: b"},
+        {"question": str([user("Hi?")])},
+        {"messages": json.dumps([user("Hi?"), {**bot("a"), "tool_calls": [{"id": 1}]}])},
+    ],
+)  # fmt: skip
+def test_the_prompt_of_every_known_pair_is_a_prompt(row: dict[str, Any]) -> None:
+    assert load_prompts([row]) == [[user("Hi?")]]

@@ -211,6 +211,8 @@ def test_a_column_of_images_puts_its_rows_aside_by_name(column: str, value: Any)
     assert pairs.report.quarantined == {
         f"{column}: the answers are about what cannot be shown here": 1
     }
+    nothing = load_pairs([{**row, column: {"bytes": None, "path": None}}, {**row, column: [False]}])
+    assert (nothing.report.imported, nothing.report.duplicates) == (1, 1)
     assert len(pairs.report.quarantined_rows) == 1
     with pytest.raises(DataError, match="cannot be shown here"):
         load_examples([{"prompt": ASK, "response": GOOD, column: value}])

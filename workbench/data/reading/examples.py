@@ -14,8 +14,11 @@ from workbench.data.messages import (
     refuse_media,
 )
 from workbench.data.pairs import Pairs
+from workbench.data.reading.parsed import Parsed, Part
+from workbench.data.reading.readers import FORMATS
 from workbench.data.reading.readers_pairs import read_implicit, system_turn
 from workbench.data.reading.sources import Record, open_source
+from workbench.data.reading.transcripts import read_prompt
 from workbench.errors import DataError
 
 
@@ -24,8 +27,9 @@ def load_prompts(source: Any) -> list[list[Message]]:
 
     A row has ``prompt`` (text or messages) or ``instruction`` with an optional ``input``; else
     ``messages`` or ``conversations``, of which the turns up to the last user's are taken;
-    ``question`` or ``query``; or ``chosen`` and ``rejected``, of which what both begin with is. A
-    ``system`` text stands before turns and questions. A list may hold plain strings or message
+    ``question`` or ``query``; ``chosen`` and ``rejected``, of which what both begin with is taken;
+    or any other columns that load_pairs knows. A ``system`` text stands before turns and
+    questions. A list may hold plain strings or message
     lists too; of pairs, the prompts are taken.
 
     Returns:
@@ -96,7 +100,7 @@ def _prompt_in_any_column(row: dict[str, Any]) -> list[Message]:
     if columns & {"prompt", "instruction"}:
         return _prompt_of(row)
     system = system_turn(row.get("system"))
-    for name in ("messages", "conversations"):
+    for name in ("messages", "conversations", "conversation"):
         if name in columns:
             turns = as_messages(row[name], "user")
             ends = [place for place, turn in enumerate(turns, start=1) if turn["role"] == "user"]
@@ -104,9 +108,20 @@ def _prompt_in_any_column(row: dict[str, Any]) -> list[Message]:
     for name in ("question", "query"):
         if name in columns:
             return system + as_messages(row[name], "user")
-    if {"chosen", "rejected"} <= columns:
-        return read_implicit(row).prompt
-    return _prompt_of(row)
+    parsed = _pair_in(row)
+    return _prompt_of(row) if parsed is None else parsed.prompt
+
+
+def _pair_in(row: dict[str, Any]) -> Parsed | Part | None:
+    """Return the pair that a row of a known format holds, or a part of one."""
+    if {"chosen", "rejected"} <= row.keys():
+        return read_implicit(row.copy())
+    for fmt in FORMATS:
+        if fmt.auto and fmt.needs and all(row.get(name) is not None for name in fmt.needs):
+            parsed = fmt.parse(row.copy()) if fmt.matches(row) and not fmt.asks else None
+            if isinstance(parsed, Parsed | Part):
+                return parsed
+    return None
 
 
 def _example(record: Record, name: str) -> dict[str, Any]:
@@ -137,7 +152,7 @@ def _turns(row: dict[str, Any]) -> tuple[list[Message], list[Message]]:
 def _prompt_of(row: dict[str, Any]) -> list[Message]:
     """Return the prompt of a row: ``prompt``, or ``instruction`` with what it is about."""
     if "instruction" not in row or row.get("prompt") is not None:
-        return as_messages(row.get("prompt"), "user")
+        return read_prompt(row.get("prompt"))
     return instructed(row["instruction"], row.get("input"))
 
 
