@@ -325,7 +325,6 @@ export class Panel {
     const facts = total || step ? [`${this.step} ${step.toLocaleString("en")}${total ? " of " + total.toLocaleString("en") : ""}`] : [];
     if (status.live && left !== null) facts.push(status.state === "paused" ? `${duration(left)} to go` : `about ${duration(left)} left`);
     if (!status.live && seconds) facts.push(`took ${duration(seconds)}`);
-    if (status.now) facts.push(status.now);
     if (status.silent) facts.push(`no sign of life for ${duration(status.silent)}`);
     this.how.textContent = facts.join(" · ");
     this.showPhases(status.phases ?? {}, status, status.estimate ?? "");
@@ -334,11 +333,11 @@ export class Panel {
   }
 
   /** Where the time and the memory go: "1.9 s an update: generate 0.9, optimise 0.8 · the process has held 1.4 GB at most". */
-  showPhases({ step, ...parts }, { memory, memory_of: whose }, estimate) {
+  showPhases({ step, ...parts }, { memory, memory_of: whose, now }, estimate) {
     const counts = ([, seconds]) => seconds >= 0.01 * (step ?? 0); // the others say nothing
     const facts = Object.entries(parts).filter(counts).map(([name, seconds]) => `${name} ${brief(seconds)}`);
     const words = step ? `${brief(step)} s ${this.step === "update" ? "an" : "a"} ${this.step}${facts.length ? ": " + facts.join(", ") : ""}` : estimate;
-    this.phases.textContent = [words, memory ? `the ${whose} has held ${brief(memory)} GB at most` : ""].filter(Boolean).join(" · ");
+    this.phases.textContent = [now, words, memory ? `the ${whose} has held ${brief(memory)} GB at most` : ""].filter(Boolean).join(" · ");
   }
 
   showFailure(status) {
