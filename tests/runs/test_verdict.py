@@ -129,6 +129,14 @@ def test_any_run_with_any_figures_has_a_sentence(kind):
         assert found.lead and str(found).endswith(".")
 
 
+def test_a_long_run_is_told_in_longer_means():
+    rng = random.Random(0)
+    noise = [rng.random() for _ in range(5_000)]
+    found = said("ppo", ppo(noise, line(0.0, 1.0, 5_000)))
+    assert found.basis == "means of 200 updates"  # a 25th
+    assert found.rest == ", level from the start. No alarm."
+
+
 def test_noise_alone_is_no_movement():
     moved = 0
     for seed in range(60):

@@ -1,7 +1,8 @@
 """How a run stands, in one sentence: made from its figures and alarms, for any page or shell.
 
-A figure is the mean of :data:`MEAN` steps, and the start is that of the first ones; of held-out
-pairs it is the newest evaluation. Whether a curve rises is told against its own noise.
+A figure is the mean of :data:`MEAN` steps, in a long run of more (:func:`mean_width`), and the
+start is that of the first ones; of held-out pairs it is the newest evaluation. Whether a curve
+rises is told against its own noise.
 """
 
 import math
@@ -22,6 +23,12 @@ STANDS = 10  # steps that a curve has to stay where it is to be called level
 NOISE = 3.0  # standard errors of a mean that are no movement
 SMALL = 0.08  # of the way from a curve's lowest mean to its highest: no movement either
 STEP = {"ppo": "update"}
+MEANS_IN_ALL = 25  # of a long run: each is one mean
+
+
+def mean_width(rows: int) -> int:
+    """Steps that one figure is a mean of, in a run of so many."""
+    return max(MEAN, rows // MEANS_IN_ALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +87,20 @@ class _Facts:
     def over(self) -> bool:
         return self.state not in LIVE
 
-    def course(self, metric: str, width: int = MEAN) -> Course | None:
+    @property
+    def width(self) -> int:
+        """Steps that a figure is a mean of."""
+        return mean_width(len(self.columns.get("step", ())))
+
+    @property
+    def means(self) -> str:
+        """The same in words."""
+        return f"means of {self.width} {self.step}s"
+
+    def course(self, metric: str, width: int | None = None) -> Course | None:
         """The course of a metric, over the rows that have it; None where there is none."""
-        return course(self.columns.get("step", ()), self.columns.get(metric, ()), width)
+        steps = self.columns.get("step", ())
+        return course(steps, self.columns.get(metric, ()), width or self.width)
 
 
 def verdict(
@@ -172,7 +190,7 @@ def _ppo(facts: _Facts) -> Verdict:
         f"Reward score {_signed(gain)}{price}",
         "".join(f"{', ' if i == 0 and score.way else '; '}{part}" for i, part in enumerate(parts)),
         _after_ppo(score, facts),
-        f"means of {MEAN} updates",
+        facts.means,
         tone,
     )
 
@@ -197,7 +215,9 @@ def _reward(facts: _Facts) -> Verdict:
         if seen is None:
             return _any_run(facts)
         lead = f"Right on {seen.now:.0%} of the pairs it learns from"
-        return Verdict(lead, f"; {told}{guessing}{going}", _after_reward(facts), _MEANS, "quiet")
+        return Verdict(
+            lead, f"; {told}{guessing}{going}", _after_reward(facts), facts.means, "quiet"
+        )
     held = f"{pairs:.0f} held-out pairs" if pairs else "the held-out pairs"
     parts = [f"; {right.start:.0%} when first measured"] if right.now != right.start else []
     longer = _last(facts, "heldout/longer_wins")
@@ -206,14 +226,11 @@ def _reward(facts: _Facts) -> Verdict:
     if told:
         parts.append(f"; {told}{guessing}{going}")
     better = right.now > max(0.5, longer or 0.0)
-    basis = f"held-out figures: the newest evaluation; {_MEANS}"
+    basis = f"held-out figures: the newest evaluation; {facts.means}"
     tone = "good" if better else "warn"
     return Verdict(
         f"Right on {right.now:.0%} of {held}", "".join(parts), _after_reward(facts), basis, tone
     )
-
-
-_MEANS = f"means of {MEAN} steps"
 
 
 def _after_reward(facts: _Facts) -> str:
@@ -237,7 +254,7 @@ def _sft(facts: _Facts) -> Verdict:
         f"wb.sample_pairs({facts.name!r}, prompts) for answers to judge."
     )
     tone = "good" if loss.now < loss.start else "quiet"
-    return Verdict(f"Loss {loss.now:.2f} nats a token", rest, advice, _MEANS, tone)
+    return Verdict(f"Loss {loss.now:.2f} nats a token", rest, advice, facts.means, tone)
 
 
 def _any_run(facts: _Facts) -> Verdict:
@@ -250,8 +267,7 @@ SENTENCES: dict[str, Callable[[_Facts], Verdict]] = {"ppo": _ppo, "reward": _rew
 
 
 def _last(facts: _Facts, metric: str) -> float | None:
-    values = [v for v in facts.columns.get(metric, ()) if math.isfinite(v)]
-    return values[-1] if values else None
+    return next((v for v in reversed(facts.columns.get(metric, ())) if math.isfinite(v)), None)
 
 
 def _signed(value: float) -> str:

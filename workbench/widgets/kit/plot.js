@@ -170,6 +170,11 @@ const WORDED = 3; // changes that are told in words on a large chart
 const plain = (text) => String(text).replace(/[&<>]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[sign]);
 /** How much a large chart's curve is smoothed: over its `mean` steps, and more of them in a long run. */
 const weightOf = (line, smoothing) => (line.mean > 1 ? Math.max(smoothing, 1 - 2 / (Math.max(line.mean, line.y.length / 25) + 1)) : smoothing);
+/** The steps that a large chart's figure is a mean of: its `mean`, in a long run a 25th of it, as in verdict.py. */
+const widthOf = ({ x, mean }) => (mean > 1 ? Math.max(mean, Math.floor((x.at(-1) - x[0] + 1) / 25)) : 1);
+/** The values of the last steps that a figure is a mean of; a long run's curve comes thinned. */
+const newestOf = (line) => line.y.slice(line.mean > 1 ? line.x.findLastIndex((x) => x <= line.x.at(-1) - widthOf(line)) + 1 : -1);
+const startOf = (line) => meanOf(line.mean > 1 ? line.y.slice(0, placeOf(line.x, line.x[0] + widthOf(line) - 1) + 1) : line.y.slice(0, 1));
 const meanOf = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** The place of the last of `xs` that is not behind `x`; 0 where all are. */
@@ -252,10 +257,11 @@ export class Chart {
   largeLabel(at) {
     const [first, ...others] = this.lines;
     if (!first) return this.values.replaceChildren(h("span", { class: "wbp-what" }, this.spec.title));
-    const value = (line) => (at === null ? meanOf(line.y.slice(-line.mean)) : line.y[placeOf(line.x, at)]);
-    const start = meanOf(first.y.slice(0, first.mean));
+    const value = (line) => (at === null ? meanOf(newestOf(line)) : line.y[placeOf(line.x, at)]);
+    const start = startOf(first);
+    const wide = widthOf(first);
     const where = at === null ? (first.y.length > first.mean ? `${first.mean > 1 ? "from" : "first"} ${this.say(start)}` : "") : `at ${this.step} ${first.x[placeOf(first.x, at)]}`;
-    const means = at === null && first.mean > 1 && first.y.length > 1 ? `mean of ${Math.min(first.mean, first.y.length)}` : "";
+    const means = at === null && first.mean > 1 && first.y.length > 1 ? `mean of ${Math.min(wide, first.y.length)}` : "";
     this.values.replaceChildren(
       h("b", { class: "wbp-big", title: this.spec.help }, this.say(value(first))),
       h("span", { class: "wbp-what", title: this.spec.help }, first.figure || (this.spec.lines.length > 1 ? first.label : this.spec.title.toLowerCase())),
@@ -419,7 +425,7 @@ function levels(chart, lines, { look, first, end, guides, log }) {
   const shown = guidesOf(chart, lines, { guides });
   const range = largeRange(chart, lines, shown);
   const line = lines.find((one) => !one.share) ?? lines[0];
-  const start = meanOf(line.y.slice(0, line.mean));
+  const start = startOf(line);
   const level = (value, words, dash, colour, side) => ({
     type: "scatter", x: [first, end], y: [value, value], mode: "lines+text", hoverinfo: "skip", name: `level: ${words}`, line: { color: colour, width: 1, dash },
     text: ["", plain(words)], textposition: `${side} left`, textfont: { size: 11, color: look.muted }, cliponaxis: false,

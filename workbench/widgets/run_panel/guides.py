@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workbench.runs.verdict import Course, course
+from workbench.runs.verdict import Course, course, mean_width
 from workbench.widgets.run_panel.curves import Guide
 
 Columns = Mapping[str, Sequence[float]]
@@ -53,9 +53,10 @@ def _price(columns: Columns, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _course(steps: Sequence[float], columns: Columns, name: str) -> Course | None:
-    return course(steps, columns[name]) if name in columns else None
+    return course(steps, columns[name], mean_width(len(steps))) if name in columns else None
 
 
 def _last(columns: Columns, metric: str) -> float | None:
-    values = [value for value in columns.get(metric, ()) if math.isfinite(value)]
-    return values[-1] if values else None
+    return next(
+        (value for value in reversed(columns.get(metric, ())) if math.isfinite(value)), None
+    )

@@ -11,6 +11,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from workbench.html_table import Html, table
+from workbench.runs.verdict import MEANS_IN_ALL
 from workbench.widgets.kit.theme import OKABE_ITO
 from workbench.widgets.run_panel.curves import CurveChart, CurveLine, Guide, charts_for
 from workbench.widgets.run_panel.run_feed import RunFeed
@@ -172,7 +173,7 @@ def sparkline(
         place = line.place if line.place >= 0 else i
         colour = COLOURS[place % len(COLOURS)]
         up = to_share if line.share else to_y
-        weight = 1 - 2 / (max(line.mean, len(line.y) / 25) + 1) if line.mean > 1 else 0.0
+        weight = 1 - 2 / (max(line.mean, len(line.y) / MEANS_IN_ALL) + 1) if line.mean > 1 else 0.0
 
         def stroke(ys: Sequence[float], more: str, line: Drawn = line, up: Any = up) -> str:
             points = " ".join(f"{to_x(a):.1f},{up(b):.1f}" for a, b in zip(line.x, ys, strict=True))
@@ -185,7 +186,9 @@ def sparkline(
         paths.append(stroke(drawn, f"stroke='{colour}' stroke-width='1.8'{dash}"))
         if line.y:
             name = f"{line.label} " if len(lines) > 1 else ""
-            newest = line.y[-line.mean :]
+            newest = line.y[
+                -(max(line.mean, len(line.y) // MEANS_IN_ALL) if line.mean > 1 else 1) :
+            ]
             figure = f"{sum(newest) / len(newest):.3g}"
             last.append(f"<span style='color:{colour}'>{escape(name)}</span>{figure}")
     unit_text = f" <span style='{QUIET}'>{escape(unit)}</span>" if unit else ""
