@@ -10,6 +10,7 @@ from workbench.data.labelling.session import LabelSession as LabelSession
 from workbench.data.pairs import Pair as Pair
 from workbench.data.pairs import Pairs as Pairs
 from workbench.data.store.labels import LabelStore as LabelStore
+from workbench.machine.doctor import doctor as doctor
 from workbench.runs.run import Run as Run
 from workbench.verbs.batch import export_model as export_model
 from workbench.verbs.batch import sample_pairs as sample_pairs

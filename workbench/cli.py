@@ -68,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("--out", type=Path, help="a file for the table, as Markdown")
     add_settings(look, "ppo")
     look.set_defaults(run=_verify)
+    doctor = commands.add_parser("doctor", help="say what this machine can do, and what to mend")
+    doctor.add_argument("--self-test", action="store_true", help="also train for a few steps")
+    doctor.set_defaults(run=_doctor)
     for name, text in (
         ("status", "say how far a run is"),
         ("pause", "ask a run to pause"),
@@ -202,6 +205,12 @@ def _verify(args: argparse.Namespace) -> int:
     if args.out is not None:
         verified.save(args.out)
     return 0 if verified.passed else 1
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    found = wb.doctor(self_test=args.self_test)
+    print(found)  # noqa: T201
+    return 0 if found.passed else 1
 
 
 def _tell(args: argparse.Namespace, *more: str) -> None:
