@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import islice, permutations
 from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
@@ -15,6 +15,7 @@ from workbench.data.manifest import write_rows
 from workbench.data.messages import Message, dump_messages, item_id, plain_text
 from workbench.errors import ConfigError, DataError
 from workbench.json_lines import dumps
+from workbench.shown_results import FIRST_SHOWN, rows_as_html
 
 if TYPE_CHECKING:
     from workbench.data.arrow_table import Frame
@@ -194,6 +195,28 @@ class Pairs:
     def __repr__(self) -> str:
         labelled = arrow_table.filled(self.frame, "label")
         return f"Pairs({len(self):,} items, {labelled:,} labelled)"
+
+    def _repr_html_(self) -> str:
+        """How many there are, and the first of them; ``wb.browse`` shows all."""
+        labelled = arrow_table.filled(self.frame, "label")
+        first = [
+            {
+                "prompt": plain_text(pair.prompt),
+                "first answer": plain_text(pair.responses[0]),
+                "second answer": plain_text(pair.responses[1]),
+                "label": _label_words(pair),
+            }
+            for pair in islice(self, FIRST_SHOWN)
+        ]
+        words = f"{len(self):,} items, {labelled:,} labelled (wb.browse shows all)"
+        return rows_as_html(words, first, len(self))
+
+
+def _label_words(pair: Pair) -> str:
+    label = pair.label or {}
+    if label.get("kind") == "choice":
+        return f"answer {label['winner'] + 1} is better"
+    return str(label.get("kind") or "none").replace("_", " ")
 
 
 def choice_rows(pair: Pair, k_way: str = "all", *, ties: str = "drop") -> list[dict[str, Any]]:

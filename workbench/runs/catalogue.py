@@ -129,7 +129,7 @@ class Runs:
         return repr(self._shown())
 
     def _repr_html_(self) -> str:
-        return str(self._shown().to_html())
+        return str(self._shown()._repr_html_())
 
     def _shown(self) -> Any:
         table: Any = self.frame

@@ -12,7 +12,7 @@ from workbench.json_lines import parse
 
 MOST_CONFIG = 16 << 20
 """Bytes of config.json, and of every other file of a run folder that is one JSON object."""
-MOST_METRICS = 500
+MOST_METRICS = 200
 """Names of metrics in one run; what comes after them is not read."""
 MOST_NAME = 200
 """Characters of one name: of a run's kind, of a metric."""

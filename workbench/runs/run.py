@@ -317,6 +317,6 @@ def _happens(condition: Callable[[], bool], seconds: float) -> bool:
 
 def frame(rows: list[dict[str, Any]], columns: list[str] | None = None) -> "DataFrame":
     """Rows as a table; pandas is loaded only here."""
-    import pandas as pd
+    from workbench.table_frame import TableFrame
 
-    return pd.DataFrame(rows, columns=columns)
+    return TableFrame(rows, columns=columns)

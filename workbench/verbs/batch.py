@@ -11,6 +11,7 @@ from workbench.errors import ConfigError, DataError, check_option
 from workbench.progress import working
 from workbench.runs import run_job
 from workbench.settings import PPOSettings
+from workbench.shown_results import Scores, WrittenPath
 from workbench.verbs.load_data import load_prompts
 from workbench.verbs.model_names import Model, check_model, model_name, short_names
 from workbench.world.judge import gold_score
@@ -93,6 +94,9 @@ class ScoresAndSpread(NamedTuple):
     mean: list[float]
     spread: list[float]
 
+    def _repr_html_(self) -> str:
+        return Scores(self.mean).with_spread(self.spread)
+
 
 @overload
 def score(
@@ -102,7 +106,7 @@ def score(
     *,
     spread: Literal[False] = False,
     **settings: Any,
-) -> list[float]: ...
+) -> Scores: ...
 
 
 @overload
@@ -124,7 +128,7 @@ def score(
     *,
     spread: bool = False,
     **settings: Any,
-) -> list[float] | ScoresAndSpread:
+) -> Scores | ScoresAndSpread:
     """Scores of answers by a trained reward model, mean 0 and deviation 1 on SFT answers.
 
     An answer that fills ``max_length`` has none: NaN. Of an ensemble the score is the mean over
@@ -142,7 +146,7 @@ def score(
     """
     by_member = member_scores(reward, prompts, responses, **settings)
     by_answer = list(zip(*by_member, strict=True))
-    mean = [fmean(own) for own in by_answer]
+    mean = Scores(fmean(own) for own in by_answer)
     return ScoresAndSpread(mean, [deviation(own) for own in by_answer]) if spread else mean
 
 
@@ -175,7 +179,9 @@ def member_scores(
 
 
 @working("export_model")
-def export_model(model: Model, folder: str | Path, *, dtype: str = "auto", **settings: Any) -> Path:
+def export_model(
+    model: Model, folder: str | Path, *, dtype: str = "auto", **settings: Any
+) -> WrittenPath:
     """Write a run's model as plain weights, its adapter merged into the base, for other tools.
 
     A reward model becomes a sequence classifier with one label, any other a causal language model.
@@ -202,7 +208,7 @@ def export_model(model: Model, folder: str | Path, *, dtype: str = "auto", **set
         )
     request = {"model": model_name(model), "folder": str(target), "dtype": dtype}
     run_job("export", {**request, "settings": checked})
-    return target
+    return WrittenPath(target)
 
 
 def deviation(values: Sequence[float]) -> float:

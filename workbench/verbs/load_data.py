@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import DataError, nearest
 from workbench.progress import reading, working
+from workbench.shown_results import ListedRows
 from workbench.world.sample_files import sample_dir
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def import_pairs(source: Any) -> "ImportForm":
 
 
 @working("load_prompts")
-def load_prompts(source: Any) -> "list[list[Message]]":
+def load_prompts(source: Any) -> "ListedRows[list[Message]]":
     """Read prompts as message lists from a file, a DataFrame or a list of texts.
 
     Raises:
@@ -81,11 +82,11 @@ def load_prompts(source: Any) -> "list[list[Message]]":
     """
     from workbench.data.reading.examples import load_prompts as read
 
-    return read(_sample_file(source))
+    return ListedRows(read(_sample_file(source)))
 
 
 @working("load_examples")
-def load_examples(source: Any) -> list[dict[str, Any]]:
+def load_examples(source: Any) -> ListedRows[dict[str, Any]]:
     """Read texts or instructions: ``{"text"}`` or ``{"prompt", "response"}`` rows.
 
     Raises:
@@ -93,7 +94,7 @@ def load_examples(source: Any) -> list[dict[str, Any]]:
     """
     from workbench.data.reading.examples import load_examples as read
 
-    return read(_sample_file(source))
+    return ListedRows(read(_sample_file(source)))
 
 
 def check_source(source: Any, format: str = "auto") -> None:

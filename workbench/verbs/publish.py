@@ -5,11 +5,12 @@ from typing import Any
 
 from workbench.errors import ModelError
 from workbench.progress import working
+from workbench.shown_results import WebAddress
 from workbench.verbs.model_names import Model, model_name, nearest_model
 
 
 @working("push")
-def push(model: Model, repository: str, *, private: bool = True) -> str:
+def push(model: Model, repository: str, *, private: bool = True) -> WebAddress:
     """Upload a trained adapter, or a folder of plain weights, to the Hugging Face hub.
 
     Args:
@@ -37,7 +38,7 @@ def push(model: Model, repository: str, *, private: bool = True) -> str:
             where=f"{folder} to {repository}",
             fix="log in with `hf auth login` (a token that may write), and check the name",
         ) from error
-    return str(url)
+    return WebAddress(url)
 
 
 def _published(model: Model) -> Path:

@@ -33,9 +33,8 @@ from workbench.verbs.model_names import (
 from workbench.verbs.reward_specs import check_reward, ship_reward
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from workbench.data.store.labels import StoreOrPath
+    from workbench.table_frame import TableFrame
 
 
 @working("train_sft")
@@ -279,7 +278,7 @@ def _runs_view(all_runs: Runs) -> Any:
     return RunsView(all_runs)
 
 
-def presets() -> "DataFrame":
+def presets() -> "TableFrame":
     """Settings by card and size of model: for which they are, what they take, and what each sets.
 
     ``planned_gb`` is the memory plan of the longest prompts and answers (``wb.plan``), to which
@@ -290,6 +289,8 @@ def presets() -> "DataFrame":
     """
     import pandas as pd
 
+    from workbench.table_frame import TableFrame
+
     columns = dict.fromkeys(key for preset in PRESETS.values() for key in preset.settings)
     rows: list[dict[str, Any]] = []
     for name, preset in PRESETS.items():
@@ -297,7 +298,8 @@ def presets() -> "DataFrame":
         planned = {"planned_gb": preset.planned.gb, "planned_minutes": rounded(preset.minutes)}
         about = {"preset": name, "card": preset.card, "model": preset.model, **planned}
         rows.append({**about, "basis": preset.basis, **{key: settings[key] for key in columns}})
-    return pd.DataFrame(rows).set_index("preset")
+    names = [row.pop("preset") for row in rows]
+    return TableFrame(rows, index=pd.Index(names, name="preset"))
 
 
 def finished(run: Run) -> Run:

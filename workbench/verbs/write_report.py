@@ -5,6 +5,7 @@ from typing import Any
 
 from workbench.progress import working
 from workbench.runs import Run
+from workbench.shown_results import WrittenPath
 from workbench.verbs.round_summary import FIGURE_WORDS, conclusion_of
 from workbench.verbs.rounds import Round
 from workbench.verbs.train import open_run
@@ -17,7 +18,7 @@ LAST = {  # what a run has come to, by kind: means over its last ten steps
 
 
 @working("report")
-def report(run: "Run | Round | str", path: str | Path | None = None) -> Path:
+def report(run: "Run | Round | str", path: str | Path | None = None) -> WrittenPath:
     """Write a run or a round as one self-contained HTML file, and return where.
 
     It opens without a network or a kernel: curves, settings, data, evaluations, answers. Of a round
@@ -40,16 +41,17 @@ def report(run: "Run | Round | str", path: str | Path | None = None) -> Path:
     for key in LAST.get(opened.kind, ()):
         if (mean := feed.recent_mean(key)) is not None:
             summary[key] = mean
-    return write_report(
+    written = write_report(
         Path(path) if path is not None else opened.path / "report.html",
         title=opened.name,
         runs=[feed],
         summary=summary,
         samples=answers_between(feed, feed),
     )
+    return WrittenPath(written)
 
 
-def _of_round(turn: Round, path: str | Path | None) -> Path:
+def _of_round(turn: Round, path: str | Path | None) -> WrittenPath:
     from workbench.reports.run_facts import answers_between, labelled
     from workbench.reports.run_page import write_report
     from workbench.widgets.run_panel.run_feed import RunFeed
@@ -62,7 +64,7 @@ def _of_round(turn: Round, path: str | Path | None) -> Path:
         feed.refresh()
     runs = [feeds[run.path] for run in (turn.reward, turn.policy) if run is not None]
     first, last = feeds[before.path], feeds[(turn.policy or before).path]
-    return write_report(
+    written = write_report(
         Path(path) if path is not None else turn.path / "report.html",
         title=f"Round {turn.number}: {turn.path.name}",
         runs=runs or [first],
@@ -71,3 +73,4 @@ def _of_round(turn: Round, path: str | Path | None) -> Path:
         conclusion=conclusion_of(turn.figures()) if runs else None,
         more=labelled(pairs),
     )
+    return WrittenPath(written)

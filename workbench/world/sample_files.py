@@ -4,6 +4,7 @@ from pathlib import Path
 
 import workbench
 from workbench.errors import ModelError, nearest
+from workbench.shown_results import WrittenPath
 
 BUILTIN_MODELS = ("tiny-base", "tiny-chat")
 _PREFIX = "builtin:"
@@ -13,7 +14,7 @@ def _package() -> Path:
     return Path(next(iter(workbench.__path__))).resolve()
 
 
-def sample_dir() -> Path:
+def sample_dir() -> WrittenPath:
     """Find the folder of the sample data.
 
     A checkout keeps it as ``sample_data/`` beside the package; an installed copy carries it inside
@@ -22,8 +23,8 @@ def sample_dir() -> Path:
     checkout = _package().parent / "sample_data"
     # build.py marks a checkout: another project's sample_data may lie beside an installed package
     if (checkout / "build.py").is_file():
-        return checkout
-    return _package() / "_sample_data"
+        return WrittenPath(checkout)
+    return WrittenPath(_package() / "_sample_data")
 
 
 def builtin(name: str) -> Path:

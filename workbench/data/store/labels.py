@@ -6,6 +6,7 @@ that were labelled, so that labels never depend on the file they came from.
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from html import escape
 from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -344,6 +345,13 @@ class LabelStore(SqliteFile):
         elif not self.is_whole:
             whole = "some of it is still in the -wal file beside it: save_copy(path) has all"
         return f"LabelStore({str(self.path)!r}: {counts}; {whole})"
+
+    def _repr_html_(self) -> str:
+        name, _, rest = repr(self).removeprefix("LabelStore(").removesuffix(")").partition(": ")
+        return (
+            f"<p style='font-size:13px;margin:0'><b>Labels in <code>{escape(name)}</code></b>: "
+            f"{escape(rest)}</p>"
+        )
 
     def _checked(self, row: tuple[Any, ...]) -> Cells:
         """Return a row's cells; raises DataError where they are not what was written."""
