@@ -414,6 +414,28 @@ def test_what_a_format_cannot_use_is_refused(labels, files, tmp_path, capsys):
     assert not (tmp_path / "out.jsonl").exists()
 
 
+def test_a_file_that_cannot_be_written_is_told_before_the_work(files, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    given = ["import", str(files / "pairs.jsonl"), "--out", str(tmp_path / "out.jsonl")]
+    for place in (tmp_path, tmp_path / "file" / "report.json"):
+        assert main([*given, "--report", str(place)]) == 1
+        assert f"--report {place}" in three_parts(capsys)
+        assert not (tmp_path / "out.jsonl").exists()
+    assert main([*given, "--report", str(tmp_path / "new" / "report.json")]) == 0
+    assert (tmp_path / "new" / "report.json").exists()
+    sample = [*required("sample")[:-1], str(tmp_path)]
+    assert main(sample) == 1
+    assert f"--out {tmp_path}" in three_parts(capsys)
+
+
+@pytest.mark.parametrize("number", ["1", "0", "-3"])
+def test_answers_too_few_to_judge_are_refused(number, tiny, files, tmp_path, capsys):
+    given = ["--model", str(tiny), "--data", str(files / "prompts.jsonl")]
+    given += ["--out", str(tmp_path / "pairs.jsonl"), "--responses", number]
+    assert main(["sample", *given]) == 1
+    assert f"{number} answers to a prompt leave nothing to judge" in three_parts(capsys)
+
+
 def test_the_settings_that_count_for_answers_and_scores(tiny, reward, monkeypatch):
     """By what the jobs themselves read: no other setting is said to count, and none is left out."""
     from workbench.training import batch_jobs

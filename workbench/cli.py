@@ -213,6 +213,26 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0 if found.passed else 1
 
 
+def _check_places(args: argparse.Namespace, *names: str) -> None:
+    """See that each file that is asked for can be written, before the work is done for it.
+
+    Raises:
+        ConfigError: one of them is a folder, or is in what is none.
+    """
+    for name in names:
+        path = getattr(args, name)
+        if path is None:
+            continue
+        parents = (parent for parent in path.absolute().parents if parent.exists())
+        if path.is_dir() or not next(parents).is_dir():
+            raise ConfigError(
+                "a file cannot be written there",
+                where=f"--{name} {path}",
+                fix="give a file in a folder, e.g. --" + name + " out/" + (path.name or "file"),
+            )
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+
+
 def _tell(args: argparse.Namespace, *more: str) -> None:
     """Say what was asked for beside the defaults, before it is begun."""
     for words in (options_in_words(args.parser, args), *more):
@@ -283,6 +303,7 @@ def _train_together(begin: Callable[[], "RunFolder"], settings: RunSettings) -> 
 
 
 def _import(args: argparse.Namespace) -> None:
+    _check_places(args, "out", "report", "quarantine")
     _tell(args)
     pairs = wb.load_pairs(args.file, args.format)
     pairs.save(args.out)
@@ -308,6 +329,7 @@ def _export(args: argparse.Namespace) -> None:
             fix="leave it out, or add --split train=0.9 test=0.1",
         )
     parts = None if args.split is None else typed_values(args.split, "--split")
+    _check_places(args, "out")
     _tell(args)
     stored = Path(args.pairs).suffix in (".sqlite", ".db") and Path(args.pairs).exists()
     with LabelStore(args.pairs) if stored else nullcontext() as store:
@@ -322,6 +344,7 @@ def _export(args: argparse.Namespace) -> None:
 
 def _sample(args: argparse.Namespace) -> None:
     given, settings = settings_given(args.set, "ppo")
+    _check_places(args, "out")
     _tell(args, changes_in_words(given, settings, SAMPLING))
     pairs = wb.sample_pairs(args.model, args.data, args.responses, **given)
     pairs.save(args.out)
@@ -332,6 +355,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from workbench.json_lines import write_json
 
     given, settings = settings_given(args.set, "ppo")
+    _check_places(args, "out", "worst")
     _tell(args, changes_in_words(given, settings, SCORING))
     report = wb.evaluate_reward(args.reward, args.data, **given)
     print(report)  # noqa: T201

@@ -66,9 +66,18 @@ def sample_pairs(model: Model, prompts: Any, responses: int = 2, **settings: Any
 
     Answers that come out equal are drawn again a few times; a prompt whose answers stay equal is
     left out.
+
+    Raises:
+        ConfigError: fewer than two answers to a prompt, which leave nothing to judge.
     """
     from workbench.data.pairs import Pair, Pairs
 
+    if responses < 2:
+        raise ConfigError(
+            f"{responses} answers to a prompt leave nothing to judge",
+            where=f"responses={responses}",
+            fix="give 2 or more",
+        )
     PPOSettings.from_dict(settings)
     check_model(model, "model", "answers")
     messages = quick.few(load_prompts(prompts), quick.PROMPTS)
