@@ -55,3 +55,29 @@ def test_labels_wait_for_room_and_none_is_lost(small_disk: Any) -> None:
     db = sqlite3.connect(store.path)
     assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     db.close()
+
+
+def test_a_main_file_half_brought_up_to_date_is_no_replaced_one(small_disk: Any) -> None:
+    """Labels at a person's pace: each is brought into the main file, until that is too full."""
+    pairs = table(200)
+    store = LabelStore(small_disk.path / "labels.sqlite")
+    session = LabelSession(pairs, store, annotator="ada")
+    saved: list[str] = []
+
+    def label_until_full() -> None:
+        for n in range(200):
+            store._saved.clear()  # as if a while had passed
+            session.choose("left", event_id=f"event-{n}")
+            saved.append(f"event-{n}")
+
+    for _ in range(3):
+        with pytest.raises(DataError, match=r"the label was not saved: .*full"):
+            label_until_full()
+    assert "save_copy" in repr(store) or store.is_whole
+    small_disk.hold(8192, "remount")
+    store._saved.clear()
+    assert session.choose("right", event_id="once more") and store.is_whole
+    store.close()
+    with LabelStore(store.path) as again:
+        stored = {event.event_id for event in again.event_list()}
+        assert stored == {*saved, "once more"}

@@ -93,6 +93,7 @@ class LabelSession:
         self.levels = level_names(strength)
         self.guidelines, self.tags = read_guidelines(guidelines), tag_names(tags)
         self._told = session_event(annotator, self.guidelines, self.tags)
+        self._told_stored = False
         self._order = ItemOrder(
             pairs,
             annotator=annotator,
@@ -341,10 +342,10 @@ class LabelSession:
                 payload["session"] = self._told.event_id
             event = LabelEvent(kind, pair.id, self.annotator, payload, event_id or new_id(), now)
             try:
-                with self.store.exclusively():
-                    if "session" in payload and self._told is not None:
-                        self.store.append(self._told)  # once: the same words have the same id
-                    saved = self._progress.commit(event, pair)
+                if "session" in payload and self._told is not None and not self._told_stored:
+                    self.store.append(self._told)  # the same words have the same id
+                    self._told_stored = True
+                saved = self._progress.commit(event, pair)
             except DataError:
                 self._items.pop(place, None)  # perhaps the store holds it in another order
                 raise

@@ -61,7 +61,9 @@ class WholeFile:
             DataError: the file, or its log, was deleted, moved or replaced since it was opened.
         """
         self.check_place()
-        if self.was_written:
+        # with something in the log, the main file may be half brought up to date (by a full disk,
+        # or another process that was killed): then only both together can be read
+        if self.was_written and self.is_whole:
             self._check_contents()
 
     def check_place(self) -> None:
