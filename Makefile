@@ -81,6 +81,7 @@ soak: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/labels_kills.py
 	$(PY) tests/benchmarks/run_kills.py
 	$(PY) tests/benchmarks/coming_up.py
+	$(PY) tests/benchmarks/silence.py
 	$(PY) tests/benchmarks/soak.py
 	$(PY) tests/benchmarks/rounds.py
 	$(PY) tests/benchmarks/ppo_seeds.py

@@ -38,6 +38,7 @@ TABLES = {  # the script: its key in results.json (soak's figures stand at the t
     "data": ("data", "data"),
     "panel": ("panel", "panel"),
     "coming_up": ("coming_up", "coming_up"),
+    "silence": ("silence", "silence"),
     "overhead": ("overhead", "overhead"),
 }
 

@@ -142,7 +142,7 @@ class Work:
         elif self._done:
             parts.append(f"{done} {self._unit}".rstrip())
         gained = self._done - self._from
-        if self._total and gained > 0:
+        if self._done < self._total and gained > 0:
             left = (now - self._since) * (self._total - self._done) / gained
             parts.append(f"about {duration(left)} left")
         else:

@@ -129,7 +129,10 @@ class MemoryPlan(ReportPage):
         return table(rows, styles, heads=heads, row_head=0, attributes=COMPACT)
 
     def _note(self) -> str:
-        return self._title
+        return (
+            f"{self._title}. The run alone: its process holds Python and its libraries besides, "
+            "about 1 GB."
+        )
 
 
 @working("plan")

@@ -128,7 +128,8 @@ _COMMON = (
     _plan(
         "Peak memory",
         "GB",
-        "The most memory the device has held so far.",
+        "The most memory the device has held so far; on a CPU that of the whole process, Python "
+        "and its libraries included (wb.plan counts the run alone).",
         (("memory/peak_gb", "peak"),),
     ),
 )
