@@ -222,7 +222,7 @@ export class Panel {
     this.events = h("ol", { class: "wbp-events" });
     this.news = h("section", { class: "wbp-news", "aria-label": "Events", hidden: true }, h("div", { class: "wbp-bar" }, h("span", { class: "wb-label" }, "Warnings and events")), this.events);
     this.opener = h("button", { type: "button", class: "wbp-opener", onclick: () => this.openDrawer() });
-    this.foot = h("footer", { class: "wbp-foot" }, this.phases, h("span", { class: "wbp-gap" }), this.opener);
+    this.foot = h("footer", { class: "wbp-foot" }, this.phases, this.opener);
     this.drawer = h("div", { class: "wbp-drawer" }, this.settings.root, this.plots.root, this.news);
     const still = `.wb-still[data-panel="${this.model.get("still")}"]`;
     this.still = h("style", {}, `${still}, .jp-OutputArea-child:has(${still}) { display: none; }`); // while this view lives
