@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterator
+from json import loads
 from typing import Any, NamedTuple, cast
 
 from workbench.analysis.shingles import Shingles
+from workbench.data.arrow_table import BATCH, texts
 from workbench.data.messages import Message, dump_messages, turn_key
 from workbench.data.pairs import Pair, Pairs, dump_responses
 from workbench.data.splits import group_of
@@ -134,12 +136,14 @@ _TURN = re.compile(
     rf"|<start_of_turn>\s{{0,4}}{_ROLE}|<[|\uff5c]{_ROLE}[|\uff5c]>",
     re.IGNORECASE,
 )
+_SAID = r"(?:\A|\n)[ \t]{{0,8}}(?:{}):"
 _TURNS = [
-    (re.compile(first, re.IGNORECASE), re.compile(then, re.IGNORECASE))
-    for first, then in (
-        (r"\[INST\]", r"\[/INST\]"),
-        (r"(?:\A|\n)[ \t]{0,8}(?:Human|User): ", r"\n[ \t]{0,8}Assistant:"),
-        (r"(?:\A|\n)### ?(?:Instruction|Human|User):", r"\n### ?(?:Response|Assistant):"),
+    (sign, re.compile(first, re.IGNORECASE), re.compile(then, re.IGNORECASE))
+    for sign, first, then in (
+        ("[/INST]", r"\[INST\]", r"\[/INST\]"),
+        ("Assistant:", _SAID.format("Human|User"), _SAID.format("Assistant")),
+        ("ASSISTANT:", _SAID.format("Human|User"), _SAID.format("Assistant")),
+        ("###", r"(?:\A|\n)### ?(?:Instruction|Human|User):", r"\n### ?(?:Response|Assistant):"),
     )
 ]
 # A conversation as a chat template or a format of old renders it: a turn's mark, or one and
@@ -166,22 +170,23 @@ def _against(pair: Pair) -> Iterator[str]:
 
 def problems_of(pair: Pair, row: int) -> Iterator[Problem]:
     """Yield what is wrong with an item's texts."""
-    if any(MARKUP.search(turn["content"]) for turns in _turns(pair) for turn in turns):
+    said = [turn["content"] for turns in _turns(pair) for turn in turns]
+    if any(("<" in text or "[" in text) and MARKUP.search(text) for text in said):
         yield Problem("chat markup", row, pair.id)
-    if any(_is_rendered(turn["content"]) for turns in _turns(pair) for turn in turns):
+    if any(map(_is_rendered, said)):
         yield Problem("rendered by a template", row, pair.id)
     for against in _against(pair):
         yield Problem(against, row, pair.id)
     if not any(turn["content"].strip() for turn in pair.prompt):
         yield Problem("empty prompt", row, pair.id)
-    texts = [_words(response).strip().casefold() for response in pair.responses]
-    if not all(texts):
+    answers = [_words(response).strip().casefold() for response in pair.responses]
+    if not all(answers):
         yield Problem("empty answer", row, pair.id)
-    elif len({text[:1] for text in texts}) == len(texts):
+    elif len({text[:1] for text in answers}) == len(answers):
         return  # by far the most differ in their first letter
-    elif len({turn_key(response) for response in pair.responses}) < len(texts):
+    elif len({turn_key(response) for response in pair.responses}) < len(answers):
         yield Problem("identical answers", row, pair.id)
-    elif len({" ".join(text.split()) for text in texts}) < len(texts):
+    elif len({" ".join(text.split()) for text in answers}) < len(answers):
         yield Problem("answers that differ in case or blanks alone", row, pair.id)
 
 
@@ -195,7 +200,7 @@ class OuterBlanks:
     def note(self, pair: Pair, row: int) -> None:
         """Note the answers of an item that have outer blanks."""
         for text in map(_words, pair.responses):
-            if text[:1].isspace() or text[-1:].isspace():
+            if text != text.strip():
                 key = hash(text.strip())
                 self._rows.setdefault(key, set()).add(row)
                 self._spelled.setdefault(key, set()).add(hash(text))
@@ -204,26 +209,31 @@ class OuterBlanks:
         """Yield the items with an answer that the same items have with other outer blanks."""
         if not self._rows:
             return
-        for row, pair in enumerate(pairs):
-            for text in map(_words, pair.responses):
-                key = hash(text.strip())
-                if text.strip() and key in self._rows and text == text.strip():
+        for row, responses in enumerate(_responses(pairs)):
+            for text in map(_words, responses):
+                key = hash(text)  # of a text without outer blanks, no other is among the rows
+                if key in self._rows and text and text == text.strip():
                     self._rows[key].add(row)
-                    self._spelled[key].add(hash(text))
+                    self._spelled[key].add(key)
         ids = pairs.ids()
         found = (self._rows[key] for key, spelled in self._spelled.items() if len(spelled) > 1)
         for row in sorted(set[int]().union(*found)):
             yield Problem(OUTER, row, ids[row])
 
 
+def _responses(pairs: Pairs) -> Iterator[list[list[Message]]]:
+    """Yield the responses of each item, and read nothing else of it."""
+    for start in range(0, len(pairs), BATCH):
+        for cell in texts(pairs.frame, "responses", start, start + BATCH):
+            yield loads(cell or "[]")
+
+
 def _is_rendered(text: str) -> bool:
     """Whether a text has a turn of a rendered conversation in it."""
     if "<" in text and _TURN.search(text):
         return True
-    if "[" not in text and ":" not in text:
-        return False
-    for first, then in _TURNS:
-        opening = first.search(text)
+    for sign, first, then in _TURNS:
+        opening = first.search(text) if sign in text else None
         if opening is not None and then.search(text, opening.end()):
             return True
     return False
