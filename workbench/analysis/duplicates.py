@@ -6,7 +6,7 @@ from json import loads
 from typing import Any, NamedTuple, cast
 
 from workbench.analysis.shingles import Shingles
-from workbench.data.arrow_table import BATCH, texts
+from workbench.data.arrow_table import ROWS_A_CHUNK, texts
 from workbench.data.messages import Message, dump_messages, turn_key
 from workbench.data.pairs import Pair, Pairs, dump_responses
 from workbench.data.splits import group_of
@@ -223,8 +223,8 @@ class OuterBlanks:
 
 def _responses(pairs: Pairs) -> Iterator[list[list[Message]]]:
     """Yield the responses of each item, and read nothing else of it."""
-    for start in range(0, len(pairs), BATCH):
-        for cell in texts(pairs.frame, "responses", start, start + BATCH):
+    for start in range(0, len(pairs), ROWS_A_CHUNK):
+        for cell in texts(pairs.frame, "responses", start, start + ROWS_A_CHUNK):
             yield loads(cell or "[]")
 
 
