@@ -1,7 +1,9 @@
 """The notebooks are a lecture: mostly prose, short cells, nothing defined in them, no outputs."""
 
 import ast
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -84,3 +86,66 @@ def test_links_and_pictures_lead_somewhere(path):
     for cell in cells(path, "markdown"):
         for link in re.findall(r"\]\(([^)\s#]+)", cell.source):
             assert re.match(r"[a-z]+:", link) or (FOLDER / link).exists(), link
+
+
+# ------------------------------------------------------------------ the first cell of 07
+
+
+@pytest.fixture
+def bare_machine(tmp_path):
+    """Run what the first cell hands to a shell, on folders of ours, with a stand-in for pip."""
+    cell = cells(FOLDER / "07_your_own_model.ipynb", "code")[0].source
+    (shell,) = [line.removeprefix("!") for line in cell.splitlines() if line.startswith("!")]
+    pip = tmp_path / "bin" / "pip"
+    pip.parent.mkdir()
+    pip.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    pip.chmod(0o755)
+
+    def run(*files):
+        for name in files:
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        here = re.sub(r"/(content|kaggle)\b", rf"{tmp_path}/\1", shell)
+        env = {**os.environ, "PATH": f"{pip.parent}:{os.environ['PATH']}"}
+        said = subprocess.run(["sh", "-c", here], env=env, capture_output=True, text=True)
+        assert said.stdout == said.stderr == ""
+        asked = tmp_path / "asked"
+        return asked.read_text().replace(f"{tmp_path}", "").strip() if asked.exists() else None
+
+    return run
+
+
+WHEEL = "rlhf_workbench-0.2.0-py3-none-any.whl"
+
+
+@pytest.mark.parametrize(
+    ("files", "installed"),
+    [
+        ([f"content/{WHEEL}"], f"/content/{WHEEL}"),
+        ([f"content/drive/MyDrive/{WHEEL}"], f"/content/drive/MyDrive/{WHEEL}"),
+        (["content/rlhf-workbench/pyproject.toml"], "/content/rlhf-workbench"),
+        (
+            ["content/drive/MyDrive/rlhf-workbench/pyproject.toml"],
+            "/content/drive/MyDrive/rlhf-workbench",
+        ),
+        ([f"kaggle/input/mine/{WHEEL}"], f"/kaggle/input/mine/{WHEEL}"),
+        ([f"kaggle/input/rlhf-workbench/{WHEEL}"], f"/kaggle/input/rlhf-workbench/{WHEEL}"),
+        (["kaggle/input/rlhf-workbench/pyproject.toml"], "/kaggle/input/rlhf-workbench"),
+    ],
+)
+def test_the_first_cell_installs_the_wheel_or_the_folder_that_it_finds(
+    bare_machine, files, installed
+):
+    assert bare_machine(*files) == f"install {installed}[notebook]"
+
+
+def test_the_first_cell_does_nothing_elsewhere(bare_machine):
+    assert bare_machine("home/me/rlhf-workbench/pyproject.toml", "content/sample_data/x") is None
+
+
+def test_drive_is_mounted_only_when_asked():
+    source = cells(FOLDER / "07_your_own_model.ipynb", "code")[0].source
+    assert source.startswith("ON_DRIVE = False ")
+    (line,) = [line for line in source.splitlines() if ".mount(" in line]
+    assert line.startswith("ON_DRIVE and ")
