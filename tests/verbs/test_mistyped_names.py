@@ -56,7 +56,12 @@ VERBS = {name: getattr(wb, name) for name in wb.__all__ if inspect.isfunction(ge
 
 def cases():
     """Every argument of every verb that names something, with a mistyped value."""
-    arguments = [(v, name) for v, f in VERBS.items() for name in inspect.signature(f).parameters]
+    arguments = [
+        (verb, name)
+        for verb, function in VERBS.items()
+        for name, parameter in inspect.signature(function).parameters.items()
+        if not isinstance(parameter.default, bool | int | float) or (verb, name) in ALSO
+    ]  # what has a number or a switch for its default names nothing
     for verb, name in arguments:
         if (verb, name) in OBJECTS or (name in NO_NAMES and (verb, name) not in ALSO):
             continue
