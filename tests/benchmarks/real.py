@@ -377,9 +377,8 @@ def _sizes(part: str) -> str:
 
 
 def _commits(found: dict[str, Any]) -> str:
-    return ", ".join(
-        sorted({part["about"]["commit"] for part in found.values() if "about" in part})
-    )
+    parts = [part["about"]["commit"] for part in found.values() if "about" in part]
+    return ", ".join(sorted(set(parts or [found["about"]["commit"]])))
 
 
 def _ppo_lines(found: dict[str, Any]) -> list[str]:
