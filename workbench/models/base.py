@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from workbench.errors import ConfigError, ModelError, WorkbenchError, first_line
+from workbench.models.bounds import check_sizes
 from workbench.models.loaded_base import Base
 from workbench.models.model_kinds import (
     beside_text,
@@ -128,6 +129,7 @@ def _loaded(source: Source, settings: RunSettings, quantization: str, notices: l
     dtype = pick_dtype(settings.dtype, device)
     with cannot_load(source.base):
         config = AutoConfig.from_pretrained(source.base)
+        check_sizes(config, source.base)
         stored = stored_quantization(config)
         if stored:
             asked = settings.quantization
@@ -184,7 +186,9 @@ def cannot_load(path: str) -> Iterator[None]:
         yield
     except WorkbenchError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise  # of Rust, where tokenizers are read, a panic is no Exception
         text = first_line(error)
         fix = (
             "check the folder or hub id (and the network), and that it is a causal language "

@@ -9,11 +9,17 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from workbench.data.messages import Message
-from workbench.errors import ConfigError, DataError, ModelError, first_line
+from workbench.errors import ConfigError, DataError, ModelError, WorkbenchError, first_line
+from workbench.models.bounds import (
+    LARGEST_TEMPLATE,
+    TEMPLATE_SECONDS,
+    rendered_most,
+    token_ids,
+    within,
+)
 
 TODAY = "2026-01-01"
 """What a template is told where it asks for the date, so that a prompt is the same tomorrow."""
@@ -62,7 +68,7 @@ class ChatTemplate:
         self.fold_system = fold_system
         self._variables = dict(variables or {})
         today = _day(str(self._variables.pop("today", TODAY)))
-        self.source = str(tokenizer.get_chat_template())
+        self.source = _source_of(tokenizer)
         self._template = _dated(self.source, today)
         self._in_parts = False
         self.tail, self.opens_next = self._ends()
@@ -77,24 +83,31 @@ class ChatTemplate:
 
         Raises:
             DataError: the template refuses this conversation.
+            ModelError: it takes too long, or makes far too much of it.
         """
         turns = folded(messages) if self.fold_system else messages
         conversation: list[dict[str, Any]] = [dict(m) for m in turns]
         if self._in_parts:
             for message in conversation:
                 message["content"] = [{"type": "text", "text": message["content"]}]
+        endless = _endless(self.tokenizer, f"takes longer than {TEMPLATE_SECONDS:g} s")
         try:
-            return str(
-                self.tokenizer.apply_chat_template(
+            with within(TEMPLATE_SECONDS, endless):
+                text = self.tokenizer.apply_chat_template(
                     conversation,
                     chat_template=self._template,
                     tokenize=False,
                     add_generation_prompt=opened,
                     **self._variables,
                 )
-            )
-        except (TemplateError, TypeError, ValueError, KeyError, IndexError) as error:
+        except WorkbenchError:
+            raise
+        except Exception as error:  # a template can raise whatever Python can
             raise _refused(messages, error) from error
+        given = sum(len(message["content"]) for message in turns)
+        if len(text := str(text)) > rendered_most(given):
+            raise _endless(self.tokenizer, f"makes {len(text):,} characters of {given:,}")
+        return text
 
     def _ends(self) -> tuple[str, str]:
         """What stands behind an answer at the end of a conversation, and then before the next."""
@@ -136,7 +149,7 @@ def folded(messages: Sequence[Message]) -> list[Message]:
 
 def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether the tokenizer begins every text with its BOS token."""
-    ids: list[int] = list(tokenizer("a")["input_ids"])  # pyright: ignore[reportArgumentType]
+    ids = token_ids(tokenizer, "a")
     return tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
 
 
@@ -179,6 +192,30 @@ def _refused(messages: Sequence[Message], error: BaseException) -> DataError:
         where=f"a conversation of {roles or 'no turn'}, which begins {start!r}",
         fix="set fold_system=True to put a system text before the first user turn; join turns of "
         "one role, let user and assistant take turns, or leave the row out",
+    )
+
+
+def _source_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The template for plain conversations.
+
+    Raises:
+        ModelError: there is none that is text, or it is longer than any.
+    """
+    try:
+        source: Any = tokenizer.get_chat_template()
+    except Exception as error:
+        raise _speechless(tokenizer, first_line(error)) from error
+    if not isinstance(source, str) or len(source) > LARGEST_TEMPLATE:
+        raise _speechless(tokenizer, f"it is no text of at most {LARGEST_TEMPLATE:,} characters")
+    return source
+
+
+def _endless(tokenizer: PreTrainedTokenizerBase, what: str) -> ModelError:
+    return ModelError(
+        f"the chat template {what}",
+        where=str(tokenizer.name_or_path),
+        fix="look at its loops (chat_template.jinja, or chat_template in tokenizer_config.json), "
+        "or remove it, and a plain one stands in",
     )
 
 

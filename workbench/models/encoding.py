@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workbench.data.messages import Message
 from workbench.errors import ConfigError, DataError
+from workbench.models.bounds import token_ids
 from workbench.models.chat_template import ChatTemplate, adds_bos
 from workbench.models.loaded_base import Base
 from workbench.models.special_tokens import end_token
@@ -301,15 +302,14 @@ class Encoder:
     def _tokens(self, text: str, literals: dict[str, str]) -> list[int]:
         """Ids of a text; what stands for a special token is encoded as the letters it is."""
         if not literals:
-            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+            return token_ids(self.tokenizer, text, add_special_tokens=False)
         ids: list[int] = []
         for part in re.split(f"([{''.join(literals)}])", text):
             if part in literals:
-                ids += self.tokenizer(
-                    literals[part], add_special_tokens=False, split_special_tokens=True
-                )["input_ids"]
+                plain = {"add_special_tokens": False, "split_special_tokens": True}
+                ids += token_ids(self.tokenizer, literals[part], **plain)
             elif part:
-                ids += self.tokenizer(part, add_special_tokens=False)["input_ids"]
+                ids += token_ids(self.tokenizer, part, add_special_tokens=False)
         return ids
 
     def spelt_notices(self, rows: int) -> list[str]:

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError, ModelError, first_line
+from workbench.models.bounds import PATTERN_SECONDS, within
 from workbench.models.fast import lora_products
 from workbench.models.loaded_base import Base
 from workbench.models.model_kinds import (
@@ -31,7 +32,7 @@ from workbench.models.model_kinds import (
     last_linear,
     read_by_kernels,
 )
-from workbench.models.source import CARD, check_no_whole_layers
+from workbench.models.source import CARD, check_no_whole_layers, check_rank, model_json
 from workbench.settings import RunSettings
 
 #: Where transformers' sequence classifiers keep their head.
@@ -87,6 +88,7 @@ class Roles:
         if source is not None:
             if not self.base.encoder:
                 check_no_whole_layers(source)
+            check_rank(source)
             try:
                 config = PeftConfig.from_pretrained(str(source))
             except Exception as error:
@@ -150,7 +152,29 @@ class Roles:
         pattern = "|".join(re.escape(name) for name in names)
         return rf"(.*\.)?({pattern})(\..*)?" if names else None
 
+    def _check_patterns(self, config: PeftConfig) -> None:
+        """Try an adapter's patterns on the names of this model's layers: one may have no end.
+
+        Raises:
+            ModelError: one takes too long.
+        """
+        given = [getattr(config, name, None) for name in ("target_modules", "exclude_modules")]
+        more = [getattr(config, name, None) or {} for name in ("rank_pattern", "alpha_pattern")]
+        patterns = [p for p in (*given, *(key for table in more for key in table)) if p]
+        slow = ModelError(
+            f"a pattern of the adapter takes longer than {PATTERN_SECONDS:g} s to find its layers",
+            where=f"{self.base.source.reference}: target_modules or rank_pattern",
+            fix="name the layers in adapter_config.json, such as q_proj and v_proj",
+        )
+        with within(PATTERN_SECONDS, slow), suppress(re.error):
+            for pattern in (p for p in patterns if isinstance(p, str)):
+                tried = re.compile(pattern)
+                for name, _ in self.base.model.named_modules():
+                    tried.fullmatch(name)
+                    tried.match(name)
+
     def _attach(self, name: str, config: PeftConfig) -> None:
+        self._check_patterns(config)
         try:
             if self._peft is None:
                 self._peft = PeftModel(self.base.model, config, adapter_name=name)
@@ -188,7 +212,7 @@ class Roles:
     def _check_fingerprint(self, source: Path) -> None:
         """An adapter for another base of the same shape fits, and says nothing of value."""
         card = source / CARD
-        told = json.loads(card.read_text()).get("fingerprint") if card.is_file() else None
+        told = model_json(card).get("fingerprint")
         if told is not None and self.base.fingerprint not in (None, told):
             raise _another_base(source, self.base, "of the same shape, with other weights")
 

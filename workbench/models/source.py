@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import ModelError
+from workbench.errors import ModelError, first_line
+from workbench.models.bounds import LARGEST_JSON, LARGEST_MEMBERS, LARGEST_RANK, LARGEST_SCORE
 from workbench.settings import KINDS
 from workbench.world.sample_files import builtin
 
@@ -20,6 +21,7 @@ HEADS = ("score", "classifier")
 """What PEFT calls the head of a sequence classifier."""
 TOKENIZER = ("tokenizer_config.json", "chat_template.jinja")
 """Files with which an adapter says how it reads."""
+_DEEPEST = 6  # a run's final adapter on a run's final weights
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -41,14 +43,27 @@ class RewardStats:
 
     @classmethod
     def read(cls, folder: Path) -> "RewardStats":
-        """Those of a folder; of one without, scores as they are."""
-        told = _read_json(folder / STATS)
+        """Those of a folder; of one without, scores as they are.
+
+        Raises:
+            ModelError: they are no numbers that scores can be read by.
+        """
+        file = folder / STATS
+        told = model_json(file)
         pairs = told.get("training_pairs")
+        if pairs is not None and (isinstance(pairs, bool) or not _is_within(pairs, 0, 1e15)):
+            raise _no_stats(file, "training_pairs", pairs)
+        least, most = 1 / LARGEST_SCORE, LARGEST_SCORE
+        bounds = {"mean": (-most, most), "std": (least, most), "sharpness": (least, most)}
+        found = {name: told.get(name, getattr(cls, name)) for name in bounds}
+        for name, (low, high) in bounds.items():
+            if not _is_within(found[name], low, high):
+                raise _no_stats(file, name, found[name])
         return cls(
-            float(told.get("mean", 0.0)),
-            float(told.get("std", 1.0)),
+            float(found["mean"]),
+            float(found["std"]),
             None if pairs is None else int(pairs),
-            float(told.get("sharpness", 1.0)),
+            float(found["sharpness"]),
         )
 
 
@@ -83,7 +98,7 @@ class Source:
             return self.base
         brings = any((self.adapter / name).is_file() for name in TOKENIZER)
         if brings and (self.adapter / CARD).is_file():
-            brings = bool(_read_json(self.adapter / CARD).get("own_tokenizer"))
+            brings = bool(model_json(self.adapter / CARD).get("own_tokenizer"))
         return str(self.adapter) if brings else self.base
 
     def check_adapter(self) -> None:
@@ -101,10 +116,10 @@ class Source:
         if self.is_measured:
             return True
         if self.adapter is not None:
-            if _read_json(self.adapter / CARD).get("kind") == "value":
+            if model_json(self.adapter / CARD).get("kind") == "value":
                 return False  # PPO's value model: a head too, but it judges half an answer
-            return _read_json(self.adapter / "adapter_config.json").get("task_type") == "SEQ_CLS"
-        names = _read_json(Path(self.base) / "config.json").get("architectures") or [""]
+            return model_json(self.adapter / "adapter_config.json").get("task_type") == "SEQ_CLS"
+        names = model_json(Path(self.base) / "config.json").get("architectures") or [""]
         return str(names[0]).endswith("ForSequenceClassification")
 
     @property
@@ -158,18 +173,25 @@ class Source:
         return RewardStats.read(self._folder)
 
 
-def resolve(model: str) -> Source:
+def resolve(model: str, depth: int = 0) -> Source:
     """Find the weights that a name stands for; nothing is loaded.
 
     Raises:
         ModelError: the name is no embedded default, folder, run or hub id, or the folder holds
-            no model.
+            no model, or leads back to itself.
     """
+    if depth > _DEEPEST:
+        raise ModelError(
+            "these folders lead to each other, and to no weights",
+            where=model,
+            fix="see what base_model_name_or_path in adapter_config.json names: it is the folder "
+            "or hub id of full weights",
+        )
     if model.startswith("builtin:"):
         return Source(str(builtin(model.removeprefix("builtin:"))), None, model)
     folder = Path(model).expanduser()
     if folder.is_dir():
-        return _resolve_folder(folder.resolve())
+        return _resolve_folder(_real(folder), depth + 1)
     if folder.exists():
         raise ModelError(
             "a model is a folder, and this is a file",
@@ -186,14 +208,21 @@ def resolve(model: str) -> Source:
     )
 
 
-def _resolve_folder(folder: Path) -> Source:
+def _real(folder: Path) -> Path:
+    try:
+        return folder.resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        return folder.absolute()
+
+
+def _resolve_folder(folder: Path, depth: int) -> Source:
     if (folder / "adapter_config.json").is_file():
-        return _resolve_adapter(folder)
-    if members := _read_json(folder / STATS).get("members"):
-        folders = tuple(folder / member_folder(index) for index in range(int(members)))
-        return replace(_resolve_folder(folders[0]), members=folders)
-    config = _read_json(folder / "config.json")
-    if config.get("kind") in KINDS:
+        return _resolve_adapter(folder, depth)
+    if members := model_json(folder / STATS).get("members"):
+        return _resolve_ensemble(folder, members)
+    config = model_json(folder / "config.json")
+    kind = config.get("kind")
+    if isinstance(kind, str) and kind in KINDS:
         final = folder / "final"
         if not final.is_dir():
             raise ModelError(
@@ -201,7 +230,7 @@ def _resolve_folder(folder: Path) -> Source:
                 where=str(folder),
                 fix="wait for it to finish (run.wait()), or resume it",
             )
-        return _resolve_folder(final)
+        return resolve(str(final), depth + 1)
     if "model_type" not in config:
         raise ModelError(
             "this folder holds no model",
@@ -211,11 +240,35 @@ def _resolve_folder(folder: Path) -> Source:
     return Source(str(folder), None, str(folder))
 
 
-def _resolve_adapter(folder: Path) -> Source:
+def _resolve_ensemble(folder: Path, members: Any) -> Source:
+    if isinstance(members, bool) or not _is_within(members, 1, LARGEST_MEMBERS):
+        raise ModelError(
+            f"an ensemble has 1 to {LARGEST_MEMBERS} members, and this one says {members!r:.60}",
+            where=str(folder / STATS),
+            fix="restore reward.json, or train the reward model again",
+        )
+    folders = tuple(folder / member_folder(index) for index in range(int(members)))
+    for member in folders:
+        if not (member / "adapter_config.json").is_file():
+            raise ModelError(
+                "a member of this ensemble is missing",
+                where=str(member),
+                fix="restore its folder, or train the reward model again",
+            )
+    return replace(_resolve_adapter(folders[0], 0), members=folders)
+
+
+def _resolve_adapter(folder: Path, depth: int) -> Source:
     """An adapter names its base; the card's name survives a move of the project."""
-    recorded = str(_read_json(folder / "adapter_config.json").get("base_model_name_or_path"))
-    reference = str(_read_json(folder / CARD).get("base", recorded))
-    source = resolve(reference)
+    recorded = str(model_json(folder / "adapter_config.json").get("base_model_name_or_path"))
+    reference = str(model_json(folder / CARD).get("base", recorded))
+    if Path(reference).expanduser().is_dir() and _real(Path(reference).expanduser()) == folder:
+        raise ModelError(
+            "this adapter names itself as its base",
+            where=str(folder / "adapter_config.json"),
+            fix="set base_model_name_or_path to the folder or hub id of the full weights",
+        )
+    source = resolve(reference, depth + 1)
     if source.adapter is not None:
         raise ModelError(
             "this adapter stands on another adapter",
@@ -231,7 +284,7 @@ def check_no_whole_layers(folder: Path) -> None:
     Raises:
         ModelError: whole layers, rows of embeddings or biases were trained with it.
     """
-    config = _read_json(folder / "adapter_config.json")
+    config = model_json(folder / "adapter_config.json")
     whole = [name for name in config.get("modules_to_save") or () if name not in HEADS]
     if whole:
         brings = f"whole layers of its own (modules_to_save: {', '.join(whole)})"
@@ -250,14 +303,52 @@ def check_no_whole_layers(folder: Path) -> None:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:  # not JSON, or no text at all
+def check_rank(folder: Path) -> None:
+    """Refuse an adapter of a size that none has, before it is made.
+
+    Raises:
+        ModelError: it is one.
+    """
+    config = model_json(folder / "adapter_config.json")
+    pattern = config.get("rank_pattern") or {}
+    ranks = [config.get("r", 8), *(pattern.values() if isinstance(pattern, dict) else [None])]
+    wrong = [rank for rank in ranks if type(rank) is not int or not 1 <= rank <= LARGEST_RANK]
+    if wrong:
         raise ModelError(
-            f"this file is not JSON ({error})", where=str(path), fix="restore it, or save again"
+            f"an adapter's rank is 1 to {LARGEST_RANK:,}, and this one says {wrong[0]!r:.60}",
+            where=str(folder / "adapter_config.json"),
+            fix="restore adapter_config.json, or give another adapter",
+        )
+
+
+def _is_within(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and low <= value <= high  # which a NaN never is
+
+
+def _no_stats(file: Path, name: str, value: Any) -> ModelError:
+    return ModelError(
+        f"{name} is {value!r:.60}, by which no score can be read",
+        where=str(file),
+        fix="restore reward.json, or train the reward model again; without the file scores are "
+        "taken as they are",
+    )
+
+
+def model_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a model's folder; an empty one where there is no file.
+
+    Raises:
+        ModelError: it holds none, or is larger than any.
+    """
+    try:
+        if path.is_file() and path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"it has more than {LARGEST_JSON >> 20} MB")
+        table = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError) as error:  # not JSON, or no text at all
+        raise ModelError(
+            f"this file is not JSON ({first_line(error)})",
+            where=str(path),
+            fix="restore it, or save again",
         ) from error
     if not isinstance(table, dict):
         raise ModelError(

@@ -6,6 +6,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench.errors import ModelError
+from workbench.models.bounds import token_ids
 from workbench.models.chat_template import TODAY, ChatTemplate, stand_in
 from workbench.models.source import Source
 
@@ -76,7 +77,7 @@ def end_token(tokenizer: PreTrainedTokenizerBase, turn_end: str) -> int | None:
     """The token that ends a turn; None where the template writes none, or only plain text."""
     if not turn_end:
         return None
-    ids: list[int] = tokenizer(turn_end, add_special_tokens=False)["input_ids"]  # pyright: ignore
+    ids = token_ids(tokenizer, turn_end, add_special_tokens=False)
     own = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
     return ids[-1] if ids and (ids[-1] in own or len(ids) == 1) else None
 

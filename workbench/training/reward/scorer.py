@@ -116,6 +116,14 @@ class Scorer:
             scored += len(group)
             if tell is not None:
                 tell(scored)
+        if not result.isfinite().all():
+            wrong = result[~result.isfinite()][0].item()
+            raise ModelError(
+                f"the reward model scores an answer {wrong}, which is no number to learn from",
+                where=self.base.source.reference,
+                fix="see that its weights are whole (a half-written or damaged file has such), or "
+                "compute in a wider dtype, such as dtype='float32'",
+            )
         return result
 
     def _raw(self, rows: Sequence[Encoded], member: Scored) -> Tensor:
