@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 ROWS_A_CHUNK = 20_000  # rows gathered as Python lists before they become Arrow memory
 BATCH = 5_000  # rows taken out of a frame or a Parquet file at a time
+FEWEST, HELD = 64, 2**30
+"""Rows of a Parquet file at a time where its largest value may be large; bytes that they may be."""
+ROWS_FREE, ROWS_A_BYTE = 1_000_000, 1_000
+"""Rows that any Parquet file may have; beyond that, how many for each of its bytes."""
 
 
 def _pandas() -> Any:
@@ -166,11 +170,17 @@ def frame_rows(frame: "Frame") -> Iterator[dict[str, Any]]:
             yield {str(name): _plain(value) for name, value in fields.items()}
 
 
-def parquet_rows(path: Path) -> tuple[int, Iterator[dict[str, Any] | None]]:
+def parquet_rows(path: Path, *, most: int) -> tuple[int, Iterator[dict[str, Any] | None]]:
     """Return how many rows a Parquet file has, and the rows: None for one that cannot be read.
 
+    Args:
+        path: the file.
+        most: bytes that its rows may unpack to.
+
     Raises:
-        DataError: the file is not Parquet, or it is damaged; also in the middle of the rows.
+        DataError: the file is not Parquet, it is damaged (also in the middle of the rows), or it
+            says that it has more rows than any of its size.
+        OverflowError: in the middle of the rows: they unpack to more than ``most``.
     """
     damage = DataError(
         "the file is not Parquet, or it is damaged", where=str(path), fix="write it again"
@@ -179,11 +189,22 @@ def parquet_rows(path: Path) -> tuple[int, Iterator[dict[str, Any] | None]]:
         file = importlib.import_module("pyarrow.parquet").ParquetFile(path)
     except (OSError, ValueError) as error:
         raise damage from error
-    return file.metadata.num_rows, _parquet_batches(file, damage)
+    rows, size = file.metadata.num_rows, path.stat().st_size
+    if rows > max(ROWS_FREE, ROWS_A_BYTE * size):
+        raise DataError(
+            f"the file says that it has {rows:,} rows in {size:,} bytes",
+            where=str(path),
+            fix="write it again, with the rows that are meant",
+        )
+    return rows, _parquet_batches(file, damage, most)
 
 
-def _parquet_batches(file: Any, damage: DataError) -> Iterator[dict[str, Any] | None]:
-    batches = file.iter_batches(batch_size=BATCH)
+def _parquet_batches(file: Any, damage: DataError, most: int) -> Iterator[dict[str, Any] | None]:
+    groups = range(file.metadata.num_row_groups)
+    largest = max((file.metadata.row_group(i).total_byte_size for i in groups), default=1)
+    # one value may be repeated in every row: so many of the largest there can be
+    batch_size = max(FEWEST, min(BATCH, HELD // max(largest, 1)))
+    batches, unpacked = file.iter_batches(batch_size=batch_size), 0
     while True:
         try:
             batch = next(batches)
@@ -191,6 +212,9 @@ def _parquet_batches(file: Any, damage: DataError) -> Iterator[dict[str, Any] | 
             return
         except (OSError, ValueError) as error:
             raise damage from error
+        unpacked += batch.nbytes
+        if unpacked > most:
+            raise OverflowError(f"more than {most} bytes")
         try:
             rows = batch.to_pylist()
         except (ValueError, OverflowError):  # text that is not UTF-8, a date past the calendar

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from workbench.data import arrow_table
 from workbench.data.pairs import Pairs
+from workbench.data.reading import sources
 from workbench.data.reading.formats import load_pairs
 from workbench.data.reading.readers import COLUMNS_OF_FORMATS, FORMATS
+from workbench.data.reading.sources import open_source
 from workbench.errors import DataError, WorkbenchError
 
 from .known_rows import PKU, POST, WON
@@ -282,11 +284,93 @@ def test_a_file_that_may_not_be_read_says_so(
         def __exit__(self, *why: object) -> None:
             pass
 
-        def __iter__(self) -> Any:
-            yield from [path_line] * self.lines
-            raise OSError(5, "Input/output error")
+        def readline(self, most: int) -> bytes:
+            self.lines -= 1
+            if self.lines < 0:
+                raise OSError(5, "Input/output error")
+            return path_line
 
     path_line = path.read_bytes()
     monkeypatch.setattr(Path, "open", lambda *given: Torn(150))
     with pytest.raises(DataError, match="the file cannot be read: Input/output error"):
         load_pairs(path)
+
+
+# --- files that unpack to more than they could mean
+
+
+PAIR = {"prompt": "p", "chosen": "a", "rejected": "b"}
+
+
+def gz(path: Path, *parts: bytes) -> Path:
+    with gzip.open(path, "wb") as file:
+        for part in parts:
+            file.write(part)
+    return path
+
+
+def counts(path: Path) -> tuple[int, dict[str, int]]:
+    report = load_pairs(path, "trl").report
+    return report.imported, dict(report.quarantined)
+
+
+def test_a_line_that_is_longer_than_any_is_put_aside_and_the_rest_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "LONGEST_LINE", 1000)
+    good, long = json.dumps(PAIR).encode() + b"\n", b"x" * 5000 + b"\n"
+    for name in ("a.jsonl", "b.jsonl.gz"):
+        path = tmp_path / name
+        gz(path, good, long, good) if name.endswith("gz") else path.write_bytes(good + long)
+        imported, aside = counts(path)
+        assert imported == 1 and list(aside) == ["the line is longer than 256 MB"]
+    (tmp_path / "c.jsonl").write_bytes(b"x" * 5000)  # and no newline at its end
+    assert load_pairs(tmp_path / "c.jsonl", "trl").report.input == 1
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "json", "txt", "tsv"])
+def test_a_packed_bomb_is_not_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(sources, "UNPACKED_FREE", 100_000)
+    monkeypatch.setattr(sources, "LONGEST_LINE", 2**20)
+    good = json.dumps(PAIR).encode() + b"\n" if kind == "jsonl" else b"prompt,chosen,rejected\n"
+    path = gz(tmp_path / f"bomb.{kind}.gz", good, b"x" * 2**24)
+    taken = 0
+    read = sources._Unpacked.readinto
+
+    def counted(self: Any, buffer: Any) -> int:
+        nonlocal taken
+        taken += (n := read(self, buffer))
+        return n
+
+    monkeypatch.setattr(sources._Unpacked, "readinto", counted)
+    records = list(open_source(path).records)
+    assert "unpacks to over 200 times its size" in records[-1].bad
+    assert taken < 2**23
+
+
+def test_what_is_in_proportion_is_read_to_its_end(tmp_path: Path) -> None:
+    rows = [{**PAIR, "prompt": f"question {n}"} for n in range(3000)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    assert counts(gz(tmp_path / "fine.jsonl.gz", lines)) == (3000, {})
+
+
+def test_a_parquet_file_of_more_rows_or_larger_ones_than_it_could_mean_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    same = pa.table({name: pa.array([text] * 4000) for name, text in PAIR.items()})
+    pq.write_table(same, tmp_path / "rows.parquet")
+    monkeypatch.setattr(arrow_table, "ROWS_FREE", 100)
+    monkeypatch.setattr(arrow_table, "ROWS_A_BYTE", 1)
+    with pytest.raises(DataError, match=r"says that it has 4,000 rows in"):
+        load_pairs(tmp_path / "rows.parquet", "trl")
+    monkeypatch.undo()
+    monkeypatch.setattr(sources, "UNPACKED_FREE", 2**20)
+    large = pa.table({**same.to_pydict(), "prompt": pa.array(["x" * 2**16] * 4000)})
+    pq.write_table(large, tmp_path / "large.parquet")
+    imported, aside = counts(tmp_path / "large.parquet")
+    assert imported <= 1 and any("unpacks to over 200 times" in why for why in aside)

@@ -22,6 +22,14 @@ from workbench.data.reading.hub import check_on_hub, hub_rows
 from workbench.errors import DataError, nearest
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
+LONGEST_LINE = 256 * 2**20
+"""Bytes of one line; a longer one is put aside without its text."""
+LARGEST_WHOLE = 4 * 2**30
+"""Bytes of a .json file, which is read as a whole."""
+UNPACKED_FREE = 2**30
+"""Bytes that any file may unpack to."""
+UNPACKED_RATIO = 200
+"""Beyond that, how many times its size a file may unpack to; texts come to some ten."""
 _ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that were not UTF-8
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
 
@@ -115,7 +123,9 @@ def _file_source(path: Path) -> RowSource:
     packed = suffixes[-1:] == [".gz"]
     kind = (suffixes[:-1] if packed else suffixes)[-1:]
     if kind == [".parquet"] and not packed:
-        total, rows = arrow_table.parquet_rows(path)
+        total, rows = arrow_table.parquet_rows(
+            path, most=max(UNPACKED_FREE, UNPACKED_RATIO * path.stat().st_size)
+        )
         return RowSource(path.name, _parquet_records(rows), _of(total))
     readers: dict[str, Callable[[BinaryIO], Generator[Record]]] = {
         ".jsonl": _jsonl_rows,
@@ -162,7 +172,7 @@ def _opened(
     raw: BinaryIO, path: Path, packed: bool, read: Callable[[BinaryIO], Generator[Record]]
 ) -> Generator[Record]:
     row = 0
-    with raw, cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if packed else raw as file:
+    with raw, _unpacked(raw, path) if packed else raw as file:
         try:
             with closing(read(file)) as records:
                 for record in records:
@@ -170,11 +180,57 @@ def _opened(
                     yield record
         except (EOFError, gzip.BadGzipFile, zlib.error):
             yield Record(row + 1, {}, _DAMAGED)
+        except _TooMuch:
+            yield Record(row + 1, {}, _BOMB)
         except OSError as error:
             raise _unread(path, error) from error
 
 
 _DAMAGED = "the file is damaged from here on"
+_BOMB = f"the file unpacks to over {UNPACKED_RATIO} times its size: the rest was not read"
+_TOO_LONG = f"the line is longer than {LONGEST_LINE >> 20} MB"
+
+
+class _TooMuch(Exception):  # noqa: N818  a verdict on a file
+    """A file unpacks to more than any text does."""
+
+
+class _Unpacked(io.RawIOBase):
+    """What a packed file holds, for as long as that is in proportion to it."""
+
+    def __init__(self, packed: gzip.GzipFile, most: int) -> None:
+        self._packed, self._most, self._taken = packed, most, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        taken = self._packed.readinto(buffer)
+        self._taken += taken
+        if self._taken > self._most:
+            raise _TooMuch
+        return taken
+
+
+def _most(path: Path) -> int:
+    """Bytes that a file may unpack to."""
+    return max(UNPACKED_FREE, UNPACKED_RATIO * path.stat().st_size)
+
+
+def _unpacked(raw: BinaryIO, path: Path) -> BinaryIO:
+    packed = gzip.GzipFile(fileobj=raw)
+    return cast("BinaryIO", io.BufferedReader(_Unpacked(packed, _most(path))))
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes | None]:
+    """The lines of a file; None for one that is too long, of which nothing is kept."""
+    while line := file.readline(LONGEST_LINE + 1):
+        if len(line) <= LONGEST_LINE:
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(2**20)
+        yield None
 
 
 def _parquet_records(rows: Iterator[dict[str, Any] | None]) -> Generator[Record]:
@@ -189,11 +245,16 @@ def _parquet_records(rows: Iterator[dict[str, Any] | None]) -> Generator[Record]
         if not row:
             raise
         yield Record(row + 1, {}, _DAMAGED)
+    except OverflowError:
+        yield Record(row + 1, {}, _BOMB)
 
 
 def _jsonl_rows(file: BinaryIO) -> Generator[Record]:
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(_lines(file), start=1):
         # Lines end at \n alone: text may hold U+2028 and its like.
+        if line is None:
+            yield Record(number, {}, _TOO_LONG)
+            continue
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
         if not line.isspace():
@@ -214,7 +275,13 @@ def _parsed_line(number: int, line: bytes) -> Record:
 
 
 def _json_rows(file: BinaryIO) -> Generator[Record]:
-    data = file.read().removeprefix(b"\xef\xbb\xbf")
+    data = file.read(LARGEST_WHOLE + 1).removeprefix(b"\xef\xbb\xbf")
+    if len(data) > LARGEST_WHOLE:
+        raise DataError(
+            f"a .json file is read as a whole, and this one has more than {LARGEST_WHOLE >> 30} GB",
+            where=str(getattr(file, "name", "")),
+            fix="write it as JSON lines (.jsonl), one object a line",
+        )
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
@@ -235,9 +302,10 @@ def _csv_rows(file: BinaryIO) -> Generator[Record]:
 
 
 def _cells(text: io.TextIOWrapper) -> Generator[Record]:
-    first = text.readline()
+    first = text.readline(LONGEST_LINE)
+    lines = iter(lambda: text.readline(LONGEST_LINE), "")
     delimiter = max(",;\t", key=first.count)
-    table_rows = csv.reader(chain([first], text), delimiter=delimiter)
+    table_rows = csv.reader(chain([first], lines), delimiter=delimiter)
     names = _own_names(next(table_rows))
     for number, cells in enumerate(table_rows, start=1):
         if not cells:
@@ -277,7 +345,10 @@ def _cell(text: str, name: str) -> Any:
 
 
 def _text_rows(file: BinaryIO) -> Generator[Record]:
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(_lines(file), start=1):
+        if line is None:
+            yield Record(number, {}, _TOO_LONG)
+            continue
         text = line.decode("utf-8-sig" if number == 1 else "utf-8", "replace").strip("\r\n")
         if text.strip():
             yield Record(number, {"prompt": text, "text": text})
