@@ -1,6 +1,5 @@
 """Folders that ask for too much: each is told, with how to mend it, and none is waited for."""
 
-import itertools
 import json
 import math
 import re
@@ -29,10 +28,15 @@ from .tiny import load, make_model, make_tokenizer, tiny_settings
 LATE = ModelError("too late")
 
 
+def spin():
+    while True:
+        pass
+
+
 def test_what_takes_too_long_is_interrupted_also_where_no_python_runs():
     begun = time.monotonic()
     with pytest.raises(ModelError, match="too late"), within(0.2, LATE):
-        all(itertools.repeat(True))
+        spin()
     with pytest.raises(ModelError, match="too late"), within(0.2, LATE):
         re.match(r"(a+)+$", "a" * 60 + "!")
     with pytest.raises(ModelError, match="too late"), within(0.2, LATE):
@@ -315,3 +319,12 @@ def test_pickled_weights_and_adapters_are_never_unpickled(tiny, tmp_path):
     with pytest.raises((ModelError, DataError)):
         Roles(load(tiny), tiny_settings()).add("policy", trainable=False, source=adapter)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("eos", ["x", [3, "x"], 1.5, {"a": 1}])
+def test_an_end_that_is_no_id_is_told(tmp_path, eos):
+    folder = make_model(tmp_path / "m")
+    config = json.loads((folder / "generation_config.json").read_text())
+    put(folder / "generation_config.json", **{**config, "eos_token_id": eos})
+    with pytest.raises(ModelError, match=r"ids are numbers|cannot be loaded"):
+        load(folder)

@@ -111,7 +111,7 @@ def load_base(source: Source, settings: RunSettings) -> Base:
         return base
     except ModelError as error:
         with cannot_load(source.base):
-            stored = stored_quantization(AutoConfig.from_pretrained(source.base))
+            stored = stored_quantization(config_of(source.base))
         if base.quantization != "nf4" or stored:
             raise
         why = error.what
@@ -128,7 +128,7 @@ def _loaded(source: Source, settings: RunSettings, quantization: str, notices: l
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
     with cannot_load(source.base):
-        config = AutoConfig.from_pretrained(source.base)
+        config = config_of(source.base)
         check_sizes(config, source.base)
         stored = stored_quantization(config)
         if stored:
@@ -207,6 +207,11 @@ def cannot_load(path: str) -> Iterator[None]:
         raise ModelError(f"the model cannot be loaded: {text}", where=path, fix=fix) from error
 
 
+def config_of(path: str) -> Any:
+    """A model's config; Python that its folder brings is refused unasked, also in a terminal."""
+    return AutoConfig.from_pretrained(path, trust_remote_code=False)
+
+
 def auto_class(config: Any) -> Any:
     """The class of transformers that makes a language model: of text, or of more beside it."""
     kinds: list[Any] = [getattr(transformers, name, None) for name in LANGUAGE_MODELS]
@@ -224,7 +229,7 @@ def load_tokenizer(source: Source, notices: list[str]) -> PreTrainedTokenizerBas
     whole = own is not None and (own / TOKENIZER[0]).is_file()
     folder = source.tokenizer if whole else source.base
     with cannot_load(folder):
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         if own is not None and not whole:
             tokenizer.chat_template = (own / TOKENIZER[1]).read_text(encoding="utf-8")
     if own is not None:
@@ -286,7 +291,7 @@ def check_plain(source: Source) -> None:
         ModelError: they are.
     """
     with cannot_load(source.base):
-        config = AutoConfig.from_pretrained(source.base)
+        config = config_of(source.base)
     if stored_quantization(config):
         raise ModelError(
             "the base's own files are quantised, and nothing is merged into such weights",
@@ -306,7 +311,7 @@ def load_plain(base: Base, *, scores: bool, dtype: torch.dtype) -> Any:
     path = base.source.base
     # a new head is drawn, and then written over
     with cannot_load(path), torch.random.fork_rng(devices=[]):
-        config = AutoConfig.from_pretrained(path)
+        config = config_of(path)
         if not scores:
             return auto_class(config).from_pretrained(path, dtype=dtype)
         config.num_labels, config.pad_token_id = 1, base.tokenizer.pad_token_id

@@ -27,7 +27,15 @@ def settle_tokens(
     _check_vocabulary(model, tokenizer, source)
     generation = getattr(model, "generation_config", None)
     listed = getattr(generation, "eos_token_id", None)
-    eos: set[int] = {listed} if isinstance(listed, int) else set(listed or ())
+    ends: list[Any] = list(listed) if isinstance(listed, list | tuple | set) else [listed]
+    ends = [end for end in ends if end is not None]
+    if any(type(end) is not int for end in ends):
+        raise ModelError(
+            f"eos_token_id is {listed!r:.60}, and ids are numbers",
+            where=f"{source.base}: generation_config.json",
+            fix="restore generation_config.json, or delete it: the tokenizer's EOS counts then",
+        )
+    eos: set[int] = set(ends)
     own = cast("int | None", tokenizer.eos_token_id)
     if own is not None:
         eos.add(own)
