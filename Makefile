@@ -80,6 +80,7 @@ soak: $(VENV)/.ready-dev
 	$(PY) -m pytest -m slow --timeout 7200 $(ARGS)
 	$(PY) tests/benchmarks/labels_kills.py
 	$(PY) tests/benchmarks/run_kills.py
+	$(PY) tests/benchmarks/faults.py
 	$(PY) tests/benchmarks/coming_up.py
 	$(PY) tests/benchmarks/silence.py
 	$(PY) tests/benchmarks/soak.py

@@ -35,6 +35,7 @@ TABLES = {  # the script: its key in results.json (soak's figures stand at the t
     "gpu": ("gpu", "gpu"),
     "labelling": ("labelling", "labelling"),
     "run_kills": ("run_kills", "run_kills"),
+    "faults": ("faults", "faults"),
     "data": ("data", "data"),
     "panel": ("panel", "panel"),
     "coming_up": ("coming_up", "coming_up"),

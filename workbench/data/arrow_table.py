@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 ROWS_A_CHUNK = 20_000  # rows gathered as Python lists before they become Arrow memory
 BATCH = 5_000  # rows taken out of a frame or a Parquet file at a time
-FEWEST, HELD = 64, 2**30
+FEWEST, HELD = 16, 256 * 2**20
 """Rows of a Parquet file at a time where its largest value may be large; bytes that they may be."""
-ROWS_FREE, ROWS_A_BYTE = 1_000_000, 1_000
+ROWS_FREE, ROWS_A_BYTE = 1_000_000, 20
 """Rows that any Parquet file may have; beyond that, how many for each of its bytes."""
 
 

@@ -26,7 +26,7 @@ LONGEST_LINE = 256 * 2**20
 """Bytes of one line; a longer one is put aside without its text."""
 LARGEST_WHOLE = 4 * 2**30
 """Bytes of a .json file, which is read as a whole."""
-UNPACKED_FREE = 2**30
+UNPACKED_FREE = 64 * 2**20
 """Bytes that any file may unpack to."""
 UNPACKED_RATIO = 200
 """Beyond that, how many times its size a file may unpack to; texts come to some ten."""
@@ -275,13 +275,17 @@ def _parsed_line(number: int, line: bytes) -> Record:
 
 
 def _json_rows(file: BinaryIO) -> Generator[Record]:
-    data = file.read(LARGEST_WHOLE + 1).removeprefix(b"\xef\xbb\xbf")
-    if len(data) > LARGEST_WHOLE:
+    parts, size = list[bytes](), 0
+    while size <= LARGEST_WHOLE and (part := file.read(2**20)):
+        parts.append(part)
+        size += len(part)
+    if size > LARGEST_WHOLE:
         raise DataError(
             f"a .json file is read as a whole, and this one has more than {LARGEST_WHOLE >> 30} GB",
             where=str(getattr(file, "name", "")),
             fix="write it as JSON lines (.jsonl), one object a line",
         )
+    data = b"".join(parts).removeprefix(b"\xef\xbb\xbf")
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
