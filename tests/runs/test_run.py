@@ -372,3 +372,12 @@ def test_a_run_says_where_it_is_inside_its_first_step(folder):
         write(Finished(3, False))
     assert list_runs()["now"].tolist() == [""]
     assert repr(Run(folder)) == "Run('plain', finished, step 3 of 3)"
+
+
+def test_a_thousand_views_of_a_run_hold_no_file_open(make_run):
+    run = make_run().start()
+    run.wait(timeout=20, progress=False)
+    open_before = len(os.listdir("/proc/self/fd"))
+    views = [open_run(run.path) for _ in range(1000)]
+    assert {view.status for view in views} == {"finished"}
+    assert len(os.listdir("/proc/self/fd")) == open_before

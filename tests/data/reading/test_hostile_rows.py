@@ -317,7 +317,7 @@ def counts(path: Path) -> tuple[int, dict[str, int]]:
 def test_a_line_that_is_longer_than_any_is_put_aside_and_the_rest_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(sources, "LONGEST_ROW", 1000)
     good, long = json.dumps(PAIR).encode() + b"\n", b"x" * 5000 + b"\n"
     for name in ("a.jsonl", "b.jsonl.gz"):
         path = tmp_path / name
@@ -333,7 +333,7 @@ def test_a_packed_bomb_is_not_read_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(sources, "UNPACKED_FREE", 100_000)
-    monkeypatch.setattr(sources, "LONGEST_LINE", 2**20)
+    monkeypatch.setattr(sources, "LONGEST_ROW", 2**20)
     good = json.dumps(PAIR).encode() + b"\n" if kind == "jsonl" else b"prompt,chosen,rejected\n"
     path = gz(tmp_path / f"bomb.{kind}.gz", good, b"x" * 2**24)
     taken = 0

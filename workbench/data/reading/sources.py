@@ -22,7 +22,7 @@ from workbench.data.reading.hub import check_on_hub, hub_rows
 from workbench.errors import DataError, nearest
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
-LONGEST_LINE = 256 * 2**20
+LONGEST_ROW = 256 * 2**20
 """Bytes of one line; a longer one is put aside without its text."""
 LARGEST_WHOLE = 4 * 2**30
 """Bytes of a .json file, which is read as a whole."""
@@ -188,7 +188,7 @@ def _opened(
 
 _DAMAGED = "the file is damaged from here on"
 _BOMB = f"the file unpacks to over {UNPACKED_RATIO} times its size: the rest was not read"
-_TOO_LONG = f"the line is longer than {LONGEST_LINE >> 20} MB"
+_TOO_LONG = f"the line is longer than {LONGEST_ROW >> 20} MB"
 
 
 class _TooMuch(Exception):  # noqa: N818  a verdict on a file
@@ -224,8 +224,8 @@ def _unpacked(raw: BinaryIO, path: Path) -> BinaryIO:
 
 def _lines(file: BinaryIO) -> Iterator[bytes | None]:
     """The lines of a file; None for one that is too long, of which nothing is kept."""
-    while line := file.readline(LONGEST_LINE + 1):
-        if len(line) <= LONGEST_LINE:
+    while line := file.readline(LONGEST_ROW + 1):
+        if len(line) <= LONGEST_ROW:
             yield line
             continue
         while line and not line.endswith(b"\n"):
@@ -306,8 +306,8 @@ def _csv_rows(file: BinaryIO) -> Generator[Record]:
 
 
 def _cells(text: io.TextIOWrapper) -> Generator[Record]:
-    first = text.readline(LONGEST_LINE)
-    lines = iter(lambda: text.readline(LONGEST_LINE), "")
+    first = text.readline(LONGEST_ROW)
+    lines = iter(lambda: text.readline(LONGEST_ROW), "")
     delimiter = max(",;\t", key=first.count)
     table_rows = csv.reader(chain([first], lines), delimiter=delimiter)
     names = _own_names(next(table_rows))
