@@ -8,6 +8,7 @@
 #   make quick   the unit tests alone
 #   make test-colab   the notebook's side on Colab's own versions (needs python3.13)
 #   make check   style, types, import arrows, notebooks without outputs, sample data as its script makes it
+#   make wheel   dist/*.whl, with the sample data in it: needs no checkout where it is installed
 #   make api     the reference of every name, from the docstrings, in build/api
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ OTHER_KERNEL := 6.31.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check api quick test test-kernels test-colab soak bench bench-gpu bench-real demo lab screenshots
+.PHONY: help setup fmt check api wheel quick test test-kernels test-colab soak bench bench-gpu bench-real demo lab screenshots
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -55,6 +56,9 @@ check: $(VENV)/.ready-dev
 api: $(VENV)/.ready-dev
 	$(PY) .ci/api.py build/api
 	@echo "open build/api/index.html"
+
+wheel: $(VENV)/.ready-dev
+	$(PY) -m hatchling build -t wheel -d dist
 
 quick: $(VENV)/.ready-dev
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not browser and not notebook" $(ARGS)
