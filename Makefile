@@ -20,7 +20,7 @@ OTHER_KERNEL := 6.31.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check api wheel quick test test-kernels test-colab soak bench bench-gpu bench-real demo lab screenshots
+.PHONY: help setup fmt check api wheel quick test test-kernels test-colab test-hosts soak bench bench-gpu bench-real demo lab screenshots
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -79,6 +79,11 @@ test-kernels: $(VENV)/.ready-dev
 test-colab: $(VENV)/.ready-dev
 	PYTHONPATH=. $$($(PY) .ci/colab.py $(PYTHON313)) -m pytest -p no:cacheprovider -m "not slow and not browser" \
 		tests/widgets tests/analysis tests/data tests/runs $(ARGS)
+
+# The same few acts in every host that can be had here; a table into RESULTS.md.
+test-hosts: $(VENV)/.ready-dev
+	$(PY) .ci/chromium.py --install
+	$(PY) tests/benchmarks/hosts.py --python313 $(PYTHON313)
 
 soak: $(VENV)/.ready-dev
 	$(PY) -m pytest -m slow --timeout 7200 $(ARGS)
