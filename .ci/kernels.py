@@ -1,8 +1,9 @@
 """Another ipykernel beside the pinned one, for `make test-kernels`: `kernels.py VERSION`.
 
 Makes .venv-ipykernel-VERSION, which has that ipykernel and else sees what .venv has, and prints its
-Python. Another requirement than an ipykernel is spelled out: `kernels.py "notebook>=7,<8"`. Which thread answers a widget depends on the ipykernel version: 6 (Colab's line) has only
-the main one, 7 has subshells.
+Python. Which thread answers a widget depends on the ipykernel version: 6 (Colab's line) has only
+the main one, 7 has subshells. Another requirement than an ipykernel is spelled out:
+`kernels.py "notebook>=7,<8"`.
 """
 
 import re

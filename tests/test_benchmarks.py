@@ -40,6 +40,7 @@ TABLES = {  # the script: its key in results.json (soak's figures stand at the t
     "panel": ("panel", "panel"),
     "coming_up": ("coming_up", "coming_up"),
     "silence": ("silence", "silence"),
+    "hosts": ("hosts", "hosts"),
     "overhead": ("overhead", "overhead"),
 }
 

@@ -66,7 +66,7 @@ class Host(NamedTuple):
 def hosts(python313: str) -> list[Host]:
     """Every host that can be had here; environments are made where they are missing."""
     own = Path(sys.executable)
-    open_to_all = "--IdentityProvider.token="
+    ready, open_to_all = machinery.READY, "--IdentityProvider.token="
     jupyterlab = ("jupyterlab", open_to_all, "--LabApp.expose_app_in_browser=True")
     lab_page = "lab/tree/{name}?reset"
     modern = ("notebook", open_to_all, "--JupyterNotebookApp.expose_app_in_browser=True")
@@ -74,11 +74,9 @@ def hosts(python313: str) -> list[Host]:
     older = _printed(own, ROOT / ".ci" / "kernels.py", "6.31.0")
     seven = _printed(own, ROOT / ".ci" / "kernels.py", "notebook>=7,<8")
     return [
-        Host("JupyterLab 4, ipykernel 7", own, jupyterlab, lab_page, machinery.READY, RUN),
-        Host(
-            "JupyterLab 4, ipykernel 6.31", own, jupyterlab, lab_page, machinery.READY, RUN, older
-        ),
-        Host("Notebook 7", seven, modern, "notebooks/{name}", machinery.READY, RUN),
+        Host("JupyterLab 4, ipykernel 7", own, jupyterlab, lab_page, ready, RUN),
+        Host("JupyterLab 4, ipykernel 6.31", own, jupyterlab, lab_page, ready, RUN, older),
+        Host("Notebook 7", seven, modern, "notebooks/{name}", ready, RUN),
         Host(
             "classic Notebook 6.5 on Colab's versions (Python 3.13)",
             classic,
@@ -104,7 +102,8 @@ def serving(host: Host, folder: Path) -> Iterator[str]:
     """Its server, on a folder of its own; the address."""
     port = machinery._free_port()
     address = f"http://127.0.0.1:{port}"
-    extra = {"PYTHONPATH": str(ROOT), "WORKBENCH_RUNS": str(folder / "runs")}
+    shared = f"{folder / 'path'}:{Path(sys.prefix) / 'share' / 'jupyter'}"  # widgets' front ends
+    extra = {"PYTHONPATH": str(ROOT), "JUPYTER_PATH": shared}
     environment = machinery._environment(folder, extra)
     for name, values in machinery.SETTINGS.items():
         path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
