@@ -106,7 +106,9 @@ def test_a_config_that_says_nothing_of_training_is_told(tmp_path, tiny, changes,
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"no gzip", gzip.compress(b"{"), gzip.compress(b"[1]\n"), gzip.compress(b"\xff")]
+    "data",
+    [b"", b"no gzip", gzip.compress(b"{"), gzip.compress(b"[1]\n"), gzip.compress(b"\xff")],
+    ids=["empty", "no gzip", "half a line", "a list", "no UTF-8"],  # gzip writes the second into it
 )
 def test_data_that_is_damaged_is_told(tmp_path, tiny, data):
     folder = make_sft(tmp_path, tiny)
