@@ -90,8 +90,6 @@ def test_the_process_itself_refuses_a_run_that_was_made_elsewhere(tmp_path, tiny
     ("changes", "said"),
     [
         ({"kind": "dance"}, "kind and settings are none of ours"),
-        ({"kind": ["sft"]}, "kind and settings are none of ours"),
-        ({"settings": [1]}, "kind and settings are none of ours"),
         ({"settings": {"no_such": 1}}, "no setting called no_such"),
         ({"inputs": None}, "inputs are none of ours"),
         ({"kind": "ppo", "settings": {}}, "inputs are none of ours"),
@@ -103,6 +101,21 @@ def test_a_config_that_says_nothing_of_training_is_told(tmp_path, tiny, changes,
     folder.trust()
     assert train_here(folder) == 1
     assert said in folder.status()["error"] and "fix:" in folder.status()["error"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"kind": ["sft"]}, "kind is ['sft']"), ({"settings": [1]}, "settings is [1]")],
+)
+def test_a_config_that_cannot_be_read_trains_nothing(tmp_path, tiny, capsys, changes, said):
+    folder = make_sft(tmp_path, tiny)
+    write_json(folder.path / "config.json", {**folder.config(), **changes})
+    with pytest.raises(RunError) as told:
+        folder.trust()
+    assert "unreadable" in str(told.value) and said in str(told.value)
+    with pytest.raises((RunError, SystemExit)):
+        train_here(folder)
+    assert folder.metrics() == []
 
 
 @pytest.mark.parametrize(
@@ -118,7 +131,8 @@ def test_data_that_is_damaged_is_told(tmp_path, tiny, data):
         code = train_here(folder)
         if content:  # an empty file is a gzip of nothing
             assert code == 1
-            assert "data cannot be read" in folder.status()["error"]
+            error = folder.status()["error"]
+            assert "cannot be read" in error and "data.jsonl.gz" in error
 
 
 def test_a_run_is_written_into_its_folder(tmp_path, tiny):

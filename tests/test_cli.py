@@ -620,7 +620,7 @@ def test_a_run_that_was_made_elsewhere_goes_on_only_with_trust(
     monkeypatch.setenv("WORKBENCH_STATE", str(tmp_path / "another's"))
     capsys.readouterr()
     main(["resume", str(out)])
-    assert "was made elsewhere" in capsys.readouterr().out
+    assert "was made elsewhere" in capsys.readouterr().err
     (out / "status.json").write_text('{"state": "stopped"}')
     assert main(["resume", "--trust", str(out)]) == 0
     assert "run: finished, step 1 of 1" in capsys.readouterr().out

@@ -97,8 +97,9 @@ def test_a_picture_shows_rate_interval_and_guide():
     rows = [Rate("ada", 0.5, 0.25, 0.75), Rate("bob", 1.0, None, None)]
     drawn = picture(RateChart("Takes the left side", "", rows, 0.5, ".0%", least=0.0))
     x = [float(n) for n in re.findall(r"cx='([\d.]+)'", drawn)]
-    guide, low = (float(n) for n in re.findall(r"line x1='([\d.]+)'", drawn))
-    high = float(re.findall(r"x2='([\d.]+)'", drawn)[1])
+    lines = re.findall(r"<line x1='([\d.]+)' x2='([\d.]+)'([^>]*)>", drawn)
+    (guide,) = (float(low) for low, _, look in lines if "dasharray" in look)
+    ((low, high),) = ((float(a), float(b)) for a, b, look in lines if "stroke-width='3'" in look)
     assert x[0] == guide and guide - low == pytest.approx(high - guide)
     assert x[1] - guide == pytest.approx(2 * (guide - low))
     assert "50%" in drawn and "100%" in drawn

@@ -1,5 +1,7 @@
 """A recorded answer under the microscope; a reward run's pairs on the curve of its loss."""
 
+import gzip
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.widgets.explorer.explorer import LossExplorer
     from workbench.widgets.microscope.microscope import Microscope
 
-RECORDED = "microscope.jsonl"
+RECORDED = "microscope.jsonl.gz"
 """Of the embedded model's PPO run, in the sample data."""
 
 
@@ -43,13 +45,11 @@ def microscope(run: Run | str | Path | None = None) -> "Microscope":
         return take_apart(recorded(record), **settings)._asdict()
 
     if run is None:
-        from workbench.json_lines import read_lines
         from workbench.world.sample_files import sample_dir
 
-        path = sample_dir() / RECORDED
-        return Microscope(
-            lambda: read_lines(path).rows, compute, name="PPO on builtin:tiny-chat", kind="ppo"
-        )
+        with gzip.open(sample_dir() / RECORDED, "rt", encoding="utf-8") as lines:
+            rows = [json.loads(line) for line in lines]
+        return Microscope(lambda: rows, compute, name="PPO on builtin:tiny-chat", kind="ppo")
     if run.kind not in ("ppo", "sft"):
         raise DataError(
             f"the microscope looks at PPO and fine-tuning runs, and {run.name} is a {run.kind} run",

@@ -15,6 +15,7 @@ from workbench.widgets.compare.blind_comparison import BlindComparisonView
 from workbench.widgets.compare.compare import CompareView
 from workbench.widgets.compare.playground import Playground
 from workbench.widgets.explorer.explorer import LossExplorer
+from workbench.widgets.importer.import_form import ImportForm
 from workbench.widgets.kit.loaded_widget import LoadedWidget
 from workbench.widgets.kit.theme import style
 from workbench.widgets.labeller.labeller import Labeller
@@ -46,6 +47,7 @@ MAKE = {
     ),
     "playground.js": lambda place, store: Playground({"x": "x"}, lambda request, told: {}),
     "explorer.js": lambda place, store: LossExplorer(),
+    "import_form.js": lambda place, store: ImportForm([{"a": "q", "b": "x", "c": "y"}]),
     "microscope.js": lambda place, store: Microscope(
         lambda: [EXAMPLE], lambda record, **used: {}, name="mine", kind="sft"
     ),
