@@ -243,7 +243,8 @@ def test_every_answer_of_a_conversation_is_learned_and_nothing_else(tiny):
     assert row.encoded.prompt == [USER, word("a"), ASSISTANT]
     assert row.encoded.response == [b, EOS, USER, word("c"), ASSISTANT, d, e, EOS]
     assert row.learned == [True, True, False, False, False, True, True, True]
-    assert notices == []
+    assert row.response == [b, EOS, d, e, EOS]
+    assert notices == ["all 2 answers of 1 conversations are learned"]
 
 
 def test_the_last_answer_alone_where_asked(tiny):

@@ -40,6 +40,12 @@ class Example(NamedTuple):
     encoded: Encoded
     learned: list[bool]
 
+    @property
+    def response(self) -> list[int]:
+        """The tokens that are learned, of one answer after the other."""
+        pairs = zip(self.encoded.response, self.learned, strict=True)
+        return [token for token, counts in pairs if counts]
+
     @classmethod
     def whole(cls, encoded: Encoded) -> "Example":
         """Every token of the response counts."""
@@ -131,7 +137,7 @@ class SFTTrainer(StepLoop[SFTSettings]):
         settings, clock = self.settings, Clock()
         rows = batch_indices(self.step, len(self.examples), settings.batch_size, seed=settings.seed)
         batch = [self.examples[i] for i in rows]
-        tokens = sum(sum(e.learned) for e in batch)
+        tokens = sum(len(e.response) for e in batch)
         self.begin("training", len(batch) // self.team.count, "examples")
         total = self.attempt(lambda: self._gradients(batch, tokens))
         done = self.optimiser.step()
@@ -234,7 +240,7 @@ def encode_examples(
     encoder = Encoder.of(base, settings)
     examples: list[Example] = []
     stream: list[int] = []
-    dropped = last_alone = 0
+    dropped = last_alone = talks = answers = 0
     for number, row in enumerate(rows, 1):
         if "text" in row:
             stream += encoder.text(row["text"])
@@ -244,6 +250,9 @@ def encode_examples(
         with in_row(number):
             example, alone = _example(encoder, row["prompt"], response, settings)
         last_alone += alone
+        several = _answers(row["prompt"], response)
+        if several > 1 and example is not None and settings.assistant_turns == "all" and not alone:
+            talks, answers = talks + 1, answers + several
         if example is None:
             dropped += 1
         else:
@@ -256,6 +265,8 @@ def encode_examples(
             fix="raise max_length, or give rows with a text, or a prompt and a response",
         )
     notices = _length_notices(encoder.shortened, dropped, last_alone, len(rows))
+    if talks:
+        notices.append(f"all {answers} answers of {talks} conversations are learned")
     return examples, notices + encoder.spelt_notices(len(rows))
 
 
@@ -263,13 +274,17 @@ def _example(
     encoder: Encoder, prompt: Sequence[Message], response: Sequence[Message], settings: SFTSettings
 ) -> tuple[Example | None, bool]:
     """A row as it is learned, and whether of several answers only the last one could be."""
-    answers = sum(m["role"] == "assistant" for m in (*prompt, *response))
-    several = settings.assistant_turns == "all" and answers > 1
+    several = settings.assistant_turns == "all" and _answers(prompt, response) > 1
     talk = encoder.conversation(prompt, response) if several else None
     if talk is not None:
         return Example(*talk), False
     encoded = encoder.pair(prompt, response)
     return None if encoded is None else Example.whole(encoded), several
+
+
+def _answers(prompt: Sequence[Message], response: Sequence[Message]) -> int:
+    """How many answers a conversation has."""
+    return sum(message["role"] == "assistant" for message in (*prompt, *response))
 
 
 def _blocks(stream: list[int], encoder: Encoder) -> list[Example]:
