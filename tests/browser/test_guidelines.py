@@ -87,11 +87,12 @@ with wb.LabelStore("others.sqlite") as other:
 
 
 SLOW = """
+import threading
 late = wb.label(pairs, "late.sqlite")
-answer, asked = late._answer, []
+answer, asked, go = late._answer, [], threading.Event()
 def first_words_are_lost(content):
     asked.append(content["type"])
-    return None if asked.count("ready") < 2 else answer(content)
+    return answer(content) if go.is_set() else None
 late._answer = first_words_are_lost
 late
 """
@@ -103,11 +104,16 @@ def test_a_labeller_whose_kernel_does_not_answer_shows_nothing_false_and_asks_ag
     page = notebook(SETUP, SLOW)
     root = page.locator(".wbl")
     root.wait_for(state="attached")
-    root.scroll_into_view_if_needed()
-    expect(root.locator(".wbl-wait")).to_have_text("Waiting for the first pair …")
+    waiting = page.get_by_text("Waiting for the kernel to send what it shows")
+    expect(waiting).to_be_visible(timeout=20_000)
     for part in (".wbl-track", ".wbl-item", ".wbl-verdicts", ".wbl-end"):
         expect(root.locator(part)).to_be_hidden()
+    page.wait_for_timeout(3_000)  # it asks again by itself
+    assert kernel_eval(page, "asked.count('ready')") >= 2
+    for part in (".wbl-track", ".wbl-item", ".wbl-verdicts", ".wbl-end"):
+        expect(root.locator(part)).to_be_hidden()
+    kernel_eval(page, "go.set()")
     expect(root.locator(".wbl-prompt")).to_contain_text("question", timeout=20_000)
     expect(root.locator(".wbl-wait")).to_be_hidden()
     expect(root.locator(".wb-banner")).to_be_hidden()
-    assert kernel_eval(page, "asked.count('ready')") >= 2
+    expect(waiting).to_have_count(0)
