@@ -25,11 +25,13 @@ tiny = dict(steps=400, batch_size=8, watch_prompts=2, watch_every=1)
 live = wb.train_ppo("builtin:tiny-chat", reward, "sample:prompts_ppo", name="{LIVE}", **tiny)
 live
 """
-# What the first chart of each panel shows: how many points, and the line that is drawn.
+# What the first chart of each panel shows: how many points its longest line has (a reward run's
+# held-out line has but one an evaluation), and the line that is drawn.
 CHARTS = """() => [...document.querySelectorAll('.wbp')].map((panel) => {
     const plot = panel.querySelector('.wbp-plot');
     const line = plot?.querySelector('.scatterlayer .js-line')?.getAttribute('d') ?? '';
-    return { points: plot?.data?.[0]?.x.length ?? 0, line };
+    const sizes = (plot?.data ?? []).filter((trace) => !trace.fill).map((trace) => trace.x.length);
+    return { points: Math.max(0, ...sizes), line };
 })"""
 
 
