@@ -102,3 +102,9 @@ def test_a_wave_keeps_its_height():
     kept = downsample(values, 200)
     assert max(values[i] for i in kept) == max(values)
     assert min(values[i] for i in kept) == min(values)
+
+
+def test_a_run_of_a_kind_without_a_plan_is_judged_by_the_curves_that_it_has():
+    charts = charts_for("fake", ["step", "loss", "odd"])
+    assert [chart.decides for chart in charts] == [True, True]
+    assert {line.metric for chart in charts for line in chart.lines} == {"loss", "odd"}

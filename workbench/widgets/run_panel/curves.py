@@ -357,9 +357,13 @@ def charts_to_come(kind: str) -> list[CurveChart]:
 
 
 def _two_that_decide(charts: list[CurveChart]) -> list[CurveChart]:
-    """A run without its held-out figures is judged by the next curves that say most."""
+    """A run without its held-out figures is judged by the next curves that say most.
+
+    A run of a kind that has no plan is judged by the first curves that it has.
+    """
     lacking = 2 - sum(chart.decides for chart in charts)
-    others = [chart for chart in charts if not chart.decides and chart.first][:lacking]
+    planned = [chart for chart in charts if not chart.decides and chart.first]
+    others = (planned if planned or lacking < 2 else charts)[:lacking]
     promoted = [replace(chart, decides=True, vital=False) for chart in others]
     kept = [chart for chart in charts if chart not in others]
     deciding = [chart for chart in kept if chart.decides]
