@@ -103,9 +103,7 @@ def describe(
     """
     mask = episodes.response_mask
     kl = response_kl(episodes)
-    estimator = KL_ESTIMATORS[settings.kl_estimator]
-    per_token = estimator(episodes.rollout_logprobs, episodes.ref_logprobs)
-    charged = rewards_at_end - kl_coef * (per_token * mask).sum(1)
+    charged = rewards_at_end - kl_coef * charged_kl(episodes, settings)
     metrics: dict[str, float | None] = {
         "objective/kl": float(kl.mean()),
         "objective/entropy": float(masked_mean(episodes.entropy, mask)),
@@ -145,6 +143,13 @@ def mean_gold(judge: Judge, episodes: Episodes, encoder: Encoder) -> float:
         for messages, row in zip(episodes.messages, episodes.rows, strict=True)
     ]
     return sum(scores) / len(scores)
+
+
+def charged_kl(episodes: Episodes, settings: PPOSettings) -> Tensor:
+    """KL of each response by the estimator that is charged, over its tokens: ``(B,)`` nats."""
+    estimator = KL_ESTIMATORS[settings.kl_estimator]
+    per_token = estimator(episodes.rollout_logprobs, episodes.ref_logprobs)
+    return (per_token * episodes.response_mask).sum(1)
 
 
 def response_kl(episodes: Episodes) -> Tensor:

@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from workbench.algos.advantages import Estimates, masked_mean, masked_var
-from workbench.algos.kl import KL_ESTIMATORS
 from workbench.models.encoding import Encoder
 from workbench.models.forward import lay, response_hidden, response_logprobs
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings
-from workbench.training.ppo.objective import response_kl
+from workbench.training.ppo.objective import charged_kl, response_kl
 from workbench.training.ppo.rollout import Episodes
 
 RANKS = ("best", "middle", "worst")
@@ -75,7 +74,7 @@ def token_records(
         tables["values"] = episodes.values
     tables["advantages"] = raw.advantages
     kl = response_kl(episodes)
-    charged = _charged_kl(episodes, settings)
+    charged = charged_kl(episodes, settings)
     records: list[dict[str, Any]] = []
     for place, (rank, i) in enumerate(picked.items()):
         size = len(episodes.rows[i].response)
@@ -98,14 +97,6 @@ def token_records(
             record["place"] = i - first
         records.append(record)
     return tuple(records)
-
-
-def _charged_kl(episodes: Episodes, settings: PPOSettings) -> Tensor:
-    """KL of each answer ``(B,)`` by the estimator that is charged, in nats."""
-    per_token = KL_ESTIMATORS[settings.kl_estimator](
-        episodes.rollout_logprobs, episodes.ref_logprobs
-    )
-    return (per_token * episodes.response_mask).sum(1)
 
 
 def _numbers(row: Tensor) -> list[float]:
