@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from workbench.errors import DataError
@@ -31,3 +33,17 @@ def test_a_run_that_has_judged_no_pair_has_nothing_to_lay_on_the_curve(tmp_path)
     with pytest.raises(DataError, match="no held-out pair"):
         loss_explorer(run)
     assert loss_explorer().pairs == []
+
+
+def test_a_run_that_goes_on_is_read_on_and_a_resumed_one_again(tmp_path):
+    folder = RunFolder(tmp_path / "sft").create("sft", {}, [])
+    example = {"prompt_tokens": [], "tokens": ["a"], "learned": [True], "logprobs": [-1.0]}
+    row = {**example, "expected": [[["a", 0.37]]]}
+    lines = folder.path / "tokens.jsonl"
+    lines.write_text("".join(json.dumps({"step": n, **row}) + "\n" for n in (1, 2)))
+    scope = microscope(Run(folder))
+    with lines.open("a") as file:
+        file.write(json.dumps({"step": 3, **row}) + "\n")
+    assert scope.show(3).steps == [1, 2, 3]
+    lines.write_text(json.dumps({"step": 1, **row}) + "\n")  # shorter: a resumed run cut it
+    assert scope.show(1).steps == [1]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import DataError
 from workbench.progress import working
 from workbench.runs import Run
+from workbench.runs.folder import TOKENS
 from workbench.verbs.train import open_run
 
 if TYPE_CHECKING:
@@ -56,7 +57,16 @@ def microscope(run: Run | str | Path | None = None) -> "Microscope":
             where=str(run.path),
             fix="wb.loss_explorer(run) takes a reward run's comparisons in the hand",
         )
-    return Microscope(run.folder.tokens, compute, name=run.name, kind=run.kind)
+    follower, rows = run.folder.follow(TOKENS), list[dict[str, Any]]()
+
+    def as_it_grows() -> list[dict[str, Any]]:
+        fresh = follower.read()
+        if fresh.reset:  # the run was resumed from a checkpoint
+            rows.clear()
+        rows.extend(fresh.rows)
+        return rows
+
+    return Microscope(as_it_grows, compute, name=run.name, kind=run.kind)
 
 
 def loss_explorer(run: Run | str | Path | None = None) -> "LossExplorer":
