@@ -42,9 +42,10 @@ def python(code: str) -> str:
 
 
 def test_import_workbench_takes_under_half_a_second_and_loads_nothing_heavy():
+    """Half a second of this process's own work, whatever else the machine is doing."""
     code = (
-        "import sys, time; start = time.perf_counter(); import workbench; "
-        "print(time.perf_counter() - start); "
+        "import sys, time; start = time.process_time(); import workbench; "
+        "print(time.process_time() - start); "
         "print(*{'torch', 'transformers', 'pandas', 'plotly'} & set(sys.modules))"
     )
     seconds, *heavy = min((python(code).split() for _ in range(3)), key=lambda said: float(said[0]))

@@ -7,13 +7,11 @@ a reward model, and asks each, in a process of its own, to answer and to score, 
 
 import json
 import math
-import multiprocessing
 import os
 import pickle
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-PATIENCE = 25.0  # seconds that one folder may take
+from trials import outcomes  # noqa: E402
+
 Spoil = Callable[[Path], Any]
 
 
@@ -276,10 +275,10 @@ def use(folder: Path, kind: str) -> str:
     return "silent NaN" if "nan" in repr(found) or "inf" in repr(found) else "answered"
 
 
-def _worker(pipe: Any, place: str) -> None:
+def _try_one(value: tuple[str, str, str]) -> str:
+    place, folder, kind = value
     os.chdir(place)
-    while (asked := pipe.recv()) is not None:
-        pipe.send(use(Path(asked[0]), asked[1]))
+    return use(Path(folder), kind)
 
 
 def model_folders() -> dict[str, Any]:
@@ -289,43 +288,17 @@ def model_folders() -> dict[str, Any]:
         ``folders``, ``answered``, ``told``, ``raw``, ``hung``, ``silent``, ``ran_code``, and
         ``faults``: one line for each that was not told and did not answer.
     """
-    counts: dict[str, Any] = {"folders": len(FOLDERS), "answered": 0, "told": 0}
-    faults: list[str] = []
-    context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="workbench-faults-") as name:
         place = Path(name)
-        child = pipe = None
-        folders = make(place)
-        for folder in folders:
-            if child is None or not child.is_alive():
-                pipe, other = context.Pipe()
-                child = context.Process(target=_worker, args=(other, name), daemon=True)
-                child.start()
-                pipe.send((str(place / "reward"), "reward"))  # all is imported then
-                assert pipe.recv() == "answered"
-            pipe.send((str(folder), FOLDERS[folder.name][0]))
-            began = time.monotonic()
-            if pipe.poll(PATIENCE):
-                try:
-                    outcome = pipe.recv()
-                except EOFError:
-                    outcome = "raw end of its process"
-            else:
-                child.kill()
-                child.join()
-                outcome = "hung"
-            if outcome in counts:
-                counts[outcome] += 1
-            else:
-                faults.append(f"{folder.name}: {outcome} ({time.monotonic() - began:.0f} s)")
-                print(faults[-1], flush=True)
-        if pipe is not None and child is not None and child.is_alive():
-            pipe.send(None)
-        counts["ran_code"] = len(list(place.rglob("canary")))
-    counts["hung"] = sum(": hung" in line for line in faults)
-    counts["silent"] = sum(": silent" in line for line in faults)
-    counts["raw"] = len(faults) - counts["hung"] - counts["silent"]
-    return {**counts, "faults": faults}
+        tried = outcomes(
+            _try_one,
+            [(made.name, (name, str(made), FOLDERS[made.name][0])) for made in make(place)],
+            sound=((name, str(place / "reward"), "reward"), "answered"),
+            fine=("answered", "told"),
+            amiss=("hung", "silent"),
+        )
+        ran_code = len(list(place.rglob("canary")))
+    return {"folders": len(FOLDERS), "ran_code": ran_code, **tried}
 
 
 if __name__ == "__main__":

@@ -7,20 +7,19 @@ own that may take 25 s and 4 GB. ``faults.py`` calls :func:`pairs_files`.
 import gzip
 import json
 import math
-import multiprocessing
 import os
 import resource
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-PATIENCE = 25.0  # seconds that one file may take
+from trials import outcomes  # noqa: E402
+
 MEMORY = 8 * 2**30  # bytes of address space: what needs more fails there and not on the machine
 PAIR = {"prompt": "a question", "chosen": "a good answer", "rejected": "a bad one"}
 GOOD = json.dumps(PAIR).encode() + b"\n"
@@ -198,10 +197,9 @@ def read(path: Path) -> str:
     return "read" if kept == counts["input"] else f"lost {counts['input'] - kept} rows"
 
 
-def _worker(pipe: Any) -> None:
+def _try_one(path: str) -> str:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    while (path := pipe.recv()) is not None:
-        pipe.send(read(Path(path)))
+    return read(Path(path))
 
 
 def pairs_files() -> dict[str, Any]:
@@ -211,46 +209,27 @@ def pairs_files() -> dict[str, Any]:
         ``files``, ``read``, ``told``, ``raw``, ``hung``, ``lost``, and ``faults``: one line for
         each that was neither read nor told.
     """
-    counts: dict[str, Any] = {"files": len(FILES), "read": 0, "told": 0}
-    faults: list[str] = []
-    context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="workbench-faults-") as name:
-        child = pipe = None
-        for label, (kind, make) in FILES.items():
-            path = Path(name) / f"{label}.{kind}"
-            make(path)
-            if child is None or not child.is_alive():
-                pipe, other = context.Pipe()
-                child = context.Process(target=_worker, args=(other,), daemon=True)
-                child.start()
-                sound = Path(name) / "sound.jsonl"
-                sound.write_bytes(GOOD)
-                pipe.send(str(sound))  # all is imported then
-                assert pipe.recv() == "read"
-            began = time.monotonic()
-            pipe.send(str(path))
-            if pipe.poll(PATIENCE):
-                try:
-                    outcome = pipe.recv()
-                except EOFError:
-                    outcome = "raw end of its process"
-            else:
-                child.kill()
-                child.join()
-                outcome = "hung"
-            if outcome in counts:
-                counts[outcome] += 1
-            else:
-                faults.append(f"{label}: {outcome} ({time.monotonic() - began:.0f} s)")
-                print(faults[-1], flush=True)
-            if path.is_file() and not path.is_symlink():
-                os.unlink(path)
-        if pipe is not None and child is not None and child.is_alive():
-            pipe.send(None)
-    counts["hung"] = sum(": hung" in line for line in faults)
-    counts["lost"] = sum(": lost" in line for line in faults)
-    counts["raw"] = len(faults) - counts["hung"] - counts["lost"]
-    return {**counts, "faults": faults}
+        sound = Path(name) / "sound.jsonl"
+        sound.write_bytes(GOOD)
+        tried = outcomes(
+            _try_one,
+            _written(Path(name)),
+            sound=(str(sound), "read"),
+            fine=("read", "told"),
+            amiss=("hung", "lost"),
+        )
+    return {"files": len(FILES), **tried}
+
+
+def _written(folder: Path) -> Iterator[tuple[str, str]]:
+    """Label and path of each file, which is there until the next is asked for."""
+    for label, (kind, make) in FILES.items():
+        path = folder / f"{label}.{kind}"
+        make(path)
+        yield label, str(path)
+        if path.is_file() and not path.is_symlink():
+            os.unlink(path)
 
 
 if __name__ == "__main__":

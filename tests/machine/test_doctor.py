@@ -1,5 +1,8 @@
 """``wb.doctor``: one sentence, a table, an exit code; and the smallest loop, which really runs."""
 
+from types import SimpleNamespace
+
+import pandas as pd
 import pytest
 
 import workbench as wb
@@ -90,16 +93,68 @@ def test_the_self_test_ends_at_the_part_that_fails_and_says_why(monkeypatch):
     )
 
 
+PARTS = ["reading", "reward model", "PPO", "answers"]
+
+
+def stand_in_run(status="finished", **last):
+    """A run that has ended with these numbers."""
+    row = {"loss": 0.5, "objective/kl": 0.1, "objective/scores": 0.2, "policy/first_ratio": 1.0}
+    folder = SimpleNamespace(status=lambda: {"error": "out of memory"})
+    return SimpleNamespace(
+        status=status, folder=folder, metrics=lambda: pd.DataFrame([{**row, **last}])
+    )
+
+
+@pytest.fixture
+def stand_ins(monkeypatch, tmp_path):
+    """Nothing is trained: a function that says which runs come of it."""
+
+    def stand_in(reward=None, ppo=None):
+        reward, ppo = reward or stand_in_run(), ppo or stand_in_run()
+        monkeypatch.setattr(first_loop.wb, "train_reward", lambda *_, **__: reward)
+        monkeypatch.setattr(first_loop.wb, "train_ppo", lambda *_, **__: ppo)
+        monkeypatch.setattr(first_loop.wb, "sample_pairs", lambda run, prompts: prompts)
+        monkeypatch.setattr(first_loop, "finished", lambda run: run)
+
+    monkeypatch.setattr(first_loop.tempfile, "tempdir", str(tmp_path))
+    return stand_in
+
+
+def test_the_self_test_goes_through_its_parts_and_tells_their_numbers(stand_ins, tmp_path):
+    stand_ins()
+    findings = first_loop.first_loop()
+    assert [(one.name, one.state) for one in findings] == [(f"self-test, {p}", "ok") for p in PARTS]
+    assert "4 steps, loss 0.50" in findings[1].found
+    assert "2 updates, first ratio 1.000000, KL 0.100 nats" in findings[2].found
+    assert "2 of 2 prompts" in findings[3].found
+    assert list(tmp_path.iterdir()) == []  # nothing is left behind
+
+
+@pytest.mark.parametrize(
+    ("runs", "why"),
+    [
+        ({"reward": stand_in_run("failed")}, "the run is failed: out of memory"),
+        ({"reward": stand_in_run(loss=float("nan"))}, "loss is nan in the last step"),
+        ({"ppo": stand_in_run(**{"policy/first_ratio": 1.002})}, "is 1.002000 and must be 1"),
+        ({"ppo": stand_in_run(**{"objective/kl": None})}, "objective/kl is None"),
+    ],
+)
+def test_the_self_test_fails_by_a_run_that_failed_or_by_its_last_numbers(stand_ins, runs, why):
+    stand_ins(**runs)
+    (part,) = runs
+    last = first_loop.first_loop()[-1]
+    assert last.name == f"self-test, {'PPO' if part == 'ppo' else 'reward model'}"
+    assert last.state == "failed" and why in last.found
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_smallest_loop_runs_from_end_to_end(monkeypatch, tmp_path):
     monkeypatch.setenv("WORKBENCH_LOCKS", str(tmp_path / "locks"))
     monkeypatch.setattr(first_loop.tempfile, "tempdir", str(tmp_path))
     findings = first_loop.first_loop()
     assert [(one.name, one.state) for one in findings] == [
-        ("self-test, reading", "ok"),
-        ("self-test, reward model", "ok"),
-        ("self-test, PPO", "ok"),
-        ("self-test, answers", "ok"),
+        (f"self-test, {part}", "ok") for part in PARTS
     ]
     assert "first ratio 1.000000" in findings[2].found
     assert list(tmp_path.glob("workbench-self-test-*")) == []  # nothing is left behind

@@ -322,6 +322,31 @@ def test_prompts_and_responses_must_pair_up(reward):
     assert "4 prompts, 1 responses" in caught.value.where
 
 
+def test_responses_as_messages_are_scored_as_their_texts(reward, here):
+    said = [{"role": "assistant", "content": "b c"}]
+    found = wb.score(reward, PROMPTS, iter([said, said[0], "b c", "a"]), **FEW)
+    by_text = wb.score(reward, PROMPTS, ["b c", "b c", "b c", "a"], **FEW)
+    assert found == pytest.approx(by_text, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("responses", "what", "where"),
+    [
+        ("abcd", "are a str, no list", "responses"),
+        (7, "are a int, no list", "responses"),
+        (["a", "b", "c", 3.5], "neither text nor messages", "response 4"),
+        (["a", None, "c", "d"], "missing", "response 2"),
+        ([["a"], "b", "c", "d"], "a list of messages holds something else", "response 1"),
+        (["a", "b", [], "d"], "no message", "response 3"),
+        ([[{"role": "nobody", "content": "a"}]] * 4, "no role", "response 1"),
+    ],
+)
+def test_responses_that_cannot_be_read_are_told_with_their_place(reward, responses, what, where):
+    with pytest.raises(DataError, match=what) as caught:
+        wb.score(reward, PROMPTS, responses)
+    assert caught.value.where == where
+
+
 def test_a_reward_models_report_by_hand(reward, monkeypatch):
     """Margins +1, -1, 0, +1: 2.5 of 4. Wilson's interval worked out apart."""
     monkeypatch.setattr(batch, "score", lambda *a, **k: [2.0, 1.0, 1.0, 2.0, 3.0, 3.0, 1.0, 0.0])

@@ -1,10 +1,10 @@
 """Batch work in a child process: sample answers, score them, put two models side by side."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 from workbench import quick
 from workbench.errors import ConfigError, DataError, check_option
@@ -111,7 +111,7 @@ class ScoresAndSpread(NamedTuple):
 def score(
     reward: Model,
     prompts: Any,
-    responses: Sequence[str],
+    responses: "Iterable[str | list[Message]]",
     *,
     spread: Literal[False] = False,
     **settings: Any,
@@ -122,7 +122,7 @@ def score(
 def score(
     reward: Model,
     prompts: Any,
-    responses: Sequence[str],
+    responses: "Iterable[str | list[Message]]",
     *,
     spread: Literal[True],
     **settings: Any,
@@ -133,7 +133,7 @@ def score(
 def score(
     reward: Model,
     prompts: Any,
-    responses: Sequence[str],
+    responses: "Iterable[str | list[Message]]",
     *,
     spread: bool = False,
     **settings: Any,
@@ -146,12 +146,12 @@ def score(
     Args:
         reward: a run of :func:`train_reward`, or its folder.
         prompts: what :func:`load_prompts` reads.
-        responses: one for each prompt.
+        responses: one for each prompt: its text, or its messages.
         spread: return :class:`ScoresAndSpread`: the mean, and how far the members are apart.
         settings: quantization, dtype, device, max_length as in ``PPOSettings``.
 
     Raises:
-        DataError: prompts and responses do not pair up.
+        DataError: prompts and responses do not pair up, or a response cannot be read.
     """
     by_member = member_scores(reward, prompts, responses, **settings)
     by_answer = list(zip(*by_member, strict=True))
@@ -160,31 +160,57 @@ def score(
 
 
 def member_scores(
-    reward: Model, prompts: Any, responses: Sequence[str], **settings: Any
+    reward: Model, prompts: Any, responses: "Iterable[str | list[Message]]", **settings: Any
 ) -> list[list[float]]:
     """Scores of answers by each member of a reward model; one list where it is no ensemble.
 
     Raises:
-        DataError: prompts and responses do not pair up.
+        DataError: prompts and responses do not pair up, or a response cannot be read.
     """
     checked = PPOSettings.from_dict(settings)
     check_model(reward, "reward", "scores")
-    messages = load_prompts(prompts)
-    if len(messages) != len(responses):
+    messages, answered = load_prompts(prompts), _read_responses(responses)
+    if len(messages) != len(answered):
         raise DataError(
             "prompts and responses do not pair up",
-            where=f"{len(messages)} prompts, {len(responses)} responses",
+            where=f"{len(messages)} prompts, {len(answered)} responses",
             fix="give one response for each prompt, in the same order",
         )
     request = {
         "reward": model_name(reward),
         "prompts": messages,
-        "responses": list(responses),
+        "responses": answered,
         "settings": checked.to_dict(),
     }
     by_member = run_job("scores", request)["scores"]
     # JSON has no NaN: a null stands for it
     return [[math.nan if value is None else value for value in own] for own in by_member]
+
+
+def _read_responses(responses: Any) -> "list[str | list[Message]]":
+    """Each response as text or as messages; numbers in the errors count from 1."""
+    from workbench.data.messages import Unusable, as_messages
+
+    if isinstance(responses, str | Mapping) or not isinstance(responses, Iterable):
+        raise DataError(
+            f"responses are a {type(responses).__name__}, no list",
+            where="responses",
+            fix="give a list with one response for each prompt: its text, or its messages",
+        )
+    read: list[str | list[Message]] = []
+    for number, response in enumerate(cast("Iterable[Any]", responses), start=1):
+        try:
+            turns = as_messages(response, "assistant")
+        except Unusable as why:
+            raise DataError(
+                why.reason, where=f"response {number}", fix="give its text, or its messages"
+            ) from why
+        if not turns:
+            raise DataError(
+                "a response has no message", where=f"response {number}", fix="give its text"
+            )
+        read.append(response if isinstance(response, str) else turns)
+    return read
 
 
 @working("export_model")
