@@ -111,6 +111,26 @@ def test_labelling_keeps_both_of_its_parts(bench, tmp_path):
     assert told.startswith("before\n") and told.endswith("after\n") and "OLD" not in told
 
 
+def test_a_table_of_faults_is_made_row_by_row_each_of_its_commit(bench, tmp_path, monkeypatch):
+    import faults
+
+    results, page = tmp_path / "results.json", tmp_path / "RESULTS.md"
+    page.write_text("<!-- faults:begin -->\n<!-- faults:end -->\n")
+    at = {"machine": "m", "python": "3", "date": "d"}
+    monkeypatch.setattr(faults, "machine", lambda: at | {"commit": "aaa"})
+    faults.keep({"control": {"tried": 34, "told": 34, "ended": 0, "odd": ["x"]}}, results, page)
+    assert "control" not in faults.missing(results) and "runs" in faults.missing(results)
+    monkeypatch.setattr(faults, "machine", lambda: at | {"commit": "bbb"})
+    assert faults.missing(results) == [*faults.SURFACES]
+    runs = {"tried": 94, "answered": 9, "told": 3, "hung": 1, "raw": 0, "slowest": [0.5, "a: b"]}
+    faults.keep({"runs": runs}, results, page)
+    told = page.read_text()
+    assert "| 34 | 34 told in three parts | nothing |" in told
+    assert "| 94 | 9 answered, 3 told in three parts | hung 1 |" in told
+    assert "at most 0.5 CPU seconds" in told and "commit aaa, bbb, d" in told
+    assert "odd" not in results.read_text()
+
+
 def test_a_second_round_is_held_to_its_control_and_its_kl(bench):
     import rounds
 

@@ -1,9 +1,10 @@
 """Faults and strangers, tried anew: what is hostile is harmless, what is broken is told.
 
-``python tests/benchmarks/faults.py`` runs every surface (``--only models pairs`` some of them) and
-writes the table in RESULTS.md. A surface is made and tried in a file beside this one:
-``faults_runs.py``, ``faults_models.py``, ``faults_pairs.py``, ``faults_store.py``,
-``faults_asks.py``. It exits with 1 where a promise is broken.
+``python tests/benchmarks/faults.py`` tries the surfaces that this commit has no row of yet, about
+ten minutes in all (``--only models pairs``: these, again), and writes the table in RESULTS.md after
+each. A surface is made and tried in a file beside this one: ``faults_runs.py``,
+``faults_models.py``, ``faults_pairs.py``, ``faults_store.py``, ``faults_asks.py``. It exits with 1
+where a promise is broken.
 """
 
 import argparse
@@ -106,39 +107,58 @@ def table(figures: dict[str, Any]) -> str:
             bad = ", ".join(broken(found)) or "nothing"
             lines.append(f"| {words} | {found['tried']} | {_outcome(found)} | {bad} |")
     about = figures["about"]
+    commits = sorted({_commit(figures, name) for name in SURFACES if name in figures})
+    slowest = figures.get("runs", {}).get("slowest")
+    most = f" (of a run folder at most {slowest[0]:g} CPU seconds)" if slowest else ""
     lines += [
         "",
-        "Broken would be: code of a stranger ran, an exception not of ours, no answer in 25 s, "
-        "something lost or a score that is no number without a word, a run ended by a control "
-        "line, a nonsense value done. "
-        f"Machine: {about['machine']}, Python {about['python']}; commit {about['commit']}, "
+        "Broken would be: code of a stranger ran, an exception not of ours, no answer in 25 s"
+        f"{most}, something lost or a score that is no number without a word, a run ended by a "
+        "control line, a nonsense value done. "
+        f"Machine: {about['machine']}, Python {about['python']}; commit {', '.join(commits)}, "
         f"{about['date']}. Written by `tests/benchmarks/faults.py`.",
     ]
     return "\n".join(lines)
 
 
+def _commit(figures: dict[str, Any], name: str) -> str:
+    """At which commit a surface was tried."""
+    return figures[name].get("commit", figures["about"]["commit"])
+
+
 def keep(found: dict[str, Any], results: Path = RESULTS, page: Path = PAGE) -> None:
     """Put the figures beside those of other benchmarks, and the table into RESULTS.md."""
-    known = json.loads(results.read_text()).get("faults", {}) if results.exists() else {}
-    plain = {
-        name: {key: value for key, value in one.items() if key not in ("faults", "odd")}
-        for name, one in found.items()
-    }
-    figures = {**known, **plain, "about": machine()}
+    known, about = _known(results), machine()
+    rows = {name: {**known[name], "commit": _commit(known, name)} for name in known if name in SURFACES}
+    for name, one in found.items():
+        plain = {key: value for key, value in one.items() if key not in ("faults", "odd")}
+        rows[name] = {**plain, "commit": about["commit"]}
+    figures = {name: rows[name] for name in SURFACES if name in rows} | {"about": about}
     record({"faults": figures}, results)
     tell("faults", table(figures), page)
+
+
+def _known(results: Path) -> dict[str, Any]:
+    return json.loads(results.read_text()).get("faults", {}) if results.exists() else {}
+
+
+def missing(results: Path = RESULTS) -> list[str]:
+    """The surfaces that were not tried at this commit."""
+    known, commit = _known(results), machine()["commit"]
+    return [name for name in SURFACES if name not in known or _commit(known, name) != commit]
 
 
 def main() -> int:
     """Try the surfaces; 1 where one of them broke a promise."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=[*SURFACES], default=[*SURFACES])
-    found: dict[str, Any] = {}
-    for name in parser.parse_args().only:
-        found[name] = SURFACES[name][1]()
-        print(json.dumps({name: found[name]}), flush=True)
-    keep(found)
-    return int(any(broken(one) for one in found.values()))
+    parser.add_argument("--only", nargs="+", choices=[*SURFACES])
+    bad = 0
+    for name in parser.parse_args().only or missing():
+        found = SURFACES[name][1]()
+        print(json.dumps({name: found}), flush=True)
+        keep({name: found})
+        bad |= bool(broken(found))
+    return int(bad)
 
 
 if __name__ == "__main__":

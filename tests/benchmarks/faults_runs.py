@@ -11,6 +11,7 @@ import math
 import multiprocessing
 import os
 import pickle
+import shutil
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests" / "browser"))
 
-PATIENCE = 25.0  # seconds that one folder's operations may take together
+PATIENCE = 25.0  # seconds that an operation may take
 FIRE = "window.__fired=1"
 MARKUP = (
     f"</script><script>{FIRE}</script>",
@@ -249,7 +250,8 @@ FOLDERS: dict[str, Spoil] = {
     "status-ahead-a-month": both(elsewhere(), status(heartbeat=time.time() + MONTH)),
     "status-behind-a-month": both(elsewhere(), status(heartbeat=time.time() - MONTH)),
     "launched-ahead": elsewhere(pid=None, launched=time.time() + MONTH),
-    "no-process-ahead": status(state="running", heartbeat=time.time() + MONTH),
+    "no-process-ahead": both(
+        gone(".process.json"), status(state="running", heartbeat=time.time() + MONTH)),
     "process-garbage": text(".process.json", '{"pid": "../1", "machine": 3, "launched": null}'),
     "process-fifo": instead(".process.json", os.mkfifo),
     # metrics.jsonl
@@ -427,29 +429,62 @@ def ask(folder: Path, operation: str) -> str:
 
 
 def _worker(pipe: Any) -> None:
-    """Ask what is sent, until the other end is closed."""
+    """Ask what is sent, and answer with the outcome and the CPU seconds it took."""
     while (work := pipe.recv()) is not None:
-        pipe.send(ask(Path(work[0]), work[1]))
+        os.environ["WORKBENCH_RUNS"] = str(Path(work[0]).parent)
+        began = time.process_time()
+        pipe.send((ask(Path(work[0]), work[1]), time.process_time() - began))
+
+
+class Asked:
+    """A process that is asked; one that hangs is killed, and another takes its place."""
+
+    def __init__(self, warm: Path) -> None:
+        self._warm = warm
+        self._child: Any = None
+
+    def __call__(self, folder: Path, operation: str) -> tuple[str, float]:
+        if self._child is None:
+            context = multiprocessing.get_context("spawn")
+            self._pipe, other = context.Pipe()
+            self._child = context.Process(target=_worker, args=(other,), daemon=True)
+            self._child.start()
+            self._pipe.send((str(self._warm), "picture"))
+            self._pipe.recv()  # all is imported
+        self._pipe.send((str(folder), operation))
+        if self._pipe.poll(PATIENCE):
+            return self._pipe.recv()
+        self.end()
+        return "hung", PATIENCE
+
+    def end(self) -> None:
+        """End the process."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.join()
+        self._child = None
 
 
 def make(root: Path) -> list[Path]:
-    """The folders of :data:`FOLDERS` beside a sound run."""
+    """The folders of :data:`FOLDERS`, each beside a sound run in a root of its own."""
     import made_runs
 
     from workbench.events import Finished
     from workbench.runs import FolderWriter
 
-    def run(name: str) -> Path:
-        folder = made_runs.create(root / name, "ppo", steps=30, kl_coef=0.05)
-        with FolderWriter(folder) as writer:
-            made_runs.write_steps(writer, "ppo", 1, 30, 30)
-            writer(Finished(30, False))
-        return folder.path
-
-    run("sound")
+    sound = made_runs.create(root / "sound", "ppo", steps=30, kl_coef=0.05)
+    with FolderWriter(sound) as writer:
+        made_runs.write_steps(writer, "ppo", 1, 30, 30)
+        writer(Finished(30, False))
+    record = {"pid": 1, "started": "1", "machine": "elsewhere", "launched": time.time() - 3600}
+    record |= {"control_length": 0, "device": None}
+    (sound.path / ".process.json").write_text(json.dumps(record))
     folders: list[Path] = []
     for name, spoil in FOLDERS.items():
-        folders.append(run(name))
+        for beside in ("sound", name):
+            shutil.copytree(sound.path, root / "each" / name / beside)
+        folders.append(root / "each" / name / name)
+        config(name=name)(folders[-1])
         if not name.startswith("summary-"):  # as a folder from before there were summaries
             (folders[-1] / "summary.json").unlink()
         spoil(folders[-1])
@@ -460,44 +495,31 @@ def run_folders() -> dict[str, Any]:
     """Make the folders, ask all of them everything.
 
     Returns:
-        ``folders``, ``operations``, ``answered``, ``told``, ``raw``, ``hung``, ``ran_code``, and
-        ``faults``: one line for each operation that was raw, or hung.
+        ``folders``, ``operations``, ``answered``, ``told``, ``raw``, ``hung``, ``ran_code``,
+        ``slowest`` (CPU seconds of one operation), and ``faults``: one line for each operation
+        that was raw, or hung.
     """
     counts: dict[str, Any] = {"folders": len(FOLDERS), "operations": 0, "answered": 0, "told": 0}
     faults: list[str] = []
+    slowest = (0.0, "")
     with tempfile.TemporaryDirectory(prefix="workbench-faults-") as name:
         place = Path(name)
-        os.environ["WORKBENCH_RUNS"] = str(place / "runs")
         os.environ["WORKBENCH_LOCKS"] = str(place / "locks")
-        folders = make(place / "runs")
-        context = multiprocessing.get_context("spawn")
-        child = pipe = None
+        folders = make(place)
+        asked = Asked(place / "sound")
         for folder in folders:
-            deadline = time.monotonic() + PATIENCE
             for operation in OPERATIONS:
-                if child is None or not child.is_alive():
-                    pipe, other = context.Pipe()
-                    child = context.Process(target=_worker, args=(other,), daemon=True)
-                    child.start()
-                    pipe.send((str(place / "runs" / "sound"), "picture"))
-                    pipe.recv()  # all is imported
-                    deadline = time.monotonic() + PATIENCE
                 counts["operations"] += 1
-                pipe.send((str(folder), operation))
-                if not pipe.poll(max(0.1, deadline - time.monotonic())):
-                    child.kill()
-                    child.join()
-                    outcome = "hung"
-                else:
-                    outcome = pipe.recv()
+                outcome, seconds = asked(folder, operation)
+                slowest = max(slowest, (seconds, f"{folder.name}: {operation}"))
                 if outcome in counts:
                     counts[outcome] += 1
                 else:
                     faults.append(f"{folder.name}: {operation}: {outcome}")
                     print(faults[-1], flush=True)
-        if pipe is not None:
-            pipe.send(None)
-        counts["ran_code"] = int((place / "canary").exists())
+        asked.end()
+        counts["ran_code"] = sum(1 for _ in place.rglob("canary"))
+    counts["slowest"] = [round(slowest[0], 2), slowest[1]]
     counts["hung"] = sum(line.endswith(": hung") for line in faults)
     counts["raw"] = len(faults) - counts["hung"]
     return {**counts, "faults": faults}

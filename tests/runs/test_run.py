@@ -28,8 +28,12 @@ def _pid(run):
 
 
 def _kill(run):
-    os.kill(_pid(run), signal.SIGKILL)
+    _kill_process(run)
     until(lambda: run.status == "failed")
+
+
+def _kill_process(run):
+    os.kill(_pid(run), signal.SIGKILL)
 
 
 def test_a_run_from_start_to_finish(make_run, capsys):
@@ -50,6 +54,14 @@ def test_a_run_from_start_to_finish(make_run, capsys):
 def test_who_waited_finds_the_process_gone_and_the_device_free(make_run):
     make_run("first", linger=0.5).start("cpu").wait(timeout=20, progress=False)
     assert device_holder("cpu") is None
+
+
+def test_who_waits_no_longer_than_so_long_does_not_wait_for_the_process_either(make_run):
+    run = make_run(linger=8.0).start("cpu")
+    until(lambda: run.status == "finished")
+    assert run.wait(timeout=0.1, progress=False) is run
+    assert run.folder.process_alive()
+    _kill_process(run)
 
 
 def test_pause_set_resume_stop_are_acknowledged(make_run):

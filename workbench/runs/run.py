@@ -1,6 +1,7 @@
 """A run as a person holds it: watch it, ask it to pause, change it, wait for it."""
 
 # pyright: reportMissingTypeStubs=false
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -233,6 +234,7 @@ class Run:
             RunError: it failed (with the reason and the end of its log), or took too long.
         """
         shown = run_progress(self.name, progress)
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         try:
             with own_line():
                 status = self._watch(shown.update, timeout)
@@ -241,7 +243,7 @@ class Run:
             raise
         finally:
             shown.close()
-        self._wait_for_process_to_end()  # its device is free then, and its log complete
+        self._wait_for_process_to_end(deadline)  # its device is free then, and its log complete
         if status["state"] == "failed":
             raise self._failure(str(status["error"]))
         return self
@@ -292,10 +294,11 @@ class Run:
                 fix="it acts at its next safe point; look at log.txt if that never comes",
             )
 
-    def _wait_for_process_to_end(self) -> None:
+    def _wait_for_process_to_end(self, deadline: float = math.inf) -> None:
+        seconds = min(LEAVING, deadline - time.monotonic())
         with working(self.name) as work:
             work.tell(0, None, "its process ends")
-            _happens(lambda: not self.folder.process_alive(), LEAVING)
+            _happens(lambda: not self.folder.process_alive(), seconds)
 
     def _failure(self, reason: str) -> RunError:
         log = "\n".join(f"    {line}" for line in self.folder.log_tail(15))
