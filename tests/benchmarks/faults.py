@@ -129,7 +129,7 @@ def _commit(figures: dict[str, Any], name: str) -> str:
 def keep(found: dict[str, Any], results: Path = RESULTS, page: Path = PAGE) -> None:
     """Put the figures beside those of other benchmarks, and the table into RESULTS.md."""
     known, about = _known(results), machine()
-    rows = {name: {**known[name], "commit": _commit(known, name)} for name in known if name in SURFACES}
+    rows = {n: {**known[n], "commit": _commit(known, n)} for n in SURFACES if n in known}
     for name, one in found.items():
         plain = {key: value for key, value in one.items() if key not in ("faults", "odd")}
         rows[name] = {**plain, "commit": about["commit"]}
