@@ -320,6 +320,8 @@ def test_where_a_run_is_inside_its_step_is_said_in_plain_words() -> None:
     assert phase_words(first) == "update 1: generating 1,024 of 4,096 tokens"
     assert estimate_words(first) == "about 3 min 20 s an update, by its shape"
     assert phase_words({**_status(3), **WITHIN, "phase_total": 0}) == "update 4: generating"
+    after = {**_status(9), **WITHIN, "total_steps": 9}
+    assert phase_words(after) == "all 9 updates: generating 1,024 of 4,096 tokens"
     assert phase_words({**_status(3), **WITHIN, "update_seconds": 0.2}) == ""  # over at once
     assert phase_words(_status(3)) == estimate_words(_status(0)) == ""
     assert phase_words({**_status(0, "paused"), **WITHIN}) == ""

@@ -314,7 +314,13 @@ def phase_words(status: Mapping[str, Any]) -> str:
         return ""
     if int(status["step"]) and seconds < LONG_STEP:
         return ""
-    words = f"{status['step_word']} {int(status['step']) + 1}: {status['phase']}"
+    word, step = status["step_word"], int(status["step"])
+    last = step == status["total_steps"]
+    words = (
+        f"all {step:,} {word}s: {status['phase']}"
+        if last
+        else f"{word} {step + 1}: {status['phase']}"
+    )
     if not status["phase_total"]:
         return words
     return f"{words} {status['phase_done']:,} of {status['phase_total']:,} {status['phase_unit']}"
@@ -360,7 +366,7 @@ class RunClock:
             self._steps += step - self._last[1]
         if self._last is None or step != self._last[1]:
             self._last = (now, step)
-        if not total or not self._steps:
+        if not total or not self._steps or step == total:  # what comes after the last has no count
             return ""
         minutes, seconds = divmod(int((total - step) * self._seconds / self._steps), 60)
         hours, minutes = divmod(minutes, 60)

@@ -152,6 +152,10 @@ class StepLoop(ABC, Generic[S]):
         """
         self.at_once = sequences
         self.place.controls.safe_point()
+        self.go_on(sequences)
+
+    def go_on(self, sequences: int) -> None:
+        """Tell where the phase is; the next so many sequences go through the model at once."""
         self.place.tell(self._phase)
         done = self._phase.done + sequences * self._each
         self._phase = replace(self._phase, done=min(done, self._phase.total))

@@ -195,7 +195,7 @@ def test_a_reward_model_is_normalised_with_the_weights_that_it_keeps(tiny, place
     assert json.loads((final / "reward.json").read_text())["step"] == 1
     encoder = Encoder(made.base, max_length=64, template={})
     by_ids = {tuple(encoder.prompt(row["prompt"], room=0)): row["prompt"] for row in ROWS}
-    answers = [answer for comparison in member.measured(512) for answer in comparison.answers]
+    answers = [answer for comparison in member.measured() for answer in comparison.answers]
     prompts = [by_ids[tuple(answer.prompt)] for answer in answers]
     texts = [encoder.decode(answer.response) for answer in answers]
     (scores,) = evaluate(str(final), prompts, texts, settings)

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -238,13 +239,43 @@ def test_the_scale_of_scores_and_its_errors_by_hand():
 
 
 def test_where_enough_pairs_are_kept_aside_they_alone_tell_the_scale(tiny, place, monkeypatch):
-    monkeypatch.setattr(members, "SCALED", 4)
+    """Four are kept aside of 16; no more are learned of than make up the number that is wanted."""
     (member,) = module.RewardTrainer(str(tiny), ROWS, settings(), place()).members
-    assert member.measured(512) == member.heldout
-    assert member.measured(3) == [*member.heldout[:3], *member.measured(3)[3:]]
-    monkeypatch.setattr(members, "SCALED", 5)
-    assert member.measured(512)[:4] == member.heldout and len(member.measured(512)) == 16
-    assert len(member.measured(7)) == 7
+    assert member.measured()[:4] == member.heldout and len(member.measured()) == 16
+    monkeypatch.setattr(members, "SCALED", 7)
+    assert member.measured()[:4] == member.heldout and len(member.measured()) == 7
+    assert all(one in member.train for one in member.measured()[4:])
+    monkeypatch.setattr(members, "SCALED", 4)
+    assert member.measured() == member.heldout
+    monkeypatch.setattr(members, "MOST_SCALED", 3)
+    assert member.measured()[:3] == member.heldout[:3] and len(member.measured()) == 4
+
+
+def test_while_the_scale_is_measured_this_is_told(tiny, place, monkeypatch):
+    told = []
+    where = place()
+    trainer = module.RewardTrainer(
+        str(tiny), ROWS, settings(micro_batch_tokens=64), replace(where, tell=told.append)
+    )
+    list(trainer.run())
+    scale = [phase for phase in told if phase.name == "measuring the scale"]
+    assert {(phase.total, phase.unit) for phase in scale} == {(16, "comparisons")}
+    assert scale[0].done == 0 < scale[-1].done < 16  # before each of several micro-batches
+
+
+def test_answers_for_the_scale_are_the_same_however_many_are_sampled_at_once(
+    tiny, place, monkeypatch
+):
+    settled = settings(normalise="samples")
+    (member,) = module.RewardTrainer(str(tiny), ROWS, settled, place()).members
+
+    def texts():
+        rows = members.sampled(member.roles, None, member.measured(), seed=3)
+        return [row.answers[0].response for row in rows]
+
+    whole = texts()
+    monkeypatch.setattr(members, "SAMPLED_AT_ONCE", 5)
+    assert texts() == whole and len(whole) == 16
 
 
 @pytest.mark.parametrize("louder", [0.1, 1.0, 100.0])
@@ -474,7 +505,7 @@ def test_scores_of_what_the_start_model_says_have_mean_0(tiny, tuned, place, sta
     roles = Roles(load(tiny), tiny_settings())
     if start == "sft":
         roles.add("start", trainable=False, source=Path(tuned))
-    prompts = [c.answers[0].prompt for c in member.measured(512)]
+    prompts = [c.answers[0].prompt for c in member.measured()]
     generator = torch.Generator().manual_seed(0)
     with roles.acting(None if start == "base" else "start"):
         answers = sample_responses(

@@ -26,7 +26,7 @@ from workbench.models.encoding import Encoded
 from workbench.models.fast.dense_weights import dense
 from workbench.models.fast.packing_support import packs
 from workbench.models.roles import Roles
-from workbench.models.sampling import sample_responses
+from workbench.models.sampling import draws, sample_responses
 from workbench.settings import RewardSettings
 from workbench.training.batches import batch_indices, shuffled
 from workbench.training.learning_rates import in_small_batches, rate_of
@@ -59,8 +59,11 @@ class Scoring(NamedTuple):
 
 SURE = 100
 """Judgements kept aside from which a model's sharpness is told."""
-SCALED = 200
-"""Comparisons aside from which the scale of scores is told: at two answers each to about 4 %."""
+SCALED, MOST_SCALED = 200, 512
+"""Comparisons from which the scale of scores is told: 200 at two answers each tell it to about
+4 %. Of those kept aside more are taken, up to the second figure."""
+SAMPLED_AT_ONCE = 128
+"""Answers sampled side by side for the scale: keys, values and logits of all would not fit."""
 
 PACKED = Scoring(packed_scores, packed_tokens)
 SEPARATE = Scoring(separate_scores, separate_tokens)
@@ -268,29 +271,36 @@ class Member:
         }
 
     @torch.no_grad()
-    def normalisation(self, most: int = 512) -> dict[str, float]:
+    def normalisation(self, tell: Callable[[int], None] = lambda _: None) -> dict[str, float]:
         """Mean and deviation of raw scores, so that scores read as 0, 1, and their standard errors.
 
-        Over the answers of both kinds to the prompts that were kept aside, where these are
-        :data:`SCALED` comparisons or more, else with comparisons that were learned beside them; or,
-        with ``normalise="samples"``, over answers to these prompts that the model samples from
-        which the reward model started: what the policy will say before it has learned.
+        Over the answers of both kinds to :meth:`measured` prompts; or, with
+        ``normalise="samples"``, over answers to these prompts that the model samples from which
+        the reward model started: what the policy will say before it has learned.
+
+        Args:
+            tell: called before a micro-batch with the comparisons that it holds.
         """
-        some = self.measured(most)
+        some = self.measured()
         if self.settings.normalise == "samples":
             some = sampled(self.roles, self.start, some, seed=self.settings.seed)
+        scores: list[Tensor] = []
         together = self.groups(some)
-        parts = self.team.gather([self.score(group) for group in together])
+        for group in together:
+            tell(len(group))
+            scores.append(self.score(group))
+        parts = self.team.gather(scores)
         sizes = self.team.gather([torch.tensor([len(c.answers) for c in g]) for g in together])
         return scale_of(torch.cat(parts).double().cpu(), torch.cat(sizes))
 
-    def measured(self, most: int) -> list[EncodedComparison]:
-        """The comparisons that its scale is told from."""
-        some = self.heldout[:most]
-        if len(some) >= SCALED:
-            return some
+    def measured(self) -> list[EncodedComparison]:
+        """The comparisons that its scale is told from.
+
+        Those kept aside; where these are fewer than :data:`SCALED`, some that were learned as well.
+        """
+        some = self.heldout[:MOST_SCALED]
         order = shuffled(len(self.train), torch.Generator().manual_seed(self.settings.seed))
-        return [*some, *(self.train[i] for i in order[: most - len(some)])]
+        return [*some, *(self.train[i] for i in order[: max(0, SCALED - len(some))])]
 
     def sharpness(self) -> float:
         """What makes its margins probabilities, by the pairs that were kept aside; 1 if few."""
@@ -331,11 +341,18 @@ def sampled(
     """
     prompts = [comparison.answers[0].prompt for comparison in comparisons]
     length = max(len(answer.response) for c in comparisons for answer in c.answers)
-    generator = torch.Generator().manual_seed(seed)
+    uniforms = draws(length, len(prompts), torch.Generator().manual_seed(seed))
+    responses: list[list[int]] = []
     with dense(roles, start):
-        responses = sample_responses(
-            roles.base, prompts, length=length, temperature=1.0, generator=generator
-        )
+        for first in range(0, len(prompts), SAMPLED_AT_ONCE):
+            part = slice(first, first + SAMPLED_AT_ONCE)
+            responses += sample_responses(
+                roles.base,
+                prompts[part],
+                length=length,
+                temperature=1.0,
+                uniforms=uniforms[:, part],
+            )
     return [
         comparison._replace(answers=(Encoded(prompt, response),))
         for comparison, prompt, response in zip(comparisons, prompts, responses, strict=True)

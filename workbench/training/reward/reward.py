@@ -241,7 +241,9 @@ class RewardTrainer(StepLoop[RewardSettings]):
 
     def _write_member(self, member: Member, folder: Path) -> dict[str, float]:
         member.take_best()
-        stats = {**member.normalisation(), "sharpness": member.sharpness(), **member.pairs()}
+        self.begin("measuring the scale", len(member.measured()), "comparisons")
+        scale = member.normalisation(self.go_on)
+        stats = {**scale, "sharpness": member.sharpness(), **member.pairs()}
         if member.best is not None and self.settings.keep_best:
             stats["step"] = member.best.step
             stats |= {name.replace("/", "_"): v for name, v in member.best.figures.items()}
