@@ -10,6 +10,7 @@
 #   make check   style, types, import arrows, notebooks without outputs, sample data as its script makes it
 #   make wheel   dist/*.whl, with the sample data in it: needs no checkout where it is installed
 #   make api     the reference of every name, from the docstrings, in build/api
+#   make gallery a page to try it in without a kernel, in build/gallery (trains two short runs first, about five minutes)
 
 PYTHON ?= python3
 PYTHON313 ?= python3.13
@@ -20,7 +21,7 @@ OTHER_KERNEL := 6.31.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check api wheel quick test test-kernels test-colab test-hosts soak bench bench-gpu bench-real demo lab screenshots
+.PHONY: help setup fmt check api gallery wheel quick test test-kernels test-colab test-hosts soak bench bench-gpu bench-real demo lab screenshots
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -56,6 +57,9 @@ check: $(VENV)/.ready-dev
 api: $(VENV)/.ready-dev
 	$(PY) .ci/api.py build/api
 	@echo "open build/api/index.html"
+
+gallery: $(VENV)/.ready-notebook
+	$(PY) .ci/gallery.py build/gallery $(ARGS)
 
 wheel: $(VENV)/.ready-dev
 	$(PY) -m hatchling build -t wheel -d dist

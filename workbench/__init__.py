@@ -45,6 +45,7 @@ from workbench.verbs.views import playground as playground
 from workbench.verbs.views import quality as quality
 from workbench.verbs.views import release as release
 from workbench.verbs.write_report import report as report
+from workbench.verbs.write_report import share as share
 from workbench.version import __version__ as __version__
 from workbench.world.judge import gold_score as gold_score
 from workbench.world.sample_files import sample_dir as sample_dir

@@ -71,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="say what this machine can do, and what to mend")
     doctor.add_argument("--self-test", action="store_true", help="also train for a few steps")
     doctor.set_defaults(run=_doctor)
+    page = commands.add_parser("share", help="write a run's panel as one HTML file, to be sent")
+    page.add_argument("folder", help="the run's folder or name")
+    page.add_argument("--out", type=Path, help="the file; else panel.html in the run's folder")
+    page.set_defaults(run=_share)
     for name, text in (
         ("status", "say how far a run is"),
         ("pause", "ask a run to pause"),
@@ -363,6 +367,12 @@ def _evaluate(args: argparse.Namespace) -> None:
         write_json(args.out, report.saved())
     if args.worst:
         report.worst.save(args.worst)
+
+
+def _share(args: argparse.Namespace) -> None:
+    _check_places(args, "out")
+    _tell(args)
+    print(f"written: {wb.share(args.folder, args.out)}")  # noqa: T201
 
 
 def _steer(args: argparse.Namespace) -> None:

@@ -51,6 +51,28 @@ def report(run: "Run | Round | str", path: str | Path | None = None) -> WrittenP
     return WrittenPath(written)
 
 
+@working("share")
+def share(run: "Run | str", out: str | Path | None = None) -> WrittenPath:
+    """Write a run's panel as one HTML file that works like the live one, and return where.
+
+    Curves, alarms and the answers of every watched step are in it, by keys and mouse. It opens
+    without a network or a kernel, so nothing can be steered or labelled from there. A live run is
+    shown as far as it has come.
+
+    Args:
+        run: a run, its folder or its name.
+        out: where it goes; None: ``panel.html`` in the run's folder.
+
+    Raises:
+        RunError: there is no such run, or the file cannot be written there.
+        ConfigError: plotly is not installed.
+    """
+    from workbench.reports.recorded_page import share_run
+
+    opened = run if isinstance(run, Run) else open_run(run)
+    return WrittenPath(share_run(opened, opened.path / "panel.html" if out is None else out))
+
+
 def _of_round(turn: Round, path: str | Path | None) -> WrittenPath:
     from workbench.reports.run_facts import answers_between, labelled
     from workbench.reports.run_page import write_report

@@ -11,10 +11,6 @@ def explorer():
     return LossExplorer()
 
 
-def tell(explorer, **message):
-    explorer._handle_custom_msg(message, [])
-
-
 def test_it_starts_with_the_lectures_two_rows(explorer):
     first, second = explorer.rows
     assert explorer.frame.to_dict("records") == [first, second]
@@ -52,12 +48,13 @@ def test_sigmas_of_both_ways_add_up_to_1():
 
 
 def test_rows_are_added_and_removed_by_the_page_and_read_back(explorer):
-    tell(explorer, type="add", r1=1.5, r2=-2.0)
+    explorer.set_state({"kept": [[0, 10], [5, 0], [1.5, -2]]})  # as a page sends it
     assert explorer.rows[-1]["difference"] == 3.5
-    tell(explorer, type="remove", index=0)
+    explorer.set_state({"kept": [[5, 0], [1.5, -2]]})
     assert [row["r1"] for row in explorer.rows] == [5.0, 1.5]
-    tell(explorer, type="remove", index=99)
-    assert len(explorer.rows) == 2
+    explorer.remove_row(0)
+    explorer.remove_row(99)
+    assert [row["r1"] for row in explorer.rows] == [1.5]
 
 
 def test_the_sliders_place_reads_back(explorer):

@@ -183,7 +183,11 @@ function drawn(model, el) {
   const words = h("p", { class: "wbx-verdict" });
   const body = h("tbody");
   const add = h("button", { type: "button", onclick: () => addRow() }, "Add row", keycap("a"));
-  const addRow = () => model.send({ type: "add", r1: model.get("r1"), r2: model.get("r2") });
+  const keep = (rows) => {
+    model.set("kept", rows);
+    model.save_changes();
+  };
+  const addRow = () => keep([...model.get("kept"), [model.get("r1"), model.get("r2")]]);
 
   const columns = [
     h("th", { scope: "col" }, "r₁"),
@@ -231,7 +235,7 @@ function drawn(model, el) {
       ...rows.map((row, index) => {
         const remove = h("button", { type: "button", class: "wb-quiet", "aria-label": `remove row ${index + 1}` }, "×");
         remove.addEventListener("click", () => {
-          model.send({ type: "remove", index });
+          keep(model.get("kept").filter((_, i) => i !== index));
           root.focus();
         });
         const cells = [signed(row.r1), signed(row.r2), signed(row.d), shown(row.sigma)].map((value) => h("td", {}, value));

@@ -121,12 +121,6 @@ class LossExplorer(LoadedWidget):
         """Drop the row at ``index``, if there is one."""
         self.kept = [pair for i, pair in enumerate(self.kept) if i != index]
 
-    def _answer_page(self, content: dict[str, Any]) -> None:
-        if content.get("type") == "add":
-            self.add_row(content["r1"], content["r2"])
-        elif content.get("type") == "remove":
-            self.remove_row(int(content["index"]))
-
     def picture(self) -> str:
         """The rows as an HTML table."""
         head = ("r1", "r2", "r1 - r2", "sigma", "-ln sigma", "-log10 sigma")

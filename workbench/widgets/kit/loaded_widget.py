@@ -45,7 +45,15 @@ class LoadedWidget(anywidget.AnyWidget):
             self._receive(content)
 
     def _send_code(self) -> None:
-        self._say({"type": "code", "esm": module(self._script), "css": style(*self._styles)})
+        self._say({"type": "code", **self.code()})
+
+    def code(self) -> dict[str, str]:
+        """What draws it: one module with an ``export default``, and its style."""
+        return {"esm": module(self._script), "css": style(*self._styles)}
+
+    def answer_to(self, content: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what the page would be told on this message; an error is raised."""
+        return self._answer_page(content)
 
     def _receive(self, content: dict[str, Any]) -> None:
         """Answer one message; an error is answered too, where the person looks."""

@@ -103,6 +103,11 @@ class Labeller(LoadedWidget):
             if answer is not None:
                 self.send(answer)
 
+    def answer_to(self, content: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return what the page would be told on this message; an error is raised."""
+        with self._guard:
+            return self._answer(content)
+
     def _answer(self, content: Mapping[str, Any]) -> dict[str, Any] | None:
         kind = content.get("type")
         if kind == "ready":
