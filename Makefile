@@ -105,6 +105,7 @@ bench: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/data.py
 	$(PY) tests/benchmarks/labelling.py
 	$(PY) tests/benchmarks/panel.py
+	$(PY) tests/benchmarks/looking.py
 	$(PY) tests/benchmarks/overhead.py
 	$(PY) tests/benchmarks/reward_peer.py
 	$(PY) tests/benchmarks/ppo_peer.py

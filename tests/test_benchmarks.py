@@ -38,6 +38,7 @@ TABLES = {  # the script: its key in results.json (soak's figures stand at the t
     "faults": ("faults", "faults"),
     "data": ("data", "data"),
     "panel": ("panel", "panel"),
+    "looking": ("looking", "looking"),
     "coming_up": ("coming_up", "coming_up"),
     "silence": ("silence", "silence"),
     "hosts": ("hosts", "hosts"),
@@ -109,6 +110,34 @@ def test_labelling_keeps_both_of_its_parts(bench, tmp_path):
     assert "| 23.4 ms | < 100 ms |" in told and "of 4,658 | 0 | 0 |" in told
     assert told.count("commit") == 2 and "events, in order | 50 | 50 |" in told
     assert told.startswith("before\n") and told.endswith("after\n") and "OLD" not in told
+
+
+def test_a_trial_hangs_that_says_nothing_in_time(bench):
+    import multiprocessing
+    import os
+
+    from trials import answers
+
+    ours, its = multiprocessing.Pipe()
+    assert not answers(ours, os.getpid(), patience=0.01)
+    its.send("done")
+    assert answers(ours, os.getpid(), patience=0.01)
+
+
+def test_a_look_that_takes_longer_than_promised_is_named(bench):
+    import looking
+
+    about = dict.fromkeys(("machine", "python", "commit", "date"), "x")
+    figures = {**dict.fromkeys(looking.LIMITS, 0.25), "table_cpu": 0.125}
+    figures |= {"runs": 500, "steps": 200_000, "metrics_mb": 90.0, "load": 0.1, "about": about}
+    assert looking.failures(figures) == []
+    told = looking.table(figures)
+    assert (
+        "| `wb.runs()` over 500 runs of 200 steps, the first time | 0.25 s | 0.125 s | ≤ 2 s |"
+        in (told)
+    )
+    assert "| its report | 0.25 s |  | ≤ 5 s |" in told
+    assert looking.failures({**figures, "report_mb": 301.0}) == ["report_mb is 301, above 300"]
 
 
 def test_a_table_of_faults_is_made_row_by_row_each_of_its_commit(bench, tmp_path, monkeypatch):

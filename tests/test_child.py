@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib import import_module
 
 import pytest
+import torch
 from safetensors import SafetensorError
 
 from workbench import child
@@ -294,6 +295,48 @@ def test_killed_as_the_system_does_it_and_resumed_is_as_never_killed(tmp_path, t
     assert len(killed.metrics()) == stop_after == killed.status()["step"]
     assert killed.samples() == straight.samples()
     assert bytes_of(killed.final) == bytes_of(straight.final)
+
+
+def _cut_in_half(path):
+    whole = (path / "state.pt").read_bytes()
+    (path / "state.pt").write_bytes(whole[: len(whole) // 2])
+
+
+def _of_another_model(path):
+    """A sound file in which a weight is of another shape."""
+    state = torch.load(path / "state.pt", weights_only=True)
+    state["weights"][0] = torch.zeros(2, 2)
+    torch.save(state, path / "state.pt")
+    lengths = json.loads((path / "lengths.json").read_text())
+    lengths.pop("state_crc32")
+    (path / "lengths.json").write_text(json.dumps(lengths))
+
+
+@pytest.mark.parametrize("spoil", [_cut_in_half, _of_another_model])
+def test_resumed_from_an_older_checkpoint_is_as_never_stopped(tmp_path, tiny, spoil):
+    """The newest is damaged: the run goes on from the one before, says so, and ends the same."""
+    few = {"steps": 8, "checkpoint_every": 2, "keep_checkpoints": 3}
+    straight, damaged = (make_sft(tmp_path, tiny, name, **few) for name in ("straight", "damaged"))
+    assert train_here(straight) == 0
+
+    def dies():
+        raise KeyboardInterrupt
+
+    with _after(damaged, {7: dies}), pytest.raises(KeyboardInterrupt):
+        train_here(damaged)
+    release_device("cpu")
+    assert [c.step for c in damaged.checkpoints()] == [2, 4, 6]
+    for step in (6, 4):
+        spoil(damaged.path / "checkpoints" / f"step-{step}")
+    assert train_here(damaged) == 0
+    assert logged(damaged) == logged(straight)
+    assert damaged.samples() == straight.samples()
+    assert bytes_of(damaged.final) == bytes_of(straight.final)
+    told = [row for row in damaged.events() if "cannot be read" in str(row.get("message"))]
+    assert [row["message"].partition(":")[0] for row in told] == ["step-6", "step-4"]
+    assert [(row["kind"], row["step"]) for row in told] == [("warning", 2)] * 2
+    assert "goes on from the checkpoint before, of step 2" in told[1]["message"]
+    assert (damaged.path / "checkpoints" / "unusable-1-step-6" / "state.pt").is_file()
 
 
 def _run_until(folder, step):

@@ -47,8 +47,13 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
-def run_training(folder: RunFolder) -> int:
-    """Train in this process, writing the run folder; a mendable fault ends in its three parts."""
+def run_training(folder: RunFolder, *, alone: bool = True) -> int:
+    """Train in this process, writing the run folder; a mendable fault ends in its three parts.
+
+    Args:
+        folder: the run.
+        alone: no other process works on this run.
+    """
     config = folder.config()
     try:
         with FolderWriter(folder) as writer:
@@ -56,7 +61,7 @@ def run_training(folder: RunFolder) -> int:
             settings = _settings(folder, config)
             _take_device(settings, folder)
             with disk_watched(folder.path, ROOM):
-                _drive(folder, config, settings, writer)
+                _drive_from_a_sound_checkpoint(folder, config, settings, writer, alone=alone)
     except WorkbenchError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201  goes to log.txt
         return 1
@@ -93,7 +98,7 @@ def run_together(begin: Callable[[], RunFolder], settings: RunSettings) -> int:
         if folder.written_status()["state"] == "finished":
             return 0
         if team.main:
-            return run_training(folder)
+            return run_training(folder, alone=team.count == 1)
         config = folder.config()
         settings = _settings(folder, config)
         for _ in _trainer(folder, config, settings, Place(folder.path)):
@@ -167,10 +172,44 @@ def _take_device(settings: RunSettings, folder: RunFolder) -> None:
     hold_device(pick_device(settings.device).type, folder)
 
 
-def _drive(
-    folder: RunFolder, config: dict[str, Any], settings: RunSettings, writer: FolderWriter
+def _drive_from_a_sound_checkpoint(
+    folder: RunFolder,
+    config: dict[str, Any],
+    settings: RunSettings,
+    writer: FolderWriter,
+    *,
+    alone: bool,
 ) -> None:
-    """Pass every event of the trainer to the folder."""
+    """Train on from the newest checkpoint that can be read; what was wrong with others is told.
+
+    Several processes have met in the trainer when one finds that a sound file does not fit: they
+    end, with the same advice.
+    """
+    from workbench.training.checkpoint import (
+        UnusableCheckpointError,
+        set_aside,
+        set_unusable_aside,
+    )
+
+    told: list[str] = []
+    while True:
+        told += set_unusable_aside(folder.path)
+        try:
+            return _drive(folder, config, settings, writer, told)
+        except UnusableCheckpointError as error:
+            if not alone:
+                raise
+            told.append(set_aside(folder.path, error))
+
+
+def _drive(
+    folder: RunFolder,
+    config: dict[str, Any],
+    settings: RunSettings,
+    writer: FolderWriter,
+    told: list[str],
+) -> None:
+    """Pass every event of the trainer to the folder, after some warnings."""
     from workbench.events import Notice, Phase, Place
     from workbench.training.checkpoint import newest_checkpoint
     from workbench.training.hardware import hardware
@@ -180,6 +219,8 @@ def _drive(
     newest = newest_checkpoint(folder.path)
     step, lengths = (0, {}) if newest is None else (newest.step, newest.lengths)
     writer.truncate_to(lengths, step=step)
+    for message in told:
+        writer.record(kind="warning", message=message)
     controls = FolderControls(folder, writer, from_step=step)
     times = UpdateTime.planned(str(config["model"]), settings, _rows(folder))
 

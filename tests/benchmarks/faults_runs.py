@@ -2,7 +2,7 @@
 
 ``python tests/benchmarks/faults_runs.py`` makes :data:`FOLDERS` in one root beside a sound run,
 asks each of them :data:`OPERATIONS`, and prints how many answered, refused in our own words, raised
-something raw, hung (:data:`PATIENCE`) or ran code. ``faults.py`` calls :func:`run_folders`.
+something raw, hung (``trials.py``) or ran code. ``faults.py`` calls :func:`run_folders`.
 """
 
 import gzip
@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests" / "browser"))
 
-PATIENCE = 25.0  # seconds that an operation may take
+from trials import PATIENCE, answers  # noqa: E402
+
 FIRE = "window.__fired=1"
 MARKUP = (
     f"</script><script>{FIRE}</script>",
@@ -452,7 +453,7 @@ class Asked:
             self._pipe.send((str(self._warm), "picture"))
             self._pipe.recv()  # all is imported
         self._pipe.send((str(folder), operation))
-        if self._pipe.poll(PATIENCE):
+        if answers(self._pipe, self._child.pid):
             return self._pipe.recv()
         self.end()
         return "hung", PATIENCE

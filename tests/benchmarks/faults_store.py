@@ -17,12 +17,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from trials import PATIENCE, answers
+
 from workbench.data.labelling.session import LabelSession
 from workbench.data.pairs import Pair, Pairs
 from workbench.data.store.labels import LabelStore
 from workbench.errors import DataError
 
-PATIENCE = 25  # seconds that one store may take
 OUTCOMES = ("told", "whole", "raw", "lost", "written", "hung")
 
 
@@ -138,7 +139,7 @@ def damaged_stores(count: int = 300, seed: int = 0) -> dict[str, Any]:
                 process.start()
             pipe.send(trial)
             how, result, said = "", "hung", ""
-            if pipe.poll(PATIENCE + (60 if trial == 0 else 0)):
+            if answers(pipe, process.pid or 0, PATIENCE + (60 if trial == 0 else 0)):
                 how, result, said = pipe.recv()
             else:
                 process.kill()

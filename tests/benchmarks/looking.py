@@ -1,8 +1,9 @@
 """What looking at runs costs: the table of many, a long one's panel and its report.
 
-``python tests/benchmarks/looking.py`` prints a table, and says what is above what is promised;
-``--quick`` takes fewer runs and steps. Each look is a new process: what was read before is not
-known to it.
+``python tests/benchmarks/looking.py`` writes the table in RESULTS.md, and says what is above what
+is promised; ``--quick`` takes fewer runs and steps, and only prints. Each look is a new process:
+what was read before is not known to it. CPU seconds stand beside the seconds: they hardly depend
+on what else the machine does.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from record import ROOT, machine
+from record import PAGE, RESULTS, ROOT, machine, record, tell
 
 sys.path.insert(0, str(ROOT / "tests" / "browser"))
 import made_runs
@@ -39,16 +40,19 @@ LIMITS = {
     "report_mb": 300,
 }
 LOOK = {
-    "table": "runs.frame; second = now(); runs.frame; print(second - began, now() - second)",
-    "report": "wb.report({long!r}); print(now() - began, peak())",
+    "table": "runs.frame; print(*since()); begin(); runs.frame; print(*since())",
+    "report": "wb.report({long!r}); print(*since(), peak())",
 }
 PRELUDE = """
 import resource, time
 import workbench as wb
-now = time.perf_counter
+def begin():
+    global began
+    began = time.perf_counter(), time.process_time()
+since = lambda: (time.perf_counter() - began[0], time.process_time() - began[1])
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 runs = wb.runs()
-began = now()
+begin()
 """
 
 
@@ -112,12 +116,16 @@ def measure(many: int, steps: int) -> dict:
             panel = open_panel(lab, browser, long, steps)
         size = (long.path / "metrics.jsonl").stat().st_size
     return {
-        "table_seconds": median(first for first, _ in looks),
-        "table_again_seconds": median(again for _, again in looks),
+        "table_seconds": median(look[0] for look in looks),
+        "table_cpu": median(look[1] for look in looks),
+        "table_again_seconds": median(look[2] for look in looks),
+        "table_again_cpu": median(look[3] for look in looks),
         "table_bare_seconds": bare[0],
+        "table_bare_cpu": bare[1],
         "panel_seconds": panel,
-        "report_seconds": median(seconds for seconds, _ in reports),
-        "report_mb": max(peak for _, peak in reports),
+        "report_seconds": median(look[0] for look in reports),
+        "report_cpu": median(look[1] for look in reports),
+        "report_mb": max(look[2] for look in reports),
         "metrics_mb": size / 1e6,
     }
 
@@ -133,20 +141,31 @@ def table(figures: dict) -> str:
         ("its report", "report_seconds", "s"),
         ("the most memory of the process that writes it", "report_mb", "MB"),
     ]
-    about = figures["about"]
-    lines = [f"| {w} | {figures[key]:.3g} {u} | ≤ {LIMITS[key]} {u} |" for w, key, u in rows]
-    return "\n".join(
-        [
-            "| looking at runs | measured | promised |",
-            "|---|---|---|",
-            *lines,
+    lines = [
+        f"| {words} | {_measured(figures, key, unit)} | {_cpu(figures, key)} "
+        f"| ≤ {LIMITS[key]} {unit} |"
+        for words, key, unit in rows
+    ]
+    lines = ["| looking at runs | measured | of the CPU | promised |", "|---|---|---|---|", *lines]
+    if "about" in figures:
+        about = figures["about"]
+        lines += [
             "",
             f"Medians of {LOOKS} looks, each in a process of its own; the long run's metrics have "
             f"{figures['metrics_mb']:.0f} MB. Load of the machine before: {figures['load']:.1f}. "
             f"Machine: {about['machine']}, Python {about['python']}; commit {about['commit']}, "
-            f"{about['date']}. By `tests/benchmarks/looking.py`.",
+            f"{about['date']}. Written by `tests/benchmarks/looking.py`.",
         ]
-    )
+    return "\n".join(lines)
+
+
+def _measured(figures: dict, key: str, unit: str) -> str:
+    return f"{figures[key]:.3g} {unit}" if key in figures else "not measured yet"
+
+
+def _cpu(figures: dict, key: str) -> str:
+    seconds = figures.get(key.replace("_seconds", "_cpu")) if key.endswith("_seconds") else None
+    return "" if seconds is None else f"{seconds:.3g} s"
 
 
 def failures(figures: dict) -> list[str]:
@@ -168,6 +187,9 @@ def main() -> int:
     figures = {name: round(value, 3) for name, value in measure(many, steps).items()}
     figures |= {"runs": many, "steps": steps, "load": round(load, 1), "about": machine()}
     print(json.dumps(figures, indent=2), table(figures), sep="\n\n")
+    if not quick:
+        record({"looking": figures}, RESULTS)
+        tell("looking", table(figures), PAGE)
     found = failures(figures)
     print(*found, sep="\n")
     return 1 if found else 0

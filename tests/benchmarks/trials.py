@@ -4,9 +4,28 @@ import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
-PATIENCE = 25.0  # seconds that one trial may take
+PATIENCE = 25.0
+"""Seconds that one trial may take, less those in which others had the processor that it wanted."""
+
+
+def answers(pipe: Any, pid: int, patience: float = PATIENCE) -> bool:
+    """Whether a process says something before one's patience is at its end."""
+    began, waited = time.monotonic(), _queued(pid)
+    while not pipe.poll(0.5):
+        if time.monotonic() - began - (_queued(pid) - waited) > patience:
+            return False
+    return True
+
+
+def _queued(pid: int) -> float:
+    """Seconds for which a process was ready to run and had no processor; 0 where none can say."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 def outcomes(
@@ -45,7 +64,7 @@ def outcomes(
         began = time.monotonic()
         pipe.send(value)
         outcome = "hung"
-        if pipe.poll(PATIENCE):
+        if answers(pipe, child.pid or 0):
             try:
                 outcome = pipe.recv()
             except EOFError:

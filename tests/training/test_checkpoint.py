@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 import shutil
+import zlib
 
 import pytest
 import torch
@@ -12,8 +13,10 @@ from workbench.errors import RunError
 from workbench.training.checkpoint import (
     checkpoints,
     load_checkpoint,
+    newest_checkpoint,
     replace_folder,
     save_checkpoint,
+    set_unusable_aside,
 )
 
 
@@ -36,7 +39,10 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
 
 def test_the_lengths_of_the_files_are_kept_beside_the_state(tmp_path):
     path = save(tmp_path, 5)
-    assert json.loads((path / "lengths.json").read_text()) == {"step": 5, "metrics.jsonl": 50}
+    kept = json.loads((path / "lengths.json").read_text())
+    checksum = zlib.crc32((path / "state.pt").read_bytes())
+    assert kept == {"step": 5, "state_crc32": checksum, "metrics.jsonl": 50}
+    assert newest_checkpoint(tmp_path).lengths == {"metrics.jsonl": 50}
 
 
 def test_the_newest_is_loaded_and_order_is_by_number(tmp_path):
@@ -184,6 +190,16 @@ def pipe(path):
     os.mkfifo(path / "state.pt")
 
 
+def one_bit(path):
+    data = bytearray((path / "state.pt").read_bytes())
+    data[data.index(torch.full((3,), 4.0).numpy().tobytes()) + 2] ^= 1
+    (path / "state.pt").write_bytes(data)
+
+
+def no_lengths(path):
+    (path / "lengths.json").unlink()
+
+
 def lengths(text):
     return lambda path: (path / "lengths.json").write_bytes(text)
 
@@ -192,40 +208,78 @@ def state(value):
     return lambda path: torch.save(value, path / "state.pt")
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        cut,
-        no_state,
-        pipe,
-        state(Runs()),
-        state([1, 2]),
-        state(None),
-        lambda path: (path / "state.pt").write_bytes(pickle.dumps(Runs())),
-        lengths(b""),
-        lengths(b"{"),
-        lengths(b"[]"),
-        lengths(b"\xff\x00"),
-        lengths(b"[" * 100_000),
-        lengths(b'{"step": 3}'),
-        lengths(b'{"step": "4"}'),
-        lengths(b'{"metrics.jsonl": "x"}'),
-        lengths(b'{"metrics.jsonl": -1}'),
-        lengths(b'{"metrics.jsonl": NaN}'),
-        lengths(b'{"metrics.jsonl": 1.5}'),
-        lengths(b'{"metrics.jsonl": true}'),
-    ],
-)
-def test_any_oddity_of_the_newest_leads_to_the_one_before(tmp_path, capsys, spoil):
+SPOILS = [
+    cut,
+    no_state,
+    pipe,
+    state(Runs()),
+    state([1, 2]),
+    state(None),
+    lambda path: (path / "state.pt").write_bytes(pickle.dumps(Runs())),
+    no_lengths,
+    lengths(b""),
+    lengths(b"{"),
+    lengths(b"[]"),
+    lengths(b"\xff\x00"),
+    lengths(b"[" * 100_000),
+    lengths(b'{"step": 3}'),
+    lengths(b'{"step": "4"}'),
+    lengths(b'{"metrics.jsonl": "x"}'),
+    lengths(b'{"metrics.jsonl": -1}'),
+    lengths(b'{"metrics.jsonl": NaN}'),
+    lengths(b'{"metrics.jsonl": 1.5}'),
+    lengths(b'{"metrics.jsonl": true}'),
+]
+
+
+@pytest.mark.parametrize("summed", [True, False])  # checkpoints had no checksum once
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_any_oddity_of_the_newest_leads_to_the_one_before(tmp_path, capsys, spoil, summed):
     save(tmp_path, 3)
     path = save(tmp_path, 4)
+    if not summed:
+        (path / "lengths.json").write_text('{"step": 4}')
     spoil(path)
     with pytest.raises(RunError, match="the checkpoint cannot be read") as caught:
         load_checkpoint(tmp_path)
     assert caught.value.where == str(path) and "delete that folder" in caught.value.fix
+    (told,) = set_unusable_aside(tmp_path)
+    assert told.startswith("step-4: the checkpoint cannot be read (")
+    assert "checkpoints/unusable-1-step-4 now" in told and "of step 3" in told
     assert capsys.readouterr().out == ""
-    shutil.rmtree(path)
     assert load_checkpoint(tmp_path)[0] == 3
+    assert names(tmp_path) == ["step-3", "unusable-1-step-4"]
+    assert set_unusable_aside(tmp_path) == []
+
+
+def test_one_bit_that_is_another_is_noticed(tmp_path):
+    save(tmp_path, 3)
+    one_bit(save(tmp_path, 4))
+    with pytest.raises(RunError, match="not as it was written"):
+        load_checkpoint(tmp_path)
+    assert len(set_unusable_aside(tmp_path)) == 1
+
+
+def test_of_several_damaged_ones_each_is_told_and_kept(tmp_path):
+    for step in (3, 4, 5):
+        save(tmp_path, step, keep=9)
+    for step in (4, 5):
+        cut(tmp_path / "checkpoints" / f"step-{step}")
+    (tmp_path / "checkpoints" / "step-abc").mkdir()
+    (tmp_path / "checkpoints" / "unusable-1-step-5").mkdir()
+    told = set_unusable_aside(tmp_path)
+    assert [line.partition(":")[0] for line in told] == ["step-abc", "step-5", "step-4"]
+    aside = ["unusable-1-step-4", "unusable-1-step-5", "unusable-1-step-abc", "unusable-2-step-5"]
+    assert names(tmp_path) == ["step-3", *aside]
+
+
+def test_the_last_checkpoint_is_never_put_aside(tmp_path):
+    """The run would start over: that is for a person to say."""
+    cut(save(tmp_path, 3))
+    with pytest.raises(RunError, match="cannot be read") as caught:
+        set_unusable_aside(tmp_path)
+    assert "or starts over where there is none" in caught.value.fix
+    assert names(tmp_path) == ["step-3"]
 
 
 @pytest.mark.parametrize("name", ["step-abc", "step-", "step--1", "step-04", "step-1e3", "step-²"])

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -14,6 +15,7 @@ from workbench.errors import RunError, first_line, is_disk_full
 from workbench.json_lines import read_json
 
 STATE, LENGTHS = "state.pt", "lengths.json"
+CHECKSUM = "state_crc32"  # in lengths.json; a checkpoint from before there were any has none
 _NAME = re.compile(r"step-(0|[1-9][0-9]{0,11})")
 
 
@@ -24,11 +26,17 @@ class Newest(NamedTuple):
         step: steps that are done.
         path: its folder.
         lengths: bytes of each of the run's files at this step.
+        checksum: of its state, in CRC-32; None where none was kept.
     """
 
     step: int
     path: Path
     lengths: dict[str, int]
+    checksum: int | None = None
+
+
+class UnusableCheckpointError(RunError):
+    """A checkpoint that a run cannot go on from; ``where`` is its folder."""
 
 
 def save_checkpoint(
@@ -56,7 +64,7 @@ def save_checkpoint(
             torch.save(state, file)
             _sync(file.fileno())
         with (aside / LENGTHS).open("w") as file:
-            json.dump({"step": step, **lengths}, file)
+            json.dump({"step": step, CHECKSUM: _checksum(aside / STATE), **lengths}, file)
             file.flush()
             _sync(file.fileno())
         swap(aside, target)
@@ -133,8 +141,8 @@ def newest_checkpoint(folder: Path) -> Newest | None:
     """The checkpoint to go on from; None where there is none.
 
     Raises:
-        RunError: something there is no checkpoint, or the newest is damaged; it says which folder
-            to delete, so that the run goes on from the one before.
+        UnusableCheckpointError: something there is no checkpoint, or the newest is damaged; it says
+            which folder to delete, so that the run goes on from the one before.
     """
     home = folder / "checkpoints"
     for path in sorted(home.glob("step-*")):
@@ -142,6 +150,8 @@ def newest_checkpoint(folder: Path) -> Newest | None:
             raise unusable(path, "its name tells no step")
         if not path.is_dir():
             raise unusable(path, "it is no folder")
+        if not (path / LENGTHS).is_file():  # a checkpoint is renamed into place when it is whole
+            raise unusable(path, f"{LENGTHS} is missing")
     complete = checkpoints(folder)
     if not complete:
         return None
@@ -153,36 +163,90 @@ def newest_checkpoint(folder: Path) -> Newest | None:
         raise unusable(path, f"{LENGTHS} tells lengths that are none")
     if lengths.pop("step", step) != step:
         raise unusable(path, f"{LENGTHS} is of another step")
-    return Newest(step, path, lengths)
+    return Newest(step, path, lengths, lengths.pop(CHECKSUM, None))
 
 
 def load_checkpoint(folder: Path) -> tuple[int, dict[str, Any]] | None:
     """The newest checkpoint's step and state, or None where there is none.
 
     Raises:
-        RunError: as :func:`newest_checkpoint`, or its state cannot be read.
+        UnusableCheckpointError: as :func:`newest_checkpoint`, or its state cannot be read.
     """
     newest = newest_checkpoint(folder)
-    if newest is None:
-        return None
+    return None if newest is None else (newest.step, _state(newest, mapped=False))
+
+
+def _state(newest: Newest, *, mapped: bool) -> dict[str, Any]:
+    """What a checkpoint holds; ``mapped`` leaves the tensors on disk."""
     file = newest.path / STATE
     if not file.is_file():
         raise unusable(newest.path, f"{STATE} is missing")
     try:
-        state: Any = torch.load(file, map_location="cpu", weights_only=True)
+        if newest.checksum not in (None, _checksum(file)):
+            raise unusable(newest.path, f"{STATE} is not as it was written")
+        state: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+    except UnusableCheckpointError:
+        raise
     except Exception as error:  # whatever is in there: torch raises a dozen kinds
         raise unusable(newest.path, type(error).__name__) from error
     if not isinstance(state, dict):
         raise unusable(newest.path, f"{STATE} holds a {type(state).__name__}")
-    return newest.step, cast("dict[str, Any]", state)
+    return cast("dict[str, Any]", state)
 
 
-def unusable(path: Path, why: str) -> RunError:
+def _checksum(file: Path) -> int:
+    """CRC-32 of a file; torch's own reader checks none."""
+    sum_so_far = 0
+    with file.open("rb") as opened:
+        while block := opened.read(1 << 20):
+            sum_so_far = zlib.crc32(block, sum_so_far)
+    return sum_so_far
+
+
+def set_unusable_aside(folder: Path) -> list[str]:
+    """Put checkpoints aside until the newest is sound; what was wrong with each, in words.
+
+    Raises:
+        UnusableCheckpointError: the last one is no sound one either.
+    """
+    told: list[str] = []
+    while True:
+        try:
+            newest = newest_checkpoint(folder)
+            if newest is not None:
+                _state(newest, mapped=True)
+            return told
+        except UnusableCheckpointError as error:
+            told.append(set_aside(folder, error))
+
+
+def set_aside(folder: Path, error: UnusableCheckpointError) -> str:
+    """Rename an unusable checkpoint, so that the one before it is the newest; says so in words.
+
+    Raises:
+        UnusableCheckpointError: ``error``, where there is none before it: the run would start over.
+    """
+    path = Path(error.where)
+    older = [step for step, other in checkpoints(folder) if other != path]
+    if not older:
+        raise error
+    home, number = path.parent, 1
+    while os.path.lexists(aside := home / f"unusable-{number}-{path.name.lstrip('.')[:200]}"):
+        number += 1
+    os.replace(path, aside)
+    return (
+        f"{path.name[:50]}: {error.what}; it lies in checkpoints/{aside.name[:70]} now, and the "
+        f"run goes on from the checkpoint before, of step {older[-1]}"
+    )
+
+
+def unusable(path: Path, why: str) -> UnusableCheckpointError:
     """The error for a checkpoint that a run cannot go on from."""
-    return RunError(
+    return UnusableCheckpointError(
         f"the checkpoint cannot be read ({why})",
         where=str(path),
-        fix="delete that folder and resume: the run goes on from the one before",
+        fix="delete that folder and resume: the run goes on from the one before, or starts over "
+        "where there is none",
     )
 
 

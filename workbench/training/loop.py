@@ -24,7 +24,13 @@ from workbench.models.base import load_base
 from workbench.models.roles import Roles
 from workbench.models.source import resolve
 from workbench.settings import RunSettings
-from workbench.training.checkpoint import load_checkpoint, replace_folder, save_checkpoint, unusable
+from workbench.training.checkpoint import (
+    checkpoints,
+    load_checkpoint,
+    replace_folder,
+    save_checkpoint,
+    unusable,
+)
 from workbench.training.optimiser import Optimiser, make_accelerator
 from workbench.training.out_of_memory import give_back, ran_out
 from workbench.training.process_group import MemoryRanOut, News, Team
@@ -279,7 +285,7 @@ class StepLoop(ABC, Generic[S]):
             except Exception as error:
                 if ran_out(error):
                     raise
-                path = self.place.folder / "checkpoints" / f"step-{self.step}"
+                path = dict(checkpoints(self.place.folder))[self.step]
                 raise unusable(path, f"{type(error).__name__}: {first_line(error)}") from error
 
 

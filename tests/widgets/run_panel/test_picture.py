@@ -1,3 +1,4 @@
+import json
 import re
 
 import made_runs
@@ -66,3 +67,12 @@ def test_a_score_keeps_its_colour_whatever_stands_beside_it(tmp_path):
 
     (scores,) = charts_for("ppo", ["objective/scores", "objective/gold"])
     assert [line.place for line in scores.lines] == [0, 2]
+
+
+def test_a_text_that_is_cut_says_so(tmp_path):
+    folder = made_runs.finished_run(tmp_path / "long", "ppo")
+    row = {"step": 60, "prompt": "p" * 401, "response": "r" * 400}
+    (folder.path / "samples.jsonl").write_text(json.dumps(row) + "\n")
+    html = picture(folder)
+    assert "p" * 400 + " …" in html and "p" * 401 not in html
+    assert "r" * 400 in html and "r …" not in html

@@ -22,7 +22,8 @@ LARGE_WIDTH, LARGE_HEIGHT = 480, 150
 PAD_X, PAD_Y = 4, 8
 COLOURS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "purple", "orange"))
 SAMPLES = 4
-LONGEST = 400  # characters of an answer
+LONGEST = 400
+"""Characters of a text in a still picture; a longer one ends in an ellipsis."""
 QUIET = "opacity:.7"
 ANSWER_FIGURES = (("score", "reward score"), ("gold", "gold"), ("kl", "log-ratio"))
 
@@ -240,19 +241,23 @@ def _answers(samples: dict[str, Any]) -> str:
 
 
 def _answer_cells(row: dict[str, Any]) -> list[str]:
-    before = row["first"]["response"][:LONGEST] if row["first"] else "–"
+    before = _short(row["first"]["response"]) if row["first"] else "–"
     figures = " · ".join(
         f"{words} {_number(row[name])}" for name, words in ANSWER_FIGURES if row[name] is not None
     )
-    return [row["prompt"][:LONGEST], before, _with_small(row["response"][:LONGEST], figures)]
+    return [_short(row["prompt"]), before, _with_small(_short(row["response"]), figures)]
 
 
 def _pair_cells(row: dict[str, Any]) -> list[str]:
     sides = zip(("chosen", "rejected"), row["pair"]["scores"], strict=True)
     return [
-        row["prompt"][:LONGEST],
-        *(_with_small(row["pair"][side][:LONGEST], f"score {_number(s)}") for side, s in sides),
+        _short(row["prompt"]),
+        *(_with_small(_short(row["pair"][side]), f"score {_number(s)}") for side, s in sides),
     ]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
 def _with_small(text: str, figures: str) -> Html:

@@ -169,7 +169,8 @@ def _pair(row: dict[str, Any]) -> dict[str, Any]:
     """A held-out pair of a reward run; nothing for other rows."""
     if "chosen" not in row:
         return {}
-    texts = {side: outgoing(as_text(row[side])[:LONGEST]) for side in ("chosen", "rejected")}
+    sides = ("chosen", "rejected")
+    texts = {side: outgoing(abridged(as_text(row[side]), LONGEST)) for side in sides}
     return {"pair": {**texts, "scores": [row["chosen_score"], row["rejected_score"]]}}
 
 
