@@ -75,13 +75,30 @@ def json_key(question):
 
 def test_of_a_long_run_so_many_steps_are_kept_with_the_first_and_the_last(run, monkeypatch):
     monkeypatch.setattr(recording, "MOST_TABLES", 3)
-    kernel = record_panel(run).kernel
-    tables = [message["samples"] for message in kernel["messages"][2:]]
+    recorded = record_panel(run)
+    tables = [message["samples"] for message in recorded.kernel["messages"][2:]]
+    assert recorded.missing == 2
     assert [(table["index"], table["count"], table["step"]) for table in tables] == [
         (0, 3, 1),
         (1, 3, 10),
         (2, 3, 20),
     ]
+
+
+def test_of_long_answers_fewer_steps_are_kept_and_the_page_says_so(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "MOST_CHARACTERS", 1)
+    text, recordings = held(wb.share(run, tmp_path / "a.html"))
+    assert recordings["panel"]["kernel"]["messages"][0]["parts"]["samples"]["count"] == 2
+    assert "The answers of 3 watched steps between the others are left out." in text
+
+
+def test_a_score_that_is_no_number_does_not_lose_a_page(tmp_path):
+    folder = made_runs.create(tmp_path / "odd")
+    answer = '"prompt": "p", "response": "r", "score": NaN'
+    lines = [f'{{"step": {step}, {answer}}}' for step in (1, 2)]
+    (folder.path / "samples.jsonl").write_text("\n".join(lines) + "\n")
+    _, recordings = held(wb.share(Run(folder)))
+    assert recordings["panel"]["kernel"]["messages"][2]["samples"]["rows"][0]["score"] is None
 
 
 def test_a_live_run_is_recorded_as_far_as_it_has_come_and_does_not_wait(tmp_path):

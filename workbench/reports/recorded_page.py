@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 
 from workbench.errors import RunError
-from workbench.json_lines import replacing
+from workbench.json_lines import clean, replacing
 from workbench.reports.recording import Recording, record_panel
 from workbench.runs import Run
 from workbench.runs.folder import LIVE
@@ -34,10 +34,15 @@ def share_run(run: Run, path: str | os.PathLike[str]) -> Path:
     went_on = run.status in LIVE
     recording = record_panel(run)
     so_far = ", while the run went on" if went_on else ""
+    fewer = ""
+    if recording.missing:
+        fewer = (
+            f" The answers of {recording.missing:,} watched steps between the others are left out."
+        )
     told = (
         f"<p class='wb-page-text wb-muted'>Recorded {datetime.now():%Y-%m-%d %H:%M}{so_far}. "
         "The panel works as in a notebook, but no kernel stands behind it: nothing can be "
-        "steered or sent to a labeller from here. It opens offline.</p>"
+        f"steered or sent to a labeller from here. It opens offline.{fewer}</p>"
     )
     return write_recorded(path, run.name, told + placed("panel"), {"panel": recording})
 
@@ -85,7 +90,10 @@ def _page(title: str, body: str, recordings: Mapping[str, Recording]) -> str:
     style = "\n".join([*styles, theme.style("reports/recorded_page.css")])
     scripts = [theme.module("reports/recorded_page.js")]
     scripts += [_shown(name, recording.script) for name, recording in recordings.items()]
-    held = {"wb-recordings": _packed(json.dumps(packed)), "wb-plotly": packed_plotly()}
+    held = {
+        "wb-recordings": _packed(json.dumps(clean(packed), allow_nan=False)),
+        "wb-plotly": packed_plotly(),
+    }
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"

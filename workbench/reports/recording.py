@@ -24,6 +24,8 @@ from workbench.widgets.run_panel.panel import RunPanel
 
 MOST_TABLES = 200
 """Steps of a run whose answers are recorded; of more, so many evenly apart."""
+MOST_CHARACTERS = 20_000_000
+"""Of these answers; where a step's are long, fewer steps are recorded, two at the least."""
 MOST_JUDGED = 5
 """Items of a recorded session: every way through it is recorded."""
 
@@ -43,6 +45,8 @@ class Recording(NamedTuple):
     """Its traits, by name."""
     kernel: dict[str, Any]
     """What is answered: ``messages``, and by question (``answers``) or turn (``nodes``) which."""
+    missing: int = 0
+    """Of a run's watched steps, how many are not in it."""
 
 
 def record_panel(run: Run) -> Recording:
@@ -57,8 +61,8 @@ def record_panel(run: Run) -> Recording:
     parts = whole["parts"]
     parts["status"] |= {"live": False, "left": None, "silent": 0}
     parts["commands"] = [row for row in parts["commands"] if row["answer"]]
-    count = parts["samples"]["count"]
-    kept = _apart(count, MOST_TABLES)
+    count, longest = parts["samples"]["count"], len(json.dumps(parts["samples"]))
+    kept = _apart(count, max(2, min(MOST_TABLES, MOST_CHARACTERS // longest)))
     tables = [panel.feed.samples(index) for index in kept]
     for place, table in enumerate(tables):
         table |= {"index": place, "count": len(kept)}
@@ -72,7 +76,7 @@ def record_panel(run: Run) -> Recording:
     instead = f"wb.open_run({run.name!r}) opens it in a notebook, where the run is"
     kernel = {"messages": messages, "answers": answers, **_told(instead)}
     panel.close()
-    return _recording(panel, kernel, still=panel.still)
+    return _recording(panel, kernel, still=panel.still)._replace(missing=count - len(kept))
 
 
 def record_explorer() -> Recording:
