@@ -78,7 +78,7 @@ def test_a_visitor_labels_five_pairs_by_keys_and_one_by_the_mouse(gallery, opene
     first = prompt.inner_text()
     page.keyboard.press("1")
     expect(count).to_have_text("1 of 5 labelled")
-    expect(root.locator(".wbl-status")).to_have_text("✓ Left is better · saved")
+    expect(root.locator(".wbl-status")).to_have_text("✓ Left is better · not kept: a recording")
     assert prompt.inner_text() != first
     page.keyboard.press("u")
     expect(count).to_have_text("0 of 5 labelled")

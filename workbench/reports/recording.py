@@ -31,6 +31,7 @@ MOST_JUDGED = 5
 
 _CHOICES = ("left", "right", "tie", "both_bad")
 _UNMOVED = ("per_hour", "agreement", "consistency")  # of the progress: no figures of a visitor's
+_KEPT = {"saved": "not kept: a recording"}  # in the place of "saved"
 _WORDS = {"what": "this page is a recording, and no kernel stands behind it", "where": ""}
 
 
@@ -134,7 +135,7 @@ class _Walk:
         ready = _asked(self.view, {"type": "ready"})
         tokens = [entry["token"] for entry in ready["queue"]]
         assert len(ready["items"]) <= min(MOST_JUDGED, AHEAD), "a recorded session is short"
-        answers = {_key({"type": "ready"}): self._place(_still(ready))}
+        answers = {_key({"type": "ready"}): self._place({**_still(ready), **_KEPT})}
         for kind in ("rendered", "whole"):
             for token in tokens:
                 question = {"type": kind, "token": token}

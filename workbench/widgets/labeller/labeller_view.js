@@ -251,7 +251,7 @@ export class LabellerView {
     const saving = unsaved > 0 && !trouble && !silent;
     const saved = last?.saved === true && !unsaved;
     let text = last?.words ?? "";
-    if (last && saved) text = `✓ ${text} · saved`;
+    if (last && saved) text = `✓ ${text} · ${this.outbox.saved}`;
     else if (last && saving && last.saved === false) text = `${text} · saving…`;
     this.status.textContent = text;
     this.status.classList.toggle("saved", saved);

@@ -33,6 +33,7 @@ class Outbox {
     this.tags = []; // {name, key}: the reasons that may be given
     this.reasons = new Map(); // token -> places of the reasons chosen on it, not yet sent
     this.levels = []; // names of the strengths to ask for
+    this.saved = "saved"; // what is said of a label that was acknowledged
     this.ranking = true; // whether more than two answers are put in order
     this.queue = []; // as Python last said: the item to decide, and those after it
     this.progress = null;
@@ -261,6 +262,7 @@ class Outbox {
     this.tags = state.tags ?? this.tags;
     if (state.guide !== undefined) this.guide = state.guide;
     this.ranking = state.ranking ?? this.ranking;
+    this.saved = state.saved ?? this.saved;
     this.queue = state.queue;
     for (const item of state.items) this.items.set(item.token, item);
     if (state.ack) this.takeAck(state.ack);
