@@ -107,6 +107,8 @@ def _train(model: Path, rows: list[dict[str, Any]], out: Path, settings: dict[st
         threads=1,
         warmup_steps=50,
         weight_decay=0.01,
+        holdout=0.0,
+        watch_prompts=0,
         **settings,
     )
     out.mkdir(parents=True)

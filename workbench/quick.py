@@ -15,7 +15,7 @@ _Row = TypeVar("_Row")
 Settings = TypeVar("Settings", bound=RunSettings)
 
 QUICK_MOST: dict[str, dict[str, int]] = {
-    "sft": {"steps": 4, "batch_size": 8},
+    "sft": {"steps": 4, "batch_size": 8, "watch_prompts": 4},
     "reward": {"steps": 4, "batch_size": 8},
     "ppo": {"steps": 4, "batch_size": 8, "watch_prompts": 4},
 }

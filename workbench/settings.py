@@ -294,6 +294,15 @@ class SFTSettings(RunSettings):
     batch_size: int = setting(16, unit="examples", low=1, help="Examples in one step.")
     epochs: float = setting(1.0, low=0.0, help="Passes over the data; used where steps is 0.")
     steps: int = setting(0, unit="steps", low=0, help="Optimiser steps; 0 = as epochs say.")
+    holdout: float = setting(
+        0.02, low=0.0, high=0.5, help="Share of the examples kept aside for a loss; 256 at most."
+    )
+    evaluate_every: int = setting(
+        50, unit="steps", low=0, help="Held-out loss every so many steps; 0 = first and last alone."
+    )
+    watch_prompts: int = setting(
+        6, unit="prompts", low=0, high=64, help="Prompts kept aside to answer at each evaluation."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,16 +3,19 @@
 As a script it plays a trainer that listens: ``python made_runs.py FOLDER STEPS SECONDS_A_STEP``.
 """
 
+import json
 import math
+import os
 import random
 import re
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from workbench.events import Finished, Notice, Progress, Saved, StopRequested
-from workbench.runs import FolderControls, FolderWriter, RunFolder
+from workbench.runs import FolderControls, FolderWriter, RunFolder, process
 
 PROMPTS = [
     "What is a lighthouse?",
@@ -84,7 +87,16 @@ def metrics(kind: str, step: int, total: int, rng: random.Random) -> dict[str, A
     if kind == "sft":
         loss = 4.2 * math.exp(-5 * t) + 1.1 + noise(0.05)
         speed = {"time/step": 0.21, "tokens_per_second": 5200 + noise(90)}
-        return {"loss": loss, "perplexity": math.exp(loss), **speed, **common}
+        heldout = 4.2 * math.exp(-5 * t) + 1.2 + 0.25 * max(0.0, t - 0.7)
+        aside = step == 1 or step % 5 == 0 or step == total
+        return {
+            "loss": loss,
+            "perplexity": math.exp(loss),
+            "heldout/loss": heldout if aside else None,
+            "heldout/perplexity": math.exp(heldout) if aside else None,
+            **speed,
+            **common,
+        }
     if kind == "reward":
         heldout = step % 5 == 0 or step == total
         return {
@@ -149,6 +161,13 @@ def samples(step: int, total: int) -> tuple[dict[str, Any], ...]:
     )
 
 
+def said(step: int, total: int) -> tuple[dict[str, Any], ...]:
+    """A fine-tuned model's answers, which nothing scores, beside what it said at first."""
+    fields = ("prompt", "response", "ended")
+    rows = ({name: row[name] for name in fields} for row in samples(step, total))
+    return tuple({**row, "reference": STAGES[i][0]} for i, row in enumerate(rows))
+
+
 def judged(step: int, total: int) -> tuple[dict[str, Any], ...]:
     """Eight held-out pairs of a reward run at one evaluation, and how all scores lie."""
     rise = 1 - math.exp(-4 * step / total)
@@ -184,8 +203,8 @@ def write_steps(
     """Report steps ``first`` to ``last``."""
     for step in range(first, last + 1):
         rng = random.Random(step)
-        shows = {"ppo": samples, "reward": judged}.get(kind)
-        due = step % every == 0 or (step == 1 and kind == "ppo")
+        shows = {"ppo": samples, "reward": judged, "sft": said}.get(kind)
+        due = step % every == 0 or (step == 1 and kind != "reward")
         watched = shows(step, total) if shows and due else ()
         writer(Progress(step, total, metrics(kind, step, total, rng), watched))
 
@@ -238,7 +257,9 @@ CHARACTERS = ("healthy", "over-optimised", "collapsed", "racing", "value-blind",
 def character(path: Path, name: str) -> RunFolder:
     """One of :data:`CHARACTERS`: 48 of 70 updates of a run that goes so, left as while it runs."""
     folder = create(path, "ppo", steps=70, kl_coef=0.1)
-    if name == "starting":
+    if name == "starting":  # by this process, which lives: a page comes slowly on a busy machine
+        record = asdict(process.new_record(path, os.getpid()))
+        (path / process.RECORD).write_text(json.dumps(record))
         return folder
     writer = FolderWriter(folder)
     for step in range(1, 49):

@@ -22,6 +22,7 @@ ROWS = [{"prompt": user(f"say {w}"), "response": assistant(f"{w} {w}")} for w in
 
 def settings(**changes):
     few = {"steps": 4, "batch_size": 3, "learning_rate": 1e-2, "micro_batch_tokens": 16}
+    few["watch_prompts"] = 0  # the loop is looked at, not what a run looks at
     return tiny_settings(SFTSettings, **{**few, **changes})
 
 

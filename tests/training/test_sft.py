@@ -215,6 +215,7 @@ def test_what_was_really_loaded_is_told_first(tiny, place):
         "quantization": "none",
         "trainable": 2 * ranks,
         "learning_rate": 2e-2,
+        "heldout_examples": 0,
         "self_test": load(tiny).tested,
     }
     assert setup.data["self_test"]["nats"] <= 1e-4

@@ -6,6 +6,7 @@ the panel's words, the table in ``workbench/METRICS.md`` and the tests come from
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -67,6 +68,11 @@ class Rung:
 
     rows: NDArray[np.bool_]
     words: Callable[[int], str]
+
+
+def _real_minus(text: str) -> str:
+    """With − before a figure below zero, as everywhere else on a page."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "−", text)
 
 
 class Condition(NamedTuple):
@@ -145,7 +151,7 @@ def _stretches(rule: Rule, condition: Condition, series: tuple[Array, ...]) -> l
     for stretch in np.split(rows, np.flatnonzero(np.diff(rows) > MEAN) + 1):
         first, end = int(stretch[0]), int(stretch[-1])
         until = None if end == len(steps) - 1 else int(steps[end])
-        words = (rule.name, rule.title, int(steps[first]), until, match.words(end))
+        words = (rule.name, rule.title, int(steps[first]), until, _real_minus(match.words(end)))
         stretches.append(Alarm(*words, rule.fix, condition.metrics[0]))
     return stretches
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,12 @@ from workbench.models.encoding import Encoded, Encoder, in_row, micro_batches
 from workbench.models.forward import collate, response_hidden, response_stats
 from workbench.models.model_card import how_to_answer, write_card
 from workbench.models.model_kinds import text_weights
+from workbench.models.sampling import CHECK_EVERY
 from workbench.models.source import CARD, resolve
 from workbench.settings import SFTSettings
 from workbench.training.batches import batch_indices, steps_for
 from workbench.training.clock import Clock, peak_memory_gb
+from workbench.training.kept_aside import Example, WatchedAnswers, keep_aside
 from workbench.training.learning_rates import rate_of
 from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.optimiser import Optimiser
@@ -32,24 +34,6 @@ LOOKS = 16
 """How often a run looks at its example, beside the last step."""
 LOOKED_AT = 96
 """Tokens of the example's prompt (its last) and of its response (its first) that are looked at."""
-
-
-class Example(NamedTuple):
-    """One row as it is learned: its ids, and which of the response's tokens count."""
-
-    encoded: Encoded
-    learned: list[bool]
-
-    @property
-    def response(self) -> list[int]:
-        """The tokens that are learned, of one answer after the other."""
-        pairs = zip(self.encoded.response, self.learned, strict=True)
-        return [token for token, counts in pairs if counts]
-
-    @classmethod
-    def whole(cls, encoded: Encoded) -> "Example":
-        """Every token of the response counts."""
-        return cls(encoded, [True] * len(encoded.response))
 
 
 def steps(
@@ -93,8 +77,9 @@ class SFTTrainer(StepLoop[SFTSettings]):
         self.base.check_answers()
         self.figures: dict[str, float] = {}  # of the last step
         self.encoder = Encoder.of(self.base, settings)
-        self.examples, notices = encode_examples(self.base, rows, settings)
+        examples, notices = encode_examples(self.base, rows, settings)
         self.notices += notices
+        self.examples, self.aside = keep_aside(examples, settings.holdout, seed=settings.seed)
         self.total = steps_for(
             len(self.examples), settings.batch_size, steps=settings.steps, epochs=settings.epochs
         )
@@ -106,6 +91,8 @@ class SFTTrainer(StepLoop[SFTSettings]):
             half=self.base.dtype == torch.float16,
             team=self.team,
         )
+        shown = self.aside or self.examples
+        self.watched = WatchedAnswers(shown, self.roles, self.encoder, settings, self.team)
 
     def _prepare(self) -> list[nn.Parameter]:
         """All weights of text, or one LoRA adapter (going on from the source's own)."""
@@ -130,10 +117,15 @@ class SFTTrainer(StepLoop[SFTSettings]):
     def _setup(self) -> Notice:
         """What was loaded, and the learning rate that auto became."""
         loaded, rate = super()._setup(), self.optimiser.rates["policy"]
-        return replace(loaded, data={**loaded.data, "learning_rate": rate})
+        found = {"learning_rate": rate, "heldout_examples": len(self.aside)}
+        return replace(loaded, data={**loaded.data, **found})
 
     def train_step(self) -> StepOutcome:
-        """One optimiser step on the batch that belongs to it."""
+        """One optimiser step on the batch that belongs to it; now and then what was kept aside.
+
+        The first look at that is before anything is learned, the others are after their step.
+        """
+        heldout, samples = self._look(safe=True) if self.step == 0 else ({}, ())
         settings, clock = self.settings, Clock()
         rows = batch_indices(self.step, len(self.examples), settings.batch_size, seed=settings.seed)
         batch = [self.examples[i] for i in rows]
@@ -144,10 +136,14 @@ class SFTTrainer(StepLoop[SFTSettings]):
         seconds = clock.total()
         self.figures = {"loss": total, "perplexity": math.exp(min(total, 50.0))}
         due = self.step % max(1, self.total // LOOKS) == 0 or self.step + 1 == self.total
+        if self._evaluation_due():
+            heldout, samples = self._look(safe=False)
         return StepOutcome(
+            samples=samples,
             tokens=(self._expectations(),) if due else (),
             metrics={
                 **self.figures,
+                **heldout,
                 "grad_norm": done.grad_norm,
                 "learning_rate": done.learning_rate,
                 "skipped_steps": float(self.optimiser.skipped),
@@ -157,11 +153,55 @@ class SFTTrainer(StepLoop[SFTSettings]):
             },
         )
 
+    def _evaluation_due(self) -> bool:
+        every, step = self.settings.evaluate_every, self.step + 1
+        return step == self.total or (every > 0 and step % every == 0)
+
+    def _look(self, *, safe: bool) -> tuple[dict[str, float], tuple[dict[str, Any], ...]]:
+        """Held-out loss and watched answers.
+
+        Args:
+            safe: the run may stop on the way. After the optimiser's step it must not: the step
+                would be done and undone at once.
+        """
+        figures: dict[str, float] = {}
+        if self.aside:
+            self.begin("evaluating", len(self.aside) // self.team.count, "examples")
+            loss = self.attempt(lambda: self._heldout_loss(safe))
+            figures = {"heldout/loss": loss, "heldout/perplexity": math.exp(min(loss, 50.0))}
+        watched = self.watched
+        if not watched.prompts:
+            return figures, ()
+        self.begin("answering", watched.length * len(watched.prompts), "tokens", each=CHECK_EVERY)
+        pause = (lambda: self.safe_point(watched.at_once)) if safe else (lambda: None)
+        return figures, self.attempt(lambda: watched.rows(pause), smaller=watched.fewer)
+
+    @torch.no_grad()
+    def _heldout_loss(self, safe: bool) -> float:
+        """Mean over the tokens of the examples that were kept aside, in nats."""
+        mine = self.team.share(self.aside, [len(e.encoded.ids) for e in self.aside])
+        lengths, summed = [len(e.encoded.ids) for e in mine], 0.0
+        for group in micro_batches(lengths, tokens=self.settings.micro_batch_tokens):
+            if safe:
+                self.safe_point(len(group))
+            summed += float(self._nll([mine[i] for i in group]))
+        tokens = sum(len(e.response) for e in self.aside)
+        return self.team.total({"loss": summed})["loss"] / tokens
+
+    def state(self) -> dict[str, Any]:
+        """Weights and optimiser, and what was answered before the first step."""
+        return {**super().state(), "starts": self.watched.starts}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back :meth:`state`."""
+        super().load(state)
+        self.watched.starts = list(state["starts"])
+
     @torch.no_grad()
     def _expectations(self) -> dict[str, Any]:
         """One example, the same all through the run: what the model now expects at each token."""
         number = batch_indices(0, len(self.examples), 1, seed=self.settings.seed)[0]
-        encoded, learned = self.examples[number]
+        encoded, learned, _ = self.examples[number]
         seen = Encoded(encoded.prompt[-LOOKED_AT:], encoded.response[:LOOKED_AT])
         with self.roles.acting("policy" if self.settings.lora_rank else None):
             logits = self.base.logits(response_hidden(self.base, collate([seen], self.base)))
@@ -196,6 +236,10 @@ class SFTTrainer(StepLoop[SFTSettings]):
             total += float(loss.detach())
         return self.team.total({"loss": total})["loss"]
 
+    def _counted(self) -> dict[str, int]:
+        aside = {"held-out examples": len(self.aside)} if self.aside else {}
+        return {"examples": len(self.examples), **aside}
+
     def _nll(self, rows: list[Example]) -> Tensor:
         """Summed negative log-likelihood of the tokens that are learned, in nats."""
         acting = self.roles.acting("policy" if self.settings.lora_rank else None)
@@ -211,7 +255,7 @@ class SFTTrainer(StepLoop[SFTSettings]):
         """Write what transformers (and peft) load alone."""
         if self.settings.lora_rank:
             self.roles.save("policy", folder, task="CAUSAL_LM", extra={"kind": "sft"})
-            facts, data = self.base.facts, {"examples": len(self.examples)}
+            facts, data = self.base.facts, self._counted()
             write_card(
                 folder,
                 facts=facts,
@@ -277,9 +321,12 @@ def _example(
     several = settings.assistant_turns == "all" and _answers(prompt, response) > 1
     talk = encoder.conversation(prompt, response) if several else None
     if talk is not None:
-        return Example(*talk), False
+        messages = [*prompt, *response]
+        first = next(i for i, message in enumerate(messages) if message["role"] == "assistant")
+        return Example(*talk, messages[max(0, first - 1)]["content"]), False
     encoded = encoder.pair(prompt, response)
-    return None if encoded is None else Example.whole(encoded), several
+    asked = [*prompt, *response[:-1]][-1]["content"]
+    return None if encoded is None else Example.whole(encoded, asked), several
 
 
 def _answers(prompt: Sequence[Message], response: Sequence[Message]) -> int:

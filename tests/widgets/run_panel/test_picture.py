@@ -15,7 +15,7 @@ def picture(folder):
 
 def test_every_kind_is_composed_as_its_panel_is(tmp_path):
     """Two large curves and the vital ones, the sentence above, the answers beside."""
-    for kind, vital in (("ppo", 4), ("reward", 3), ("sft", 2)):
+    for kind, vital in (("ppo", 4), ("reward", 3), ("sft", 3)):
         html = picture(made_runs.finished_run(tmp_path / kind, kind))
         assert html.count("<svg width='480'") == 2 and html.count("<svg width='250'") == vital
         assert "step 60 of 60" in html

@@ -3,8 +3,8 @@ import { h } from "./dom.js";
 
 const SHARED = "__workbenchPlotly";
 const COLOURS = {
-  light: ["#0072b2", "#d55e00", "#009e73", "#b0578b", "#8a6d00", "#3a3a3a"],
-  dark: ["#56b4e9", "#e69f00", "#2fc796", "#e3a0c6", "#f0e442", "#e8e8e8"],
+  light: ["#0072b2", "#a8437f", "#00875f", "#b3560a", "#7a6200", "#3a3a3a"],
+  dark: ["#56b4e9", "#ee9cc9", "#2fc796", "#f0a04b", "#f0e442", "#e8e8e8"],
 };
 export const NUMBERED = 12; // more changes than this are lines without numbers
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "solid"];
@@ -98,7 +98,7 @@ export function lookOf(root) {
     probe.style.color = `var(${name})`;
     return plainColour(getComputedStyle(probe).color);
   };
-  const look = { ink: colour("--wb-ink"), muted: colour("--wb-muted"), line: colour("--wb-grid"), guide: colour("--wb-guide"), surface: colour("--wb-surface"), sans: getComputedStyle(root).fontFamily };
+  const look = { ink: colour("--wb-ink"), muted: colour("--wb-muted"), line: colour("--wb-grid"), guide: colour("--wb-guide"), alarm: colour("--wb-red"), surface: colour("--wb-surface"), sans: getComputedStyle(root).fontFamily };
   probe.remove();
   const [red, green, blue] = look.surface.match(/\d+/g).map(Number);
   look.dark = 0.3 * red + 0.59 * green + 0.11 * blue < 128;
@@ -164,6 +164,9 @@ export function smoothed(values, weight) {
 
 const FEW = 6; // steps: a tick each, since Plotly would put some between them
 const NAME_ROOM = 108; // px for a curve's name at its end
+const LEFT = 48; // px at the left of a large chart, for its numbers
+const RIGHT = 8;
+const SECOND = 36; // px for a second axis and its title
 const NAME_GAP = 15; // px between two of these names
 const WORDED = 3; // changes that are told in words on a large chart
 
@@ -209,31 +212,41 @@ export class Chart {
     this.lines = [];
   }
 
+  linesOf(curves) {
+    return this.spec.lines.map((line, i) => ({ ...line, i: line.place >= 0 ? line.place : i, ...(curves[line.metric] ?? { x: [], y: [] }), band: curves[line.spread] })).filter((line) => line.x.length);
+  }
+
+  /** Pixels that it takes at its right for names and a second axis; charts above each other take the same. */
+  roomAtRight(curves, options) {
+    const lines = this.linesOf(curves);
+    return lines.length ? rightOf(this, lines, { ...options, ...reach(lines) }).room : 0;
+  }
+
   /** `curves`: {metric: {x, y}}; `options`: {smoothing, log, changes, alarms, look, total, guides}. */
   draw(Plotly, curves, options) {
-    const lines = this.spec.lines.map((line, i) => ({ ...line, i: line.place >= 0 ? line.place : i, ...(curves[line.metric] ?? { x: [], y: [] }), band: curves[line.spread] })).filter((line) => line.x.length);
+    const lines = this.linesOf(curves);
     const log = options.log && lines.every((line) => line.y.every((value) => value > 0));
     this.lines = lines;
     this.options = options;
     this.notLog = options.log && !log;
     this.label();
-    const last = Math.max(...lines.map((line) => line.x.at(-1)));
+    const { first, last } = reach(lines);
     const alarms = (options.alarms ?? []).filter((alarm) => this.spec.lines.some((line) => line.metric === alarm.metric));
     this.root.classList.toggle("ringing", alarms.some((alarm) => alarm.until === null));
     if (!this.drawn) this.canvas.firstChild.textContent = lines.length ? "the curves are coming …" : (options.toCome ?? "no points yet");
     if (!Plotly || !lines.length) return;
     const { unit } = this.spec;
-    const first = Math.min(...lines.map((line) => line.x[0]));
     const few = last - first <= FEW;
     const traces = lines.flatMap((line) => this.traces(line, options, plain(unit)));
     const shade = shadeOf(alarms, last);
-    const more = this.large ? largeLayout(this, lines, { ...options, log, first, last }) : {};
+    const more = this.large ? largeLayout(this, lines, { ...options, alarms, log, first, last }) : {};
+    const marks = this.large ? levels(this, lines, { ...options, alarms, first, end: more.xaxis.range[1], log }) : { traces: [], words: [] };
     if (!this.drawn) this.canvas.replaceChildren();
     this.drawn = true;
     this.revision = (this.revision ?? 0) + 1; // the arrays grow in place: without it Plotly sees no change
     const base = layout({ ...options, shade, large: this.large }, this.step, log, log ? null : flatRange(lines), few);
-    const whole = { ...base, ...more, xaxis: { ...base.xaxis, ...more.xaxis }, yaxis: { ...base.yaxis, ...more.yaxis }, annotations: [...base.annotations, ...(more.annotations ?? [])], datarevision: this.revision };
-    if (this.large) traces.push(...levels(this, lines, { ...options, first, end: more.xaxis.range[1], log }));
+    const whole = { ...base, ...more, xaxis: { ...base.xaxis, ...more.xaxis }, yaxis: { ...base.yaxis, ...more.yaxis }, annotations: [...base.annotations, ...(more.annotations ?? []), ...marks.words], datarevision: this.revision };
+    traces.push(...marks.traces);
     Plotly.react(this.canvas, traces, whole, { displayModeBar: false, doubleClick: "reset", showTips: false });
     this.placeHair();
   }
@@ -371,21 +384,34 @@ function endOf(last, first, total) {
   return Math.max(end, first + 1);
 }
 
+/** The first and the last step of some curves. */
+const reach = (lines) => ({ first: Math.min(...lines.map((line) => line.x[0])), last: Math.max(...lines.map((line) => line.x.at(-1))) });
+
+const sharesOf = (lines) => lines.some((line) => line.share) && lines.some((line) => !line.share);
+
+/** Pixels at the right of a large chart's axis, and whether the curves' names stand behind a second axis. */
+function rightOf(chart, lines, { first, last, total }) {
+  const inner = Math.max(200, chart.canvas.clientWidth || 480) - LEFT - RIGHT;
+  const end = endOf(last, first, total);
+  const free = (inner * (end - last)) / (end - first || 1);
+  const shares = sharesOf(lines);
+  const named = lines.length > 1 && free < NAME_ROOM;
+  const beyond = shares && named;
+  const names = named ? NAME_ROOM - (beyond ? 0 : Math.max(0, free)) : 0;
+  return { room: RIGHT + (shares ? SECOND : 0) + names, beyond };
+}
+
 /** What only a large chart has: ranges with room for the names at the curves' ends, and the names. */
 function largeLayout(chart, lines, options) {
   const { look, first, last, total, log } = options;
   const guides = guidesOf(chart, lines, options);
-  const width = Math.max(200, chart.canvas.clientWidth || 480);
   const height = chart.canvas.clientHeight || 190;
-  const margin = { l: 48, r: 8, t: options.changes.length ? 18 : 6, b: 22 };
-  const shares = lines.some((line) => line.share) && lines.some((line) => !line.share);
-  const end = endOf(last, first, total);
-  const inner = width - margin.l - margin.r;
-  const free = (inner * (end - last)) / (end - first || 1);
+  const { room, beyond } = rightOf(chart, lines, options);
+  const margin = { l: LEFT, r: Math.max(room, chart.right ?? 0), t: options.changes.length ? 18 : 6, b: 22 };
+  const inner = Math.max(200, chart.canvas.clientWidth || 480) - margin.l - margin.r;
+  const shares = sharesOf(lines);
   const named = lines.length > 1;
-  if (shares) margin.r += 18;
-  const beyond = shares && free < NAME_ROOM; // the names stand behind the right axis
-  if (named && free < NAME_ROOM) margin.r += beyond ? NAME_ROOM : NAME_ROOM - Math.max(0, free);
+  const end = endOf(last, first, total);
   const pad = 0.012 * (end - first);
   const range = log ? null : largeRange(chart, lines, guides);
   const share = [-0.09, 1.09];
@@ -402,7 +428,7 @@ function largeLayout(chart, lines, options) {
   const over = (names.at(-1)?.place ?? 0) - (inside + 8);
   if (over > 0) names.forEach((one) => (one.place -= over));
   const nameOf = ({ line, at, place }) => ({
-    xref: beyond ? "paper" : "x", yref: line.share && shares ? "y2" : "y", x: beyond ? 1 : line.x.at(-1), y: line.shown, yshift: place - at, xshift: beyond ? 18 : 7, xanchor: "left", yanchor: "middle",
+    xref: beyond ? "paper" : "x", yref: line.share && shares ? "y2" : "y", x: beyond ? 1 : line.x.at(-1), y: line.shown, yshift: place - at, xshift: beyond ? SECOND : 7, xanchor: "left", yanchor: "middle",
     showarrow: false, text: `<b>${plain(line.label)}</b>`, font: { size: 12, color: look.colours[line.i % 6] }, captureevents: false,
   });
   return {
@@ -410,7 +436,7 @@ function largeLayout(chart, lines, options) {
     xaxis: { automargin: false, range: [first - pad, end + pad], nticks: Math.max(3, Math.round(inner / 90)) },
     yaxis: { automargin: false, ...(range ? { range } : {}), nticks: 5, ...(chart.spec.unit.startsWith("share") ? { tickformat: ".0%" } : {}) },
     ...(shares ? { yaxis2: { overlaying: "y", side: "right", range: share, fixedrange: true, showgrid: false, zeroline: false, tickvals: [0, 0.5, 1], ticktext: ["0", "½", "1"], tickfont: { size: 11, color: look.colours[lines.find((line) => line.share).i % 6] } } } : {}),
-    annotations: [{ xref: "paper", yref: "paper", x: 0, y: 0, xanchor: "right", yanchor: "top", yshift: -3, xshift: -1, showarrow: false, text: chart.step, font: { size: 11, color: look.muted } }, ...(named && !log ? names.map(nameOf) : [])],
+    annotations: [...(shares ? [secondTitle(lines, look)] : []), { xref: "paper", yref: "paper", x: 0, y: 0, xanchor: "right", yanchor: "top", yshift: -3, xshift: -1, showarrow: false, text: chart.step, font: { size: 11, color: look.muted } }, ...(named && !log ? names.map(nameOf) : [])],
   };
 }
 
@@ -420,21 +446,37 @@ function ending(line, { smoothing }) {
   return weight && line.y.length >= 3 ? smoothed(line.y, weight).at(-1) : line.y.at(-1);
 }
 
-/** The start as a dotted line and the guides as thin ones, each with its words at the left. */
-function levels(chart, lines, { look, first, end, guides, log }) {
+/** What the second axis counts, along it. */
+const secondTitle = (lines, look) => {
+  const { label, i } = lines.find((line) => line.share);
+  return { xref: "paper", yref: "paper", x: 1, y: 0.5, xshift: SECOND - 18, xanchor: "left", yanchor: "middle", textangle: 90, showarrow: false, text: plain(label), font: { size: 11, color: look.colours[i % 6] }, captureevents: false };
+};
+
+/** The start as a dotted line and the guides as thin ones, each with its words above or below its end; when alarms rang. */
+function levels(chart, lines, { look, alarms, first, end, guides, log }) {
   const shown = guidesOf(chart, lines, { guides });
   const range = largeRange(chart, lines, shown);
   const line = lines.find((one) => !one.share) ?? lines[0];
   const start = startOf(line);
-  const level = (value, words, dash, colour, side) => ({
-    type: "scatter", x: [first, end], y: [value, value], mode: "lines+text", hoverinfo: "skip", name: `level: ${words}`, line: { color: colour, width: 1, dash },
-    text: ["", plain(words)], textposition: `${side} left`, textfont: { size: 11, color: look.muted }, cliponaxis: false,
-  });
+  const small = { xref: "x", showarrow: false, borderpad: 1, captureevents: false };
+  const traces = [];
+  const words = [];
+  const level = (value, text, dash, colour, above) => {
+    traces.push({ type: "scatter", x: [first, end], y: [value, value], mode: "lines", hoverinfo: "skip", name: `level: ${text}`, line: { color: colour, width: 1, dash } });
+    words.push({ ...small, xref: "paper", x: 1, y: log ? Math.log10(value) : value, xanchor: "right", yanchor: above ? "bottom" : "top", text: plain(text), font: { size: 11, color: look.muted } });
+  };
   const fits = ({ value }) => value > range[0] && value < range[1] && (!log || value > 0);
-  const above = (value) => shown.some((one) => fits(one) && one.value > value && one.value - value < 0.09 * (range[1] - range[0]));
-  const traces = shown.filter(fits).map(({ value, words }) => level(value, words, "solid", look.guide, above(value) ? "bottom" : "top"));
-  if (line.y.length > line.mean && (!log || start > 0)) traces.push(level(start, line.mean > 1 ? "start" : "first", "dot", look.muted, "bottom"));
-  return traces;
+  const near = (value) => shown.some((one) => fits(one) && one.value > value && one.value - value < 0.09 * (range[1] - range[0]));
+  for (const { value, words } of shown.filter(fits)) level(value, words, "solid", look.guide, !near(value));
+  if (line.y.length > line.mean && (!log || start > 0)) level(start, line.mean > 1 ? "start" : "first", "dot", look.muted, false);
+  let told = -Infinity;
+  for (const { since, until } of [...alarms].sort((a, b) => a.since - b.since)) {
+    if (since - told < 0.25 * (end - first)) continue; // its words would lie over the last ones
+    told = since;
+    const late = since > first + 0.75 * (end - first);
+    words.push({ ...small, yref: "paper", x: late ? (until ?? end) + 0.5 : since - 0.5, y: 1, xanchor: late ? "right" : "left", yanchor: "top", text: until === null ? "▲ alarm" : "△ alarm, over", font: { size: 11, color: look.alarm } });
+  }
+  return { traces, words };
 }
 
 export function stroke(colour, i) {
@@ -454,7 +496,7 @@ function layout({ look, changes, shade, large, crosshair }, step, log, range, fe
   const axis = { color: look.muted, gridcolor: look.line, linecolor: look.line, zeroline: false, tickfont: { size: 11, color: look.muted }, automargin: true };
   const line = { color: look.muted, width: 1.2, dash: "dot" };
   const mark = (change) => ({ type: "line", xref: "x", yref: "paper", x0: change.step, x1: change.step, y0: 0, y1: 1, line });
-  const rang = { type: "path", xref: "x", yref: "paper", path: shade, fillcolor: look.colours[1], opacity: 0.16, line: { width: 0 }, layer: "below" };
+  const rang = { type: "path", xref: "x", yref: "paper", path: shade, fillcolor: look.alarm, opacity: 0.13, line: { width: 0 }, layer: "below" };
   const worded = large && changes.length <= WORDED;
   const number = (change, i) => ({
     xref: "x", yref: "paper", x: change.step, y: 1, xanchor: worded ? "left" : "center", yanchor: "bottom", showarrow: false, borderpad: 0,

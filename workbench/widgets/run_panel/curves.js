@@ -174,11 +174,21 @@ export class Curves {
     if (this.closed || !place.isConnected) return;
     this.look ??= lookOf(place);
     const options = { ...chosen, look: this.look, changes: this.changes, alarms: this.alarms, guides: this.guides, total: this.total, toCome: this.toCome, crosshair: true };
+    this.align(options);
     for (const chart of this.charts) if (chart.root.offsetParent) chart.draw(this.Plotly, this.data, options);
     this.vitals.draw(this.data, options);
   }
 
+  /** Large charts above each other have their steps above each other. */
+  align(options) {
+    const large = this.charts.filter((chart) => chart.large && chart.root.offsetParent);
+    const stacked = new Set(large.map((chart) => chart.root.offsetLeft)).size === 1;
+    const most = stacked ? Math.max(0, ...large.map((chart) => chart.roomAtRight(this.data, options))) : 0;
+    for (const chart of large) chart.right = most;
+  }
+
   resize() {
+    if (this.Plotly) this.align({ total: this.total });
     if (this.Plotly) for (const chart of this.charts) if (chart.root.offsetParent) chart.resize(this.Plotly);
   }
 

@@ -301,7 +301,7 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
             "Loss",
             "nats per token",
             "How surprised the model is by the right next token. It should fall.",
-            (CurveLine("loss", "training", 5, figure="nats a token"),),
+            (CurveLine("loss", "training", 5, figure="nats a token, training"),),
             decides=True,
         ),
         _plan(

@@ -10,6 +10,7 @@ import { Alarms } from "./alarms.js";
 const POLL = 1000; // ms between questions while the run is live
 const REST = 5000; // ms between questions once it has ended
 const SILENCE = 12_000; // ms without a word before the panel says that it stands still
+const BELOW = 30; // px for the line that counts the answers below
 const MOST = 2000; // rows added before the curves are asked for again, thinned
 const KINDS = { ppo: "PPO", reward: "Reward model", sft: "SFT" };
 const STATES = {
@@ -63,6 +64,7 @@ export class Panel {
     this.gone.abort();
     clearInterval(this.clock);
     this.plots.close();
+    this.fitting.disconnect();
     document.removeEventListener("visibilitychange", this.onShown);
     this.model.off("msg:custom", this.onMessage);
     this.buttons.close();
@@ -216,8 +218,12 @@ export class Panel {
     );
     this.none = h("p", { class: "wbp-none wb-muted" });
     const left = h("div", { class: "wbp-left" }, this.plots.large, this.plots.vitals.root);
-    const right = h("div", { class: "wbp-right" }, h("div", { class: "wbp-inner" }, this.samples.root, this.none));
-    this.cockpit = h("div", { class: "wbp-cockpit" }, left, right);
+    this.inner = h("div", { class: "wbp-inner" }, this.samples.root, this.none);
+    this.below = h("button", { type: "button", class: "wb-link wbp-below", hidden: true, onclick: () => this.cockpit.classList.toggle("tall") && this.fit() });
+    this.right = h("div", { class: "wbp-right" }, this.inner, this.below);
+    this.cockpit = h("div", { class: "wbp-cockpit" }, left, this.right);
+    this.fitting = new ResizeObserver(() => this.fit());
+    for (const node of [this.right, this.samples.root]) this.fitting.observe(node);
 
     this.events = h("ol", { class: "wbp-events" });
     this.news = h("section", { class: "wbp-news", "aria-label": "Events", hidden: true }, h("div", { class: "wbp-bar" }, h("span", { class: "wb-label" }, "Warnings and events")), this.events);
@@ -240,6 +246,24 @@ export class Panel {
     const what = this.parts.status?.live === false ? `${small} more curves and events` : `Settings and ${small ? `${small} more curves` : "events"}`;
     this.opener.replaceChildren(open ? `Hide ${what[0].toLowerCase()}${what.slice(1)}` : what, keycap("m"));
     this.plots.redraw();
+  }
+
+  /** Beside the curves only whole answers are seen; the others are counted below, and a click shows all. */
+  fit() {
+    const rows = [...this.inner.querySelectorAll(".wbp-rows > li")].filter((row) => row.offsetParent);
+    const beside = getComputedStyle(this.right).position === "relative";
+    const tall = beside && this.cockpit.classList.contains("tall");
+    this.inner.style.height = "";
+    const room = this.right.clientHeight;
+    const ends = rows.map((row) => row.offsetTop + row.offsetHeight);
+    const whole = ends.filter((end) => end <= room - BELOW).length;
+    const cut = beside && !tall && whole > 0 && ends.at(-1) > room;
+    this.below.hidden = !cut && !tall;
+    this.below.textContent = tall ? "Fewer, beside the curves" : `${rows.length - whole} more below`;
+    this.below.setAttribute("aria-expanded", String(tall));
+    if (!cut) return;
+    this.inner.style.height = `${ends[whole - 1]}px`;
+    this.below.style.top = `${ends[whole - 1]}px`;
   }
 
   press(key) {
@@ -311,7 +335,7 @@ export class Panel {
     this.none.hidden = !empty;
     const never = empty && (!live || step > 0);
     this.cockpit.classList.toggle("alone", never && (this.kind === "sft" || !live));
-    this.none.textContent = this.kind === "reward" ? "Eight held-out pairs will stand here, with their scores, from the first evaluation on." : this.kind === "sft" ? "" : `The answers to the watched prompts will stand here, before and now, from the first ${this.step} on.`;
+    this.none.textContent = this.kind === "reward" ? "Eight held-out pairs will stand here, with their scores, from the first evaluation on." : `The answers to the watched prompts will stand here, before and now, from the first ${this.step} on.`;
   }
 
   showStatus(status) {

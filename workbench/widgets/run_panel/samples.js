@@ -201,8 +201,9 @@ export class SampleTable {
     else was.append(h("span", { class: "wb-none" }, "no earlier answer"));
     const button = h("button", { type: "button", class: "wb-link wbp-label", title: "send this answer and the earlier one to the labeller", "aria-label": `send row ${i + 1} to the labeller`, onclick: () => this.toLabeller(i) }, "label", keycap("q"));
     const asked = h("div", { class: "wbp-prompt" }, textBlock(arrive(row.prompt)));
-    const figures = h("div", { class: "wbp-figures wb-num" }, ...FIGURES.filter(([name]) => typeof row[name] === "number").map((figure) => figureOf(figure, row, before)), row.last || row.first ? button : null);
-    const node = h("li", {}, h("div", { class: "wbp-asked" }, asked, figures), h("div", { class: "wbp-two" }, was, answer));
+    const known = FIGURES.filter(([name]) => typeof row[name] === "number");
+    const figures = h("div", { class: "wbp-figures wb-num" }, ...known.map((figure) => figureOf(figure, row, before)), row.last || row.first ? button : null);
+    const node = h("li", {}, h("div", { class: `wbp-asked${known.length ? "" : " bare"}` }, asked, figures), h("div", { class: "wbp-two" }, was, answer));
     node.addEventListener("click", () => this.markRow(i - this.row));
     return node;
   }

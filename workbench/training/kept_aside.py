@@ -1,0 +1,135 @@
+"""What a fine-tuning run never learns from: which examples, and what it says to their prompts."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from workbench.models.encoding import Encoded, Encoder
+from workbench.models.fast.dense_weights import dense
+from workbench.models.roles import Roles
+from workbench.models.sampling import draws, sample_responses
+from workbench.settings import SFTSettings
+from workbench.training.batches import shuffled
+from workbench.training.process_group import Team
+
+MOST_ASIDE = 256
+"""Examples kept aside at most: more say little more, and each takes time at every evaluation."""
+ANSWER = 128
+"""Tokens of a watched answer at most."""
+BEGINNING = 24
+"""Tokens of a plain text that are given, where what follows is watched."""
+TEMPERATURE = 0.7
+"""Of the watched answers, which are drawn with the same numbers each time."""
+
+
+class Example(NamedTuple):
+    """One row as it is learned: its ids, which of the response's tokens count, what was asked."""
+
+    encoded: Encoded
+    learned: list[bool]
+    asked: str | None = None
+
+    @property
+    def response(self) -> list[int]:
+        """The tokens that are learned, of one answer after the other."""
+        pairs = zip(self.encoded.response, self.learned, strict=True)
+        return [token for token, counts in pairs if counts]
+
+    @classmethod
+    def whole(cls, encoded: Encoded, asked: str | None = None) -> "Example":
+        """Every token of the response counts."""
+        return cls(encoded, [True] * len(encoded.response), asked)
+
+
+def keep_aside(
+    examples: Sequence[Example], share: float, *, seed: int
+) -> tuple[list[Example], list[Example]]:
+    """Examples to learn from, and those kept aside; all to one prompt are on the same side.
+
+    Args:
+        examples: all of them; a block of plain texts is a prompt of its own.
+        share: of them to keep aside, :data:`MOST_ASIDE` at most; less than half of one is none.
+        seed: of the draw.
+    """
+    prompts: dict[tuple[int, ...], list[int]] = {}
+    for number, (encoded, _, asked) in enumerate(examples):
+        key = (-1, number) if asked is None else tuple(encoded.prompt)
+        prompts.setdefault(key, []).append(number)
+    groups, wanted = list(prompts.values()), min(MOST_ASIDE, round(share * len(examples)))
+    aside = set[int]()
+    for index in shuffled(len(groups), torch.Generator().manual_seed(seed)):
+        if len(aside) + len(groups[index]) <= wanted:
+            aside.update(groups[index])
+    kept = [example for number, example in enumerate(examples) if number in aside]
+    return [example for number, example in enumerate(examples) if number not in aside], kept
+
+
+class WatchedAnswers:
+    """What the model says to the same prompts in the course of a run, and what it said at first.
+
+    Attributes:
+        starts: the answers before the first step; empty until then.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        roles: Roles,
+        encoder: Encoder,
+        settings: SFTSettings,
+        team: Team,
+    ) -> None:
+        count = min(settings.watch_prompts, len(examples))
+        chosen = [examples[i * len(examples) // count] for i in range(count)]
+        longest = encoder.max_length
+        self.length = min(ANSWER, longest // 2)
+        self.prompts: list[tuple[str, list[int]]] = []
+        for encoded, _, asked in chosen:
+            text = [*encoded.prompt, *encoded.response][:BEGINNING]
+            ids = (text if asked is None else encoded.prompt)[-(longest - self.length) :]
+            self.prompts.append((encoder.decode(ids) if asked is None else asked, ids))
+        self.roles, self.encoder, self.team, self.seed = roles, encoder, team, settings.seed
+        self.role = "policy" if settings.lora_rank else None
+        self.at_once = len(self.prompts)
+        self.starts: list[str] = []
+
+    def fewer(self) -> str | None:
+        """Sample fewer answers side by side; says so, or None where it is one."""
+        if self.at_once <= 1:
+            return None
+        self.at_once //= 2
+        return f"memory ran out while sampling: {self.at_once} answers at once from here on"
+
+    def rows(self, safe_point: Callable[[], None]) -> tuple[dict[str, Any], ...]:
+        """The sample table's rows: prompt, answer now, and the answer at first (``reference``)."""
+        uniforms = draws(
+            self.length, len(self.prompts), torch.Generator().manual_seed(self.seed + 1)
+        )
+        numbers = range(len(self.prompts))
+        mine = self.team.share(numbers, [len(ids) for _, ids in self.prompts])
+        answers: list[tuple[int, list[int]]] = []
+        with dense(self.roles, self.role):
+            for start in range(0, len(mine), self.at_once):
+                part = mine[start : start + self.at_once]
+                said = sample_responses(
+                    self.roles.base,
+                    [self.prompts[i][1] for i in part],
+                    length=self.length,
+                    temperature=TEMPERATURE,
+                    uniforms=uniforms[:, part],
+                    safe_point=safe_point,
+                )
+                answers += zip(part, said, strict=True)
+        by_number = dict(self.team.gather(answers))
+        texts = [self.encoder.decode(by_number[i]) for i in numbers]
+        self.starts = self.starts or texts
+        return tuple(
+            {
+                "prompt": self.prompts[i][0],
+                "response": texts[i],
+                "reference": self.starts[i],
+                "ended": bool(by_number[i]) and by_number[i][-1] in self.roles.base.eos_ids,
+            }
+            for i in numbers
+        )
