@@ -183,11 +183,19 @@ def test_the_panels_promises_are_told_and_held(bench):
 
     figures = {**dict.fromkeys(made.LIMITS, 0.5), "steps": 20_000, "open_kb": 3000.0, "outside": 0}
     figures |= {"cpu_pairs": 5, "cpu_headless_ms": 100.0, "cpu_shown_ms": 101.0}
+    figures |= {"slider_moves": 100, "slider_median_ms": 40.0, "slider_p95_ms": 199.0}
     figures["about"] = {"machine": "m", "python": "3", "commit": "c", "date": "d"}
+    figures["slider_about"] = figures["about"]
     assert made.failures(figures) == []
     assert "| requests that leave 127.0.0.1 | 0 | < 1 |" in made.table(figures)
     assert made.failures({**figures, "cpu_percent": 2.5}) == ["cpu_percent is 2.5, not under 2"]
     assert made.failures({**figures, "outside": 1}) == ["outside is 1, not under 1"]
+    told = made.table(figures)
+    assert "95 % within | 199 ms | < 200 ms |" in told and "100 moves, median 40 ms" in told
+    late = made.failures({**figures, "slider_p95_ms": 200.0})
+    assert late == ["slider_p95_ms is 200, not under 200"]
+    before = {name: value for name, value in figures.items() if not name.startswith("slider")}
+    assert "slider" not in made.table(before) and "microscope" not in made.table(before)
 
 
 def test_a_process_s_time_is_counted(bench):

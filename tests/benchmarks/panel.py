@@ -1,9 +1,9 @@
 """What a run panel costs and how soon it shows a step, in JupyterLab and Chromium: ``make bench``.
 
 ``python tests/benchmarks/panel.py`` prints a table and writes it into RESULTS.md, its figures into
-results.json; ``--quick`` takes fewer steps and one pair of trainings, and writes nothing. Where the
-trainer's cost is measured, it has one core to itself; JupyterLab, its kernel and the browser have
-the others.
+results.json; ``--slider`` measures the microscope's slider alone and keeps the others; ``--quick``
+takes fewer steps and one pair of trainings, and writes nothing. Where the trainer's cost is
+measured, it has one core to itself; JupyterLab, its kernel and the browser have the others.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from record import ROOT, machine, record, tell
+from record import RESULTS, ROOT, machine, record, tell
 
 sys.path.insert(0, str(ROOT / "tests" / "browser"))
 import made_runs
@@ -41,7 +41,10 @@ LIMITS = {
     "notebook_kb": 300,
     "live_kb_a_step": 20,
     "outside": 1,
+    "slider_p95_ms": 200,
 }
+MOVES = 100  # of the microscope's slider
+TOKENS = 64  # of the answer under it
 SHOW = "from workbench.widgets.run_panel.panel import RunPanel\nRunPanel({path!r})"
 # runs a cell that shows a panel; how long until its first curve has this last step
 OPEN = """async ([code, last]) => {
@@ -82,6 +85,39 @@ WATCH = """() => {
 }"""
 
 
+SCOPE = """
+from workbench.algos.one_answer import take_apart
+from workbench.verbs.look_closely import recorded
+from workbench.widgets.microscope.microscope import Microscope
+count = {tokens}
+row = dict(
+    prompt="What is a lighthouse?", response="a", tokens=[f" word{{i}}" for i in range(count)],
+    score=2.0, kl=0.5, paid=2.0, advantage="gae", estimator="k1", kl_coef=0.1, gamma=1.0, lam=0.95,
+    clip_range=0.2, logprobs=[-1.0] * count, ref_logprobs=[-1.5] * count, rank="best", step=3,
+    after_logprobs=[-0.9] * count, values=[0.1] * count, advantages=[0.0] * count,
+)
+compute = lambda record, **used: take_apart(recorded(record), **used)._asdict()
+Microscope(lambda: [row], compute, name="made", kind="ppo")
+"""
+# moves the slider of beta; how long each time until what is charged for a token reads otherwise
+MOVE = """async (moves) => {
+    const root = document.querySelector('.wbm');
+    const slider = root.querySelector('input[aria-label^="β"]');
+    const charge = () => root.querySelector('.wbm-row.charge').textContent;
+    const times = [];
+    for (let i = 0; i < moves + 5; i++) {
+        const before = charge(), start = performance.now();
+        slider.value = String(0.05 + 0.005 * (i % 40));
+        slider.dispatchEvent(new Event('input', { bubbles: true }));
+        while (charge() === before && performance.now() - start < 10000)
+            await new Promise(requestAnimationFrame);
+        times.push(performance.now() - start);
+        await new Promise((go) => setTimeout(go, 60));
+    }
+    return times.slice(5).sort((a, b) => a - b);
+}"""
+
+
 def long_run(path: Path, steps: int) -> RunFolder:
     """A finished PPO run of so many steps, with answers every five."""
     folder = made_runs.create(path, "ppo", steps=steps)
@@ -96,6 +132,20 @@ def long_run(path: Path, steps: int) -> RunFolder:
     with FolderWriter(folder) as writer:
         writer(Finished(steps, False))
     return folder
+
+
+def move_slider(lab: Lab, browser: Any, moves: int) -> dict:
+    """From moving the microscope's β to the rows that it changes: to Python and back."""
+    with Notebook(lab, browser, "scope") as notebook:
+        page = notebook(SCOPE.format(tokens=TOKENS))
+        page.locator(".wbm-row.charge .wbm-worked").wait_for(timeout=60_000)
+        page.wait_for_timeout(2000)
+        times = page.evaluate(MOVE, moves)
+    return {
+        "slider_moves": moves,
+        "slider_median_ms": median(times),
+        "slider_p95_ms": times[int(0.95 * len(times))],
+    }
 
 
 class Traffic:
@@ -254,7 +304,19 @@ def keep_off(core: int) -> None:
             os.sched_setaffinity(int(thread.name), others)
 
 
-def measure(steps: int, live: int, pairs: int) -> dict:
+def slider_alone(moves: int = MOVES) -> dict:
+    """The microscope's figures, and at what they were measured."""
+    with (
+        tempfile.TemporaryDirectory(prefix="workbench-panel-") as name,
+        start_lab(Path(name) / "lab") as lab,
+        start_browser(find_chromium()) as browser,
+    ):
+        found = move_slider(lab, browser, moves)
+    rounded = {name: round(value, 3) for name, value in found.items()}
+    return {**rounded, "slider_about": machine()}
+
+
+def measure(steps: int, live: int, pairs: int, moves: int) -> dict:
     """All figures."""
     with tempfile.TemporaryDirectory(prefix="workbench-panel-") as name:
         folder = Path(name)
@@ -265,6 +327,7 @@ def measure(steps: int, live: int, pairs: int) -> dict:
             figures = open_long(lab, browser, made, steps)
             watched = watch_live(lab, browser, folder / "runs" / "live", live)
             watched["outside"] += figures["outside"]
+            figures |= move_slider(lab, browser, moves)
             keep_off(min(os.sched_getaffinity(0)))
             figures |= watched | trainer_cost(lab, browser, pairs)
     return {name: round(value, 3) for name, value in figures.items()}
@@ -284,6 +347,9 @@ def table(figures: dict) -> str:
         ("the saved notebook grows by", "notebook_kb", "kB"),
         ("requests that leave 127.0.0.1", "outside", ""),
     ]  # fmt: skip
+    if "slider_p95_ms" in figures:
+        words = f"microscope, {TOKENS} tokens: from moving β to its rows changed, 95 % within"
+        rows.insert(-1, (words, "slider_p95_ms", "ms"))
     about = figures["about"]
     lines = [
         f"| {words} | {figures[key]:.3g} {unit} | < {LIMITS[key]} {unit} |".replace("  ", " ")
@@ -299,8 +365,18 @@ def table(figures: dict) -> str:
             f"page. CPU: median of {figures['cpu_pairs']} pairs, "
             f"{figures['cpu_headless_ms']:.0f} and {figures['cpu_shown_ms']:.0f} ms a step. "
             f"Machine: {about['machine']}, Python {about['python']}; commit {about['commit']}, "
-            f"{about['date']}. Written by `tests/benchmarks/panel.py`.",
+            f"{about['date']}. Written by `tests/benchmarks/panel.py`." + _slider_told(figures),
         ]
+    )
+
+
+def _slider_told(figures: dict) -> str:
+    if "slider_about" not in figures:
+        return ""
+    about = figures["slider_about"]
+    return (
+        f" The slider: {figures['slider_moves']} moves, median {figures['slider_median_ms']:.0f} "
+        f"ms; commit {about['commit']}, {about['date']}."
     )
 
 
@@ -317,9 +393,16 @@ def main() -> int:
     """Measure, print, write, and say what does not hold."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
-    sizes = (2_000, 10, 1) if quick else (LONG, LIVE, PAIRS)
-    figures = {**measure(*sizes), "steps": sizes[0], "about": machine()}
+    parser.add_argument("--slider", action="store_true")
+    asked = parser.parse_args()
+    quick = asked.quick
+    if asked.slider:
+        known = json.loads(RESULTS.read_text())["panel"]
+        figures = {**known, **slider_alone(20 if quick else MOVES)}
+    else:
+        sizes = (2_000, 10, 1, 20) if quick else (LONG, LIVE, PAIRS, MOVES)
+        figures = {**measure(*sizes), "steps": sizes[0], "about": machine()}
+        figures["slider_about"] = figures["about"]
     print(json.dumps(figures, indent=2), table(figures), sep="\n\n")
     if not quick:
         record({"panel": figures})
