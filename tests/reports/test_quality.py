@@ -129,6 +129,9 @@ def test_each_finding_opens_the_rows_behind_it(report):
     assert type(view).__name__ == "Browser"
     assert '.browse("prompts in both sets"): 1 rows' in repr(report)
     assert ".browse(&quot;prompts in both sets&quot;): 1 rows" in report._repr_html_()
+    opened = report._repr_html_().split("1 rows</code></summary>")[1].split("</details>")[0]
+    assert "&lt;b&gt;question 0&lt;/b&gt;" in opened and "<b>q" not in opened
+    assert opened.count("<li>") == 2
     with pytest.raises(DataError, match="no rows are behind 'gold items'") as error:
         report.rows("gold items")
     assert "'prompts in both sets'" in error.value.fix

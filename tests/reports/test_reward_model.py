@@ -58,6 +58,10 @@ def test_in_a_notebook_texts_are_texts_and_colours_the_pages(report):
     assert list(report.figures) == ["calibration", "margins", "length", "annotators", "subsets"]
     assert not re.search(r"color:\s*(?:black|white|#000|#fff)", page)
     assert "The 5 worst disagreements" in page
+    worst = page.split("<details>")[1]
+    asked = [pair.prompt[-1]["content"] for pair in report.worst][:3]
+    assert [text in worst for text in asked] == [True] * 3 and "<p>and 2 more</p>" in worst
+    assert worst.count("✓ preferred") == 3  # one of two answers each
     assert "It disagrees with no label" in made(wrong=0)._repr_html_()
 
 

@@ -15,6 +15,7 @@ from workbench.reports.report import (
     SHORT,
     STATE_MARKS,
     ReportPage,
+    opened,
     rates,
     state_cell,
 )
@@ -67,8 +68,10 @@ class Quality(ReportPage):
     def _advice(self, check: str, advice: str, state: str) -> Html:
         if state == OK:
             return Html("")
-        line = f"<br><code>{escape(self._line(check))}</code>" if check in self._behind else ""
-        return Html(f"{escape(advice)}{line}")
+        if check not in self._behind:
+            return Html(escape(advice))
+        line = Html(f"<code>{escape(self._line(check))}</code>")
+        return Html(f"{escape(advice)}{opened(line, self.rows(check))}")
 
     def _line(self, check: str) -> str:
         """What opens the rows behind a finding."""

@@ -2,13 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from html import escape
+from itertools import islice
 from typing import Any
 
+from workbench.data.messages import Message, plain_text
+from workbench.data.pairs import Pairs
 from workbench.html_table import Html, escaped
 from workbench.reports.plotly_figures import PlotlyFigures
 from workbench.reports.svg_charts import Rate, StillChart, picture
+from workbench.widgets.kit.texts import abridged
 from workbench.widgets.kit.theme import OKABE_ITO
 
+SHOWN, LONGEST = 3, 300
+"""Pairs that a line opens, and characters of each text."""
 COMPACT = "style='border-collapse:collapse;font-size:13px'"
 LEFT = "style='text-align:left;padding:3px 14px 3px 0'"
 RIGHT = "style='text-align:right;padding:3px 14px 3px 0'"
@@ -43,6 +49,27 @@ def rates(frame: Any, column: str, name: Callable[[Any], str]) -> list[Rate]:
         for row in frame.itertuples(index=False)
         if known(getattr(row, column)) is not None
     ]
+
+
+def opened(summary: str, pairs: Pairs, most: int = SHOWN) -> Html:
+    """Return a line that opens the first pairs behind a figure: what was asked, both answers.
+
+    The answer that the label prefers is marked; texts are shortened, and nothing in them is HTML.
+    """
+    shown = ""
+    for pair in islice(pairs, most):
+        winner = (pair.label or {}).get("winner")
+        answers = "".join(
+            f"<li>{'<b>✓ preferred</b> ' if n == winner else ''}{_brief(answer)}</li>"
+            for n, answer in enumerate(pair.responses)
+        )
+        shown += f"<dt>{_brief(pair.prompt)}</dt><dd><ul>{answers}</ul></dd>"
+    more = f"<p>and {len(pairs) - most:,} more</p>" if len(pairs) > most else ""
+    return Html(f"<details><summary>{escaped(summary)}</summary><dl>{shown}</dl>{more}</details>")
+
+
+def _brief(turns: list[Message]) -> str:
+    return escape(abridged(plain_text(turns), LONGEST))
 
 
 class ReportPage:
@@ -80,7 +107,7 @@ class ReportPage:
         above, beside = (self._table(), "") if self._table_first else ("", self._table())
         layout = "margin-top:12px" if above else "align-items:flex-start"
         remark, note = self._remark(), escaped(self._note())
-        noted = f"<p style='opacity:.75;margin:8px 0 0'>{note}</p>" if note else ""
+        noted = f"<div style='opacity:.75;margin:8px 0 0'>{note}</div>" if note else ""
         warned = f"<p style='margin:8px 0 0'>● {escape(self.warning)}</p>" if self.warning else ""
         return (
             f"<div style='font-size:13px;max-width:1060px'><p style='margin:0 0 6px'>"

@@ -16,6 +16,7 @@ from workbench.reports.report import (
     STATE_MARKS,
     ReportPage,
     known,
+    opened,
     rates,
     state_cell,
 )
@@ -103,6 +104,7 @@ class RewardReport(ReportPage, dict[str, float]):
             f"The {len(self.worst)} worst disagreements are <code>.worst</code>:"
             " <code>wb.label(report.worst, store)</code> asks for them again, blind;"
             " <code>wb.browse(report.worst, store)</code> shows them, and Q sends one there."
+            + opened("The worst: the model scores the other answer higher", self.worst)
             if len(self.worst)
             else "It disagrees with no label."
         )
