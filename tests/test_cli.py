@@ -459,7 +459,7 @@ def test_the_settings_that_count_for_answers_and_scores(tiny, reward, monkeypatc
     assert names & read - training == set(SCORING)
 
 
-@pytest.mark.parametrize("kind", ["sft", "reward", "ppo"])
+@pytest.mark.parametrize("kind", ["sft", "reward", "dpo", "ppo"])
 def test_help_names_every_setting(kind, capsys):
     with pytest.raises(SystemExit) as done:
         main([kind, "--help"])
@@ -509,7 +509,7 @@ def three_parts(capsys) -> str:
     return told
 
 
-@pytest.mark.parametrize("kind", ["sft", "reward", "ppo"])
+@pytest.mark.parametrize("kind", ["sft", "reward", "dpo", "ppo"])
 @pytest.mark.parametrize(
     ("data", "said"), [("nowhere.jsonl", "nowhere.jsonl"), ("empty.jsonl", "empty.jsonl")]
 )
@@ -520,13 +520,13 @@ def test_a_missing_and_an_empty_file(kind, data, said, tiny, reward, files, tmp_
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("kind", ["sft", "reward", "ppo"])
+@pytest.mark.parametrize("kind", ["sft", "reward", "dpo", "ppo"])
 def test_a_file_without_the_columns_needed(kind, tiny, reward, files, tmp_path, capsys):
     more = ("--reward", reward) if kind == "ppo" else ()
     assert train(kind, files, tiny, "other.jsonl", tmp_path / "run", *more) == 1
     told = three_parts(capsys)
     assert "topic" in told and "answer" in told  # what it has
-    needed = {"sft": "instruction", "reward": "chosen", "ppo": "prompt"}[kind]
+    needed = {"sft": "instruction", "reward": "chosen", "dpo": "chosen", "ppo": "prompt"}[kind]
     assert needed in told  # what it should have
 
 

@@ -178,6 +178,7 @@ def test_kinds_are_found_by_their_name():
     assert {name: cls.kind for name, cls in KINDS.items()} == {
         "sft": "sft",
         "reward": "reward",
+        "dpo": "dpo",
         "ppo": "ppo",
     }
 

@@ -34,6 +34,7 @@ from workbench.verbs.run_preflight import preflight as preflight
 from workbench.verbs.train import open_run as open_run
 from workbench.verbs.train import presets as presets
 from workbench.verbs.train import runs as runs
+from workbench.verbs.train import train_dpo as train_dpo
 from workbench.verbs.train import train_ppo as train_ppo
 from workbench.verbs.train import train_reward as train_reward
 from workbench.verbs.train import train_sft as train_sft

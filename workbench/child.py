@@ -22,7 +22,14 @@ from typing import Any, cast
 
 from workbench.errors import ConfigError, RunError, WorkbenchError, disk_watched, first_line
 from workbench.runs import FolderControls, FolderWriter, RunFolder, hold_device, jobs, worker
-from workbench.settings import KINDS, PPOSettings, RewardSettings, RunSettings, SFTSettings
+from workbench.settings import (
+    KINDS,
+    DPOSettings,
+    PPOSettings,
+    RewardSettings,
+    RunSettings,
+    SFTSettings,
+)
 
 ROOM = (
     "make room there, then resume: the run goes on from its last checkpoint, and nothing that was "
@@ -245,7 +252,7 @@ def _drive(
 def _trainer(
     folder: RunFolder, config: dict[str, Any], settings: RunSettings, place: Any
 ) -> Generator[Any, None, None]:
-    from workbench.training import sft
+    from workbench.training import dpo, sft
     from workbench.training.ppo import ppo
     from workbench.training.reward import reward
     from workbench.world.judge import gold_score
@@ -255,9 +262,15 @@ def _trainer(
         return sft.steps(model, rows, settings, place)
     if isinstance(settings, RewardSettings):
         return reward.steps(model, rows, settings, place)
-    assert isinstance(settings, PPOSettings)
     inputs = config["inputs"]
     judge = gold_score if inputs.get("judge") == "gold" else None
+    reference = inputs.get("reference")
+    if isinstance(settings, DPOSettings):
+        reward_spec = inputs.get("reward")
+        return dpo.steps(
+            model, rows, settings, place, judge=judge, reward=reward_spec, reference=reference
+        )
+    assert isinstance(settings, PPOSettings)
     prompts = [row["prompt"] for row in rows]
     return ppo.steps(
         model,
@@ -266,7 +279,7 @@ def _trainer(
         settings,
         place,
         judge=judge,
-        reference=inputs.get("reference"),
+        reference=reference,
         heldout=inputs.get("heldout_reward"),
     )
 

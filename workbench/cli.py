@@ -100,6 +100,7 @@ def _add_training(commands: Any) -> None:
     texts = {
         "sft": "fine-tune on instructions or texts",
         "reward": "train a reward model on pairs",
+        "dpo": "train a policy on pairs, without a reward model",
         "ppo": "train a policy against a reward model",
     }
     for name, text in texts.items():
@@ -118,6 +119,9 @@ def _add_training(commands: Any) -> None:
             command.add_argument(
                 "--preflight-only", action="store_true", help="check what must hold, then end"
             )
+        if name == "dpo":
+            text = "a reward model's run, or module:function, that scores the watched answers"
+            command.add_argument("--reward", help=text)
         command.set_defaults(run=_train, kind=name)
 
 
@@ -251,11 +255,8 @@ def _train(args: argparse.Namespace) -> int:
     preset = preset_settings(getattr(args, "preset", None), {})
     given, settings = settings_given(args.set, args.kind, preset)
     out = str(Path(args.out).absolute())
-    more = {
-        name: getattr(args, name)
-        for name in ("heldout_reward", "preset", "trust")
-        if getattr(args, name, None)
-    }
+    named = ("heldout_reward", "preset", "trust", *(["reward"] if args.kind == "dpo" else []))
+    more = {name: getattr(args, name) for name in named if getattr(args, name, None)}
 
     if getattr(args, "preflight_only", False):
         return _preflight(args, given, settings)

@@ -306,7 +306,84 @@ class SFTSettings(RunSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardSettings(RunSettings):
+class PolicySettings(RunSettings):
+    """What runs share that train a policy and watch what it answers."""
+
+    response_length: int = setting(64, unit="tokens", low=1, help="Longest answer sampled.")
+    temperature: float = setting(
+        1.0, low=0.05, high=5.0, live=True, help="Sampling temperature; scoring uses the same."
+    )
+    reward_reduce: str = setting(
+        "mean",
+        choices=("mean", "worst", "mean_minus_std"),
+        help="What several reward models' scores become: their mean, or a careful one.",
+    )
+    reward_std_coef: float = setting(
+        1.0, low=0.0, help="Charge for the members' disagreement under mean_minus_std."
+    )
+    watch_every: int = setting(
+        5, unit="updates", low=0, help="Sample the same fixed prompts every so many updates."
+    )
+    watch_prompts: int | tuple[Any, ...] = setting(
+        8, unit="prompts", low=0, live=True, help="How many fixed prompts; or a list of prompts."
+    )
+
+    refused: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size"),
+        "log-probabilities would be of another distribution than the one that answers: sampling "
+        "and scoring take the same temperature, and nothing cuts or bends the distribution",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        watched = self.watch_prompts if isinstance(self.watch_prompts, tuple) else ()
+        for number, prompt in enumerate(watched):
+            if not _is_prompt(prompt):
+                raise ConfigError(
+                    f"prompt {number} is neither a text nor a list of messages",
+                    where=f"{self.kind} settings: watch_prompts[{number}] = {prompt!r}",
+                    fix='give texts, or lists of {"role": ..., "content": ...}',
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonSettings(RunSettings):
+    """What runs share that learn from comparisons of answers."""
+
+    batch_size: int = setting(
+        0,
+        unit="comparisons",
+        low=0,
+        help="Comparisons in one step; 0 = 32, in one pass over under 1600 16, under 800 8.",
+    )
+    epochs: float = setting(1.0, low=0.0, help="Passes over the data; used where steps is 0.")
+    steps: int = setting(0, unit="steps", low=0, help="Optimiser steps; 0 = as epochs say.")
+    label_smoothing: float = setting(
+        0.0, low=0.0, high=0.49, help="Share of labels believed to be flipped."
+    )
+    holdout: float = setting(
+        0.05, low=0.0, high=0.5, help="Share of the pairs kept aside to measure accuracy."
+    )
+    evaluate_every: int = setting(
+        50, unit="steps", low=0, help="Held-out accuracy every so many steps; 0 = at the end."
+    )
+    ties: str = setting(
+        "drop", choices=("drop", "half"), help="half: each answer of a tie is half preferred."
+    )
+    margins: str = setting(
+        "gap",
+        choices=("gap", "weight", "ignore"),
+        help="What a label's margin or strength is: the gap to win by, the pair's weight, nothing.",
+    )
+
+    @property
+    def once(self) -> bool:
+        """Whether each comparison is seen once at most."""
+        return self.steps == 0 and self.epochs <= 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardSettings(ComparisonSettings):
     """Settings for training a reward model on comparisons."""
 
     kind: ClassVar[str] = "reward"
@@ -320,14 +397,6 @@ class RewardSettings(RunSettings):
     warmup_share: float = setting(
         0.03, low=0.0, high=1.0, help="Share of the steps with a rising rate, if warmup_steps is 0."
     )
-    batch_size: int = setting(
-        0,
-        unit="comparisons",
-        low=0,
-        help="Comparisons in one step; 0 = 32, in one pass over under 1600 16, under 800 8.",
-    )
-    epochs: float = setting(1.0, low=0.0, help="Passes over the data; used where steps is 0.")
-    steps: int = setting(0, unit="steps", low=0, help="Optimiser steps; 0 = as epochs say.")
     members: int = setting(
         1, unit="members", low=1, high=64, help="Adapters that learn apart and vote: an ensemble."
     )
@@ -336,17 +405,8 @@ class RewardSettings(RunSettings):
         choices=("zero", "classic"),
         help="zero: a new head scores 0, first loss ln 2; classic: it is drawn from N(0, 1/(D+1)).",
     )
-    label_smoothing: float = setting(
-        0.0, low=0.0, high=0.49, help="Share of labels believed to be flipped."
-    )
     centering: float = setting(
         0.01, low=0.0, help="Weight of (chosen + rejected)^2: keeps scores near 0."
-    )
-    holdout: float = setting(
-        0.05, low=0.0, high=0.5, help="Share of the pairs kept aside to measure accuracy."
-    )
-    evaluate_every: int = setting(
-        50, unit="steps", low=0, help="Held-out accuracy every so many steps; 0 = at the end."
     )
     keep_best: bool = setting(
         True, help="Keep the weights of the lowest held-out loss, not those of the last step."
@@ -354,28 +414,53 @@ class RewardSettings(RunSettings):
     patience: int = setting(
         0, unit="evaluations", low=0, help="Stop after so many without a lower loss; 0 = never."
     )
-    ties: str = setting(
-        "drop", choices=("drop", "half"), help="half: each answer of a tie is half preferred."
-    )
-    margins: str = setting(
-        "gap",
-        choices=("gap", "weight", "ignore"),
-        help="What a label's margin or strength is: the gap to win by, the pair's weight, nothing.",
-    )
     normalise: str = setting(
         "pairs",
         choices=("pairs", "samples"),
         help="Scores get mean 0 on the pairs' answers, or on ones that the start model samples.",
     )
 
-    @property
-    def once(self) -> bool:
-        """Whether each comparison is seen once at most."""
-        return self.steps == 0 and self.epochs <= 1.0
+
+@dataclass(frozen=True, kw_only=True)
+class DPOSettings(ComparisonSettings, PolicySettings):
+    """Settings for direct preference optimisation (DPO) on comparisons."""
+
+    kind: ClassVar[str] = "dpo"
+
+    learning_rate: float | str = setting(
+        "auto",
+        low=0.0,
+        live=True,
+        help="Peak AdamW rate; auto: by the model's width, 5e-4 at 128 to 2e-5 at 4096.",
+    )
+    warmup_share: float = setting(
+        0.1, low=0.0, high=1.0, help="Share of the steps with a rising rate, if warmup_steps is 0."
+    )
+    beta: float = setting(
+        0.1,
+        unit="reward/nat",
+        low=1e-4,
+        live=True,
+        help="What a nat of leaving the reference is worth: more holds the policy nearer to it.",
+    )
+    loss_type: str = setting(
+        "sigmoid",
+        choices=("sigmoid", "sigmoid_norm", "ipo"),
+        help="sigmoid: DPO; sigmoid_norm: by log-ratios a token; ipo: a square about a fixed gap.",
+    )
+    evaluate_every: int = setting(
+        20, unit="steps", low=0, help="Held-out accuracy every so many steps; 0 = at the end."
+    )
+    watch_every: int = setting(
+        10, unit="steps", low=0, help="Sample the same fixed prompts every so many steps."
+    )
+    watch_prompts: int | tuple[Any, ...] = setting(
+        16, unit="prompts", low=0, live=True, help="How many fixed prompts; or a list of prompts."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOSettings(RunSettings):
+class PPOSettings(PolicySettings):
     """Settings for one PPO run."""
 
     kind: ClassVar[str] = "ppo"
@@ -398,10 +483,6 @@ class PPOSettings(RunSettings):
     epochs: int = setting(1, low=1, help="Passes over each update's episodes.")
     mini_batches: int = setting(4, low=1, help="Optimiser steps in one epoch.")
     samples_per_prompt: int = setting(1, low=1, help="Answers sampled for each prompt.")
-    response_length: int = setting(64, unit="tokens", low=1, help="Longest answer sampled.")
-    temperature: float = setting(
-        1.0, low=0.05, high=5.0, live=True, help="Sampling temperature; scoring uses the same."
-    )
     kl_coef: float = setting(
         0.1, unit="reward/nat", low=0.0, live=True, help="Charge for leaving the reference."
     )
@@ -439,14 +520,6 @@ class PPOSettings(RunSettings):
         "gae", choices=("gae", "rloo", "group"), help="rloo and group need no value model."
     )
     whiten_advantages: bool = setting(True, help="Advantages to mean 0, deviation 1 an update.")
-    reward_reduce: str = setting(
-        "mean",
-        choices=("mean", "worst", "mean_minus_std"),
-        help="What several reward models' scores become: their mean, or a careful one.",
-    )
-    reward_std_coef: float = setting(
-        1.0, low=0.0, help="Charge for the members' disagreement under mean_minus_std."
-    )
     score_normalisation: str = setting(
         "none",
         choices=("none", "running", "batch"),
@@ -464,12 +537,6 @@ class PPOSettings(RunSettings):
     target_kl: float = setting(
         0.0, unit="nats/token", low=0.0, help="Stop an update's epochs past this; 0 = off."
     )
-    watch_every: int = setting(
-        5, unit="updates", low=0, help="Sample the same fixed prompts every so many updates."
-    )
-    watch_prompts: int | tuple[Any, ...] = setting(
-        8, unit="prompts", low=0, live=True, help="How many fixed prompts; or a list of prompts."
-    )
     keep_best: bool = setting(
         False, help="final/ is the update with the best watched score, not the last one."
     )
@@ -479,23 +546,6 @@ class PPOSettings(RunSettings):
         low=0,
         help="Stop when the watched score has had no new best for so many updates; 0 = off.",
     )
-
-    refused: ClassVar[dict[str, str]] = dict.fromkeys(
-        ("top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size"),
-        "log-probabilities would be of another distribution than the one that answers: sampling "
-        "and scoring take the same temperature, and nothing cuts or bends the distribution",
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        watched = self.watch_prompts if isinstance(self.watch_prompts, tuple) else ()
-        for number, prompt in enumerate(watched):
-            if not _is_prompt(prompt):
-                raise ConfigError(
-                    f"prompt {number} is neither a text nor a list of messages",
-                    where=f"ppo settings: watch_prompts[{number}] = {prompt!r}",
-                    fix='give texts, or lists of {"role": ..., "content": ...}',
-                )
 
     def check_heldout(self, heldout: bool) -> None:
         """Refuse settings that go by the watched score where there is none.
@@ -526,5 +576,5 @@ def _is_message(message: dict[str, Any]) -> bool:
 
 
 KINDS: dict[str, type[RunSettings]] = {
-    cls.kind: cls for cls in (SFTSettings, RewardSettings, PPOSettings)
+    cls.kind: cls for cls in (SFTSettings, RewardSettings, DPOSettings, PPOSettings)
 }

@@ -37,7 +37,7 @@ from tests.training.conftest import TIMED, bytes_of, make_adapter
 from workbench import child
 from workbench.runs import FolderWriter, RunFolder, attach_or_create
 from workbench.settings import KINDS
-from workbench.training import checkpoint, optimiser
+from workbench.training import checkpoint, dpo, optimiser
 from workbench.training.ppo import ppo, rollout
 from workbench.training.reward import members
 
@@ -51,6 +51,14 @@ MOMENTS: dict[str, dict[str, tuple[Any, str]]] = {
         "optimiser step": (optimiser.Optimiser, "step"),
         "saving": (checkpoint.torch, "save"),
         "renaming a checkpoint": (checkpoint, "swap"),
+        "writing a line": (FolderWriter, "_append"),
+    },
+    "dpo": {
+        "forward pass": (dpo.DPOTrainer, "_compare"),
+        "held-out evaluation": (dpo.DPOTrainer, "_evaluate"),
+        "watched answers": (rollout, "sample_responses"),
+        "optimiser step": (optimiser.Optimiser, "step"),
+        "saving": (checkpoint.torch, "save"),
         "writing a line": (FolderWriter, "_append"),
     },
     "ppo": {
@@ -117,16 +125,18 @@ def create(root: Path, kind: str, name: str, model: Path, reward: Path, kills: i
     """A run of the tiny model, long enough to be killed so often."""
     steps = {"steps": max(8, STEPS_A_KILL * kills), "checkpoint_every": SAVE_EVERY}
     few: dict[str, Any] = {"reward": {"batch_size": 4, "evaluate_every": 2, "holdout": 0.25}}
-    few["ppo"] = {"batch_size": 8, "response_length": 8, "watch_every": 3, "watch_prompts": 2}
+    watching = {"response_length": 8, "watch_every": 3, "watch_prompts": 2}
+    few["dpo"] = {**few["reward"], **watching}
+    few["ppo"] = {"batch_size": 8, **watching}
     settings = tiny_settings(
         KINDS[kind], quantization="nf4", micro_batch_tokens=40, **steps, **few[kind]
     ).to_dict()
     words = "abcdefghijklmnop"
     rows: list[dict[str, Any]] = [{"prompt": user(f"{a} {b}")} for a, b in pairwise(words)]
-    if kind == "reward":
+    if kind != "ppo":
         sides = {"chosen": assistant("good good"), "rejected": assistant("bad a")}
         rows = [{**row, **sides} for row in rows]
-    inputs = {"reward": str(reward), "judge": "none"} if kind == "ppo" else {}
+    inputs = {} if kind == "reward" else {"reward": str(reward), "judge": "none"}
     config = {"model": str(model), "inputs": inputs, "settings": settings}
     return attach_or_create(root, kind, name, config, rows).folder
 
@@ -189,7 +199,7 @@ def kills(
 
 
 def measured(count: int, seed: int) -> dict[str, Any]:
-    """Both kinds of run; one that was killed must equal one that was not."""
+    """Each kind of run; one that was killed must equal one that was not."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([Path(__file__).stem])
     with tempfile.TemporaryDirectory() as folder:

@@ -119,6 +119,40 @@ def test_a_reward_model_rings_when_its_loss_spikes():
     assert alarms("reward", {"step": list(range(1, 17)), "loss": quiet}) == []
 
 
+DPO_FAULTS = {
+    # 0.6 nats a step at beta 0.1: the mean of five is under -5 nats at row 11
+    "displaced": (
+        {
+            "rewards/chosen": -0.06 * STEPS,
+            "rewards/rejected": -0.1 * STEPS,
+            "beta": 0.1 + 0 * RAMP,
+        },
+        15,
+    ),
+    # 0.5 points a step: the mean of five is 5.5 at step 13, but risen is known from row 14
+    "margin": ({"rewards/margins": 0.5 * STEPS}, 15),
+    # 20 tokens at first, 31 from step 8 on
+    "longer": ({"response/length": np.where(STEPS >= 8, 31.0, 20.0)}, 8),
+    "overfit": ({"heldout/loss": np.where(STEPS >= 9, 0.6, 0.5)}, 9),
+}
+
+
+@pytest.mark.parametrize("name", DPO_FAULTS)
+def test_a_dpo_run_rings_on_its_own_faults(name):
+    changed, since = DPO_FAULTS[name]
+    series = {metric: list(values) for metric, values in changed.items()}
+    found = alarms("dpo", {"step": list(STEPS), **series})
+    assert [(one.name, one.since, one.until) for one in found] == [(name, since, None)]
+
+
+def test_chosen_answers_that_fall_alone_or_no_more_ring_nothing():
+    beta = [0.1] * N
+    rising = {"rewards/chosen": list(-0.06 * STEPS), "rewards/rejected": list(0.1 * STEPS)}
+    assert alarms("dpo", {"step": list(STEPS), "beta": beta, **rising}) == []
+    level = {"rewards/chosen": [-0.9] * N, "rewards/rejected": [-2.0] * N}
+    assert alarms("dpo", {"step": list(STEPS), "beta": beta, **level}) == []
+
+
 def test_an_alarm_that_is_over_says_until_when_and_stands_after_those_that_ring():
     clipped = np.where((STEPS > 5) & (STEPS <= 15), 0.4, 0.0)
     entropy = np.where(STEPS <= 20, 1.0, 0.1)
@@ -160,4 +194,4 @@ def test_the_page_of_metrics_has_the_table_of_alarms():
     page = (Path(__file__).parents[2] / "workbench" / "METRICS.md").read_text(encoding="utf-8")
     for row in alarm_table():
         assert f"| {row['alarm']} | {row['rings when']} | {row['what to do']} |" in page
-    assert len(alarm_table()) == len(RULES) == 12
+    assert len(alarm_table()) == len(RULES) == 15

@@ -122,7 +122,29 @@ def test_a_fine_tuned_model_is_told_by_its_loss():
     )
 
 
-@pytest.mark.parametrize("kind", ["sft", "reward", "ppo", "of another kind"])
+def test_the_sentence_of_a_dpo_run():
+    sparse = [0.0] + [NAN] * 28 + [1.5]
+    held = [NAN] * 9 + [0.6] + [NAN] * 19 + [0.75]
+    columns = {
+        "step": list(range(1, 31)),
+        "rewards/margins": line(0.0, 2.9, 30),
+        "objective/kl": sparse,
+        "objective/gold": [0.5] + [NAN] * 28 + [0.7],
+        "heldout/accuracy": held,
+        "heldout/pairs": [NAN] * 29 + [80.0],
+    }
+    found = said("dpo", columns)
+    # the last five margins are 2.5 to 2.9
+    assert found.lead == "Right on 75% of 80 held-out pairs for 1.5 nats"
+    assert found.rest == "; margin 2.70, still rising; gold score 0.50 → 0.70. No alarm."
+    assert found.tone == "good" and found.basis.endswith("means of 5 steps")
+    done = said("dpo", columns, "finished")
+    assert "wb.compare('builtin:tiny-chat', 'mine', prompts=…)" in done.advice
+    alone = said("dpo", {"step": columns["step"], "rewards/margins": columns["rewards/margins"]})
+    assert alone.lead.startswith("Right on") and alone.tone == "quiet"
+
+
+@pytest.mark.parametrize("kind", ["sft", "reward", "dpo", "ppo", "of another kind"])
 def test_any_run_with_any_figures_has_a_sentence(kind):
     for columns in ({"step": [1.0]}, {"step": [1.0, 2.0], "odd": [NAN, 1.0]}):
         found = said(kind, columns)

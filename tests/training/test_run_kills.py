@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this sys
 
 @pytest.fixture(scope="module")
 def killed() -> dict[str, dict[str, Any]]:
-    """Both kinds of run, killed three times each, by the benchmark in a process of its own."""
+    """Each kind of run, killed three times, by the benchmark in a process of its own."""
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--kills", "3"],
         capture_output=True,
@@ -30,7 +30,7 @@ def killed() -> dict[str, dict[str, Any]]:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("kind", ["reward", "ppo"])
+@pytest.mark.parametrize("kind", ["reward", "dpo", "ppo"])
 def test_a_run_killed_three_times_equals_one_that_was_not(killed, kind):
     found = killed[kind]
     assert (found["kills"], found["different"]) == (3, []), found

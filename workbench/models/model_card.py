@@ -8,7 +8,12 @@ from typing import Any
 from workbench.settings import RunSettings
 
 NAME = "README.md"
-TITLES = {"sft": "A fine-tuned model", "reward": "A reward model", "ppo": "A policy trained by PPO"}
+TITLES = {
+    "sft": "A fine-tuned model",
+    "reward": "A reward model",
+    "dpo": "A policy trained by DPO",
+    "ppo": "A policy trained by PPO",
+}
 Figures = Mapping[str, float | int | str | None]
 
 

@@ -171,7 +171,9 @@ def _summary(summary: Mapping[str, Any]) -> str:
 def _run(feed: RunFeed, number: int) -> str:
     status = feed.status()
     header = feed.header()
-    kind = {"ppo": "PPO", "reward": "Reward model", "sft": "SFT"}.get(feed.kind, feed.kind)
+    kind = {"ppo": "PPO", "dpo": "DPO", "reward": "Reward model", "sft": "SFT"}.get(
+        feed.kind, feed.kind
+    )
     steps = f"{status['step']} of {status['total'] or '?'} steps"
     facts = [header["model"], status["state"], steps]
     if status["seconds"]:

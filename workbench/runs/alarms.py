@@ -32,6 +32,7 @@ LONGER = 1.5
 REPEATED, GRAM = 0.2, 4
 MOST_LETTERS = 20_000
 """Characters of one answer that are looked through for repetition."""
+DISPLACED, ENOUGH_MARGIN = 5.0, 5.0
 GOLD_FALL, HELDOUT_FALL = 0.05, 0.25
 OVERFIT = 1.05
 RATIO_OFF = 1e-3
@@ -107,7 +108,7 @@ def alarms(
     """What rang in a run, what rings still first, then the latest first.
 
     Args:
-        kind: sft, reward or ppo.
+        kind: sft, reward, dpo or ppo.
         columns: ``step`` and the metrics, one value a row; NaN where a row has none.
         repeats: :func:`repeated_share` of the watched answers at each step that has some.
     """
@@ -233,6 +234,36 @@ def _length(steps: Array, length: Array) -> Rung:
     return Rung(
         mean > LONGER * start,
         lambda i: f"An answer has {mean[i]:.3g} tokens; it began at {start:.3g}.",
+    )
+
+
+def _longer_looks(steps: Array, length: Array) -> Rung:
+    return Rung(
+        length > LONGER * length[:1],
+        lambda i: f"A watched answer has {length[i]:.3g} tokens; it began at {length[0]:.3g}.",
+    )
+
+
+def _displaced(steps: Array, chosen: Array, rejected: Array, beta: Array) -> Rung:
+    nats = np.divide(chosen, beta, out=np.zeros_like(chosen), where=beta > 0)
+    mean = _means(nats)
+    return Rung(
+        (mean < -DISPLACED) & (_risen(nats) < 0) & (_risen(rejected) < 0),
+        lambda i: (
+            f"Chosen answers have lost {-mean[i]:.1f} nats against the reference, mean of {MEAN} "
+            "steps, and they and the rejected ones still fall."
+        ),
+    )
+
+
+def _endless_margin(steps: Array, margin: Array) -> Rung:
+    mean = _means(margin)
+    return Rung(
+        (mean > ENOUGH_MARGIN) & (_risen(margin) > 0),
+        lambda i: (
+            f"The margin is {mean[i]:.1f} points: by it the chosen answer wins in "
+            f"{1 / (1 + math.exp(-mean[i])):.1%} of all cases, and it still rises."
+        ),
     )
 
 
@@ -386,13 +417,42 @@ RULES: tuple[Rule, ...] = (
         (Condition(("response/length",), _length),),
     ),
     Rule(
+        "displaced",
+        "Chosen answers become unlikely too",
+        ("dpo",),
+        f"mean `rewards/chosen` of {MEAN} steps is under −{DISPLACED:g} nats times `beta`, and it "
+        f"and `rewards/rejected` fell in {BACK} steps",
+        "Likelihood goes to answers that nobody has judged: read the watched ones. Lower "
+        "learning_rate or raise beta; pairs of two answers that are nearly the same do this most.",
+        (Condition(("rewards/chosen", "rewards/rejected", "beta"), _displaced),),
+    ),
+    Rule(
+        "margin",
+        "Margins grow without end",
+        ("dpo",),
+        f"mean `rewards/margins` of {MEAN} steps is over {ENOUGH_MARGIN:g} and rose in {BACK} "
+        "steps",
+        "These pairs are learned, and only the KL grows from here on: fewer epochs, "
+        'label_smoothing=0.1, or loss_type="ipo", whose gap has an end.',
+        (Condition(("rewards/margins",), _endless_margin),),
+    ),
+    Rule(
+        "longer",
+        "Watched answers grow and grow",
+        ("dpo",),
+        f"`response/length` is over {LONGER:g} times what it was when first watched",
+        "Read the answers. If they are padded, the pairs teach length (wb.quality says how often "
+        'the longer answer wins): raise beta, or take loss_type="sigmoid_norm" and a larger beta.',
+        (Condition(("response/length",), _longer_looks),),
+    ),
+    Rule(
         "repetition",
         "Answers repeat themselves",
-        ("ppo", "sft"),
+        ("ppo", "dpo", "sft"),
         f"over {REPEATED:.0%} of the runs of {GRAM} words in a watched answer came before in it, "
         "mean of the watched answers",
-        "Lower learning_rate or raise kl_coef, and send such answers to the labeller so that the "
-        "reward model learns to dislike them.",
+        "Lower learning_rate or raise kl_coef (DPO: beta), and send such answers to the labeller, "
+        "so that what is trained next learns to dislike them.",
         (Condition((_REPEATED,), _repetition),),
     ),
     Rule(
@@ -416,7 +476,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "overfit",
         "The held-out loss rises again",
-        ("reward", "sft"),
+        ("reward", "dpo", "sft"),
         f"`heldout/loss` is over {OVERFIT:g} times its lowest",
         "It learns these examples by heart from here on: fewer epochs, a lower learning_rate, or "
         "more data.",

@@ -43,6 +43,12 @@ def wait_for(run: Run) -> Run:
 
 BEST: dict[str, tuple[tuple[str, str], ...]] = {
     "ppo": (("gold", "gold score"), ("score", "reward score")),
+    "dpo": (
+        ("gold", "gold score"),
+        ("score", "reward score"),
+        ("heldout_accuracy", "held-out accuracy"),
+        ("loss", "loss"),
+    ),
     "reward": (("heldout_accuracy", "held-out accuracy"), ("accuracy", "accuracy")),
     "sft": (("heldout_loss", "held-out loss"), ("loss", "loss")),
 }
@@ -214,10 +220,10 @@ def _data(config: dict[str, Any]) -> str:
     """How much it learns from, and what it is paid by."""
     data: dict[str, Any] = config.get("data") or {}
     inputs: dict[str, Any] = config.get("inputs") or {}
-    word = {"ppo": "prompts", "reward": "pairs"}.get(config["kind"], "rows")
+    word = {"ppo": "prompts", "reward": "pairs", "dpo": "pairs"}.get(config["kind"], "rows")
     rows = f"{data.get('rows') or 0:,} {word}"
     paid = paid_by(inputs.get("reward"))
-    return f"{rows}, paid by {paid}" if paid else rows
+    return f"{rows}, {'watched' if config['kind'] == 'dpo' else 'paid'} by {paid}" if paid else rows
 
 
 def paid_by(reward: Any) -> str:

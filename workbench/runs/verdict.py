@@ -115,7 +115,7 @@ def verdict(
     """Say how a run stands.
 
     Args:
-        kind: sft, reward or ppo.
+        kind: sft, reward, dpo or ppo.
         columns: ``step`` and the metrics, one value a row; NaN where a row has none.
         alarms: as ``workbench.runs.alarms.alarms`` finds them, each as a dict.
         status: ``state`` and ``step``, and of a failed run its ``error``.
@@ -195,6 +195,36 @@ def _ppo(facts: _Facts) -> Verdict:
     )
 
 
+def _dpo(facts: _Facts) -> Verdict:
+    margin, kl = facts.course("rewards/margins"), facts.course("objective/kl", 1)
+    if margin is None:
+        return _any_run(facts)
+    price = f" for {max(kl.now, 0.0):.1f} nats" if kl else ""
+    right, pairs = facts.course("heldout/accuracy", 1), _last(facts, "heldout/pairs")
+    basis = facts.means
+    if right is not None:
+        held = f"{pairs:.0f} held-out pairs" if pairs else "the held-out pairs"
+        lead, good = f"Right on {right.now:.0%} of {held}{price}", right.now > 0.5
+        basis = f"held-out figures and KL: the newest; {basis}"
+    else:
+        seen = facts.course("rewards/accuracies")
+        lead = f"Right on {seen.now if seen else 0.0:.0%} of the pairs it learns from{price}"
+        good = False
+    going = f", {_goes(margin, facts)}" if margin.way else ""
+    parts = [f"margin {_figure(margin.now)}{going}"]
+    for metric, words in (("objective/scores", "reward score"), ("objective/gold", "gold score")):
+        watched = facts.course(metric, 1)
+        if watched is not None:
+            parts.append(f"{words} {_figure(watched.start)} → {_figure(watched.now)}")
+    advice = (
+        f"Next: wb.compare({facts.model!r}, {facts.name!r}, prompts=…) reads it blind; "
+        f"wb.sample_pairs({facts.name!r}, prompts) draws answers to judge."
+    )
+    return Verdict(
+        lead, "".join(f"; {part}" for part in parts), advice, basis, "good" if good else "quiet"
+    )
+
+
 def _after_ppo(score: Course, facts: _Facts) -> str:
     blind = f"Next: wb.compare({facts.model!r}, {facts.name!r}, prompts=…) reads it blind"
     rounds = f"wb.next_round({facts.name!r}, store) takes its answers to the labeller."
@@ -263,7 +293,12 @@ def _any_run(facts: _Facts) -> Verdict:
     return Verdict(done[0].upper() + done[1:])
 
 
-SENTENCES: dict[str, Callable[[_Facts], Verdict]] = {"ppo": _ppo, "reward": _reward, "sft": _sft}
+SENTENCES: dict[str, Callable[[_Facts], Verdict]] = {
+    "ppo": _ppo,
+    "dpo": _dpo,
+    "reward": _reward,
+    "sft": _sft,
+}
 
 
 def _last(facts: _Facts, metric: str) -> float | None:

@@ -18,7 +18,7 @@ from workbench.models.forward import CHUNK, Batch, collate, response_hidden
 from workbench.models.roles import Roles
 from workbench.models.sampling import CHECK_EVERY, sample_responses
 from workbench.models.source import Source, resolve
-from workbench.settings import PPOSettings
+from workbench.settings import PolicySettings, PPOSettings
 from workbench.training.optimiser import make_accelerator
 from workbench.training.reward.scorer import Scorer
 
@@ -169,7 +169,7 @@ def exact_response_kl(
     roles: Roles,
     role: str | None,
     rows: Sequence[Encoded],
-    settings: PPOSettings,
+    settings: PolicySettings,
     *,
     start: str | None = None,
 ) -> Tensor:
@@ -194,7 +194,12 @@ def exact_response_kl(
 
 @torch.no_grad()
 def per_token_kl(
-    roles: Roles, role: str | None, row: Encoded, settings: PPOSettings, *, start: str | None = None
+    roles: Roles,
+    role: str | None,
+    row: Encoded,
+    settings: PolicySettings,
+    *,
+    start: str | None = None,
 ) -> list[float]:
     """Exact KL(role || start) at each token of one response [nats].
 

@@ -6,12 +6,13 @@ SMALL, LARGE = 128, 4096  # widths; the embedded model has the first, an 8B mode
 RATES = {
     "policy": (5e-4, 2e-5),
     "value": (1e-3, 4e-5),
+    "dpo": (5e-4, 2e-5),
     "reward": (2e-3, 1e-4),
     "reward head": (2e-3, 3.5e-4),
     "sft": (2e-4, 1e-4),
     "sft, every weight": (2e-4, 1e-5),
 }
-"""What auto means at these two: PPO's adapters, a reward model's and its head's, what SFT trains.
+"""What auto means at these two: PPO's adapters, DPO's, a reward model's and its head's, SFT's.
 
 A new head is nothing, and until it is something its adapter moves no score. Its rate falls as
 1 / √width only, so that its norm grows as fast at any width, and stays as it is in small batches.

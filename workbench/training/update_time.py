@@ -21,7 +21,13 @@ from workbench.model_shapes import (
 from workbench.models.base import pick_device
 from workbench.models.source import resolve
 from workbench.progress import duration
-from workbench.settings import PPOSettings, RewardSettings, RunSettings
+from workbench.settings import (
+    ComparisonSettings,
+    DPOSettings,
+    PPOSettings,
+    RewardSettings,
+    RunSettings,
+)
 from workbench.training.batches import PASS, SIZES, batch_for
 
 PROBE = 0.05
@@ -195,12 +201,14 @@ def planned_phases(
         lengths = Lengths(max(1, round(length)), settings.response_length)
         planned = update_seconds(shape, card, settings, lengths, dense=True)
         return dict(zip(PHASE_METRICS, planned, strict=True))
-    once = isinstance(settings, RewardSettings) and settings.once
+    once = isinstance(settings, ComparisonSettings) and settings.once
     size = batch_for(len(ahead), cast("Any", settings).batch_size, once=once)
     tokens = size * max(1.0, length)
     if isinstance(settings, RewardSettings):
         return {"training": settings.members * step_seconds(shape, card, settings, tokens, 0)}
-    return {"training": step_seconds(shape, card, settings, tokens, tokens)}
+    seconds = step_seconds(shape, card, settings, tokens, tokens)
+    passes = 4 / 3 if isinstance(settings, DPOSettings) else 1.0  # the reference looks once
+    return {"training": passes * seconds}
 
 
 def _letters(value: Any) -> int:

@@ -151,8 +151,9 @@ def plan(
 
     Args:
         model: what the run starts from; a hub id, folder, run or ``builtin:NAME``.
-        settings: ``PPOSettings`` (the defaults where it is None), ``RewardSettings`` or
-            ``SFTSettings``. PPO is planned with a reward model of the same rank on the same base.
+        settings: ``PPOSettings`` (the defaults where it is None), ``RewardSettings``,
+            ``DPOSettings`` or ``SFTSettings``. PPO is planned with a reward model of the same rank
+            on the same base.
         preset: PPO's settings for a card, by name (:func:`presets`).
         card_gb: plan for a GPU of so many GB, which this machine need not have.
         changes: settings by name, over those.

@@ -20,7 +20,7 @@ from workbench.runs import (
 )
 from workbench.runs import open_run as _open_run
 from workbench.runs.devices import busy
-from workbench.settings import PPOSettings, RewardSettings, RunSettings, SFTSettings
+from workbench.settings import DPOSettings, PPOSettings, RewardSettings, RunSettings, SFTSettings
 from workbench.verbs.load_data import as_pairs, load_examples, load_prompts, no_label
 from workbench.verbs.model_names import (
     Model,
@@ -88,11 +88,60 @@ def train_reward(
     """
     checked = RewardSettings.from_dict(settings)
     check_model(model, "model")
+    return _launch(_Launch(model, checked, _labelled(pairs, checked.ties), name, fresh, trust))
+
+
+def _labelled(pairs: Any, ties: str) -> list[dict[str, Any]]:
+    """The rows to train on.
+
+    Raises:
+        DataError: there is none.
+    """
     labelled = as_pairs(pairs)
-    rows = labelled.training_rows(ties=checked.ties)
+    rows = labelled.training_rows(ties=ties)
     if not rows:
         raise no_label(labelled)
-    return _launch(_Launch(model, checked, rows, name, fresh, trust))
+    return rows
+
+
+@working("train_dpo")
+def train_dpo(
+    model: Model,
+    pairs: Any,
+    *,
+    name: str | None = None,
+    fresh: bool = False,
+    trust: bool = False,
+    judge: str = "auto",
+    reward: Any = None,
+    reference: Model | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a policy on pairs directly, without a reward model (DPO).
+
+    Args:
+        model: what the policy starts from; frozen, it is also the reference.
+        pairs: what :func:`load_pairs` reads.
+        name: as in :func:`train_sft`.
+        fresh: as in :func:`train_sft`.
+        trust: as in :func:`train_sft`.
+        judge: as in :func:`train_ppo`, of the watched answers.
+        reward: as in :func:`train_ppo`; it scores the watched answers, and nothing learns from it.
+        reference: what the policy is compared with and KL measured against, where it is not what
+            the policy starts from.
+        settings: see ``DPOSettings``.
+
+    Raises:
+        DataError: no pair has a label to learn from.
+    """
+    checked = DPOSettings.from_dict(settings)
+    check_option(judge, ("auto", "gold", "none"), "judge")
+    check_model(model, "model", "answers")
+    if reward is not None:
+        check_reward(reward)
+    rows = _labelled(pairs, checked.ties)
+    inputs, files = _policy_inputs(model, judge, reward, reference)
+    return _launch(_Launch(model, checked, rows, name, fresh, trust, inputs, files))
 
 
 @working("train_ppo")
@@ -137,20 +186,31 @@ def train_ppo(
     check_ppo(checked, heldout=heldout_reward is not None)
     check_model(policy, "policy", "answers")
     check_reward(reward)
-    if reference is not None:
-        check_model(reference, "reference", "answers")
     if heldout_reward is not None:
         check_model(heldout_reward, "heldout_reward", "scores")
     rows = [{"prompt": prompt} for prompt in load_prompts(prompts)]
-    if judge == "auto":
-        judge = "gold" if on_embedded_base(policy) else "none"
-    shipped = ship_reward(reward)
-    inputs = {"reward": shipped.spec, "judge": judge}
-    if reference is not None:
-        inputs["reference"] = model_name(reference)
+    inputs, files = _policy_inputs(policy, judge, reward, reference)
     if heldout_reward is not None:
         inputs["heldout_reward"] = model_name(heldout_reward)
-    return _launch(_Launch(policy, checked, rows, name, fresh, trust, inputs, shipped.files))
+    return _launch(_Launch(policy, checked, rows, name, fresh, trust, inputs, files))
+
+
+def _policy_inputs(
+    policy: Model, judge: str, reward: Any, reference: Model | None
+) -> tuple[dict[str, Any], dict[str, bytes] | None]:
+    """What a policy's run is made of beside its data, and what its folder holds from the start."""
+    if reference is not None:
+        check_model(reference, "reference", "answers")
+    if judge == "auto":
+        judge = "gold" if on_embedded_base(policy) else "none"
+    inputs: dict[str, Any] = {"judge": judge}
+    files: dict[str, bytes] | None = None
+    if reward is not None:
+        shipped = ship_reward(reward)
+        inputs, files = {"reward": shipped.spec, **inputs}, shipped.files
+    if reference is not None:
+        inputs["reference"] = model_name(reference)
+    return inputs, files
 
 
 def check_ppo(settings: PPOSettings, *, heldout: bool) -> None:

@@ -23,6 +23,21 @@ def test_score_watched_score_and_gold_score_share_a_chart_and_decide_with_kl():
     assert [chart.title for chart in charts if chart.vital] == ["Entropy", "Answer length"]
 
 
+def test_dpo_is_judged_by_its_margins_and_its_kl():
+    metrics = ["loss", "rewards/margins", "rewards/chosen", "rewards/rejected", "objective/kl"]
+    metrics += ["heldout/margin", "heldout/accuracy", "objective/gold", "beta", "logps/chosen"]
+    charts = charts_for("dpo", metrics)
+    deciding = [chart.title for chart in charts if chart.decides]
+    assert deciding == ["Margin of the implied rewards", "KL to the reference"]
+    assert [line.metric for line in charts[0].lines] == [
+        "rewards/margins",
+        "heldout/margin",
+        "heldout/accuracy",
+    ]
+    assert [line.share for line in charts[0].lines] == [False, False, True]
+    assert "beta" not in [line.metric for chart in charts for line in chart.lines]
+
+
 def test_four_are_shown_at_once_in_a_report():
     metrics = ["objective/kl", "objective/entropy", "objective/scores", "policy/loss"]
     metrics += ["response/length"]

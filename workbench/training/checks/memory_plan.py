@@ -27,7 +27,13 @@ from workbench.models.forward import CHUNK, hidden_states
 from workbench.models.model_kinds import is_classifier, is_encoder, text_weights
 from workbench.models.roles import Roles
 from workbench.models.source import Source, resolve
-from workbench.settings import PPOSettings, RewardSettings, RunSettings, SFTSettings
+from workbench.settings import (
+    ComparisonSettings,
+    PPOSettings,
+    RewardSettings,
+    RunSettings,
+    SFTSettings,
+)
 from workbench.training.batches import SIZES
 from workbench.training.checks.live_bytes import LiveBytes
 from workbench.training.hardware import hardware
@@ -99,7 +105,7 @@ def micro_batch(settings: RunSettings) -> MicroBatchShape:
     if isinstance(settings, PPOSettings):
         batch = math.ceil(batch / settings.mini_batches)
         answer = min(settings.response_length, settings.max_length - 1)
-    elif isinstance(settings, RewardSettings):
+    elif isinstance(settings, ComparisonSettings):
         batch = 2 * (batch or SIZES[0])  # both answers
     length = settings.max_length
     return MicroBatchShape(
@@ -198,7 +204,8 @@ class _Plan:
         if ppo is None:
             count = settings.members if isinstance(settings, RewardSettings) else 1
             head = self.base.width if isinstance(settings, RewardSettings) else 0
-            return count * (own + head), 0
+            compared = settings.kind == "dpo" and self.source.adapter is not None
+            return count * (own + head), own if compared else 0
         heads = self.base.width if ppo.advantage == "gae" else 0
         values = own if ppo.advantage == "gae" and ppo.value == "adapter" else 0
         reference = own if self.source.adapter is not None else 0

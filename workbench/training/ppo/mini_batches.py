@@ -17,7 +17,7 @@ from workbench.models.base import Base
 from workbench.models.encoding import Encoded
 from workbench.models.forward import in_batches, lay, response_hidden, response_logprobs, spread
 from workbench.models.roles import Roles
-from workbench.settings import PPOSettings
+from workbench.settings import PPOSettings, RunSettings
 from workbench.training.batches import shuffled
 from workbench.training.optimiser import Optimiser
 from workbench.training.ppo.ppo_roles import ValueModel
@@ -68,7 +68,7 @@ def mini_batch_parts(order: Sequence[int], settings: PPOSettings) -> list[list[i
 
 
 def own_micro_batches(
-    rows: Sequence[Encoded], numbers: Sequence[int], settings: PPOSettings, base: Base, team: Team
+    rows: Sequence[Encoded], numbers: Sequence[int], settings: RunSettings, base: Base, team: Team
 ) -> list[list[int]]:
     """This process's share of some episodes, as they go through the model."""
     share = team.share(numbers, [len(rows[i].ids) for i in numbers])

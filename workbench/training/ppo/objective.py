@@ -1,5 +1,6 @@
 """Step 3 of an update: from scores to rewards to advantages; and what a person reads of it."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -102,28 +103,39 @@ def describe(
     ``estimates`` are those of :func:`estimate`, before whitening.
     """
     mask = episodes.response_mask
-    kl = response_kl(episodes)
     charged = rewards_at_end - kl_coef * charged_kl(episodes, settings)
     metrics: dict[str, float | None] = {
-        "objective/kl": float(kl.mean()),
-        "objective/entropy": float(masked_mean(episodes.entropy, mask)),
-        "objective/scores": float(episodes.scores.mean()),
-        "objective/scores_std": float(episodes.scores.std(correction=0)),
+        **describe_answers(episodes, response_kl(episodes)),
         "objective/rlhf_reward": float(charged.mean()),
-        "response/length": float(mask.sum(1).float().mean()),
-        "response/eos_rate": float(episodes.ended.float().mean()),
-        "response/length_max": float(mask.sum(1).max()),
         "advantages/mean": float(masked_mean(estimates.advantages, mask)),
         "advantages/std": float(masked_var(estimates.advantages, mask).sqrt()),
         "kl_coef": kl_coef,
     }
-    metrics |= {f"reward/{name}": float(part.mean()) for name, part in episodes.parts.items()}
     if settings.advantage == "gae":
         explained = explained_variance(episodes.values, estimates.returns, mask)
         metrics["value/explained_variance"] = float(explained)
         metrics["value/mean"] = float(masked_mean(episodes.values, mask))
         metrics["returns/mean"] = float(masked_mean(estimates.returns, mask))
     return metrics
+
+
+def describe_answers(episodes: Episodes, kl: Tensor) -> dict[str, float]:
+    """What is told of answers whoever gave them; scores where something scored them.
+
+    ``kl`` ``(B,)`` is KL(policy || reference) of each, in nats.
+    """
+    mask, scores = episodes.response_mask, episodes.scores
+    metrics = {
+        "objective/kl": float(kl.mean()),
+        "objective/entropy": float(masked_mean(episodes.entropy, mask)),
+        "response/length": float(mask.sum(1).float().mean()),
+        "response/eos_rate": float(episodes.ended.float().mean()),
+        "response/length_max": float(mask.sum(1).max()),
+    }
+    if not scores.isnan().all():
+        metrics["objective/scores"] = float(scores.mean())
+        metrics["objective/scores_std"] = float(scores.std(correction=0))
+    return metrics | {f"reward/{n}": float(part.mean()) for n, part in episodes.parts.items()}
 
 
 def next_kl_coef(kl_coef: float, kl: float, answers: int, settings: PPOSettings) -> float:
@@ -176,10 +188,11 @@ def sample_rows(
     rows: list[dict[str, Any]] = []
     for index, (prompt, seen) in enumerate(zip(episodes.messages, episodes.rows, strict=True)):
         text, tokens = encoder.decode(seen.response), encoder.pieces(seen.response)
+        score = float(episodes.scores[index])
         row: dict[str, Any] = {
             "prompt": prompt[-1]["content"],
             "response": text,
-            "score": float(episodes.scores[index]),
+            **({} if math.isnan(score) else {"score": score}),
             "kl": float(kl[index]),
             "ended": bool(episodes.ended[index]),
             "tokens": tokens,

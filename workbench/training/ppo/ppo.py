@@ -20,22 +20,17 @@ from torch import nn
 from workbench.algos.scores import RunningMoments
 from workbench.data.messages import Message
 from workbench.events import Event, Notice, Place
-from workbench.models.encoding import Encoded, Encoder
-from workbench.models.fast.packing_support import packs
 from workbench.models.model_card import how_to_answer, write_card
-from workbench.models.sampling import CHECK_EVERY, draws
-from workbench.models.source import REFERENCE, resolve
 from workbench.settings import PPOSettings
 from workbench.training.batches import batch_indices
 from workbench.training.clock import Clock, peak_memory_gb
 from workbench.training.learning_rates import rate_of
-from workbench.training.loop import StepLoop, StepOutcome
+from workbench.training.loop import StepOutcome
 from workbench.training.optimiser import Optimiser
 from workbench.training.ppo.heldout_reward import Watch
 from workbench.training.ppo.mini_batches import (
     ClippedSteps,
     episodes_of,
-    own_micro_batches,
     shuffled_epochs,
 )
 from workbench.training.ppo.objective import (
@@ -49,11 +44,11 @@ from workbench.training.ppo.objective import (
     sample_rows,
     whitened,
 )
-from workbench.training.ppo.ppo_roles import add_policy, add_value
-from workbench.training.ppo.prompts import Prompt, encode_prompts, watched_prompts
-from workbench.training.ppo.rollout import Episodes, measure, sample_answers
+from workbench.training.ppo.policy_loop import PolicyLoop
+from workbench.training.ppo.ppo_roles import add_value
+from workbench.training.ppo.prompts import Prompt, encode_prompts
+from workbench.training.ppo.rollout import Episodes
 from workbench.training.ppo.token_records import token_records
-from workbench.training.reward.reward_sources import SourceBuilder
 
 
 def steps(
@@ -90,7 +85,7 @@ def steps(
     return trainer.run()
 
 
-class PPOTrainer(StepLoop[PPOSettings]):
+class PPOTrainer(PolicyLoop[PPOSettings]):
     """One run: its roles, where it stands, and its update."""
 
     def __init__(
@@ -104,30 +99,22 @@ class PPOTrainer(StepLoop[PPOSettings]):
         reference: str | None = None,
         heldout: str | None = None,
     ) -> None:
-        resolve(model).check_answers()
-        super().__init__(model, settings, place)
+        super().__init__(model, settings, place, reference)
         self.judge, self.total = judge, settings.steps
-        self.temperature, self.kl_coef = settings.temperature, settings.kl_coef
+        self.kl_coef = settings.kl_coef
         self.clip_range = settings.clip_range
         self.shaping = Shaping(settings)
         self.figures: dict[str, float | None] = {}  # of the last update
-        self.reference = add_policy(self.roles, reference)
-        self.encoder = Encoder.of(self.base, settings)
         self.watch = Watch(heldout, self.roles, settings, self.encoder)
-        built = SourceBuilder(self.roles, settings, self.encoder, place.folder).build(reward)
-        self.reward, self.scorer = built.source, built.scorer
-        self.notices += built.notices
+        built = self.build_reward(reward)
+        self.scorer, self.reward_name = built.scorer, built.source.name
         self.value = add_value(self.roles, settings, built.scorer, built.weight)
-        if (against := packs(self.base.model)) is not None:
-            self.notices.append(f"answers go through the model side by side, padded: {against}")
         self.prompts = encode_prompts(prompts, self.encoder, room=settings.response_length)
         if self.encoder.shortened:
             self.notices.append(
                 f"{self.encoder.shortened} prompts were shortened from the left (max_length)"
             )
-        self._watch_these(settings.watch_prompts)
-        self.rows_at_once = 0  # answers sampled side by side; 0 for all
-        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.watch_these(settings.watch_prompts)
         self.optimiser = self._optimiser()
         self.clipped_steps = ClippedSteps(
             self.roles,
@@ -165,15 +152,9 @@ class PPOTrainer(StepLoop[PPOSettings]):
             role = "policy" if name == "learning_rate" else "value"
             self.optimiser.rates[role] = rate_of(role, value, self.base.width)
         elif name == "watch_prompts":
-            self._watch_these(value)
+            self.watch_these(value)
         else:
             setattr(self, name, float(value))
-
-    def _watch_these(self, choice: Any) -> None:
-        """From here on watch so many of the prompts, or these."""
-        room = self.settings.response_length
-        self.watched = watched_prompts(choice, self.prompts, self.encoder, room=room)
-        self.watch_prompts = choice
 
     def state(self) -> dict[str, Any]:
         """Weights and optimiser, the sampler's generator, and the live settings."""
@@ -182,8 +163,6 @@ class PPOTrainer(StepLoop[PPOSettings]):
             "generator": self.generator.get_state(),
             "live": [self.temperature, self.kl_coef, self.clip_range],
             "moments": astuple(self.shaping.moments),
-            "watch_prompts": self.watch_prompts,
-            "rows_at_once": self.rows_at_once,
             "best": self.watch.best.state(),
             "total": self.total,
         }
@@ -194,20 +173,13 @@ class PPOTrainer(StepLoop[PPOSettings]):
         self.generator.set_state(state["generator"])
         self.temperature, self.kl_coef, self.clip_range = state["live"]
         self.shaping.moments = RunningMoments(*state["moments"])
-        self._watch_these(state["watch_prompts"])
-        self.rows_at_once = state["rows_at_once"]
         self.watch.best.load(state["best"])
         self.total = state["total"]
 
     def train_step(self) -> StepOutcome:
         """One PPO update; a stop inside it puts everything back as it was before."""
         before = self.state()
-        return self.attempt(self._update, undo=lambda: self._put_back(before))
-
-    def _put_back(self, before: dict[str, Any]) -> None:
-        """All but how much goes through the model at once, which may have been found too much."""
-        sizes = {"micro_batch_tokens": self.settings.micro_batch_tokens}
-        self.load({**before, **sizes, "rows_at_once": self.rows_at_once})
+        return self.attempt(self._update, undo=lambda: self.put_back(before))
 
     def _update(self) -> StepOutcome:
         """One update, in the steps of the module's docstring."""
@@ -265,65 +237,11 @@ class PPOTrainer(StepLoop[PPOSettings]):
         drawn = batch_indices(self.step, len(self.prompts), distinct, seed=settings.seed)
         return [self.prompts[i] for i in drawn for _ in range(settings.samples_per_prompt)]
 
-    def sample(
-        self, prompts: Sequence[Prompt], generator: torch.Generator | None = None
-    ) -> list[Encoded]:
-        """One answer to each prompt under the policy; fewer at once where memory runs out."""
-        length = self.settings.response_length
-        uniforms = draws(length, len(prompts), generator or self.generator)
-
-        def work() -> list[Encoded]:
-            most = length * len(prompts) // self.team.count
-            self.begin("generating", most, "tokens", each=CHECK_EVERY)
-            return sample_answers(
-                self.roles,
-                prompts,
-                uniforms,
-                temperature=self.temperature,
-                at_once=self.rows_at_once,
-                safe_point=self.safe_point,
-                team=self.team,
-            )
-
-        return self.attempt(work, smaller=self._fewer_at_once)
-
-    def _fewer_at_once(self) -> str | None:
-        """Sample fewer answers side by side; says so, or None where it is one."""
-        if self.rows_at_once == 1:
-            return None
-        self.rows_at_once = max(1, (self.rows_at_once or self.settings.batch_size) // 2)
-        return f"memory ran out while sampling: {self.rows_at_once} answers at once from here on"
-
-    def _measured(
-        self,
-        rows: Sequence[Encoded],
-        messages: Sequence[list[Message]],
-        micro_batches: Sequence[Sequence[int]],
-    ) -> Episodes:
-        """What every role says of these answers."""
-        self.begin("scoring", sum(map(len, micro_batches)), "answers")
-        return measure(
-            self.roles,
-            rows,
-            messages,
-            micro_batches,
-            self.reward,
-            reference=self.reference,
-            value=self.value,
-            temperature=self.temperature,
-            tokens=self.settings.micro_batch_tokens,
-            safe_point=self.safe_point,
-            team=self.team,
-        )
-
     def watch_samples(self) -> tuple[dict[str, Any], ...]:
         """Rows for the sample table: the same prompts and draws each time, the policy as it is."""
         if not self.watched:
             return ()
-        generator = torch.Generator().manual_seed(self.settings.seed + 1)
-        rows = self.sample(self.watched, generator)
-        groups = own_micro_batches(rows, range(len(rows)), self.settings, self.base, self.team)
-        episodes = self._measured(rows, [prompt.messages for prompt in self.watched], groups)
+        episodes = self.watched_answers()
         estimates = None
         if self.value is not None:
             paid = self.shaping.paid(episodes)
@@ -333,10 +251,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
     def write_final(self, folder: Path) -> None:
         """The policy's adapter; beside it the value model, and the reference if an adapter."""
         with self.watch.best.in_place():
-            self.roles.save("policy", folder, task="CAUSAL_LM", extra={"kind": "ppo"})
-        if self.reference is not None:
-            beside = folder / REFERENCE
-            self.roles.save(self.reference, beside, task="CAUSAL_LM", extra={"kind": "sft"})
+            self.save_policy(folder)
         if self.value is not None and not self.value.on_policy_trunk:
             self.value.save(folder / "value")
         facts = self.base.facts
@@ -344,7 +259,7 @@ class PPOTrainer(StepLoop[PPOSettings]):
             folder,
             facts=facts,
             settings=self.settings,
-            data={"prompts": len(self.prompts), "reward": self.reward.name},
+            data={"prompts": len(self.prompts), "reward": self.reward_name},
             figures={k: v for k, v in self.figures.items() if k.startswith(("obj", "resp"))},
             use=how_to_answer(facts),
         )

@@ -3,6 +3,7 @@
 They are seen in the micro-batches of training, so that training's first forward is the same.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +29,7 @@ from workbench.models.sampling import sample_responses
 from workbench.training.ppo.ppo_roles import ValueModel
 from workbench.training.ppo.prompts import Prompt
 from workbench.training.process_group import Team
-from workbench.training.reward.reward_sources import RewardSource
+from workbench.training.reward.reward_sources import RewardScores, RewardSource
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Episodes:
         rows: ``B`` encoded prompts and answers.
         messages: the prompts that they answer.
         temperature: they were sampled at, and their log-probabilities are taken at.
-        scores: ``(B,)`` normalised scores of the reward model, on the CPU.
+        scores: ``(B,)`` normalised scores of the reward model, on the CPU; NaN without one.
         parts: what the scores are made of, by name, ``(B,)`` each.
         ended: ``(B,)`` whether the last token is an EOS, on the CPU.
         rollout_logprobs, ref_logprobs, values, entropy: ``(B, T)``, zero on padding.
@@ -132,7 +133,7 @@ def measure(
     rows: Sequence[Encoded],
     messages: Sequence[list[Message]],
     micro_batches: Sequence[Sequence[int]],
-    reward: RewardSource,
+    reward: RewardSource | None,
     *,
     reference: str | None,
     value: ValueModel | None,
@@ -144,7 +145,7 @@ def measure(
     """See every answer with every role, in the micro-batches that training will use first.
 
     ``micro_batches`` are this process's; every process of the team hears of all answers. The
-    reward scores ``tokens`` at once.
+    reward scores ``tokens`` at once; without one the scores are not numbers.
     """
     base = roles.base
     longest = max(len(row.response) for row in rows)
@@ -153,7 +154,7 @@ def measure(
     lengths = torch.tensor([len(row.response) for row in rows], device=base.device)
     mask = torch.arange(longest, device=base.device) < lengths[:, None]
     responses = pad_right([row.response for row in rows], pad=0, device=base.device)
-    texts = reward.read(rows, messages)
+    texts = [] if reward is None else reward.read(rows, messages)
     for group in micro_batches:
         safe_point(len(group))
         batch = lay([rows[i] for i in group], base)
@@ -163,7 +164,10 @@ def measure(
             table[list(group), :width] = part.to(table.dtype)
     safe_point(0)
     mine = team.share(range(len(rows)), [len(row.ids) for row in rows])
-    scored = reward.scores([texts[i] for i in mine], tokens=tokens)
+    if reward is None:
+        scored = RewardScores(torch.full((len(mine),), math.nan), {})
+    else:
+        scored = reward.scores([texts[i] for i in mine], tokens=tokens)
     scores, *score_parts = (
         _placed(part, mine, len(rows)) for part in (scored.total, *scored.parts.values())
     )

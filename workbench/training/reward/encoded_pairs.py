@@ -1,4 +1,4 @@
-"""What a reward model learns from: encoded comparisons, and which of them are kept aside."""
+"""What is learned from comparisons: them encoded, which are kept aside, which go together."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 import torch
 
 from workbench.errors import DataError
+from workbench.models.answer_scores import token_batches
 from workbench.models.base import Base
 from workbench.models.encoding import Encoded, Encoder, in_row
-from workbench.settings import RewardSettings
+from workbench.settings import ComparisonSettings
 from workbench.training.batches import prompt_key, shuffled
+from workbench.training.process_group import Team
 
 _Row = dict[str, Any]
 TOO_LONG = "an answer fills max_length"
@@ -53,7 +55,7 @@ class EncodedComparison(NamedTuple):
 
 
 def encode_comparisons(
-    base: Base, rows: Sequence[_Row], settings: RewardSettings
+    base: Base, rows: Sequence[_Row], settings: ComparisonSettings
 ) -> tuple[list[EncodedComparison], list[str]]:
     """Encode ``{"prompt", "chosen", "rejected", "margin", "weight"}`` rows, and say what was lost.
 
@@ -153,7 +155,7 @@ def _encode(
 
 
 def split(
-    comparisons: Sequence[EncodedComparison], settings: RewardSettings
+    comparisons: Sequence[EncodedComparison], settings: ComparisonSettings
 ) -> tuple[list[EncodedComparison], list[EncodedComparison]]:
     """Training and held-out comparisons, split by prompt so that no prompt is on both sides."""
     groups = sorted({c.group for c in comparisons})
@@ -170,3 +172,16 @@ def split(
         count += sizes[groups[index]]
     train = [c for c in comparisons if c.group not in aside]
     return train, [c for c in comparisons if c.group in aside]
+
+
+def own_groups(sizes: Sequence[int], team: Team, *, tokens: int) -> list[list[int]]:
+    """This process's micro-batches of whole comparisons, by number, similar lengths together.
+
+    Args:
+        sizes: tokens of each comparison of a batch.
+        team: the processes of the run.
+        tokens: at most so many go through the model at once; a larger comparison is alone.
+    """
+    mine = team.share(range(len(sizes)), sizes)
+    groups = token_batches([sizes[i] for i in mine], tokens=tokens)
+    return [[mine[i] for i in group] for group in groups]

@@ -19,7 +19,6 @@ from workbench.models.answer_scores import (
     packed_tokens,
     separate_scores,
     separate_tokens,
-    token_batches,
 )
 from workbench.models.base import Base
 from workbench.models.encoding import Encoded
@@ -32,7 +31,7 @@ from workbench.training.batches import batch_indices, shuffled
 from workbench.training.learning_rates import in_small_batches, rate_of
 from workbench.training.optimiser import Optimiser
 from workbench.training.process_group import Team
-from workbench.training.reward.encoded_pairs import EncodedComparison, split
+from workbench.training.reward.encoded_pairs import EncodedComparison, own_groups, split
 
 ROLE = "reward"
 """The first member's role; the others' have their number behind it."""
@@ -187,9 +186,8 @@ class Member:
     def groups(self, batch: Sequence[EncodedComparison]) -> list[list[EncodedComparison]]:
         """This process's micro-batches of whole comparisons, similar lengths together."""
         sizes = [self.scoring.tokens(comparison.sequences) for comparison in batch]
-        mine = self.team.share(range(len(batch)), sizes)
-        groups = token_batches([sizes[i] for i in mine], tokens=self.settings.micro_batch_tokens)
-        return [[batch[mine[i]] for i in group] for group in groups]
+        groups = own_groups(sizes, self.team, tokens=self.settings.micro_batch_tokens)
+        return [[batch[i] for i in group] for group in groups]
 
     def score(self, group: Sequence[EncodedComparison]) -> Tensor:
         """Raw score ``(S,)`` of each answer of each comparison."""

@@ -31,7 +31,7 @@ from workbench.errors import RunError
 from workbench.models.encoding import Encoded, Encoder
 from workbench.models.roles import Roles
 from workbench.plain_files import LARGEST_FUNCTION, read_plain
-from workbench.settings import PPOSettings
+from workbench.settings import PolicySettings
 from workbench.training.reward.scorer import Scorer
 from workbench.training.written_source import written_source
 
@@ -72,7 +72,7 @@ class ModelReward:
         self,
         name: str,
         scorers: Sequence[Scorer],
-        settings: PPOSettings,
+        settings: PolicySettings,
         policy: Encoder,
         eos_ids: Sequence[int],
     ) -> None:
@@ -82,7 +82,7 @@ class ModelReward:
 
     @classmethod
     def attach(
-        cls, role: str, reward: str, roles: Roles, settings: PPOSettings, policy: Encoder
+        cls, role: str, reward: str, roles: Roles, settings: PolicySettings, policy: Encoder
     ) -> "ModelReward":
         """One reward model in a role of its own on the policy's base, or on its own beside it."""
         scorer = Scorer.attach(reward, roles, settings, role=role)
@@ -222,7 +222,9 @@ class SourceBuilder:
         folder: the run's, where shipped functions lie.
     """
 
-    def __init__(self, roles: Roles, settings: PPOSettings, policy: Encoder, folder: Path) -> None:
+    def __init__(
+        self, roles: Roles, settings: PolicySettings, policy: Encoder, folder: Path
+    ) -> None:
         self.roles, self.settings, self.policy, self.folder = roles, settings, policy, folder
         self.notices: list[str] = []
         self._scorers: list[tuple[float, Scorer]] = []

@@ -134,38 +134,123 @@ _COMMON = (
     ),
 )
 
+_SCORES = _plan(
+    "Scores",
+    "points; gold 0 to 1",
+    "Mean reward score of this update's answers, which is all that PPO sees; the band is "
+    "one deviation of the answers. The watched score is by a reward model that nothing "
+    "learns from, the gold score by the judge of the sample world. If these fall while the "
+    "reward score rises, the reward model is being fooled.",
+    (
+        CurveLine("objective/scores", "reward score", 5, "objective/scores_std"),
+        CurveLine("heldout/scores", "watched score", 5),
+        CurveLine(".*gold.*", "gold score", 5, share=True),
+    ),
+    decides=True,
+)
+_KL = _plan(
+    "KL to the reference",
+    "nats",
+    "How far the policy has left its start, summed over an answer. It should rise slowly; "
+    "if it outruns the score, raise kl_coef.",
+    (CurveLine("objective/kl", "KL", 5, figure="nats of KL to the reference"),),
+    decides=True,
+)
+_ENTROPY = _plan(
+    "Entropy",
+    "nats per token",
+    "How undecided the policy is about the next token. A fall to 0 is collapse.",
+    (("objective/entropy", "entropy"),),
+    first=True,
+    vital=True,
+)
+_LENGTH = _plan(
+    "Answer length",
+    "tokens",
+    "A length that runs away often means that the reward model likes length.",
+    (("response/length", "mean length"),),
+    vital=True,
+)
+_REPETITION = _plan(
+    "Phrases said again",
+    "share",
+    "Three tokens in a row that came before in the same answer. A rise means that the "
+    "policy is paid for repeating itself.",
+    (("response/repetition", "repetition"),),
+)
+_ENDED = _plan(
+    "Answers that end by themselves",
+    "share",
+    "Answers with an end token before the length limit.",
+    (("response/eos_rate", "ended"),),
+)
+
 PLANS: dict[str, tuple[CurveChart, ...]] = {
-    "ppo": (
+    "dpo": (
         _plan(
-            "Scores",
-            "points; gold 0 to 1",
-            "Mean reward score of this update's answers, which is all that PPO sees; the band is "
-            "one deviation of the answers. The watched score is by a reward model that nothing "
-            "learns from, the gold score by the judge of the sample world. If these fall while the "
-            "reward score rises, the reward model is being fooled.",
+            "Margin of the implied rewards",
+            "points; right 0 to 1",
+            "β times what the chosen answer has gained in log-probability over the reference, less "
+            "what the rejected one has; and on how many pairs that is above 0. The held-out curves "
+            "are the honest ones: where they level off, more steps only widen what is known.",
             (
-                CurveLine("objective/scores", "reward score", 5, "objective/scores_std"),
-                CurveLine("heldout/scores", "watched score", 5),
-                CurveLine(".*gold.*", "gold score", 5, share=True),
+                CurveLine("rewards/margins", "margin, training", 5),
+                CurveLine("heldout/margin", "margin, held out"),
+                CurveLine("heldout/accuracy", "right, held out", share=True),
             ),
             decides=True,
         ),
-        _plan(
-            "KL to the reference",
-            "nats",
-            "How far the policy has left its start, summed over an answer. It should rise slowly; "
-            "if it outruns the score, raise kl_coef.",
-            (CurveLine("objective/kl", "KL", 5, figure="nats of KL to the reference"),),
-            decides=True,
+        replace(
+            _KL,
+            help="How far the policy has left the reference, summed over a watched answer: exact "
+            "at each token, over the whole vocabulary. If it outruns what is gained, raise beta.",
+            lines=(CurveLine("objective/kl", "KL", figure="nats of KL to the reference"),),
         ),
         _plan(
-            "Entropy",
-            "nats per token",
-            "How undecided the policy is about the next token. A fall to 0 is collapse.",
-            (("objective/entropy", "entropy"),),
+            "Chosen and rejected answers",
+            "points",
+            "β times how far each became likelier than under the reference. They should part; "
+            "where both fall, likelihood goes to answers that nobody has judged.",
+            (("rewards/chosen", "chosen"), ("rewards/rejected", "rejected")),
             first=True,
             vital=True,
         ),
+        replace(
+            _SCORES,
+            help="Of the watched answers: the reward score, by a model that DPO does not see, and "
+            "the gold score, by the judge of the sample world.",
+            decides=False,
+        ),
+        _plan(
+            "Loss",
+            "",
+            "What the optimiser lowers, and the same on pairs that are kept aside; with the "
+            "sigmoid 0.693 is guessing. The held-out one rising again is learning by heart.",
+            (CurveLine("loss", "training", 5), CurveLine("heldout/loss", "held out")),
+            first=True,
+        ),
+        _plan(
+            "Right on the pairs",
+            "share of pairs",
+            "How often the chosen answer gained more than the rejected one.",
+            (("rewards/accuracies", "training"),),
+        ),
+        replace(_LENGTH, help="Of the watched answers. Pairs whose longer one wins teach length."),
+        _plan(
+            "Log-probabilities",
+            "nats",
+            "Of whole answers under the policy; long ones have less.",
+            (("logps/chosen", "chosen"), ("logps/rejected", "rejected")),
+        ),
+        _ENTROPY,
+        replace(_REPETITION, help="Three tokens in a row that came before in the same answer."),
+        _ENDED,
+        *_COMMON,
+    ),
+    "ppo": (
+        _SCORES,
+        _KL,
+        _ENTROPY,
         _plan(
             "Losses",
             "",
@@ -173,20 +258,8 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
             (("policy/loss", "policy loss"), ("value/loss", "value loss")),
             first=True,
         ),
-        _plan(
-            "Answer length",
-            "tokens",
-            "A length that runs away often means that the reward model likes length.",
-            (("response/length", "mean length"),),
-            vital=True,
-        ),
-        _plan(
-            "Phrases said again",
-            "share",
-            "Three tokens in a row that came before in the same answer. A rise means that the "
-            "policy is paid for repeating itself.",
-            (("response/repetition", "repetition"),),
-        ),
+        _LENGTH,
+        _REPETITION,
         _plan(
             "Perplexity under the reference",
             "tokens",
@@ -214,12 +287,7 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
             (("value/explained_variance", "explained variance"),),
             vital=True,
         ),
-        _plan(
-            "Answers that end by themselves",
-            "share",
-            "Answers with an end token before the length limit.",
-            (("response/eos_rate", "ended"),),
-        ),
+        _ENDED,
         _plan(
             "Ratio of new to old policy",
             "",
@@ -327,7 +395,7 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
         *_COMMON,
     ),
 }
-_HIDDEN = {"step", "time", "episode", "kl_coef", "optimiser_steps", "skipped_steps"} | {
+_HIDDEN = {"step", "time", "episode", "kl_coef", "beta", "optimiser_steps", "skipped_steps"} | {
     "first_loss",
     "heldout/pairs",
     "heldout/longer_wins",

@@ -14,7 +14,7 @@ def guides_now(kind: str, columns: Columns, settings: Mapping[str, Any]) -> dict
     """Guides and words by the metric of the chart's first curve.
 
     Args:
-        kind: sft, reward or ppo.
+        kind: sft, reward, dpo or ppo.
         columns: ``step`` and the metrics, one value a row; NaN where a row has none.
         settings: as they are now.
 

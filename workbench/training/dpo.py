@@ -1,0 +1,378 @@
+"""DPO: of two answers the policy should make the chosen one likelier than its reference does.
+
+One step (Rafailov et al. 2023, section 4): both answers of each comparison go through the policy
+and through the reference, in one sequence with their prompt; the loss is of the difference of
+their log-ratios. What the reference says of an answer never changes: it is asked once.
+"""
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from workbench.algos.direct_losses import DIRECT_LOSSES, LogRatios
+from workbench.events import Event, Notice, Place
+from workbench.models.answer_scores import packed_tokens, separate_tokens
+from workbench.models.fast.packing_support import packs
+from workbench.models.forward import lay, prove_packing, response_hidden, response_logprobs
+from workbench.models.model_card import how_to_answer, write_card
+from workbench.settings import DPOSettings
+from workbench.training.batch_jobs import exact_response_kl
+from workbench.training.batches import batch_for, batch_indices, prompt_key, steps_for
+from workbench.training.clock import Clock, peak_memory_gb
+from workbench.training.learning_rates import rate_of
+from workbench.training.loop import StepOutcome
+from workbench.training.optimiser import Optimiser
+from workbench.training.ppo.heldout_reward import repeated_grams
+from workbench.training.ppo.objective import Judge, describe_answers, sample_rows
+from workbench.training.ppo.policy_loop import PolicyLoop
+from workbench.training.ppo.prompts import encode_prompts
+from workbench.training.reward.encoded_pairs import (
+    EncodedComparison,
+    encode_comparisons,
+    own_groups,
+    split,
+)
+from workbench.training.reward.members import accuracy
+from workbench.training.reward.shown_pairs import longer_wins
+
+Metrics = dict[str, float | None]
+WATCHABLE = 512
+"""Prompts of the pairs from which the watched ones are taken."""
+
+
+class Compared(NamedTuple):
+    """Log-probabilities ``(J,)`` of both answers of each judgement in nats, and what was judged."""
+
+    chosen: Tensor
+    rejected: Tensor
+    ref_chosen: Tensor
+    ref_rejected: Tensor
+    chosen_tokens: Tensor
+    rejected_tokens: Tensor
+    margin: Tensor
+    weight: Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence["Compared"]) -> "Compared":
+        """Those of several micro-batches as one, without gradients."""
+        return cls(
+            *(torch.cat([t.detach() for t in tables]) for tables in zip(*parts, strict=True))
+        )
+
+    def ratios(self) -> LogRatios:
+        """Policy against reference."""
+        chosen, rejected = self.chosen - self.ref_chosen, self.rejected - self.ref_rejected
+        return LogRatios(chosen, rejected, self.chosen_tokens, self.rejected_tokens)
+
+
+class _FromReference(NamedTuple):
+    """What the reference says of answers: their numbers among all, and log-probabilities."""
+
+    numbers: list[int]
+    logprobs: Tensor
+
+
+def steps(
+    model: str,
+    rows: Sequence[dict[str, Any]],
+    settings: DPOSettings,
+    place: Place,
+    *,
+    judge: Judge | None = None,
+    reward: Any = None,
+    reference: str | None = None,
+) -> Generator[Event, None, None]:
+    """Train a policy on rows as ``encode_comparisons`` takes them.
+
+    Args:
+        model: what the policy starts from; frozen, it is also the reference.
+        rows: the comparisons.
+        settings: see :class:`DPOSettings`.
+        place: where to write, and who steers.
+        judge: a true score of the watched answers; the policy never sees it.
+        reward: scores the watched answers, as a config's ``inputs.reward`` describes it
+            (:mod:`workbench.training.reward.reward_sources`); nothing is learned from it.
+        reference: what the policy is compared with, where it is not ``model``.
+
+    Raises:
+        ModelError: a model cannot be loaded, or the reference stands on another base.
+        DataError: no row can be used.
+    """
+    return DPOTrainer(model, rows, settings, place, judge, reward, reference).run()
+
+
+class DPOTrainer(PolicyLoop[DPOSettings]):
+    """One run: its comparisons, where it stands, and its step."""
+
+    def __init__(
+        self,
+        model: str,
+        rows: Sequence[dict[str, Any]],
+        settings: DPOSettings,
+        place: Place,
+        judge: Judge | None = None,
+        reward: Any = None,
+        reference: str | None = None,
+    ) -> None:
+        super().__init__(model, settings, place, reference)
+        self.judge, self.beta = judge, settings.beta
+        self.figures: Metrics = {}  # of the last step, and the newest of what is not measured there
+        if reward is not None:
+            self.build_reward(reward)
+        comparisons, notices = encode_comparisons(self.base, rows, settings)
+        self.notices += notices
+        batch = batch_for(len(comparisons), settings.batch_size, once=settings.once)
+        self.settings = settings = settings.changed(batch_size=batch)
+        prove_packing(self.base)
+        self.hold(*split(comparisons, settings))
+        self._watch_prompts_of(rows)
+        self.total = steps_for(self.learned, batch, steps=settings.steps, epochs=settings.epochs)
+        self.optimiser = Optimiser(
+            {"policy": self.roles.parameters("policy")},
+            settings,
+            rates={"policy": rate_of("dpo", settings.learning_rate, self.base.width)},
+            total_steps=self.total,
+            half=self.base.dtype == torch.float16,
+            team=self.team,
+        )
+
+    def hold(
+        self, train: Sequence[EncodedComparison], heldout: Sequence[EncodedComparison]
+    ) -> None:
+        """Learn from these comparisons and keep those aside; the reference was asked of none."""
+        self.learned, self.heldout = len(train), list(heldout)
+        self.comparisons = [*train, *heldout]
+        tokens = packed_tokens if packs(self.base.model) is None else separate_tokens
+        self.sizes = [tokens(comparison.sequences) for comparison in self.comparisons]
+        self.first = [0]  # number of each comparison's first answer
+        for comparison in self.comparisons:
+            self.first.append(self.first[-1] + len(comparison.answers))
+        wide = torch.promote_types(self.base.dtype, torch.float32)
+        self.ref_logprobs = torch.full((self.first[-1],), math.nan, dtype=wide)
+
+    def _watch_prompts_of(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Watch prompts that nothing is learned from, where some are kept aside."""
+        texts = {prompt_key(row["prompt"]): row["prompt"] for row in rows}
+        own = dict.fromkeys(c.group for c in self.heldout or self.comparisons)
+        prompts = [texts[group] for group in list(own)[:WATCHABLE]]
+        self.prompts = encode_prompts(prompts, self.encoder, room=self.settings.response_length)
+        self.watch_these(self.settings.watch_prompts)
+
+    def _setup(self) -> Notice:
+        """What was loaded, and the learning rate and batch size that were left open."""
+        loaded, rate = super()._setup(), self.optimiser.rates["policy"]
+        chosen = {"learning_rate": rate, "batch_size": self.settings.batch_size}
+        return replace(loaded, data={**loaded.data, **chosen})
+
+    def set_live(self, name: str, value: Any) -> None:
+        """The rate, beta, the temperature of the watched answers, and their prompts."""
+        if name == "learning_rate":
+            self.optimiser.rates["policy"] = rate_of("dpo", value, self.base.width)
+        elif name == "watch_prompts":
+            self.watch_these(value)
+        else:
+            setattr(self, name, float(value))
+
+    def state(self) -> dict[str, Any]:
+        """Weights and optimiser, the live settings, and what the reference said so far."""
+        live = [self.temperature, self.beta]
+        return {**super().state(), "live": live, "ref_logprobs": self.ref_logprobs.clone()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back :meth:`state`."""
+        super().load(state)
+        self.temperature, self.beta = state["live"]
+        self.ref_logprobs = state["ref_logprobs"].clone()
+
+    def train_step(self) -> StepOutcome:
+        """One optimiser step; where answers are watched, a stop puts back what it had changed."""
+        if not self._due(self.settings.watch_every, self.step):
+            return self._update()
+        before = self.state()
+        return self.attempt(self._update, undo=lambda: self.put_back(before))
+
+    def _due(self, every: int, done: int) -> bool:
+        """Whether this step is one of every so many, or the last."""
+        return every > 0 and (done % every == 0 or self.step + 1 == self.total)
+
+    def _update(self) -> StepOutcome:
+        """A step on the comparisons that belong to it; now and then, how the policy does."""
+        settings, clock = self.settings, Clock()
+        size = settings.batch_size
+        batch = batch_indices(self.step, self.learned, size, seed=settings.seed)
+        with clock.phase("optimise"):
+            self.begin("training", size // self.team.count, "comparisons")
+            metrics = self.attempt(lambda: self._gradients(batch))
+            done = self.optimiser.step()
+        pairs = sum(len(self.comparisons[i].judgements) for i in batch)
+        metrics |= {
+            "beta": self.beta,
+            "grad_norm": done.grad_norm,
+            "learning_rate": done.learning_rate,
+            "skipped_steps": float(self.optimiser.skipped),
+            "pairs_per_second": pairs / clock.total(),
+        }
+        last = self.step + 1 == self.total
+        if self.heldout and (last or self._due(settings.evaluate_every, self.step + 1)):
+            with clock.phase("evaluate"):
+                metrics |= self.attempt(self._evaluate)
+        samples: tuple[dict[str, Any], ...] = ()
+        if self.watched and self._due(settings.watch_every, self.step):
+            with clock.phase("watch"):
+                watched, samples = self._look()
+            metrics |= watched
+        metrics |= {f"time/{name}": seconds for name, seconds in clock.seconds.items()}
+        metrics["time/step"] = clock.total()
+        metrics["memory/peak_gb"] = peak_memory_gb(self.base.device)
+        self.figures |= metrics
+        return StepOutcome(metrics, samples)
+
+    def _gradients(self, batch: Sequence[int]) -> Metrics:
+        """Gradients of a batch, gathered over its micro-batches; its statistics."""
+        parts: list[Compared] = []
+        losses: list[Tensor] = []
+        for group in self._groups(batch):
+            self.safe_point(len(group))
+            compared = self._compare(group)
+            loss = (self._loss(compared) * compared.weight).sum() / len(batch)
+            self.backward(loss)
+            losses.append(loss.detach())
+            parts.append(Compared.joined([compared]))
+        self._share_reference(batch)
+        losses = self.team.gather(losses)
+        compared = Compared.joined(self.team.gather(parts))
+        return {"loss": float(torch.stack(losses).sum()), **self._described(compared)}
+
+    def _groups(self, batch: Sequence[int]) -> list[list[int]]:
+        """This process's micro-batches of comparisons, similar lengths together."""
+        tokens = self.settings.micro_batch_tokens
+        groups = own_groups([self.sizes[i] for i in batch], self.team, tokens=tokens)
+        return [[batch[i] for i in group] for group in groups]
+
+    def _compare(self, group: Sequence[int]) -> Compared:
+        """Both answers of each judgement of some comparisons, by policy and reference."""
+        chosen: list[int] = []
+        rejected: list[int] = []
+        row = 0
+        for i in group:
+            comparison = self.comparisons[i]
+            chosen += [row + judgement.chosen for judgement in comparison.judgements]
+            rejected += [row + judgement.rejected for judgement in comparison.judgements]
+            row += len(comparison.answers)
+        judgements = [j for i in group for j in self.comparisons[i].judgements]
+        answers = [answer for i in group for answer in self.comparisons[i].answers]
+        laid = lay(answers, self.base)
+        numbers = [n for i in group for n in range(self.first[i], self.first[i + 1])]
+        if bool(self.ref_logprobs[numbers].isnan().any()):
+            with torch.no_grad():
+                said = self._logprobs(self.reference, laid)
+            self.ref_logprobs[numbers] = said.to(self.ref_logprobs)
+        policy = self._logprobs("policy", laid)
+        reference = self.ref_logprobs[numbers].to(policy.device)
+        lengths = policy.new_tensor([len(answer.response) for answer in answers])
+        return Compared(
+            policy[chosen],
+            policy[rejected],
+            reference[chosen],
+            reference[rejected],
+            lengths[chosen],
+            lengths[rejected],
+            policy.new_tensor([judgement.margin for judgement in judgements]),
+            policy.new_tensor([judgement.weight for judgement in judgements]),
+        )
+
+    def _logprobs(self, role: str | None, laid: Any) -> Tensor:
+        """Log-probability ``(S,)`` of each answer under a role, summed over its tokens."""
+        with self.roles.acting(role):
+            hidden = response_hidden(self.base, laid)
+            return response_logprobs(self.base, laid, temperature=1.0, hidden=hidden).sum(1)
+
+    def _share_reference(self, batch: Sequence[int]) -> None:
+        """Tell the other processes what the reference said of this one's share, and hear theirs."""
+        if self.team.count == 1:
+            return
+        numbers = [n for i in batch for n in range(self.first[i], self.first[i + 1])]
+        own = [n for n in numbers if not math.isnan(float(self.ref_logprobs[n]))]
+        for said in self.team.gather([_FromReference(own, self.ref_logprobs[own])]):
+            self.ref_logprobs[said.numbers] = said.logprobs
+
+    def _loss(self, compared: Compared) -> Tensor:
+        """Loss ``(J,)`` of each judgement as it is learned from, before its weight."""
+        settings = self.settings
+        return DIRECT_LOSSES[settings.loss_type](
+            compared.ratios(),
+            beta=self.beta,
+            margin=compared.margin,
+            label_smoothing=settings.label_smoothing,
+        )
+
+    def _described(self, compared: Compared) -> Metrics:
+        """The implied rewards and the log-probabilities, means over the judgements."""
+        ratios = compared.ratios()
+        return {
+            "rewards/chosen": self.beta * float(ratios.chosen.mean()),
+            "rewards/rejected": self.beta * float(ratios.rejected.mean()),
+            "rewards/margins": self.beta * float(ratios.gap().mean()),
+            "rewards/accuracies": accuracy(ratios.gap()),
+            "logps/chosen": float(compared.chosen.mean()),
+            "logps/rejected": float(compared.rejected.mean()),
+        }
+
+    @torch.no_grad()
+    def _evaluate(self) -> Metrics:
+        """Loss, accuracy and margin on the pairs that were kept aside, labels taken as they are."""
+        self.at_once = 0
+        self.begin("evaluating")
+        aside = list(range(self.learned, len(self.comparisons)))
+        parts = [Compared.joined([self._compare(group)]) for group in self._groups(aside)]
+        self._share_reference(aside)
+        ratios = Compared.joined(self.team.gather(parts)).ratios()
+        loss = DIRECT_LOSSES[self.settings.loss_type](ratios, beta=self.beta)
+        return {
+            "heldout/loss": float(loss.mean()),
+            "heldout/accuracy": accuracy(ratios.gap()),
+            "heldout/margin": self.beta * float(ratios.gap().mean()),
+            "heldout/pairs": float(len(ratios.chosen)),
+            "heldout/longer_wins": longer_wins(self.heldout),
+            "pairs_seen": float((self.step + 1) * self.settings.batch_size),
+        }
+
+    def _look(self) -> tuple[Metrics, tuple[dict[str, Any], ...]]:
+        """What the policy now answers to the watched prompts, in figures and as rows."""
+        episodes = self.watched_answers()
+        answers = episodes.rows
+        mine = self.team.share(range(len(answers)), [len(row.ids) for row in answers])
+        settings = self.settings.changed(temperature=self.temperature)
+        share = [answers[i] for i in mine]
+        kl = torch.zeros(len(answers))
+        kl[mine] = exact_response_kl(self.roles, "policy", share, settings, start=self.reference)
+        self.team.add(kl)
+        metrics: Metrics = {
+            **describe_answers(episodes, kl),
+            "response/repetition": repeated_grams([row.response for row in answers]),
+        }
+        rows = sample_rows(episodes, self.encoder, None, self.judge)
+        for row, nats in zip(rows, kl, strict=True):
+            row["kl"] = float(nats)
+        if self.judge is not None:
+            metrics["objective/gold"] = sum(row["gold"] for row in rows) / len(rows)
+        return metrics, rows
+
+    def write_final(self, folder: Path) -> None:
+        """The policy's adapter; beside it the reference if that is an adapter."""
+        self.save_policy(folder)
+        facts = self.base.facts
+        shown = ("rewards/", "heldout/", "objective/", "response/length")
+        write_card(
+            folder,
+            facts=facts,
+            settings=self.settings,
+            data={"comparisons": self.learned, "kept aside": len(self.heldout)},
+            figures={k: v for k, v in self.figures.items() if k.startswith(shown)},
+            use=how_to_answer(facts),
+        )
