@@ -493,7 +493,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "coin",
-        "It is no better than a coin",
+        "It cannot be told from a coin",
         ("reward",),
         f"after {SEEN} pairs or more, a coin would reach `heldout/accuracy` on `heldout/pairs` "
         f"with a chance above {LUCK:.0%}",
