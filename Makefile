@@ -98,6 +98,7 @@ soak: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/silence.py
 	$(PY) tests/benchmarks/soak.py
 	$(PY) tests/benchmarks/rounds.py
+	$(PY) tests/benchmarks/why.py
 	$(PY) tests/benchmarks/ppo_seeds.py
 
 bench: $(VENV)/.ready-dev

@@ -28,6 +28,7 @@ TABLES = {  # the script: its key in results.json (soak's figures stand at the t
     "soak": (None, "measured"),
     "ppo_seeds": ("ppo_seeds", "ppo_seeds"),
     "rounds": ("rounds", "rounds"),
+    "why": ("why", "why"),
     "reward_peer": ("reward_peer", "reward-peer"),
     "ppo_peer": ("ppo_peer", "ppo"),
     "ppo_gold": ("ppo_gold", "ppo_gold"),

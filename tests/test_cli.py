@@ -18,7 +18,7 @@ from workbench.json_lines import clean
 from workbench.runs import Run, attach_or_create, devices
 from workbench.runs import run as run_module
 from workbench.settings import KINDS, PPOSettings
-from workbench.verbs import batch, model_names
+from workbench.verbs import batch, explain_scores, model_names
 
 from .models.tiny import make_model
 from .runs.conftest import until
@@ -72,11 +72,12 @@ def here(monkeypatch):
 
     monkeypatch.setattr(Run, "start", start)
     monkeypatch.setattr(run_module, "LEAVING", 0.0)
-    monkeypatch.setattr(
-        batch,
-        "run_job",
-        lambda kind, request, **_: clean(child.do_job(kind, clean(request), lambda *_: None)),
-    )
+    for module in (batch, explain_scores):
+        monkeypatch.setattr(
+            module,
+            "run_job",
+            lambda kind, request, **_: clean(child.do_job(kind, clean(request), lambda *_: None)),
+        )
 
 
 def train(kind, files, model, data, out, *more, settings=SET):
@@ -163,6 +164,14 @@ def test_a_reward_model_is_evaluated(reward, files, tmp_path, here, capsys):
     assert figures["pairs"] == 8.0 and 0.0 <= figures["accuracy"] <= 1.0
     wrong = round(8 * (1 - figures["accuracy"]))  # no two scores of this model are the same
     assert wrong and len(wb.load_pairs(worst)) == wrong
+
+
+def test_a_score_is_explained(reward, tmp_path, here, capsys):
+    out = tmp_path / "parts.json"
+    given = ["--reward", reward, "--prompt", "a b", "--response", "c d", "--response", "good"]
+    assert main(["why", *given, "--out", str(out), "--set", *SET]) == 0
+    assert capsys.readouterr().out.count("without a word") == 2
+    assert [len(a["parts"]) for a in json.loads(out.read_text())["answers"]] == [3, 2]
 
 
 def test_import_writes_pairs_and_a_report_whose_counts_add_up(files, tmp_path):

@@ -334,6 +334,7 @@ def serve_questions() -> int:
 
 JOBS = {  # module:function, and the name under which its result is given; none: it gives several
     "answers": ("workbench.training.batch_jobs:answers", "answers"),
+    "attributions": ("workbench.training.reward.attribution:attributions", "attributions"),
     "scores": ("workbench.training.batch_jobs:scores", "scores"),
     "export": ("workbench.training.merged_export:export_model", ""),
     "best_of_n": ("workbench.training.best_of_n:candidates", "answers"),

@@ -177,6 +177,14 @@ def _add_data(commands: Any) -> None:
     plain.add_argument("--out", required=True, type=Path, help="a folder that is new")
     plain.add_argument("--dtype", default="auto", help="float32, bfloat16 or float16")
     plain.set_defaults(run=_export_model)
+    explain = commands.add_parser("why", help="say which words an answer's reward score comes from")
+    explain.add_argument("--reward", required=True, help="the reward model's run")
+    explain.add_argument("--prompt", required=True, help="what was asked")
+    text = "an answer; given again: another, to stand beside it"
+    explain.add_argument("--response", required=True, action="append", metavar="TEXT", help=text)
+    explain.add_argument("--out", type=Path, help="a JSON file for each token's part")
+    add_settings(explain)
+    explain.set_defaults(run=_why)
     measure = commands.add_parser("evaluate", help="say how good a reward model is, and where")
     measure.add_argument("--reward", required=True, help="the reward model's run")
     measure.add_argument("--data", required=True, help="labelled pairs it was not trained on")
@@ -374,6 +382,18 @@ def _share(args: argparse.Namespace) -> None:
     _check_places(args, "out")
     _tell(args)
     print(f"written: {wb.share(args.folder, args.out)}")  # noqa: T201
+
+
+def _why(args: argparse.Namespace) -> None:
+    from workbench.json_lines import write_json
+
+    given, settings = settings_given(args.set, "ppo")
+    _check_places(args, "out")
+    _tell(args, changes_in_words(given, settings, SCORING))
+    found = wb.why(args.reward, args.prompt, *args.response, **given)
+    print(found)  # noqa: T201
+    if args.out:
+        write_json(args.out, {"answers": found.answers})
 
 
 def _steer(args: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from workbench.errors import ConfigError, DataError, ModelError, RunError
 from workbench.json_lines import clean
 from workbench.models.source import RewardStats
 from workbench.runs import Run, RunFolder, attach_or_create, devices
-from workbench.verbs import batch, model_names, train
+from workbench.verbs import batch, explain_scores, model_names, train
 from workbench.verbs import load_data as given
 from workbench.world.judge import gold_score
 from workbench.world.sample_files import sample_dir
@@ -64,7 +64,8 @@ def here(monkeypatch):
         result = child.do_job(kind, request, lambda d, t, x: tell({"done": d, "total": t}))
         return clean(result)  # through JSON, as from another process
 
-    monkeypatch.setattr(batch, "run_job", run_job)
+    for module in (batch, explain_scores):
+        monkeypatch.setattr(module, "run_job", run_job)
     return asked
 
 
@@ -296,6 +297,15 @@ def test_scores_come_in_order(reward, here):
     assert all(isinstance(score, float) for score in found)
     assert wb.score(reward, PROMPTS[:1], ["a"], **FEW) == pytest.approx(found[:1], abs=1e-5)
     assert [kind for kind, _ in here] == ["scores", "scores"]
+
+
+def test_why_an_answer_scores_what_it_scores(reward, here):
+    found = wb.why(reward, "a b", "c d e", "good", **FEW)
+    scores = wb.score(reward, ["a b"] * 2, ["c d e", "good"], **FEW)
+    assert [answer["score"] for answer in found.answers] == pytest.approx(scores, abs=1e-5)
+    assert max(map(abs, found.gaps)) <= 1e-4
+    with pytest.raises(DataError, match="no answer to explain"):
+        wb.why(reward, "a b", **FEW)
 
 
 def test_an_answer_that_is_too_long_has_no_score_and_disturbs_no_other(reward, here):
