@@ -207,14 +207,16 @@ def test_responses_without_a_label_are_kept_for_labelling() -> None:
     assert pairs.training_rows() == [] and len(pairs.unlabelled()) == 1
 
 
-def test_duplicates_are_found_whatever_the_order_and_contradictions_put_aside() -> None:
+def test_duplicates_are_found_whatever_the_order_and_contradictions_are_votes() -> None:
     rows = [{"prompt": "p", "responses": ["a", "b"], "label": {"kind": "choice", "winner": 0}}]
     rows += [{"prompt": "p", "responses": ["b", "a"], "label": {"kind": "choice", "winner": 1}}]
     rows += [{"prompt": "p", "responses": ["b", "a"], "label": None}]
     rows += [{"prompt": "p", "responses": ["b", "a"], "label": {"kind": "choice", "winner": 0}}]
-    report = load_pairs(rows).report
-    assert (report.imported, report.duplicates) == (1, 2)
-    assert report.quarantined == {"the same item came before with another label": 1}
+    assert load_pairs(rows[:3]).report.duplicates == 2
+    pairs = load_pairs(rows)
+    assert (pairs.report.imported, pairs.report.duplicates) == (3, 1)  # a row without a label
+    label = pairs[0].label or {}
+    assert (label["winner"], label["annotators"]) == (0, 3) and pairs.report.quarantined == {}
 
 
 BAD_LABELS = [

@@ -112,10 +112,38 @@ def test_somebody_who_repeats_himself_is_a_duplicate_and_who_contradicts_himself
     }
 
 
-def test_without_names_contradictions_are_put_aside_as_before() -> None:
-    for who in (None, "", True):
-        report = load_pairs([vote(who, MOON, SUN), vote(who, SUN, MOON)]).report
-        assert report.quarantined == {"the same item came before with another label": 1}
+@pytest.mark.parametrize("who", [None, "", True])
+@pytest.mark.parametrize("rows", list(permutations([(MOON, SUN), (SUN, MOON), (SUN, MOON)])))
+def test_rows_that_contradict_each_other_are_votes_without_names_too(
+    rows: tuple[tuple[str, str], ...], who: Any
+) -> None:
+    """Whichever comes first: two of three say the sun."""
+    other = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    pairs = load_pairs([other, *(vote(who, *row) for row in rows)])
+    assert len(pairs) == 2 and better(pairs[1]) == SUN
+    label, report = pairs[1].label or {}, pairs.report
+    assert (label["annotators"], label["agreement"]) == (3, pytest.approx(2 / 3))
+    assert (report.input, report.imported, report.duplicates) == (4, 4, 0)
+    assert report.quarantined == {} and pairs[1].source["rows"] == [2, 3, 4]
+    names = [entry["annotator"] for entry in pairs[1].meta["votes"]]
+    assert names == ["unnamed 1", "unnamed 2", "unnamed 3"]
+    assert "3  label: votes on an item" in str(report)
+
+
+def test_without_names_one_against_one_is_even_and_what_repeats_is_a_copy() -> None:
+    one = [vote(None, MOON, SUN), vote(None, SUN, MOON)]
+    assert (load_pairs(one)[0].label or {})["kind"] == "tie"
+    assert load_pairs(one, even_split="none")[0].label is None
+    copies = load_pairs([one[0]] * 3).report
+    assert (copies.imported, copies.duplicates) == (1, 2)
+
+
+def test_a_row_without_a_name_votes_against_one_that_has_it() -> None:
+    rows = [vote("p1", MOON, SUN), vote(None, SUN, MOON), vote("p2", SUN, MOON)]
+    pairs = load_pairs(rows)
+    assert better(pairs[0]) == SUN and pairs.report.imported == 3
+    names = [entry["annotator"] for entry in pairs[0].meta["votes"]]
+    assert names == ["p1", "unnamed 1", "p2"]
 
 
 def test_rankings_of_several_people_are_joined_by_mean_rank() -> None:

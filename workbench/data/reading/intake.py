@@ -39,6 +39,9 @@ WRITTEN = "looks like a list or an object, kept as text"
 _FIRST_WON = dumps(FIRST_WON)  # written once: nearly every row of a chosen/rejected file has it
 
 
+_LATER = -1  # the place of an item in the table that is looked up once, at the end
+
+
 class _Held(NamedTuple):
     """A row that waits for the other rows of its prompt."""
 
@@ -66,6 +69,8 @@ class Intake:
         self._held: dict[str, list[_Held]] = {}  # prompt -> its rows
         self._voted: dict[str, _FirstVote] = {}  # id -> who gave it the label that it has
         self._votes: dict[str, list[Vote]] = {}  # id -> what others said of it
+        self._again: dict[str, list[tuple[int, Label]]] = {}  # id -> rows that say so once more
+        self._contested: dict[str, int] = {}  # id -> votes of rows that name nobody
         self._fields: dict[tuple[tuple[str, ...], str], int] = {}  # names, what of them -> rows
 
     def take(self, record: Record) -> None:
@@ -102,8 +107,10 @@ class Intake:
         for held in self._held.values():
             self._join(held)
         self._held.clear()
+        places = {i: n for n, i in enumerate(self._outcomes) if i in self._contested}
         for ident, votes in self._votes.items():
-            self._join_votes(self._voted[ident], votes)
+            first = self._voted[ident]
+            self._join_votes(first._replace(place=places.get(ident, first.place)), votes)
         for (names, fate), rows in self._fields.items():
             for name in names:
                 if name not in _OURS:
@@ -123,12 +130,14 @@ class Intake:
         ident = id_from_keys(turn_key(parsed.prompt), keys)
         outcome = _outcome(parsed.label, keys)
         if ident in self._outcomes:
-            first = self._voted.get(ident)
-            if voter is not None and first is not None and parsed.label is not None:
+            if parsed.label is not None and not parts:
                 label = in_order(parsed.label, order_of(keys))
-                bucket = self._vote(ident, Vote(voter, label, str(outcome), meta, row))
-                self._count_fields(meta, KEPT if bucket == IMPORTED else REPEATED)
-                return bucket
+                voter = voter if ident in self._voted else None
+                voter = voter or self._unnamed(ident, str(outcome), label, row)
+                if voter is not None:
+                    bucket = self._vote(ident, Vote(voter, label, str(outcome), meta, row))
+                    self._count_fields(meta, KEPT if bucket == IMPORTED else REPEATED)
+                    return bucket
             if outcome not in (None, self._outcomes[ident]):
                 raise Unusable("the same item came before with another label")
             self._count_fields(meta, REPEATED)
@@ -160,6 +169,34 @@ class Intake:
             pair = Pair.make(parsed.prompt, parsed.responses, label=parsed.label)
             self.report.examples.append(render(pair))
         return TIES if _is_tie(parsed.label, parsed.responses) else IMPORTED
+
+    def _unnamed(self, ident: str, outcome: str, label: Label, row: int) -> Voter | None:
+        """Whose vote a row is that names nobody; None where it repeats what was said before.
+
+        Rows that agree may be copies of one. Where another says something else they are several
+        people's: from then on each is a vote, those before it, too. Rankings and scores are not:
+        theirs may be two scales.
+        """
+        first = self._outcomes[ident]
+        if first is None or any(said.startswith(("rank", "scores")) for said in (first, outcome)):
+            return None
+        if ident not in self._contested and outcome == first:
+            self._again.setdefault(ident, []).append((row, label))
+            return None
+        if ident not in self._contested:
+            self._contested[ident] = 0
+            if ident not in self._voted:
+                self._voted[ident] = _FirstVote(self._next_unnamed(ident), _LATER)
+            again = self._again.pop(ident, [])
+            self._count(DUPLICATES, -len(again))
+            self._count(IMPORTED, len(again))
+            for earlier, said in again:
+                self._vote(ident, Vote(self._next_unnamed(ident), said, first, {}, earlier))
+        return self._next_unnamed(ident)
+
+    def _next_unnamed(self, ident: str) -> Voter:
+        self._contested[ident] += 1
+        return Voter(f"unnamed {self._contested[ident]}", "label")
 
     def _vote(self, ident: str, vote: Vote) -> str:
         """Put a vote to the others of its item; return the bucket of its row, for now."""
