@@ -242,6 +242,34 @@ def test_an_adapter_that_peft_saved_is_taken_and_its_dropout_is_off(tiny, tmp_pa
     assert torch.equal(logits(roles, "policy"), logits(roles, "policy"))
 
 
+KINDS_OF_LORA = {
+    "DoRA": {"use_dora": True, "target_modules": "all-linear"},
+    "rsLoRA": {"use_rslora": True, "target_modules": "all-linear"},
+    "on embeddings": {"target_modules": ["embed_tokens", "q_proj"]},
+    "a rank for each": {"target_modules": ["q_proj", "v_proj"], "rank_pattern": {"v_proj": 2}},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_LORA)
+def test_every_kind_of_lora_speaks_as_with_peft_alone(tiny, tmp_path, kind):
+    config = LoraConfig(r=4, lora_alpha=8, **KINDS_OF_LORA[kind])
+    model = get_peft_model(load(tiny).model, config)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name and "magnitude" not in name:
+                parameter.normal_(std=0.2)
+    model.save_pretrained(str(tmp_path / "a"))
+    roles = Roles(load(tiny), tiny_settings())
+    roles.add("policy", trainable=False, source=tmp_path / "a")
+    with torch.no_grad():
+        alone = PeftModel.from_pretrained(load(tiny).model, str(tmp_path / "a")).eval()
+        expected = alone(input_ids=IDS).logits
+        plain = load(tiny).model(input_ids=IDS).logits
+    torch.testing.assert_close(logits(roles, "policy"), expected, rtol=0, atol=1e-5)
+    assert (expected - plain).abs().max() > 0.01  # the adapter says something
+
+
 def test_an_adapter_of_another_base_is_refused(tiny, tmp_path):
     other = make_model(tmp_path / "wide", hidden_size=128)
     theirs = Roles(load(other), tiny_settings())

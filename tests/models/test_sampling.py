@@ -128,6 +128,17 @@ def test_frequencies_are_those_of_the_softmax(quiet):
         assert float(torch.special.gammaincc(freedom, statistic / 2)) > 0.001
 
 
+def test_four_hundred_thousand_draws_are_distributed_as_the_softmax():
+    """Chi-square of 39 degrees of freedom; one in a thousand fair samplers is above 72.05."""
+    generator = torch.Generator().manual_seed(11)
+    logits = torch.randn(40, generator=generator)
+    expected = 400_000 * (logits.double() / 0.7).exp() / (logits.double() / 0.7).exp().sum()
+    uniforms = torch.rand(400_000, generator=generator, dtype=torch.float64)
+    drawn = _inverse_cdf(logits.expand(400_000, 40), uniforms, 0.7)
+    counts = torch.bincount(drawn, minlength=40)
+    assert ((counts - expected) ** 2 / expected).sum() < 72.05
+
+
 def test_finished_rows_leave_the_batch(endless, monkeypatch):
     sizes: list[int] = []
     real = endless.trunk.forward
