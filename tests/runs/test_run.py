@@ -331,9 +331,11 @@ def test_runs_are_a_view_in_a_notebook_and_a_frame_for_programs(folder, monkeypa
         def _ipython_display_(self):
             shown.append(len(runs))
 
+    assert runs._display_().equals(runs.frame)
     monkeypatch.setattr(Runs, "view_factory", lambda runs: View())
     runs._ipython_display_()
     assert shown == [1]
+    assert isinstance(runs._display_(), View)
 
 
 def test_an_input_is_waited_for_but_not_a_paused_one(make_run, monkeypatch):
@@ -368,9 +370,11 @@ def test_a_notebook_shows_the_panel_that_was_registered(folder, monkeypatch):
         def _ipython_display_(self):
             shown.append(run.name)
 
+    assert run._display_() == repr(run)
     monkeypatch.setattr(Run, "panel_factory", lambda run: Panel())
     run._ipython_display_()
     assert shown == ["plain"]
+    assert isinstance(run._display_(), Panel)  # marimo shows what it is given
 
 
 def test_a_run_says_where_it_is_inside_its_first_step(folder):

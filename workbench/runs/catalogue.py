@@ -148,6 +148,12 @@ class Runs:
         self._view = make(self)
         self._view._ipython_display_()
 
+    def _display_(self) -> Any:
+        """The same for marimo, which shows what this returns."""
+        make = type(self).view_factory
+        self._view = None if make is None else make(self)
+        return self.frame if self._view is None else self._view
+
 
 def _row(folder: RunFolder) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(RUN_COLUMNS)

@@ -51,6 +51,12 @@ class Run:
         self._panel = make(self)
         self._panel._ipython_display_()
 
+    def _display_(self) -> Any:
+        """The same for marimo, which shows what this returns."""
+        make = type(self).panel_factory
+        self._panel = None if make is None else make(self)
+        return repr(self) if self._panel is None else self._panel
+
     @property
     def path(self) -> Path:
         """The run's folder."""

@@ -87,3 +87,7 @@ def test_a_runs_held_out_pairs_lie_on_the_curve_as_they_were_judged_last():
     assert explorer.pairs[0] == {"r1": 1.5, "r2": -0.5, **pair}
     assert explorer.run == "mine" and explorer.current.difference == 2.0
     assert len(explorer.rows) == 2  # the lecture's stay
+
+
+def test_two_on_one_page_are_told_apart():
+    assert LossExplorer().mark != LossExplorer().mark  # where the page loads their module once

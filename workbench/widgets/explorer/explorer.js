@@ -130,7 +130,7 @@ function score(name, words, commit) {
   });
   const show = (value) => {
     slider.value = value;
-    if (document.activeElement !== field) field.value = value.toFixed(1);
+    if (!field.matches(":focus")) field.value = value.toFixed(1);
   };
   return { root: h("label", { class: "wbx-score" }, label, slider, field), show };
 }

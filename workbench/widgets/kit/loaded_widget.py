@@ -1,9 +1,11 @@
 """What every widget is made of: its code, fetched from the kernel, and answers to its page."""
 
 import time
+import uuid
 from typing import Any, ClassVar
 
 import anywidget
+import traitlets
 
 from workbench.widgets.kit.theme import module, style
 from workbench.widgets.kit.wire import fault
@@ -27,8 +29,10 @@ class LoadedWidget(anywidget.AnyWidget):
     _styles: ClassVar[tuple[str, ...]]
     """Its CSS files beside the shared one."""
 
+    mark = traitlets.Unicode().tag(sync=True)  # its own, where one module serves a whole page
+
     def __init__(self, **traits: Any) -> None:
-        super().__init__(**traits)
+        super().__init__(mark=uuid.uuid4().hex[:8], **traits)
         self.error: BaseException | None = None
         self._code_sent = -AT_ONCE
         self.on_msg(self._on_message)

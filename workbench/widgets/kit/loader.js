@@ -5,17 +5,20 @@ const AGAIN = [1000, 2000, 4000]; // ms from one asking to the next; then the la
 const SOON = 800; // ms of waiting that nobody is told of
 const LONG = 20_000; // ms of waiting after which the kernel may be gone
 
-let came = false; // whether the code is here
-let loaded = null; // what comes of it: {View, css}; the module is one widget's
+// Each widget's code by its own mark: {came: whether it is here, loaded: {View, css}, as a promise}.
+// Most hosts load this module once a widget; marimo loads it once a page.
+const codes = new Map();
 
 /** Waits for the code, which comes when a view asks for it, or unasked. */
 function initialize({ model }) {
   const early = []; // messages from before the code could hear them
-  loaded = new Promise((resolve) => {
+  const code = { came: false };
+  codes.set(model.get("mark"), code);
+  code.loaded = new Promise((resolve) => {
     const take = async (message) => {
       if (message.type !== "code") return early.push(message);
-      if (came) return; // asked for twice
-      came = true;
+      if (code.came) return; // asked for twice
+      code.came = true;
       const View = await imported(message.esm);
       model.off("msg:custom", take);
       View.begin?.(model, early);
@@ -95,11 +98,12 @@ class Question {
 }
 
 async function render({ model, el }) {
-  const ask = () => came || model.send({ type: "code" });
-  const code = new Question(el, "this view", ask);
+  const code = codes.get(model.get("mark"));
+  const ask = () => code.came || model.send({ type: "code" });
+  const question = new Question(el, "this view", ask);
   ask();
-  const { View, css } = await loaded;
-  code.end();
+  const { View, css } = await code.loaded;
+  question.end();
   const style = document.createElement("style");
   style.textContent = css;
   el.append(style);

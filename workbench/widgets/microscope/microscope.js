@@ -170,7 +170,7 @@ export default class Microscope {
       const { range, words, was } = this.controls[i];
       range.min = Math.min(one.low, one.recorded);
       range.max = Math.max(one.high, one.recorded);
-      if (document.activeElement !== range || !this.newest) range.value = one.value;
+      if (!range.matches(":focus") || !this.newest) range.value = one.value;
       words.textContent = one.value.toFixed(decimals(one.step)).replace("-", "−");
       const changed = Math.abs(one.value - one.recorded) > 1e-9;
       was.textContent = changed ? `the run: ${one.recorded.toFixed(decimals(one.step)).replace("-", "−")}` : one.words;

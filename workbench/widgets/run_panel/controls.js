@@ -198,7 +198,7 @@ class SettingField {
     if (!known) this.scale();
     this.waiting = Boolean(command && !command.answer);
     const value = this.waiting ? command.values[setting.name] : setting.value;
-    if (!this.moving && !this.refused && document.activeElement !== this.number) this.number.value = value === null ? "auto" : Number(Number(value).toPrecision(6));
+    if (!this.moving && !this.refused && !this.number.matches(":focus")) this.number.value = value === null ? "auto" : Number(Number(value).toPrecision(6));
     if (!this.moving) this.slider.value = this.toSlider(value);
     if (this.refused && command?.id === this.before) return;
     this.before = command?.id;
