@@ -227,7 +227,7 @@ def _still(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _recording(widget: LoadedWidget, kernel: dict[str, Any], **state: Any) -> Recording:
-    code = widget.code()
+    code = widget.front_end()
     return Recording(code["esm"], code["css"], state, kernel)
 
 

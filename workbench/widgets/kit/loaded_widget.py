@@ -49,9 +49,9 @@ class LoadedWidget(anywidget.AnyWidget):
             self._receive(content)
 
     def _send_code(self) -> None:
-        self._say({"type": "code", **self.code()})
+        self._say({"type": "code", **self.front_end()})
 
-    def code(self) -> dict[str, str]:
+    def front_end(self) -> dict[str, str]:
         """What draws it: one module with an ``export default``, and its style."""
         return {"esm": module(self._script), "css": style(*self._styles)}
 
