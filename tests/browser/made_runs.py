@@ -257,9 +257,10 @@ CHARACTERS = ("healthy", "over-optimised", "collapsed", "racing", "value-blind",
 def character(path: Path, name: str) -> RunFolder:
     """One of :data:`CHARACTERS`: 48 of 70 updates of a run that goes so, left as while it runs."""
     folder = create(path, "ppo", steps=70, kl_coef=0.1)
-    if name == "starting":  # by this process, which lives: a page comes slowly on a busy machine
-        record = asdict(process.new_record(path, os.getpid()))
-        (path / process.RECORD).write_text(json.dumps(record))
+    # worked in by this process, which lives: on a busy machine a page comes slowly
+    record = asdict(process.new_record(path, os.getpid()))
+    (path / process.RECORD).write_text(json.dumps(record))
+    if name == "starting":
         return folder
     writer = FolderWriter(folder)
     for step in range(1, 49):
