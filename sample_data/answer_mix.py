@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dice import Dice
 
-from workbench.world.grammar import ListSubject, Request, category_sentences, list_sentence
+from workbench.world.grammar import ListSubject, Request, category_sentences
 from workbench.world.vocabulary import (
     AFTERWARDS,
     ALTERNATIVES,
@@ -75,6 +75,24 @@ def _list(subject: ListSubject, choice: str, dice: Dice) -> list[str]:
         items[dice.below(count)] = dice.pick(ITEMS[dice.pick(others)])
     lead = 1 if count == 1 else dice.below(2)
     return [list_sentence(subject, items, lead)]
+
+
+def joined(items: list[str]) -> str:
+    """Join names as one says them: "apple, pear and plum"."""
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def numbered(items: list[str]) -> str:
+    """Count names as one writes them: "1) apple, 2) pear, 3) plum"."""
+    return ", ".join(f"{number}) {item}" for number, item in enumerate(items, start=1))
+
+
+def list_sentence(subject: ListSubject, items: list[str], lead: int) -> str:
+    """Say a list in one sentence; ``lead`` 0 names what was asked, 1 goes straight to the items."""
+    text = numbered(items)
+    return f"Here are {subject.phrase}: {text}." if lead == 0 else f"{text}."
 
 
 def _about_self(topic: Topic, choice: str) -> list[str]:

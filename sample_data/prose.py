@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from answer_mix import draw_with_choice
+from answer_mix import draw_with_choice, joined, list_sentence
 from dice import Dice
 
 from workbench.world.grammar import (
     ListSubject,
     Request,
     category_sentences,
-    joined,
-    list_sentence,
 )
 from workbench.world.vocabulary import (
     ACTS,

@@ -197,12 +197,6 @@ def test_what_git_ignores_is_the_runs_folder_of_the_project_and_not_the_room():
     assert said.stdout.split() == ["runs/demo"]
 
 
-def test_the_examples_say_what_the_written_formats_hold():
-    from workbench.data.writing.row_layouts import holds_table
-
-    assert holds_table() in (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
-
-
 def test_the_examples_name_every_format_that_is_read():
     from workbench.data.reading.readers import FORMATS
 

@@ -43,7 +43,9 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--job"]:
         return jobs.serve_job(Path(arguments[1]), do_job)
     if arguments[:1] == [worker.SIGN]:
-        return serve_questions()
+        from workbench.training.playground_models import Stage
+
+        return worker.serve({"play": Stage().play})
     return run_training(RunFolder(Path(arguments[0])))
 
 
@@ -66,7 +68,9 @@ def run_training(folder: RunFolder, *, alone: bool = True) -> int:
         with FolderWriter(folder) as writer:
             folder.check_made_here()
             settings = _settings(folder, config)
-            _take_device(settings, folder)
+            from workbench.models.base import pick_device
+
+            hold_device(pick_device(settings.device).type, folder)
             with disk_watched(folder.path, ROOM):
                 _drive_from_a_sound_checkpoint(folder, config, settings, writer, alone=alone)
     except WorkbenchError as error:
@@ -171,12 +175,6 @@ def _rows(folder: RunFolder) -> list[dict[str, Any]]:
         where=str(folder.path / "data.jsonl.gz"),
         fix="put the file back, or start another run with the data",
     )
-
-
-def _take_device(settings: RunSettings, folder: RunFolder) -> None:
-    from workbench.models.base import pick_device
-
-    hold_device(pick_device(settings.device).type, folder)
 
 
 def _drive_from_a_sound_checkpoint(
@@ -323,13 +321,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in cast("dict[str, Any]", value).items()}
     return [_plain(each) for each in cast("list[Any]", value)] if isinstance(value, list) else value
-
-
-def serve_questions() -> int:
-    """Keep models loaded for what is interactive, and answer until nobody asks any more."""
-    from workbench.training.playground_models import Stage
-
-    return worker.serve({"play": Stage().play})
 
 
 JOBS = {  # module:function, and the name under which its result is given; none: it gives several

@@ -8,6 +8,7 @@ import errno
 import os
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -42,7 +43,7 @@ class WorkbenchError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle all three parts (the default would drop the keyword ones)."""
-        return (_rebuild, (type(self), self.what, self.where, self.fix))
+        return partial(type(self), self.what, where=self.where, fix=self.fix), ()
 
     def _render_traceback_(self) -> list[str]:
         """What IPython prints in a notebook: the three parts, not a page of frames."""
@@ -83,10 +84,6 @@ def check_option(value: object, choices: Sequence[str], where: str) -> None:
 def first_line(error: BaseException) -> str:
     """The first line of what an error says; its class where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _rebuild(kind: type[WorkbenchError], what: str, where: str, fix: str) -> WorkbenchError:
-    return kind(what, where=where, fix=fix)
 
 
 class DataError(WorkbenchError, ValueError):

@@ -155,17 +155,6 @@ def preset_settings(name: str | None, changes: dict[str, Any]) -> dict[str, Any]
     return {**PRESETS[name].settings, **changes}
 
 
-def planned_table() -> str:
-    """What each preset is planned to take, as notebooks/README.md shows it."""
-    lines = ["| preset | planned GB | planned minutes | updates | for |", "|---|---|---|---|---|"]
-    for name, preset in PRESETS.items():
-        steps = PPOSettings.from_dict(preset.settings).steps
-        about = preset.basis.partition(": ")[2]
-        figures = f"{preset.planned.gb:.2g} | {rounded(preset.minutes):g} | {steps}"
-        lines.append(f"| `{name}` | {figures} | {about} |")
-    return "\n".join(lines)
-
-
 def rounded(minutes: float) -> float:
     """In two digits: an estimate has no more."""
     return float(f"{minutes:.2g}")

@@ -40,7 +40,8 @@ def shortened(settings: Settings, rows: list[_Row]) -> tuple[Settings, list[_Row
         return settings, rows
     values = settings.to_dict()
     cut = {name: _cut(values[name], most) for name, most in QUICK_MOST[settings.kind].items()}
-    cut["batch_size"] = _in_groups(cut["batch_size"], values)
+    size, group = cut["batch_size"], values.get("samples_per_prompt", 1)
+    cut["batch_size"] = max(group, size - size % group)  # of whole groups, one at least
     tell(f"WORKBENCH_QUICK is set: this {settings.kind} run has {cut['steps']} steps")
     return settings.changed(**cut), few(rows, TRAINING_ROWS)
 
@@ -48,12 +49,6 @@ def shortened(settings: Settings, rows: list[_Row]) -> tuple[Settings, list[_Row
 def _cut(value: Any, most: int) -> Any:
     """No more than ``most``; a 0 that stands for "as many as needed" becomes that, too."""
     return value[:most] if isinstance(value, list) else min(value or most, most)
-
-
-def _in_groups(size: int, settings: dict[str, Any]) -> int:
-    """The nearest multiple of ``samples_per_prompt`` that is not larger, or one group."""
-    group = int(settings.get("samples_per_prompt", 1))
-    return max(group, size - size % group)
 
 
 def few(rows: Sequence[_Row], most: int) -> list[_Row]:

@@ -9,7 +9,6 @@ from workbench.algos.logprobs import (
     chunked_token_stats,
     entropy,
     exact_kl,
-    token_logprobs,
 )
 from workbench.errors import ConfigError
 
@@ -42,6 +41,12 @@ class Head(torch.nn.Module):
     def forward(self, hidden):
         self.seen.append(hidden.shape[0])
         return self.linear(hidden)
+
+
+def token_logprobs(logits, tokens, *, temperature):
+    """Of logits as they are, in one chunk."""
+    whole = {"temperature": temperature, "chunk": len(tokens)}
+    return chunked_token_logprobs(logits, tokens, lambda these: these, **whole)
 
 
 @pytest.fixture

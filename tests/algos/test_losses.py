@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from workbench.algos.logprobs import chunked_token_stats, token_logprobs
+from workbench.algos.logprobs import chunked_token_logprobs, chunked_token_stats
 from workbench.algos.losses import (
     bradley_terry,
     centring,
@@ -78,7 +78,7 @@ def test_before_the_first_step_ratio_is_one_and_nothing_is_clipped():
     hidden, head = torch.randn(12, 4), torch.nn.Linear(4, 30)
     tokens, mask = torch.randint(30, (12,)), torch.ones(3, 4, dtype=torch.bool)
     with torch.no_grad():
-        sampled = token_logprobs(head(hidden), tokens, temperature=0.7).view(3, 4)
+        sampled = chunked_token_logprobs(hidden, tokens, head, temperature=0.7, chunk=12).view(3, 4)
     now = chunked_token_stats(hidden, tokens, head, temperature=0.7, chunk=5).logprobs.view(3, 4)
     advantages = torch.randn(3, 4)
     result = clipped_policy_loss(now, sampled, advantages, mask, clip_range=0.2, token_count=12)

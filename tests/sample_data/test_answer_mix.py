@@ -5,7 +5,7 @@ from collections import defaultdict
 from itertools import pairwise
 
 import pytest
-from answer_mix import draw_answer, draw_degenerate, draw_slip
+from answer_mix import draw_answer, draw_degenerate, draw_slip, joined, list_sentence
 from dice import Dice
 
 from workbench.world.grammar import REQUEST_KINDS, ListSubject, requests
@@ -68,3 +68,14 @@ def test_a_slip_is_a_list_of_another_number_or_one_with_an_item_twice():
         assert (parts.content, parts.faults) in ((0.2, ()), (1.0, ("repeats itself",)), (0.0, ()))
         found.add(parts.faults)
     assert len(found) == 2
+
+
+def test_a_list_is_said_with_what_was_asked_or_straight_away():
+    subject, names = ListSubject("fruit", 3), ["apple", "fig", "plum"]
+    assert list_sentence(subject, names, 0) == "Here are three fruits: 1) apple, 2) fig, 3) plum."
+    assert list_sentence(subject, names, 1) == "1) apple, 2) fig, 3) plum."
+
+
+def test_lists_read_as_one_says_them():
+    assert joined(["apple"]) == "apple"
+    assert joined(["apple", "fig"]) == "apple and fig"

@@ -4,12 +4,9 @@ import pytest
 
 from workbench.world.grammar import (
     REQUEST_KINDS,
-    ListSubject,
     bare,
     category_sentences,
     find_request,
-    joined,
-    list_sentence,
     normalised,
     requests,
 )
@@ -62,12 +59,3 @@ def test_what_a_thing_is_can_be_said_in_two_ways():
         "A coat is a piece of clothing.",
         "The coat is a piece of clothing.",
     )
-
-
-def test_lists_read_as_one_says_them():
-    assert joined(["apple"]) == "apple"
-    assert joined(["apple", "fig"]) == "apple and fig"
-    subject = ListSubject("fruit", 3)
-    names = ["apple", "fig", "plum"]
-    assert list_sentence(subject, names, 0) == "Here are three fruits: 1) apple, 2) fig, 3) plum."
-    assert list_sentence(subject, names, 1) == "1) apple, 2) fig, 3) plum."

@@ -29,28 +29,6 @@ class TokenStats(NamedTuple):
     entropy: Tensor
 
 
-def token_logprobs(logits: Tensor, tokens: Tensor, *, temperature: float) -> Tensor:
-    """Log-probability of each given token under softmax(logits / temperature).
-
-    log pi(a) = z_a - log sum_v exp(z_v) with z = logits / temperature, in fp32 whatever the
-    logits came in (fp64 stays fp64): a half-precision logsumexp over a vocabulary loses digits
-    that the PPO ratio needs. Source: Huang et al. 2024, "The N+ Implementation Details of RLHF
-    with PPO" (temperature scaling wherever log-probabilities are read).
-
-    Args:
-        logits: ``(N, V)`` raw scores of the next token, any float dtype.
-        tokens: ``(N,)`` integer token ids.
-        temperature: the sampling temperature, above 0.
-
-    Returns:
-        ``(N,)`` log-probabilities, at most 0. [nats]
-
-    Raises:
-        ConfigError: the temperature is not above 0.
-    """
-    return _pick(logits, tokens, temperature)[0]
-
-
 def entropy(logits: Tensor, *, temperature: float) -> Tensor:
     """Entropy of softmax(logits / temperature), for each row.
 
@@ -104,7 +82,12 @@ def chunked_token_stats(
     temperature: float,
     chunk: int,
 ) -> TokenStats:
-    """``token_logprobs`` and ``entropy`` of head(hidden), never holding all N x V logits.
+    """Log-probability of each token, and ``entropy``, of head(hidden); never all N x V logits.
+
+    log pi(a) = z_a - log sum_v exp(z_v) with z = logits / temperature, in fp32 whatever the
+    logits came in (fp64 stays fp64): a half-precision logsumexp over a vocabulary loses digits
+    that the PPO ratio needs. Source: Huang et al. 2024, "The N+ Implementation Details of RLHF
+    with PPO" (temperature scaling wherever log-probabilities are read).
 
     The head runs on at most ``chunk`` tokens at a time. Where gradients are recorded and there
     is more than one chunk, each chunk's logits are dropped after use and computed again in the
@@ -119,7 +102,7 @@ def chunked_token_stats(
         chunk: the most tokens at once, 1 or more. [tokens]
 
     Returns:
-        TokenStats of ``(N,)`` each; equal to the unchunked functions.
+        TokenStats of ``(N,)`` each; the same whatever the chunk.
 
     Raises:
         ConfigError: the temperature is not above 0, or the chunk is below 1.

@@ -75,12 +75,8 @@ def ended(tokens: Tensor, response_mask: Tensor, eos_ids: Sequence[int]) -> Tens
     Returns:
         ``(B,)`` bool; False for a row with no valid token.
     """
-    return (_is_eos(tokens, eos_ids) & _is_last(response_mask)).any(1)
-
-
-def _is_eos(tokens: Tensor, eos_ids: Sequence[int]) -> Tensor:
-    """``(B, T)`` bool: the token is one of ``eos_ids``."""
-    return torch.isin(tokens, torch.tensor(list(eos_ids), dtype=tokens.dtype, device=tokens.device))
+    eos = torch.tensor(list(eos_ids), dtype=tokens.dtype, device=tokens.device)
+    return (torch.isin(tokens, eos) & _is_last(response_mask)).any(1)
 
 
 def _is_last(mask: Tensor) -> Tensor:

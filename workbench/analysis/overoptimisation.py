@@ -42,14 +42,10 @@ class FittedCurve(NamedTuple):
         """Return √KL at the top; None where the curve has none."""
         if self.beta <= 0:
             return None
-        top = self._top()
-        return top if np.isfinite(top) and top > 0 else None
-
-    def _top(self) -> float:
         with np.errstate(over="ignore"):
-            if self.form == RL:
-                return float(np.exp(self.alpha / self.beta - 1))
-            return self.alpha / (2 * self.beta)
+            rl, bend = self.form == RL, self.alpha / self.beta
+            top = float(np.exp(bend - 1) if rl else bend / 2)
+        return top if np.isfinite(top) and top > 0 else None
 
 
 class Peak(NamedTuple):

@@ -110,9 +110,11 @@ def examine(
     problems.extend(blanks.problems(pairs))
     again, leaked = list(repeats.found()), list(leaks.found())
     deciles, features, longer = bias.deciles(), bias.features(), bias.longer_wins()
-    people = _people(store, imported)
-    if store is None:
-        people = people._replace(reasons=imported_reasons(pairs.labels()))
+    if store is not None:
+        people = people_of(store)
+    else:  # the votes and reasons that came with the data
+        votes = agreement(imported) if imported else []
+        people = People([], votes, [], imported_reasons(pairs.labels()))
     summary = [
         *_repeated(again, len(pairs)),
         _leaking(leaked, len(pairs), against is not None),
@@ -184,13 +186,6 @@ _CHECK_OF = {
     AGAINST: "scores and margins",
     NEGATIVE: "scores and margins",
 }
-
-
-def _people(store: "LabelStore | None", imported: dict[str, dict[str, str]]) -> People:
-    """Return what a label store says of people, or the votes that came with the data."""
-    if store is not None:
-        return people_of(store)
-    return People([], agreement(imported) if imported else [], [], [])
 
 
 def _reasons(reasons: Sequence[Reason]) -> list[Finding]:

@@ -272,7 +272,7 @@ def open_saved(path: Path) -> "tuple[Frame, Report]":
     saved = (table.schema.metadata or {}).get(_REPORT)
     if saved is None:
         raise _not_saved(path)
-    return _frame_of(table.column_names, table.columns), Report.from_saved(loads(saved.decode()))
+    return _frame_of(table.column_names, table.columns), Report(**loads(saved.decode()))
 
 
 def _not_saved(path: Path) -> DataError:

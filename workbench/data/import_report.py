@@ -91,11 +91,6 @@ class Report:
         held = {"left_out": self.left_out, "source": self.source, "examples": self.examples}
         return {**self.as_dict(), **held, "fields": self.fields}
 
-    @classmethod
-    def from_saved(cls, saved: dict[str, Any]) -> "Report":
-        """Return the report whose :meth:`saved` values these are."""
-        return cls(**saved)
-
     def __str__(self) -> str:
         lines = [f"{rows:>9,}  {name}" for name, rows in self._lines()]
         head = f"{self.items:,} items from {self.source or 'memory'} (format: {self.format})"

@@ -53,7 +53,8 @@ def _device(row: Mapping[str, Any], cards: list[str]) -> MachineFact:
         return _card(row)
     cpu = f"no GPU: the CPU, {os.cpu_count()} cores, {row.get('threads')} of them for torch"
     if not cards:
-        few = "" if not _one_thread(row) else "unset OMP_NUM_THREADS, or set it to the cores"
+        one = row.get("threads") == 1 and (os.cpu_count() or 1) > 1
+        few = "unset OMP_NUM_THREADS, or set it to the cores" if one else ""
         return MachineFact("device", "look" if few else "ok", cpu, few)
     named = f"{cpu}, although the driver knows {', '.join(cards)}"
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -68,10 +69,6 @@ def _device(row: Mapping[str, Any], cards: list[str]) -> MachineFact:
             f"update the driver to one for CUDA {row['cuda']}, or install a torch for an older CUDA"
         )
     return MachineFact("device", "look", f"{named}: {why}", fix)
-
-
-def _one_thread(row: Mapping[str, Any]) -> bool:
-    return row.get("threads") == 1 and (os.cpu_count() or 1) > 1
 
 
 def _card(row: Mapping[str, Any]) -> MachineFact:

@@ -135,7 +135,7 @@ def library_findings(asked: Sequence[Needed], probed: Probed) -> list[MachineFac
         version = installed_version(one.name)
         if version is None:
             missing[one.extra].append(one)
-        elif _is_older(version, one.bound):
+        elif one.bound and version_numbers(version) < version_numbers(one.bound):
             findings.append(_bad(one, f"{version} is here, {one.bound} is needed", "--upgrade "))
         elif error := _import_error(one, probed):
             words = f"{version} is here and cannot be used: {error}"
@@ -163,11 +163,6 @@ def installed_version(name: str) -> str | None:
         return metadata.version(name) or None
     except (metadata.PackageNotFoundError, OSError, KeyError):
         return None
-
-
-def _is_older(version: str, bound: str) -> bool:
-    """Whether a version is below a bound; what cannot be compared is let pass."""
-    return bool(bound) and version_numbers(version) < version_numbers(bound)
 
 
 def version_numbers(version: str) -> tuple[int, ...]:

@@ -134,14 +134,6 @@ def of_run(folder: RunFolder) -> list[Alarm]:
     return alarms(str(folder.config()["kind"]), columns, repeats)
 
 
-def alarm_table() -> list[dict[str, str]]:
-    """One row a rule (alarm, kinds, when, fix), for docs."""
-    return [
-        {"alarm": r.title, "runs": ", ".join(r.kinds), "rings when": r.when, "what to do": r.fix}
-        for r in RULES
-    ]
-
-
 def _stretches(rule: Rule, condition: Condition, series: tuple[Array, ...]) -> list[Alarm]:
     """One alarm for each stretch of rows that ring, gaps shorter than MEAN closed."""
     steps, match = series[0], condition.find(*series)

@@ -12,9 +12,5 @@ def letter_e(
     finds it in a few updates, also where no answer ends by itself; and a reader can check it.
     Plain English has about two and a half.
     """
-    return [_of_twenty(text.lower(), "e") for text in responses]
-
-
-def _of_twenty(text: str, letter: str) -> float:
-    letters = sum(map(str.isalpha, text))
-    return 20.0 * text.count(letter) / letters if letters else 0.0
+    lowered = [text.lower() for text in responses]
+    return [20.0 * text.count("e") / max(1, sum(map(str.isalpha, text))) for text in lowered]

@@ -284,7 +284,10 @@ def before_and_after(
         )
     names = column_names(models, best_of)
     if several:
-        columns[names[1]] = [max(own, key=_score_of) for own in several]
+        columns[names[1]] = [
+            max(own, key=lambda a: -math.inf if math.isnan(a["score"]) else a["score"])
+            for own in several
+        ]
     return [
         {
             "prompt": prompt[-1]["content"],
@@ -330,10 +333,6 @@ def _named(
     """An answer as a comparison shows it."""
     judged = {"gold": gold_score(prompt, answer["text"])} if gold else {}
     return {"model": name, **answer, **judged}
-
-
-def _score_of(answer: dict[str, Any]) -> float:
-    return -math.inf if math.isnan(answer["score"]) else answer["score"]
 
 
 def _add_scores(

@@ -95,9 +95,8 @@ def _roles() -> dict[str, str]:
     return {bare(sentence): role for role, group in spoken for sentence in group}
 
 
-@cache
-def _all_items() -> frozenset[str]:
-    return frozenset(item.lower() for items in ITEMS.values() for item in items)
+_ALL_ITEMS = frozenset(item.lower() for items in ITEMS.values() for item in items)
+_LEAD = re.compile(rf"here are (?:{'|'.join(COUNTS.values())}) (?:{'|'.join(PLURALS.values())}): ")
 
 
 def list_items(words: str) -> list[str] | None:
@@ -105,19 +104,14 @@ def list_items(words: str) -> list[str] | None:
 
     The items may be numbered, then from 1 without a gap.
     """
-    lead = re.match(rf"here are (?:{'|'.join(COUNTS.values())}) (?:{_plural_pattern()}): ", words)
+    lead = _LEAD.match(words)
     rest = words[lead.end() :] if lead else words
     parts = re.split(r", and |, | and ", rest)
     numbers = [int(number[1]) if (number := re.match(r"(\d)\) ", p)) else None for p in parts]
     if any(numbers) and numbers != list(range(1, len(parts) + 1)):
         return None
     items = [re.sub(r"^(?:\d\) )?(?:(?:the|an?) )?", "", part) for part in parts]
-    return items if all(item in _all_items() for item in items) else None
-
-
-@cache
-def _plural_pattern() -> str:
-    return "|".join(PLURALS.values())
+    return items if all(item in _ALL_ITEMS for item in items) else None
 
 
 def _role(words: str) -> str:

@@ -180,21 +180,3 @@ def category_sentences(thing: Thing) -> tuple[str, ...]:
         if " " not in thing.category
         else f"The {thing.name} is {with_article(thing.category)}.",
     )
-
-
-def joined(items: list[str]) -> str:
-    """Join names as one says them: "apple, pear and plum"."""
-    if len(items) < 2:
-        return "".join(items)
-    return f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def numbered(items: list[str]) -> str:
-    """Count names as one writes them: "1) apple, 2) pear, 3) plum"."""
-    return ", ".join(f"{number}) {item}" for number, item in enumerate(items, start=1))
-
-
-def list_sentence(subject: ListSubject, items: list[str], lead: int) -> str:
-    """Say a list in one sentence; ``lead`` 0 names what was asked, 1 goes straight to the items."""
-    text = numbered(items)
-    return f"Here are {subject.phrase}: {text}." if lead == 0 else f"{text}."

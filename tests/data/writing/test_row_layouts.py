@@ -13,7 +13,7 @@ from workbench.data.manifest import Options
 from workbench.data.messages import Unusable, turn_key
 from workbench.data.pairs import Pair, Pairs
 from workbench.data.reading.formats import load_pairs
-from workbench.data.writing.row_layouts import FACTS, HOLDS, holds_table, rows_in_format
+from workbench.data.writing.row_layouts import FACTS, HOLDS, rows_in_format
 from workbench.data.writing.writers import write_pairs
 
 PAIRED = [name for name in HOLDS if name not in ("canonical", "events")]
@@ -132,6 +132,20 @@ def test_the_canonical_form_holds_all_of_it(table, tmp_path_factory):
     path = write_pairs(table, tmp_path_factory.mktemp("c") / "x.jsonl", "canonical")
     if len(table):
         assert list(load_pairs(path, "canonical")) == [pair for pair in table if alike_not(pair)]
+
+
+def holds_table() -> str:
+    """Return :data:`HOLDS` as a Markdown table, for the documents."""
+    lines = [f"| format | {' | '.join(FACTS.values())} |", "|---" * (len(FACTS) + 1) + "|"]
+    for name, holds in HOLDS.items():
+        cells = ("yes" if fact in holds else "–" for fact in FACTS)
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def test_the_examples_page_says_what_the_written_formats_hold():
+    page = Path(__file__).parents[3] / "notebooks" / "README.md"
+    assert holds_table() in page.read_text(encoding="utf-8")
 
 
 def test_the_table_for_the_documents_has_a_row_a_format():

@@ -181,7 +181,8 @@ def _detect(records: list[Record], name: str, source: Any) -> Format:
     """Return the first format that some row fits; rows that could not be read say nothing."""
     rows = [lowered(record.fields) for record in records if not record.bad]
     for fmt in FORMATS:
-        if fmt.auto and any(_fits(fmt, row) for row in rows):
+        whole = [row for row in rows if all(row.get(name) is not None for name in fmt.needs)]
+        if fmt.auto and any(map(fmt.matches, whole)):
             if fmt.asks:
                 raise DataError(
                     f"the rows of {fmt.name} have several labels",
@@ -207,10 +208,6 @@ def _detect(records: list[Record], name: str, source: Any) -> Format:
 
 def _names(row: dict[str, Any]) -> str:
     return ", ".join(one_line(str(name), 60) for name in row)
-
-
-def _fits(fmt: Format, row: dict[str, Any]) -> bool:
-    return all(row.get(name) is not None for name in fmt.needs) and fmt.matches(row)
 
 
 def _nearest(row: dict[str, Any]) -> str:

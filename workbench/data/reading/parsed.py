@@ -44,10 +44,6 @@ class Part(NamedTuple):
     meta: dict[str, Any]
 
 
-def _always(row: Row) -> bool:
-    return True
-
-
 class Format(NamedTuple):
     """A format: its name, the columns it needs (in lower case), and the reader of a row.
 
@@ -59,7 +55,7 @@ class Format(NamedTuple):
     name: str
     needs: tuple[str, ...]
     parse: Callable[[Row], Parsed | Tree | Part]
-    matches: Callable[[Row], bool] = _always  # asked only of rows that have all the needed columns
+    matches: Callable[[Row], bool] = lambda _: True  # of rows that have all the needed columns
     join: Callable[[list[Part]], Parsed] | None = None
     auto: bool = True  # whether it is looked for by the columns
     asks: tuple[str, ...] = ()

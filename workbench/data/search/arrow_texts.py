@@ -4,7 +4,6 @@ import importlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +17,8 @@ pc: Any = importlib.import_module("pyarrow.compute")
 
 CORES = min(4, os.cpu_count() or 1)
 ROWS_A_CORE = 1024  # rows that are worth a core of their own
+
+_POOL = ThreadPoolExecutor(CORES, thread_name_prefix="search")  # starts a thread when it is used
 
 RowNumbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -145,13 +146,8 @@ def has(texts: Any, pattern: str) -> Mask:
         return _has(texts, pattern)
     ends = np.linspace(0, count, workers + 1).astype(int).tolist()
     slices = [texts.slice(start, stop - start) for start, stop in pairwise(ends)]
-    return np.concatenate(list(_pool().map(_has, slices, [pattern] * workers)))
+    return np.concatenate(list(_POOL.map(_has, slices, [pattern] * workers)))
 
 
 def _has(texts: Any, pattern: str) -> Mask:
     return np.asarray(pc.fill_null(pc.match_substring_regex(texts, pattern), False), dtype=bool)
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(CORES, thread_name_prefix="search")

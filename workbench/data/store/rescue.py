@@ -39,13 +39,10 @@ def readable_rows(path: Path, table: str) -> list[tuple[Any, ...]]:
     Rows without a checksum (from an older version) are taken where their JSON can be read.
     """
     for how in ("mode=ro", "immutable=1"):  # the second where the log cannot be opened
-        with suppress(sqlite3.Error), closing(_connected(path, how)) as db:
+        address = f"{path.absolute().as_uri()}?{how}"
+        with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as db:
             return _readable_rows(db, table, path.stat().st_size)
     return []
-
-
-def _connected(path: Path, how: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)
 
 
 def _readable_rows(db: sqlite3.Connection, table: str, size: int) -> list[tuple[Any, ...]]:

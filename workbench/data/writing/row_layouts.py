@@ -45,15 +45,6 @@ HOLDS: dict[str, frozenset[str]] = {
 """What each format holds: it comes back equal when the file is read again."""
 
 
-def holds_table() -> str:
-    """Return :data:`HOLDS` as a Markdown table, for the documents."""
-    lines = [f"| format | {' | '.join(FACTS.values())} |", "|---" * (len(FACTS) + 1) + "|"]
-    for name, holds in HOLDS.items():
-        cells = ("yes" if fact in holds else "–" for fact in FACTS)
-        lines.append(f"| `{name}` | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 UNPAIRED = ("trl-unpaired", "trl-unpaired-standard")
 
 
@@ -144,20 +135,9 @@ def _explicit(preference: Preference) -> Row:
     return preference._asdict()
 
 
-def _standard(preference: Preference) -> Row:
-    return {
-        "prompt": _plain_prompt(preference.prompt),
-        "chosen": _only_text(preference.chosen),
-        "rejected": _only_text(preference.rejected),
-    }
-
-
-def _instruction(preference: Preference) -> Row:
-    return {
-        "instruction": _only_text(preference.prompt),
-        "chosen": _only_text(preference.chosen),
-        "rejected": _only_text(preference.rejected),
-    }
+def _answers(preference: Preference) -> Row:
+    answers = {"chosen": preference.chosen, "rejected": preference.rejected}
+    return {name: _only_text(turns) for name, turns in answers.items()}
 
 
 def _implicit(preference: Preference) -> Row:
@@ -184,12 +164,12 @@ def _openai(preference: Preference) -> Row:
 
 _SHAPES: dict[str, Callable[[Preference], Row]] = {
     "trl": _explicit,
-    "trl-standard": _standard,
+    "trl-standard": lambda one: {"prompt": _plain_prompt(one.prompt), **_answers(one)},
     "trl-implicit": _implicit,
     "trl-implicit-standard": _transcripts,
     "openai-dpo": _openai,
     "hh": _transcripts,
-    "instruction": _instruction,
+    "instruction": lambda one: {"instruction": _only_text(one.prompt), **_answers(one)},
 }
 
 _SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}

@@ -175,9 +175,9 @@ def _check(pairs: "Pairs | LabelStore", format: str, options: Options) -> None:
             where="write_pairs(ties=...)",
             fix=f"use one of: {', '.join(_ties_for(format))}",
         )
-    unused = [
-        name for name in _unused(format) if getattr(options, name) != getattr(Options(), name)
-    ]
+    idle = {"canonical": ("k_way",), "events": ("k_way", "min_agreement", "annotators", "votes")}
+    usual = Options()
+    unused = [n for n in idle.get(format, ()) if getattr(options, n) != getattr(usual, n)]
     if unused:
         raise ConfigError(
             f"{unused[0]} does not go with the format {format!r}",
@@ -198,14 +198,6 @@ def _ties_for(format: str) -> tuple[str, ...]:
     if format in ("canonical", "events"):
         return ("drop",)  # they keep every item, ties included, whatever is asked
     return ("drop", "unpaired" if format in UNPAIRED else "both")
-
-
-def _unused(format: str) -> tuple[str, ...]:
-    """The options that would do nothing in a format that keeps what it is given."""
-    return {
-        "canonical": ("k_way",),
-        "events": ("k_way", "min_agreement", "annotators", "votes"),
-    }.get(format, ())
 
 
 def _one_of(name: str, value: str, known: Iterable[str]) -> None:

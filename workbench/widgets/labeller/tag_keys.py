@@ -29,10 +29,11 @@ def tag_keys(
         for key in tags:
             if key in taken or len(key) != 1 or key != key.lower() or not key.strip():
                 meaning = f"means {taken[key]!r}" if key in taken else "is no single small key"
+                free = [key for key in _LETTERS if key not in taken and key not in tags]
                 raise ConfigError(
                     f"the key {key!r} of the tag {tags[key]!r} {meaning}",
                     where="tags=...",
-                    fix=f"give each a key that is free, such as {_free(taken, tags)}",
+                    fix=f"give each a key that is free, such as {', '.join(free[:5])}",
                 )
         return dict(zip(tags, names, strict=True))
     given: dict[str, str] = {}
@@ -47,7 +48,3 @@ def tag_keys(
             )
         given[key] = name
     return given
-
-
-def _free(taken: Mapping[str, str], tags: Mapping[str, str]) -> str:
-    return ", ".join([key for key in _LETTERS if key not in taken and key not in tags][:5])
