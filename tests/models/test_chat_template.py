@@ -112,6 +112,19 @@ def test_real_templates_to_the_token(real_templates, tmp_path, monkeypatch, eos_
     assert len(real_templates) - len(IN_PARTS) >= 34
 
 
+def test_earlier_thoughts_of_qwen3_are_what_its_template_makes_of_them(real_templates, tmp_path):
+    """It drops them from turns before the last question; <think> is a token, and no special one."""
+    template = real_templates["qwen3"]
+    tokenizer = byte_tokenizer(template, {"<|im_start|>"}, eos="<|im_end|>")
+    base = model_with(tmp_path / "qwen3", tokenizer)
+    thought = assistant("<think>\nA capital.\n</think>\n\nOslo is the capital.")
+    talk = [*TALK[:1], *thought, *user("And of Sweden?")]
+    expected = base.tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
+    ids = base.tokenizer(expected, add_special_tokens=False)["input_ids"]
+    assert Encoder(base, max_length=8000, template={}).prompt(talk, room=8) == ids
+    assert "Oslo is the capital." in expected and "A capital." not in expected
+
+
 def test_templates_that_take_parts_lose_no_text(real_templates, tmp_path):
     for name in sorted(IN_PARTS):
         template = real_templates[name]
