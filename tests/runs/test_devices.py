@@ -12,6 +12,7 @@ from workbench.runs.devices import (
     HANDED_OVER,
     device_holder,
     hold_device,
+    live_holder,
     release_device,
     take_device,
 )
@@ -68,6 +69,19 @@ def test_a_holder_that_has_said_its_last_word_is_waited_for(folder, other, monke
     monkeypatch.setattr(devices, "PROBE", 0.0)
     os.close(take_device("cpu", other))
     assert len(waits) == 100
+
+
+def test_who_holds_a_device_for_good_is_told_once_a_leaving_one_is_gone(folder, monkeypatch):
+    lock = take_device("cpu", folder)
+    assert live_holder("cpu")["run"] == "plain"  # at once: it has not said its last word
+    write_json(folder.path / "status.json", {"state": "stopped"})
+    waits = []
+    monkeypatch.setattr(
+        devices.time,
+        "sleep",
+        lambda s: waits.append(s) or (len(waits) == 100 and os.close(lock)),
+    )
+    assert live_holder("cpu") is None and len(waits) == 100
 
 
 def test_a_lock_goes_with_its_process(folder, other):

@@ -2,7 +2,7 @@
 
 from workbench.runs.catalogue import Runs, list_runs, open_run, wait_for
 from workbench.runs.controls import FolderControls, ask
-from workbench.runs.devices import device_holder, hold_device
+from workbench.runs.devices import device_holder, hold_device, live_holder
 from workbench.runs.folder import RunFolder
 from workbench.runs.housekeeping import keep_evaluation
 from workbench.runs.identity import attach_or_create
@@ -24,6 +24,7 @@ __all__ = [
     "hold_device",
     "keep_evaluation",
     "list_runs",
+    "live_holder",
     "open_run",
     "run_job",
     "runs_root",

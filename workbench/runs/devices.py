@@ -70,6 +70,16 @@ def device_holder(device: str) -> dict[str, Any] | None:
         os.close(descriptor)
 
 
+def live_holder(device: str) -> dict[str, Any] | None:
+    """Who holds a device as of :func:`device_holder`; one that is about to end is waited for."""
+    begun = time.monotonic()
+    while (holder := device_holder(device)) is not None and _is_leaving(holder):
+        if time.monotonic() - begun > LEAVING:
+            break
+        time.sleep(0.02)
+    return holder
+
+
 def take_device(device: str, folder: RunFolder) -> int:
     """Lock a device and return the open descriptor that holds it.
 

@@ -14,7 +14,7 @@ from workbench.runs import (
     RunFolder,
     Runs,
     attach_or_create,
-    device_holder,
+    live_holder,
     runs_root,
     several_processes,
 )
@@ -278,7 +278,7 @@ def _launch(launch: _Launch) -> Run:
     device = device_of(settings)
     config = {"model": model, "inputs": launch.inputs or {}, "settings": settings.to_dict()}
     root, name = _place(launch.name)
-    holder = device_holder(device) if launch.fresh else None
+    holder = live_holder(device) if launch.fresh else None
     if holder is not None:  # said before the old run is put aside
         raise busy(device, holder, RunFolder(root / (name or kind)))
     attached = attach_or_create(root, kind, name, config, rows, launch.fresh, launch.files)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import ConfigError, RunError
 from workbench.presets import preset_settings
 from workbench.progress import duration, tell, working
-from workbench.runs import Run, RunFolder, device_holder, several_processes, worker
+from workbench.runs import Run, RunFolder, live_holder, several_processes, worker
 from workbench.runs.devices import busy
 from workbench.runs.folder import LIVE
 from workbench.settings import PPOSettings
@@ -133,7 +133,7 @@ def _check(model: Model, settings: PPOSettings) -> None:
     check_ppo(settings, heldout=False)
     check_model(model, "model", "answers")
     device = device_of(settings)
-    if (holder := device_holder(device)) is not None:
+    if (holder := live_holder(device)) is not None:
         raise busy(device, holder, RunFolder("verify"))
 
 
