@@ -38,7 +38,7 @@ from workbench import child
 from workbench.runs import FolderWriter, RunFolder, attach_or_create
 from workbench.settings import KINDS
 from workbench.training import checkpoint, dpo, optimiser
-from workbench.training.ppo import ppo, rollout
+from workbench.training.ppo import policy_loop, rollout
 from workbench.training.reward import members
 
 MANY = 20  # kills of each kind; a smaller number is a trial, and is not written down
@@ -63,7 +63,7 @@ MOMENTS: dict[str, dict[str, tuple[Any, str]]] = {
     },
     "ppo": {
         "generation": (rollout, "sample_responses"),
-        "scoring": (ppo, "measure"),
+        "scoring": (policy_loop, "measure"),
         "mid-epoch": (optimiser.Optimiser, "step"),
         "saving": (checkpoint.torch, "save"),
         "renaming a checkpoint": (checkpoint, "swap"),

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from workbench.models.encoding import Encoded
 from workbench.settings import PPOSettings
 from workbench.training.ppo import ppo
 from workbench.training.ppo.mini_batches import MiniBatch
@@ -54,7 +55,7 @@ def test_gradients_in_float16_are_those_of_float32_but_for_rounding(tiny, reward
             PPOSettings, dtype=dtype, steps=1, batch_size=6, response_length=6, watch_every=0
         )
         made = ppo.PPOTrainer(str(tiny), reward, PROMPTS, settings, place(dtype), None)
-        rows = [ppo.Encoded([2, 5, 3], [6, 7, 1]), ppo.Encoded([2, 8, 9, 3], [10, 11, 12, 13])]
+        rows = [Encoded([2, 5, 3], [6, 7, 1]), Encoded([2, 8, 9, 3], [10, 11, 12, 13])]
         seen = made._measured(rows, [PROMPTS[0]] * 2, [[0, 1]])
         estimates = estimates_of(made, seen, 0.05)
         estimates.advantages[seen.response_mask] = torch.linspace(-1, 1, 7)

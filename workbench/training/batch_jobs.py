@@ -14,7 +14,7 @@ from workbench.data.messages import Message, as_messages
 from workbench.models.base import Base, load_base
 from workbench.models.encoding import Encoded, Encoder, micro_batches
 from workbench.models.fast.dense_weights import dense
-from workbench.models.forward import CHUNK, Batch, collate, response_hidden
+from workbench.models.forward import CHUNK, Batch, collate, response_hidden, spread
 from workbench.models.roles import Roles
 from workbench.models.sampling import CHECK_EVERY, sample_responses
 from workbench.models.source import Source, resolve
@@ -179,16 +179,15 @@ def exact_response_kl(
     which the role sampled. ``start`` None is the base with adapters off. ``(B,)``.
     """
     base = roles.base
-    result = torch.zeros(len(rows))
+    wide = torch.promote_types(base.dtype, torch.float32)  # float64 stays exact
+    result = torch.zeros(len(rows), dtype=wide)
     if role is None:
         return result
     lengths = [len(r.ids) for r in rows]
     for group in micro_batches(lengths, tokens=settings.micro_batch_tokens):
         batch = collate([rows[i] for i in group], base)
         per_token = _token_kl(roles, role, start, batch, settings.temperature)
-        table = torch.zeros(batch.response_mask.shape, device=base.device)
-        table[batch.response_mask] = per_token
-        result[group] = table.sum(1).cpu()
+        result[group] = spread(per_token, batch.response_mask).sum(1).cpu()
     return result
 
 

@@ -349,7 +349,7 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
         mine = self.team.share(range(len(answers)), [len(row.ids) for row in answers])
         settings = self.settings.changed(temperature=self.temperature)
         share = [answers[i] for i in mine]
-        kl = torch.zeros(len(answers))
+        kl = torch.zeros(len(answers), dtype=self.ref_logprobs.dtype)
         kl[mine] = exact_response_kl(self.roles, "policy", share, settings, start=self.reference)
         self.team.add(kl)
         metrics: Metrics = {

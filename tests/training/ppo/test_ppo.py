@@ -16,7 +16,7 @@ from workbench.models.forward import lay, response_hidden, response_stats
 from workbench.models.source import resolve
 from workbench.settings import PPOSettings
 from workbench.training.batch_jobs import scores as evaluate
-from workbench.training.ppo import mini_batches, ppo, rollout
+from workbench.training.ppo import mini_batches, policy_loop, ppo, rollout
 from workbench.training.ppo.mini_batches import MiniBatch
 from workbench.training.ppo.objective import estimate
 
@@ -158,7 +158,7 @@ def test_what_does_not_pack_is_padded_and_says_so(tiny, reward, place, monkeypat
     rows = {}
     for name in ("flat", "padded"):
         if name == "padded":
-            for module in (ppo, forward, decoding):
+            for module in (policy_loop, forward, decoding):
                 monkeypatch.setattr(module, "packs", lambda model: "it is only a test")
         made = trainer(tiny, reward, place(name), samples_per_prompt=2)
         rows[name] = made.train_step().metrics
