@@ -268,30 +268,22 @@ def response_stats(
     """Log-probabilities and entropies of the response tokens under the acting role."""
     if hidden is None:
         hidden = response_hidden(base, batch)
+    mask = batch.response_mask
     stats = chunked_token_stats(
-        hidden,
-        batch.tokens[batch.response_mask],
-        base.logits,
-        temperature=temperature,
-        chunk=CHUNK,
+        hidden, batch.tokens[mask], base.logits, temperature=temperature, chunk=CHUNK
     )
-    return ResponseStats(
-        spread(stats.logprobs, batch.response_mask), spread(stats.entropy, batch.response_mask)
-    )
+    return ResponseStats(*(spread(table, mask) for table in stats))
 
 
 def response_logprobs(
     base: Base, batch: Flat | Batch, *, temperature: float, hidden: Tensor
 ) -> Tensor:
     """The log-probabilities ``(B, R)`` of :func:`response_stats`, bit for bit, alone."""
-    found = chunked_token_logprobs(
-        hidden,
-        batch.tokens[batch.response_mask],
-        base.logits,
-        temperature=temperature,
-        chunk=CHUNK,
+    mask = batch.response_mask
+    logprobs = chunked_token_logprobs(
+        hidden, batch.tokens[mask], base.logits, temperature=temperature, chunk=CHUNK
     )
-    return spread(found, batch.response_mask)
+    return spread(logprobs, mask)
 
 
 def spread(flat: Tensor, mask: Tensor) -> Tensor:

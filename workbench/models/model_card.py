@@ -39,12 +39,15 @@ def write_card(
     """
     kind = settings.kind
     reference = str(facts["reference"])
+    quantization = str(facts["quantization"])
+    known = {"nf4": "in 4 bits (NF4, double quantisation)", "none": "not quantised"}
+    quantised = known.get(quantization, f"quantised as its files are ({quantization})")
     head = {"base_model": reference, "library_name": "peft", "tags": ["rlhf", kind]}
     parts = [
         "\n".join(["---", *(f"{name}: {json.dumps(v)}" for name, v in head.items()), "---"]),
         f"# {TITLES[kind]} on {reference}",
         "A LoRA adapter that the RLHF workbench trained; the base was frozen, "
-        f"{_quantised(str(facts['quantization']))}, and computed in {facts['dtype']}.",
+        f"{quantised}, and computed in {facts['dtype']}.",
         "\n".join(f"- {notice}" for notice in facts["notices"]),
         section("Data", data),
         section("Evaluation", figures),
@@ -72,11 +75,6 @@ def put_section(folder: Path, title: str, figures: Figures) -> None:
     before, found, rest = path.read_text().partition(f"## {title}\n")
     after = rest[at:] if found and (at := rest.find("\n## ")) >= 0 else ""
     path.write_text(f"{before.rstrip()}\n\n{section(title, figures)}\n{after}")
-
-
-def _quantised(quantization: str) -> str:
-    known = {"nf4": "in 4 bits (NF4, double quantisation)", "none": "not quantised"}
-    return known.get(quantization, f"quantised as its files are ({quantization})")
 
 
 def _settings(settings: RunSettings) -> dict[str, Any]:

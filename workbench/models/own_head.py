@@ -94,7 +94,8 @@ class OwnHead:
 def _handing_out(joint: Joint, hidden: Tensor) -> Iterator[None]:
     """Within the block the trunk computes nothing and gives these hidden states ``(1, N, D)``."""
     before = vars(joint.module).get("forward")
-    output = _with_hidden(joint.output, hidden)
+    kept = dict.fromkeys(joint.output) if isinstance(joint.output, ModelOutput) else {}
+    output = type(joint.output)(**{**kept, "last_hidden_state": hidden})  # nothing else as long
     joint.module.forward = lambda *_, **__: output
     try:
         yield
@@ -102,9 +103,3 @@ def _handing_out(joint: Joint, hidden: Tensor) -> Iterator[None]:
         del joint.module.forward
         if before is not None:
             joint.module.forward = before
-
-
-def _with_hidden(output: Any, hidden: Tensor) -> Any:
-    """An output of the same kind with other hidden states, and nothing that is as long as them."""
-    kept = dict.fromkeys(output) if isinstance(output, ModelOutput) else {}
-    return type(output)(**{**kept, "last_hidden_state": hidden})

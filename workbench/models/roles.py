@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,8 @@ class Roles:
         self._layers: list[LoraLayer] = []
         self._acting: str | None = None
         if settings.gradient_checkpointing:
-            base.recompute(self._again)
+            # a layer runs now, and in the backward pass once more: in the role that acts now
+            base.recompute(lambda: (nullcontext(), self.acting(self._acting)))
 
     def add(
         self,
@@ -301,10 +302,6 @@ class Roles:
             yield
         finally:
             self._switch(before)
-
-    def _again(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        """A layer runs now, and in the backward pass once more: in the role that acts now."""
-        return nullcontext(), self.acting(self._acting)
 
     def parameters(self, name: str) -> list[nn.Parameter]:
         """The adapter's weights (without its head), in a fixed order."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from workbench.errors import ModelError, WorkbenchError, first_line
 from workbench.events import (
@@ -116,7 +116,8 @@ class StepLoop(ABC, Generic[S]):
                 if not ran_out(error):
                     raise
                 news = News.NO_SMALLER if self.at_once == 1 else News.OUT_OF_MEMORY
-            clear_gradients(self.optimiser.parameters)
+            for parameter in self.optimiser.parameters:
+                parameter.grad = None  # of a step that will not be taken
             undo()
             news = self.team.agree(news)
             if news is News.STOP:
@@ -287,9 +288,3 @@ class StepLoop(ABC, Generic[S]):
                     raise
                 path = dict(checkpoints(self.place.folder))[self.step]
                 raise unusable(path, f"{type(error).__name__}: {first_line(error)}") from error
-
-
-def clear_gradients(parameters: list[nn.Parameter]) -> None:
-    """Forget gradients of a step that will not be taken."""
-    for parameter in parameters:
-        parameter.grad = None

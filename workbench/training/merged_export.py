@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from workbench.errors import ConfigError, ModelError, disk_watched
 from workbench.models.base import DTYPES, Base, check_plain, load_base, load_plain
@@ -60,7 +59,9 @@ def export_model(model: str, folder: Path, settings: RunSettings, *, dtype: str)
     roles.add(_ROLE, trainable=False, source=source.adapter)
     wide = base.dtype if dtype == "auto" else DTYPES[dtype]
     plain = load_plain(base, scores=source.is_reward, dtype=wide)
-    _merge(roles, plain)
+    with torch.no_grad():
+        for name, layer in layers_of(base.model):
+            plain.get_parameter(f"{name}.weight").copy_(merged(layer, _ROLE, torch.float32))
     if source.is_reward:
         _put_head(roles, plain)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -89,13 +90,6 @@ def _check_one_adapter(source: Source, model: str) -> None:
 def _card(source: Source) -> dict[str, Any]:
     path = source.judges[0] / CARD
     return json.loads(path.read_text()) if path.is_file() else {}
-
-
-@torch.no_grad()
-def _merge(roles: Roles, plain: nn.Module) -> None:
-    """Put each layer's weights, as the role has them, into the model of the same names."""
-    for name, layer in layers_of(roles.base.model):
-        plain.get_parameter(f"{name}.weight").copy_(merged(layer, _ROLE, torch.float32))
 
 
 @torch.no_grad()

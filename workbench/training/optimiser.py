@@ -134,7 +134,9 @@ class Optimiser:
         finite = bool(torch.isfinite(norm))
         if finite:
             self.adamw.step()  # pyright: ignore[reportUnknownMemberType]
-            self._round()
+            with torch.no_grad():
+                for parameter, master in self._masters():
+                    parameter.copy_(master)
         self._count(finite)
         self.adamw.zero_grad(set_to_none=True)
         self.taken += 1
@@ -168,12 +170,6 @@ class Optimiser:
         """Weights in half precision, and what is trained in their place."""
         both = zip(self.parameters, self._trained, strict=True)
         return [(parameter, master) for parameter, master in both if master is not parameter]
-
-    @torch.no_grad()
-    def _round(self) -> None:
-        """Give weights in half precision what their masters are now."""
-        for parameter, master in self._masters():
-            parameter.copy_(master)
 
     def _count(self, finite: bool) -> None:
         """Keep count of what was skipped; move the scale.
