@@ -45,13 +45,9 @@ class MetricTable:
             column.frombytes(numbers.get(name, nothing).tobytes())
         self.count += len(rows)
 
-    def values_of(self, name: str) -> NDArray[np.float64]:
-        """One metric ``(rows,)``; empty where there is none of this name."""
-        return np.array(self.columns.get(name, array("d")))
-
     def recent_mean(self, name: str, count: int = 10) -> float | None:
         """The mean of a metric's last ``count`` numbers; None where it has none."""
-        values = self.values_of(name)
+        values = np.array(self.columns.get(name, array("d")))
         values = values[np.isfinite(values)][-count:]
         return float(values.mean()) if len(values) else None
 

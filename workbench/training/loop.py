@@ -212,7 +212,7 @@ class StepLoop(ABC, Generic[S]):
             yield Progress(self.step, self.total, outcome.metrics, outcome.samples, outcome.tokens)
             if self._checkpoint_due():
                 yield self._save()
-        self.team.disband()  # the main process writes; the others are done
+        self.team.count = 1  # from here on the main process works by itself; the others are done
         if self.team.main:
             if stopped:
                 yield self._save()

@@ -50,10 +50,6 @@ class Team:
         """Whether this is the process that writes the run folder and is steered."""
         return self.index == 0
 
-    def disband(self) -> None:
-        """From here on each process works by itself."""
-        self.count = 1
-
     def share(self, items: Sequence[T], sizes: Sequence[int]) -> list[T]:
         """This process's part of a batch: dealt out by size, so that all have as much to do."""
         if self.count == 1:

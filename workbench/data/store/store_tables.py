@@ -144,7 +144,10 @@ def check_objects(db: sqlite3.Connection, path: Path) -> None:
     Raises:
         DataError: one of them is another's, or one of ours is missing or changed.
     """
-    ours = _objects_of_a_new_store()
+    with closing(sqlite3.connect(":memory:")) as new:
+        for statement in TABLES:
+            new.execute(statement)
+        ours = _objects(new)
     version, found = _number(db, "user_version"), _objects(db)
     if version == 0 and not found:
         return
@@ -185,13 +188,6 @@ def _objects(db: sqlite3.Connection) -> dict[str, tuple[str, str, str]]:
         str(name): (str(kind), str(table), "".join(str(statement or "").split()))
         for name, kind, table, statement in rows
     }
-
-
-def _objects_of_a_new_store() -> dict[str, tuple[str, str, str]]:
-    with closing(sqlite3.connect(":memory:")) as db:
-        for statement in TABLES:
-            db.execute(statement)
-        return _objects(db)
 
 
 def _number(db: sqlite3.Connection, pragma: str) -> int:
