@@ -199,8 +199,10 @@ def _frozen(
     trainer: PPOTrainer, rows: Sequence[Encoded], messages: Sequence[list[Message]]
 ) -> list[Tensor]:
     """What must not change: the reference's log-probabilities, the reward's scores."""
-    read = trainer.reward.read(rows, messages)
-    scores = trainer.reward.scores(read, tokens=trainer.settings.micro_batch_tokens).total
+    reward = trainer.reward
+    assert reward is not None  # PPO's own always is
+    read = reward.read(rows, messages)
+    scores = reward.scores(read, tokens=trainer.settings.micro_batch_tokens).total
     return [torch.cat(_logprobs(trainer, rows, trainer.reference)), scores]
 
 
