@@ -431,7 +431,7 @@ class DPOSettings(ComparisonSettings, PolicySettings):
         "auto",
         low=0.0,
         live=True,
-        help="Peak AdamW rate; auto: by the model's width, 5e-4 at 128 to 2e-5 at 4096.",
+        help="Peak AdamW rate; auto: by the model's width, 1e-4 at 128 to 5e-6 at 4096.",
     )
     warmup_share: float = setting(
         0.1, low=0.0, high=1.0, help="Share of the steps with a rising rate, if warmup_steps is 0."

@@ -127,7 +127,7 @@ DPO_FAULTS = {
             "rewards/rejected": -0.1 * STEPS,
             "beta": 0.1 + 0 * RAMP,
         },
-        15,
+        11,
     ),
     # 0.5 points a step: the mean of five is 5.5 at step 13, but risen is known from row 14
     "margin": ({"rewards/margins": 0.5 * STEPS}, 15),
@@ -145,12 +145,19 @@ def test_a_dpo_run_rings_on_its_own_faults(name):
     assert [(one.name, one.since, one.until) for one in found] == [(name, since, None)]
 
 
-def test_chosen_answers_that_fall_alone_or_no_more_ring_nothing():
+def test_chosen_answers_that_fall_alone_or_little_ring_nothing():
     beta = [0.1] * N
     rising = {"rewards/chosen": list(-0.06 * STEPS), "rewards/rejected": list(0.1 * STEPS)}
     assert alarms("dpo", {"step": list(STEPS), "beta": beta, **rising}) == []
-    level = {"rewards/chosen": [-0.9] * N, "rewards/rejected": [-2.0] * N}
-    assert alarms("dpo", {"step": list(STEPS), "beta": beta, **level}) == []
+    little = {"rewards/chosen": [-0.4] * N, "rewards/rejected": [-2.0] * N}  # 4 nats
+    assert alarms("dpo", {"step": list(STEPS), "beta": beta, **little}) == []
+
+
+def test_chosen_answers_that_stay_unlikely_ring_once():
+    low = -0.9 + 0.05 * (-1.0) ** STEPS  # 9 nats, give or take half a nat
+    rows = {"rewards/chosen": list(low), "rewards/rejected": [-2.0] * N, "beta": [0.1] * N}
+    (alarm,) = alarms("dpo", {"step": list(STEPS), **rows})
+    assert (alarm.name, alarm.until) == ("displaced", None)
 
 
 def test_an_alarm_that_is_over_says_until_when_and_stands_after_those_that_ring():

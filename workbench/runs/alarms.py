@@ -240,10 +240,10 @@ def _displaced(steps: Array, chosen: Array, rejected: Array, beta: Array) -> Run
     nats = np.divide(chosen, beta, out=np.zeros_like(chosen), where=beta > 0)
     mean = _means(nats)
     return Rung(
-        (mean < -DISPLACED) & (_risen(nats) < 0) & (_risen(rejected) < 0),
+        (mean < -DISPLACED) & (_means(rejected) < 0),
         lambda i: (
             f"Chosen answers have lost {-mean[i]:.1f} nats against the reference, mean of {MEAN} "
-            "steps, and they and the rejected ones still fall."
+            "steps: they fall with the rejected ones, only less."
         ),
     )
 
@@ -412,8 +412,8 @@ RULES: tuple[Rule, ...] = (
         "displaced",
         "Chosen answers become unlikely too",
         ("dpo",),
-        f"mean `rewards/chosen` of {MEAN} steps is under −{DISPLACED:g} nats times `beta`, and it "
-        f"and `rewards/rejected` fell in {BACK} steps",
+        f"mean `rewards/chosen` of {MEAN} steps is under −{DISPLACED:g} nats times `beta`, and "
+        "`rewards/rejected` under 0",
         "Likelihood goes to answers that nobody has judged: read the watched ones. Lower "
         "learning_rate or raise beta; pairs of two answers that are nearly the same do this most.",
         (Condition(("rewards/chosen", "rewards/rejected", "beta"), _displaced),),

@@ -6,7 +6,7 @@ SMALL, LARGE = 128, 4096  # widths; the embedded model has the first, an 8B mode
 RATES = {
     "policy": (5e-4, 2e-5),
     "value": (1e-3, 4e-5),
-    "dpo": (5e-4, 2e-5),
+    "dpo": (1e-4, 5e-6),
     "reward": (2e-3, 1e-4),
     "reward head": (2e-3, 3.5e-4),
     "sft": (2e-4, 1e-4),
