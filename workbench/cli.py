@@ -181,7 +181,9 @@ def _add_data(commands: Any) -> None:
     explain.add_argument("--reward", required=True, help="the reward model's run")
     explain.add_argument("--prompt", required=True, help="what was asked")
     text = "an answer; given again: another, to stand beside it"
-    explain.add_argument("--response", required=True, action="append", metavar="TEXT", help=text)
+    explain.add_argument(
+        "--response", required=True, nargs="+", action="extend", metavar="TEXT", help=text
+    )
     explain.add_argument("--out", type=Path, help="a JSON file for each token's part")
     add_settings(explain)
     explain.set_defaults(run=_why)

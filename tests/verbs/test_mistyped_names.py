@@ -47,7 +47,7 @@ NO_NAMES = {  # numbers, switches, new names, objects: nothing that could be loo
     *("annotator", "seed", "best_of", "gold", "queue", "store", "strength", "overlap", "repeats"),
     *("explore", "ranking", "n", "on_progress", "folder", "sizes", "name", "fresh", "timeout"),
     *("card_gb", "minutes", "best_of_n", "private", "path", "repository", "responses", "spread"),
-    *("prompt", "response", "trust", "guidelines", "tags", "planned"),
+    *("prompt", "response", "trust", "guidelines", "tags", "planned", "out"),
 }
 OBJECTS = {("plan", "settings"), ("preflight", "settings"), ("next_round", "pairs")}  # no names
 
@@ -100,6 +100,7 @@ def right(tmp_path, monkeypatch):
         "pairs": PAIRS,
         "store": wb.LabelStore(tmp_path / "labels.sqlite"),
         "run": "policy-pets",
+        "prompt": "say a",
         "responses": ["a"],
         "folder": tmp_path / "new",
         "repository": "owner/name",
@@ -112,7 +113,9 @@ def called(verb: str, right: dict[str, Any], given: dict[str, Any]) -> None:
     values: dict[str, Any] = {
         name: right[name]
         for name, parameter in signature.parameters.items()
-        if name in right and parameter.default is parameter.empty
+        if name in right
+        and parameter.default is parameter.empty
+        and (parameter.kind is not parameter.VAR_POSITIONAL or name == "models")
     }
     if verb == "label" and "reward" in given:
         values["order"] = "uncertain"
