@@ -407,7 +407,8 @@ def table(found: dict[str, Any]) -> str:
     lines += [
         f"Human labels (hh-rlhf, harmless-base); {heldout} held-out pairs. The base is kept in NF4 "
         "here, in fp32 by TRL; both learn the same tokens in the same order, LoRA of rank 16 on "
-        "every layer, one thread each, two parts at a time. Sizes that bound the time: "
+        "every layer, one thread each, two parts at a time; minutes are by the clock, with "
+        "whatever else the machine did. Sizes that bound the time: "
         f"{_sizes('sft')} (SFT); {_sizes('ppo')} (PPO). Machine: {about['machine']}, Python "
         f"{about['python']}; commits {_commits(found)}, {about['date']}. Written by "
         "`tests/benchmarks/real.py`.",
