@@ -15,6 +15,7 @@ from workbench.runs.run import Run as Run
 from workbench.verbs.batch import export_model as export_model
 from workbench.verbs.batch import sample_pairs as sample_pairs
 from workbench.verbs.batch import score as score
+from workbench.verbs.explain_scores import influence as influence
 from workbench.verbs.explain_scores import why as why
 from workbench.verbs.gold import gold_labels as gold_labels
 from workbench.verbs.load_data import import_pairs as import_pairs

@@ -329,6 +329,7 @@ JOBS = {  # module:function, and the name under which its result is given; none:
     "scores": ("workbench.training.batch_jobs:scores", "scores"),
     "export": ("workbench.training.merged_export:export_model", ""),
     "best_of_n": ("workbench.training.best_of_n:candidates", "answers"),
+    "influences": ("workbench.training.reward.influence:influences", ""),
     "optimum": ("workbench.training.checks.analytic_optimum:compare_changed", ""),
     "plan": ("workbench.training.checks.memory_plan:plan", ""),
     "preflight": ("workbench.training.checks.preflight:measured_preflight", ""),

@@ -308,6 +308,22 @@ def test_why_an_answer_scores_what_it_scores(reward, here):
         wb.why(reward, "a b", **FEW)
 
 
+def test_which_labels_did_it(pipeline, here):
+    run = pipeline[1]
+    found = wb.influence(run, PAIRS[:2])
+    (kind, asked), learned = here[-1], run.folder.data_rows()
+    assert kind == "influences" and len(asked["targets"]) == found.targets == 2
+    assert 0 < len(found.rows) <= len(PAIRS) and found.pushes == sorted(found.pushes)
+    assert {row["chosen"][0]["content"] for row in found.rows} <= {
+        row["chosen"][0]["content"] for row in learned
+    }
+    assert wb.influence(run, prompt="say a", response="a good").targets == 1
+    with pytest.raises(DataError, match="pairs, or one prompt"):
+        wb.influence(run, PAIRS, prompt="a", response="b")
+    with pytest.raises(RunError, match="is a sft run"):
+        wb.influence(pipeline[0])
+
+
 def test_an_answer_that_is_too_long_has_no_score_and_disturbs_no_other(reward, here):
     long = " ".join("a" * 40)
     found = wb.score(reward, PROMPTS[:2], [long, "a"], **FEW)

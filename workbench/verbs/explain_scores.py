@@ -1,15 +1,17 @@
-"""What a reward score is made of."""
+"""What a reward score is made of, and which labels pushed it."""
 
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import DataError
+from workbench.errors import DataError, RunError
 from workbench.progress import working
-from workbench.runs import run_job
+from workbench.runs import Run, run_job
 from workbench.settings import PPOSettings
-from workbench.verbs.load_data import load_prompts
+from workbench.verbs.load_data import as_pairs, load_prompts
 from workbench.verbs.model_names import Model, check_model, model_name
+from workbench.verbs.train import open_run
 
 if TYPE_CHECKING:
+    from workbench.reports.label_influence import LabelInfluence
     from workbench.reports.score_parts import ScoreParts
 
 
@@ -47,3 +49,64 @@ def why(reward: Model, prompt: Any, *responses: str, **settings: Any) -> "ScoreP
         "settings": checked.to_dict(),
     }
     return ScoreParts(run_job("attributions", request)["attributions"])
+
+
+@working("influence")
+def influence(
+    reward: Model, pairs: Any = None, *, prompt: Any = None, response: str | None = None
+) -> "LabelInfluence":
+    """Which labels did this: the training pairs that pushed some margins or a score, up or down.
+
+    Asked for the first time it takes the gradient of each training pair, once (it says how long);
+    they are kept with the run, and the next question takes seconds. ``.blamed(100)`` are the pairs
+    that pushed down the most: ``wb.label`` of them judges them again.
+
+    Args:
+        reward: a finished run of :func:`train_reward`.
+        pairs: labelled pairs whose margins are asked about; None, and no answer: those that the
+            run kept aside, each counted by how wrong it is.
+        prompt: with ``response``, of the answer whose score is asked about.
+        response: the answer.
+
+    Raises:
+        RunError: it is no reward run of ours, or is not finished.
+        DataError: there is no pair to explain, or pairs and an answer were given.
+    """
+    from workbench.reports.label_influence import LabelInfluence
+
+    check_model(reward, "reward")
+    run = _reward_run(reward)
+    if (prompt is None) != (response is None) or (pairs is not None and prompt is not None):
+        raise DataError(
+            "pairs, or one prompt with its response, can be asked about",
+            where="wb.influence",
+            fix="give wb.influence(run, pairs), or wb.influence(run, prompt=..., response=...)",
+        )
+    targets: list[dict[str, Any]] | None = None
+    if pairs is not None:
+        targets = as_pairs(pairs).training_rows()
+    elif response is not None:
+        answer = [{"role": "assistant", "content": response}]
+        targets = [{"prompt": load_prompts([prompt])[0], "chosen": answer}]
+    rows = list(run.folder.data_rows())
+    request = {"reward": str(run.path), "rows": rows, "folder": str(run.path), "targets": targets}
+    settings = {"kind": "reward", "settings": run.config["settings"]}
+    found = run_job("influences", {**request, **settings})
+    learned = [rows[number] for number in found["rows"]]
+    return LabelInfluence(run.name, learned, found["pushes"], found["margins"], found["targets"])
+
+
+def _reward_run(reward: Model) -> Run:
+    """A finished reward run of ours.
+
+    Raises:
+        RunError: it is none.
+    """
+    run = reward if isinstance(reward, Run) else open_run(str(reward))
+    if run.kind != "reward" or run.status != "finished":
+        raise RunError(
+            f"{run.name} is a {run.kind} run, {run.status}",
+            where=str(run.path),
+            fix="give a finished run of wb.train_reward, which keeps the pairs it learned from",
+        )
+    return run

@@ -1,0 +1,213 @@
+"""Which training pairs pushed a reward model's margins, up or down: a job beside scoring.
+
+A pair's gradient is that of its margin by the head and the last layer's adapter, projected to a few
+hundred numbers by random signs (a count sketch keeps dot products, on average). A step on training
+pair i moves another margin by the learning rate times sigma(-margin_i) times the product of the two
+gradients (TracIn, Pruthi et al. 2020).
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from workbench.data.messages import as_messages
+from workbench.errors import DataError
+from workbench.models.base import load_base
+from workbench.models.encoding import Encoded, Encoder
+from workbench.models.roles import Roles
+from workbench.models.source import resolve
+from workbench.settings import RewardSettings
+from workbench.training.optimiser import make_accelerator
+from workbench.training.reward.encoded_pairs import encode_comparisons, split
+from workbench.training.reward.members import how_scored
+from workbench.training.reward.scorer import Scorer
+
+WIDTH = 512  # numbers that a pair's gradient is projected to
+KEPT = "influence.npz"
+
+_Row = dict[str, Any]
+
+
+class Gradients(NamedTuple):
+    """Projected gradients of N margins, or of single scores.
+
+    Attributes:
+        projected: ``(N, WIDTH)``.
+        margins: ``(N,)``, chosen minus rejected, or the score. [raw reward points]
+    """
+
+    projected: NDArray[np.float32]
+    margins: NDArray[np.float32]
+
+
+def influences(
+    reward: str,
+    rows: Sequence[_Row],
+    settings: RewardSettings,
+    targets: Sequence[_Row] | None = None,
+    *,
+    folder: Path,
+    tell: Callable[[int, int, str], None] = lambda done, total, text: None,
+) -> dict[str, Any]:
+    """How far each training pair of a reward run pushed some margins, or scores.
+
+    The gradients of the training pairs are kept in a folder, and taken from there where the model
+    is still the same. Of an ensemble the first member is looked at.
+
+    Args:
+        reward: a trained reward model.
+        rows: what it was trained on, those that it kept aside among them.
+        settings: it was trained with.
+        targets: ``{"prompt", "chosen", "rejected"}`` rows or ``{"prompt", "chosen"}``, an answer by
+            itself; None: the pairs that the run kept aside.
+        folder: where the gradients are kept.
+        tell: told how far it is.
+
+    Returns:
+        ``{"rows", "pushes", "margins", "targets"}``: the numbers of the training rows; each one's
+        share of all that pushed the targets; its own margin [reward points]; how many targets there
+        were.
+
+    Raises:
+        DataError: there is nothing to explain.
+    """
+    make_accelerator(settings)
+    tell(0, len(rows), "loading the reward model")
+    roles = Roles(load_base(resolve(reward), settings), settings)
+    scorer = Scorer.attach(reward, roles, settings)
+    comparisons, _ = encode_comparisons(scorer.base, rows, settings)
+    aside = {tuple(one.answers[0].prompt) for one in split(comparisons, settings)[1]}
+    encoded = _encoded(scorer, rows, settings)
+    learned = [n for n, own in encoded.items() if tuple(own[0].prompt) not in aside]
+
+    def found(some: Sequence[tuple[Encoded, ...]], text: str) -> Gradients:
+        return gradients(scorer, some, lambda done: tell(done, len(some), text))
+
+    file = folder / KEPT
+    stamp = _stamp(resolve(reward).judges, learned)
+    known = _kept(file, stamp)
+    if known is None:
+        known = found([encoded[n] for n in learned], "gradients of the training pairs, once")
+        _keep(file, stamp, known)
+    if targets is None:
+        others = [own for own in encoded.values() if tuple(own[0].prompt) in aside]
+        wrong = found(others, "held-out pairs")
+    else:
+        wrong = found(list(_encoded(scorer, targets, settings).values()), "what is to be explained")
+    if not len(wrong.margins):
+        raise DataError(
+            "there is no pair to explain",
+            where=reward,
+            fix="give labelled pairs: wb.influence(run, pairs), or prompt= and response=",
+        )
+    std = scorer.members[0].stats.std
+    return {
+        "rows": learned,
+        "pushes": pushes(known, wrong).tolist(),
+        "margins": [float(margin) / std for margin in known.margins],
+        "targets": len(wrong.margins),
+    }
+
+
+def pushes(learned: Gradients, targets: Gradients) -> NDArray[np.float64]:
+    """Each training pair's share ``(N,)`` of all that pushed the targets' margins; sizes sum to 1.
+
+    sum_t sigma(-m_t) g_t' g_i sigma(-m_i): a target counts by how wrong it is.
+    """
+    own, asked = (each.projected.astype(np.float64) for each in (learned, targets))
+    found = own @ (_error(targets.margins) @ asked) * _error(learned.margins)
+    return found / (np.abs(found).sum() or 1.0)
+
+
+def _error(margins: NDArray[np.float32]) -> NDArray[np.float64]:
+    return 1 / (1 + np.exp(np.clip(margins.astype(np.float64), -50, 50)))
+
+
+def gradients(
+    scorer: Scorer, rows: Sequence[tuple[Encoded, ...]], tell: Callable[[int], None]
+) -> Gradients:
+    """The projected gradient of each margin, chosen minus rejected, or of a score by itself."""
+    scoring, _ = how_scored(scorer.base)
+    member, weights, device = scorer.members[0], last_weights(scorer), scorer.base.device
+    lots, size = torch.Generator().manual_seed(0), sum(weight.numel() for weight in weights)
+    place = torch.randint(WIDTH, (size,), generator=lots).to(device)
+    sign = (torch.randint(0, 2, (size,), generator=lots) * 2.0 - 1.0).to(device)
+    projected, margins = list[Tensor](), list[float]()
+    for weight in weights:
+        weight.requires_grad_()
+    for number, answers in enumerate(rows):
+        with scorer.roles.acting(member.role):
+            scores = scoring.scores(scorer.base, member.head, [[own.ids for own in answers]])
+        margin = scores[0] - scores[1] if len(answers) > 1 else scores[0]
+        slopes = torch.autograd.grad(margin, weights)
+        flat = torch.cat([slope.flatten().float() for slope in slopes])
+        projected.append(flat.new_zeros(WIDTH).index_add(0, place, flat * sign).cpu())
+        margins.append(float(margin.detach()))
+        tell(number + 1)
+    for weight in weights:
+        weight.requires_grad_(False)
+    table = torch.stack(projected) if projected else torch.zeros(0, WIDTH)
+    return Gradients(table.numpy(), np.array(margins, np.float32))
+
+
+def last_weights(scorer: Scorer) -> list[nn.Parameter]:
+    """The first member's head, and its adapter on the last layer that has one."""
+    roles, role = scorer.roles, scorer.members[0].role
+    assert role is not None
+    own = {id(weight) for weight in roles.weights(role)}
+    last, found = -1, list[nn.Parameter]()
+    modules = cast("Any", scorer.base.model).named_modules()
+    for name, layer in modules:
+        numbers = re.findall(r"\.(\d+)\.", str(name))
+        if isinstance(layer, LoraLayer) and numbers and int(numbers[0]) >= last:
+            if int(numbers[0]) > last:
+                last, found = int(numbers[0]), []
+            found += [weight for weight in cast("Any", layer).parameters() if id(weight) in own]
+    return [cast("nn.Parameter", roles.score_layer(role).weight), *found]
+
+
+def _encoded(
+    scorer: Scorer, rows: Sequence[_Row], settings: RewardSettings
+) -> dict[int, tuple[Encoded, ...]]:
+    """The answers of each row by its number; what training leaves out is left out."""
+    encoder, found = Encoder.of(scorer.base, settings), dict[int, tuple[Encoded, ...]]()
+    for number, row in enumerate(rows):
+        sides = [as_messages(row[s], "assistant") for s in ("chosen", "rejected") if s in row]
+        answers = [own for own in encoder.answers(row["prompt"], sides) if own is not None]
+        if len(answers) == len(sides) and (len(sides) == 1 or answers[0] != answers[1]):
+            found[number] = tuple(answers)
+    return found
+
+
+def _stamp(adapters: Sequence[Path], learned: Sequence[int]) -> str:
+    """What kept gradients belong to: the weights, and the numbers of the rows."""
+    told = hashlib.sha256(f"{WIDTH} {list(learned)}".encode())
+    for adapter in adapters:
+        told.update((adapter / "adapter_model.safetensors").read_bytes())
+    return told.hexdigest()
+
+
+def _kept(path: Path, stamp: str) -> Gradients | None:
+    """What an earlier question left; None where nothing of this model can be read."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if str(file["stamp"]) == stamp:
+                return Gradients(file["projected"], file["margins"])
+    except (OSError, ValueError, KeyError, EOFError):
+        pass  # it is made anew
+    return None
+
+
+def _keep(path: Path, stamp: str, found: Gradients) -> None:
+    aside = path.with_name(f".{path.name}")
+    with aside.open("wb") as file:
+        np.savez(file, stamp=np.array(stamp), projected=found.projected, margins=found.margins)
+    aside.replace(path)
