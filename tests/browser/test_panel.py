@@ -238,6 +238,7 @@ def test_an_alarm_says_what_to_do_and_is_drawn_where_it_rang(notebook, tmp_path)
         expect(root.locator(".wbp-vital.ringing")).to_contain_text("Answer length")
         root.get_by_role("button", name="Settings and").click()
         chart = root.get_by_role("figure", name="Answer length")
+        expect(chart.locator(".main-svg").first).to_be_visible()  # it is drawn once it is seen
         shade = chart.locator(".wbp-plot").evaluate("(plot) => plot.layout.shapes")
         assert [one["path"] for one in shade] == ["M12.5,0V1H20.5V0Z"]
         writer.set_state("stopped")
