@@ -12,7 +12,7 @@ const REST = 5000; // ms between questions once it has ended
 const SILENCE = 12_000; // ms without a word before the panel says that it stands still
 const BELOW = 30; // px for the line that counts the answers below
 const MOST = 2000; // rows added before the curves are asked for again, thinned
-const KINDS = { ppo: "PPO", reward: "Reward model", sft: "SFT" };
+const KINDS = { ppo: "PPO", dpo: "DPO", reward: "Reward model", sft: "SFT" };
 const STATES = {
   starting: ["○ starting", "blue"],
   running: ["● running", "green"],
