@@ -13,9 +13,9 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 
-from workbench.errors import RunError
-from workbench.json_lines import clean, replacing
+from workbench.json_lines import clean
 from workbench.reports.recording import Recording, record_panel
+from workbench.reports.run_page import written
 from workbench.runs import Run
 from workbench.runs.folder import LIVE
 from workbench.widgets.kit import theme
@@ -70,18 +70,7 @@ def write_recorded(
         RunError: the file cannot be written there.
         ConfigError: plotly is not installed.
     """
-    target, page = Path(path), _page(title, body, recordings)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as file:
-            file.write(page.encode("utf-8", "replace"))
-    except OSError as error:
-        raise RunError(
-            f"the page cannot be written: {error.strerror or error}",
-            where=str(target),
-            fix="say where it may go: wb.share(run, path)",
-        ) from error
-    return target
+    return written(_page(title, body, recordings), path, what="page", verb="share")
 
 
 def _page(title: str, body: str, recordings: Mapping[str, Recording]) -> str:

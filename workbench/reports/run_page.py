@@ -92,16 +92,25 @@ def write_report(
         _samples(samples),
         more,
     ]
-    target, text = Path(path), _page(title, "\n".join(body), feeds)
+    return written(_page(title, "\n".join(body), feeds), path, what="report", verb="report")
+
+
+def written(page: str, path: str | os.PathLike[str], *, what: str, verb: str) -> Path:
+    """Write a page where a verb was asked to; the old one stays until the new one is whole.
+
+    Raises:
+        RunError: it cannot be written there.
+    """
+    target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as file:
-            file.write(text.encode("utf-8", "replace"))
+            file.write(page.encode("utf-8", "replace"))
     except OSError as error:
         raise RunError(
-            f"the report cannot be written: {error.strerror or error}",
+            f"the {what} cannot be written: {error.strerror or error}",
             where=str(target),
-            fix="say where it may go: wb.report(run, path)",
+            fix=f"say where it may go: wb.{verb}(run, path)",
         ) from error
     return target
 
