@@ -2,12 +2,15 @@
 
 import importlib
 import importlib.util
+import inspect
 import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
+
+import workbench as wb
 
 FOLDER = Path(__file__).with_name("benchmarks")
 
@@ -55,6 +58,12 @@ def test_the_page_has_each_table_as_its_script_makes_it(script):
     key, place = TABLES[script]
     made = importlib.import_module(script).table(results if key is None else results[key])
     assert importlib.import_module("record").with_table(page, place, made) == page
+
+
+@pytest.mark.usefixtures("bench")
+def test_every_verb_is_listened_to_but_the_one_that_needs_a_hub():
+    verbs = {name for name in wb.__all__ if inspect.isfunction(getattr(wb, name))}
+    assert set(importlib.import_module("silence").VERBS) == verbs - {"push"}
 
 
 def test_the_page_has_no_table_but_these():

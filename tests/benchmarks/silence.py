@@ -1,12 +1,13 @@
 """How long a verb says nothing in a terminal: each once, on the embedded model (``make soak``).
 
-``python tests/benchmarks/silence.py`` calls every verb that can take more than a second, in a
+``python tests/benchmarks/silence.py`` calls every verb but ``wb.push`` (it needs a hub), in a
 process of its own behind a terminal, and notes the longest time in which nothing was written. It
 prints a table and writes it into RESULTS.md, its figures into results.json; ``--only VERB …`` takes
-some, and writes nothing.
+some anew and leaves the rows of the others.
 """
 
 import argparse
+import json
 import os
 import pty
 import select
@@ -15,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from record import machine, record, tell
+from record import RESULTS, machine, record, tell
 
 LIMIT = 1.5  # seconds
 BEGIN, END = b"<<begin>>", b"<<end>>"
@@ -35,14 +36,29 @@ VERBS = {  # in this order: later ones stand on what earlier ones made
     "device='cpu').wait()",
     "train_reward": REWARD,
     "train_ppo": PPO,
+    "train_dpo": "wb.train_dpo(chat, train, name='dpo', steps=4, batch_size=8, watch_prompts=2, "
+    "device='cpu').wait()",
+    "open_run": "wb.open_run('ppo')",
+    "runs": "wb.runs()",
+    "presets": "wb.presets()",
+    "doctor": "wb.doctor()",
     "load_pairs": "wb.load_pairs('sample:pairs_train')",
+    "load_prompts": "wb.load_prompts('sample:prompts_ppo')",
+    "load_examples": "wb.load_examples('sample:instructions')",
+    "import_pairs": "wb.import_pairs('sample:pairs_train')",
     "sample_pairs": "wb.sample_pairs(chat, prompts, **few)",
     "score": "wb.score('reward', prompts, ['a crow'] * len(prompts), device='cpu')",
     "compare": "wb.compare(chat, 'ppo', prompts=prompts, reward='reward', **few)",
     "label": "wb.label(held, store, order='uncertain', reward='reward')",
     "browse": "wb.browse(train)",
+    "playground": "wb.playground(chat, 'ppo', reward='reward')",
+    "release": "wb.release()",
+    "gold_labels": "wb.gold_labels(held, store)",
+    "gold_score": "wb.gold_score('Please explain what a crow is.', 'A crow is a bird.')",
     "quality": "wb.quality(train, held)",
     "evaluate_reward": "wb.evaluate_reward('reward', held, device='cpu')",
+    "why": "wb.why('reward', 'Please explain what a crow is.', 'A crow is a bird.', device='cpu')",
+    "influence": "wb.influence('reward')",
     "learning_curve": "wb.learning_curve(chat, train, [16, 32], heldout=held, steps=2, "
     "batch_size=8, device='cpu')",
     "best_of_n": "wb.best_of_n(chat, 'reward', prompts, [1, 2, 4], **few)",
@@ -54,8 +70,12 @@ VERBS = {  # in this order: later ones stand on what earlier ones made
     "next_round": "wb.next_round('ppo', store, pairs=4)",
     "export_model": "wb.export_model('sft', 'plain')",
     "report": "wb.report('ppo')",
+    "share": "wb.share('ppo')",
     "microscope": "wb.microscope('ppo')",
+    "loss_explorer": "wb.loss_explorer('reward')",
+    "sample_dir": "wb.sample_dir()",
 }
+NEEDED = ("train_sft", "train_reward", "train_ppo")  # what the others ask about
 
 
 def longest_silence(code: str, folder: Path) -> tuple[float, float]:
@@ -100,14 +120,16 @@ def table(results: dict) -> str:
         for verb, figures in results["verbs"].items()
     ]
     about = results["about"]
+    of = {name: {row[name] for row in results["verbs"].values()} for name in ("commit", "load")}
+    commits = ", ".join(sorted(of["commit"]))
     return "\n".join(
         [
             "| verb | seconds in all | longest silence, s (promised: at most 1.5) |",
             "|---|---|---|",
             *rows,
             "",
-            f"Load average {results['load']}. Machine: {about['machine']}, Python "
-            f"{about['python']}; commit {about['commit']}, {about['date']}. Written by "
+            f"Load average {min(of['load'])} to {max(of['load'])}. Machine: {about['machine']}, "
+            f"Python {about['python']}; commit {commits}, {about['date']}. Written by "
             "`tests/benchmarks/silence.py`.",
         ]
     )
@@ -118,21 +140,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=list(VERBS))
     args = parser.parse_args()
-    results: dict = {"about": machine(), "verbs": {}}
+    about = machine()
+    measured: dict = {}
     with tempfile.TemporaryDirectory(prefix="silence-") as folder:
         for verb, code in VERBS.items():
-            needed = verb in ("train_sft", "train_reward", "train_ppo")
-            if args.only and verb not in args.only and not needed:
+            if args.only and verb not in args.only and verb not in NEEDED:
                 continue
             silence, seconds = longest_silence(code, Path(folder))
-            results["verbs"][verb] = {"silence": round(silence, 2), "seconds": round(seconds, 1)}
+            load = round(os.getloadavg()[0], 1)
+            figures = {"silence": round(silence, 2), "seconds": round(seconds, 1), "load": load}
+            measured[verb] = {**figures, "commit": about["commit"]}
             print(f"{verb}: {silence:.2f} s silent of {seconds:.1f} s", flush=True)
-    results["load"] = round(os.getloadavg()[0], 1)
+    known = json.loads(RESULTS.read_text())["silence"]["verbs"] | measured
+    results = {"about": about, "verbs": {verb: known[verb] for verb in VERBS if verb in known}}
     print(table(results))
-    if not args.only:
-        record({"silence": results})
-        tell("silence", table(results))
-    return int(any(figures["silence"] > LIMIT for figures in results["verbs"].values()))
+    record({"silence": results})
+    tell("silence", table(results))
+    return int(any(figures["silence"] > LIMIT for figures in measured.values()))
 
 
 if __name__ == "__main__":
