@@ -86,7 +86,8 @@ def longest_silence(code: str, folder: Path) -> tuple[float, float]:
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(folder)
-        os.environ |= {"TERM": "xterm", "WORKBENCH_RUNS": str(folder / "runs")}
+        own = {f"WORKBENCH_{name.upper()}": str(folder / name) for name in ("runs", "locks")}
+        os.environ |= {"TERM": "xterm", **own}
         os.execv(sys.executable, [sys.executable, str(script)])
     seen, silence, begun, last = b"", 0.0, 0.0, 0.0
     while True:

@@ -6,6 +6,7 @@ from importlib import metadata
 from workbench.html_table import Html, table
 from workbench.machine.findings import MachineFact
 from workbench.machine.libraries import Needed, installed_version, library_findings, needed, probe
+from workbench.progress import working
 from workbench.reports.report import COMPACT, PROSE, SHORT, ReportPage, state_cell
 
 _MARKS = {"ok": "ok  ", "look": "LOOK", "failed": "FAIL"}
@@ -83,7 +84,9 @@ def doctor(*, self_test: bool = False) -> Diagnosis:
     else:
         unknown = list[MachineFact]()
     here = [one.module for one in asked if installed_version(one.name) and one.extra != "lab"]
-    probed = probe(here)
+    with working("looking at this machine") as work:
+        work.tell(0, None, "loading torch and the libraries in a process of its own")
+        probed = probe(here)
     findings = [
         *_caught("device", lambda: device_findings(probed)),
         *_caught("libraries", lambda: library_findings(asked, probed)),
