@@ -107,6 +107,8 @@ bench: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/labelling.py
 	$(PY) tests/benchmarks/panel.py
 	$(PY) tests/benchmarks/looking.py
+	$(MAKE) gallery
+	$(PY) tests/benchmarks/first_curve.py
 	$(PY) tests/benchmarks/overhead.py
 	$(PY) tests/benchmarks/reward_peer.py
 	$(PY) tests/benchmarks/ppo_peer.py

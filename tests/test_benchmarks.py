@@ -43,6 +43,7 @@ TABLES = {  # the script: its key in results.json (soak's figures stand at the t
     "data": ("data", "data"),
     "panel": ("panel", "panel"),
     "looking": ("looking", "looking"),
+    "first_curve": ("first_curve", "first_curve"),
     "coming_up": ("coming_up", "coming_up"),
     "silence": ("silence", "silence"),
     "hosts": ("hosts", "hosts"),
