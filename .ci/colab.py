@@ -28,7 +28,11 @@ def main(python: str) -> int:
     if not ready.exists():
         subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
         wanted = [f"{name}=={v}" for name, v in pins.items() if name not in BY_NAME_ALONE]
-        subprocess.run([*pip, "install", "--quiet", *wanted, *TESTS], check=True, stdout=sys.stderr)
+        subprocess.run(
+            [*pip, "install", "--quiet", "--no-compile", *wanted, *TESTS],
+            check=True,
+            stdout=sys.stderr,
+        )
         for name in BY_NAME_ALONE:
             _name_it(folder, name, pins[name])
         ready.touch()

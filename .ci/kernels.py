@@ -21,7 +21,7 @@ def main(version: str) -> int:
     python, ready = folder / "bin" / "python", folder / ".ready"
     if not ready.exists():
         venv.create(folder, with_pip=True, clear=True)
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--no-compile", "-q"]
         subprocess.run([*pip, wanted], check=True, stdout=sys.stderr)
         ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
         own = subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True)
