@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import torch
 
 from workbench.models.encoding import Encoded, Encoder
-from workbench.models.fast.dense_weights import dense
 from workbench.models.roles import Roles
-from workbench.models.sampling import draws, sample_responses
+from workbench.models.sampling import draws
 from workbench.settings import SFTSettings
 from workbench.training.batches import shuffled
 from workbench.training.process_group import Team
+from workbench.training.sampled_answers import sample_answers
 
 MOST_ASIDE = 256
 """Examples kept aside at most: more say little more, and each takes time at every evaluation."""
@@ -101,35 +101,32 @@ class WatchedAnswers:
         self.at_once //= 2
         return f"memory ran out while sampling: {self.at_once} answers at once from here on"
 
-    def rows(self, safe_point: Callable[[], None]) -> tuple[dict[str, Any], ...]:
-        """The sample table's rows: prompt, answer now, and the answer at first (``reference``)."""
+    def rows(self, safe_point: Callable[[int], None]) -> tuple[dict[str, Any], ...]:
+        """The sample table's rows: prompt, answer now, and the answer at first (``reference``).
+
+        ``safe_point`` is told how many sequences are in the model.
+        """
         uniforms = draws(
             self.length, len(self.prompts), torch.Generator().manual_seed(self.seed + 1)
         )
-        numbers = range(len(self.prompts))
-        mine = self.team.share(numbers, [len(ids) for _, ids in self.prompts])
-        answers: list[tuple[int, list[int]]] = []
-        with dense(self.roles, self.role):
-            for start in range(0, len(mine), self.at_once):
-                part = mine[start : start + self.at_once]
-                said = sample_responses(
-                    self.roles.base,
-                    [self.prompts[i][1] for i in part],
-                    length=self.length,
-                    temperature=TEMPERATURE,
-                    uniforms=uniforms[:, part],
-                    safe_point=safe_point,
-                )
-                answers += zip(part, said, strict=True)
-        by_number = dict(self.team.gather(answers))
-        texts = [self.encoder.decode(by_number[i]) for i in numbers]
+        responses = sample_answers(
+            self.roles,
+            self.role,
+            [ids for _, ids in self.prompts],
+            uniforms,
+            temperature=TEMPERATURE,
+            at_once=self.at_once,
+            team=self.team,
+            safe_point=safe_point,
+        )
+        texts = [self.encoder.decode(response) for response in responses]
         self.starts = self.starts or texts
         return tuple(
             {
                 "prompt": self.prompts[i][0],
                 "response": texts[i],
                 "reference": self.starts[i],
-                "ended": bool(by_number[i]) and by_number[i][-1] in self.roles.base.eos_ids,
+                "ended": bool(response) and response[-1] in self.roles.base.eos_ids,
             }
-            for i in numbers
+            for i, response in enumerate(responses)
         )

@@ -13,10 +13,10 @@ from workbench.models.encoding import Encoded, Encoder
 from workbench.models.fast.decoding import decoder
 from workbench.models.fast.dense_weights import dense
 from workbench.models.roles import Roles
-from workbench.models.sampling import sample_responses, sayable
+from workbench.models.sampling import sayable
 from workbench.models.source import Source, resolve
 from workbench.settings import PPOSettings
-from workbench.training.batch_jobs import per_token_kl, short_name
+from workbench.training.batch_jobs import per_token_kl, sampled_batches, short_name
 from workbench.training.optimiser import make_accelerator
 from workbench.training.reward.scorer import Scorer
 
@@ -62,7 +62,9 @@ class Stage:
         count = int(values.get("best_of") or 1)
         tell({"phase": "reading the prompt" if count == 1 else f"{count} answers side by side"})
         if count > 1:
-            rows = self._several(roles, role, prompt, settings, count)
+            together = settings.changed(batch_size=count)
+            (several,) = sampled_batches(roles, role, [prompt] * count, together)
+            rows = [row.response for row in several]
             tell({"done": count, "of": count})
         else:
             rows = [self._one(roles, role, prompt, settings, tell, stopped)]
@@ -125,18 +127,6 @@ class Stage:
                 if stopped():
                     break
         return row
-
-    def _several(
-        self, roles: Roles, role: str | None, prompt: list[int], settings: PPOSettings, count: int
-    ) -> list[list[int]]:
-        with dense(roles, role):
-            return sample_responses(
-                roles.base,
-                [prompt] * count,
-                length=settings.response_length,
-                temperature=settings.temperature,
-                generator=torch.Generator().manual_seed(settings.seed),
-            )
 
     def _scores(
         self, values: dict[str, Any], texts: list[str], settings: PPOSettings

@@ -173,7 +173,7 @@ class SFTTrainer(StepLoop[SFTSettings]):
         if not watched.prompts:
             return figures, ()
         self.begin("answering", watched.length * len(watched.prompts), "tokens", each=CHECK_EVERY)
-        pause = (lambda: self.safe_point(watched.at_once)) if safe else (lambda: None)
+        pause = self.safe_point if safe else _go_on
         return figures, self.attempt(lambda: watched.rows(pause), smaller=watched.fewer)
 
     @torch.no_grad()
@@ -269,6 +269,10 @@ class SFTTrainer(StepLoop[SFTSettings]):
         self.base.tokenizer.save_pretrained(str(folder))  # pyright: ignore[reportUnknownMemberType]
         card = {"kind": "sft", "started_from": self.base.source.reference}
         (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+
+def _go_on(_: int) -> None:
+    """In the place of a safe point where the run must not stop."""
 
 
 def encode_examples(

@@ -17,8 +17,9 @@ from workbench.training.loop import StepLoop
 from workbench.training.ppo.mini_batches import own_micro_batches
 from workbench.training.ppo.ppo_roles import ValueModel, add_policy
 from workbench.training.ppo.prompts import Prompt, watched_prompts
-from workbench.training.ppo.rollout import Episodes, measure, sample_answers
+from workbench.training.ppo.rollout import Episodes, measure
 from workbench.training.reward.reward_sources import Built, RewardSource, SourceBuilder
+from workbench.training.sampled_answers import sample_answers
 
 P = TypeVar("P", bound=PolicySettings)
 
@@ -90,20 +91,22 @@ class PolicyLoop(StepLoop[P]):
         length = self.settings.response_length
         uniforms = draws(length, len(prompts), generator or self.generator)
 
-        def work() -> list[Encoded]:
+        def work() -> list[list[int]]:
             most = length * len(prompts) // self.team.count
             self.begin("generating", most, "tokens", each=CHECK_EVERY)
             return sample_answers(
                 self.roles,
-                prompts,
+                "policy",
+                [prompt.ids for prompt in prompts],
                 uniforms,
                 temperature=self.temperature,
                 at_once=self.rows_at_once,
-                safe_point=self.safe_point,
                 team=self.team,
+                safe_point=self.safe_point,
             )
 
-        return self.attempt(work, smaller=lambda: self._fewer_at_once(len(prompts)))
+        responses = self.attempt(work, smaller=lambda: self._fewer_at_once(len(prompts)))
+        return [Encoded(p.ids, response) for p, response in zip(prompts, responses, strict=True)]
 
     def _fewer_at_once(self, asked: int) -> str | None:
         """Sample fewer answers side by side; says so, or None where it is one."""

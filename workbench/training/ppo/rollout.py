@@ -6,7 +6,6 @@ They are seen in the micro-batches of training, so that training's first forward
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,7 +13,6 @@ from torch import Tensor
 from workbench.algos.rewards import ended
 from workbench.data.messages import Message
 from workbench.models.encoding import Encoded, pad_right
-from workbench.models.fast.dense_weights import dense
 from workbench.models.forward import (
     Batch,
     Flat,
@@ -25,9 +23,7 @@ from workbench.models.forward import (
     spread,
 )
 from workbench.models.roles import Roles
-from workbench.models.sampling import sample_responses
 from workbench.training.ppo.ppo_roles import ValueModel
-from workbench.training.ppo.prompts import Prompt
 from workbench.training.process_group import Team
 from workbench.training.reward.reward_sources import RewardScores, RewardSource
 
@@ -58,45 +54,6 @@ class Episodes:
     values: Tensor
     entropy: Tensor
     response_mask: Tensor
-
-
-def sample_answers(
-    roles: Roles,
-    prompts: Sequence[Prompt],
-    uniforms: Tensor,
-    *,
-    temperature: float,
-    at_once: int,
-    safe_point: Callable[[int], None],
-    team: Team,
-) -> list[Encoded]:
-    """One answer to each prompt under the policy, shared out over the team.
-
-    Args:
-        roles: on the policy's base.
-        prompts: ``B`` of them.
-        uniforms: ``(T, B)`` numbers that the tokens are drawn with; ``T`` is the longest answer.
-        temperature: logits are divided by it.
-        at_once: answers sampled side by side; 0 for all.
-        safe_point: where the run may pause or stop while so many sequences are in the model.
-        team: the processes of the run.
-    """
-    mine = team.share(range(len(prompts)), [len(prompt.ids) for prompt in prompts])
-    most = at_once or len(prompts)
-    answers: list[tuple[int, list[int]]] = []
-    with dense(roles, "policy"):
-        for part in [mine[i : i + most] for i in range(0, len(mine), most)]:
-            responses = sample_responses(
-                roles.base,
-                [prompts[i].ids for i in part],
-                length=len(uniforms),
-                temperature=temperature,
-                uniforms=uniforms[:, part],
-                safe_point=partial(safe_point, len(part)),
-            )
-            answers += zip(part, responses, strict=True)
-    by_number = dict(team.gather(answers))
-    return [Encoded(prompt.ids, by_number[i]) for i, prompt in enumerate(prompts)]
 
 
 @torch.no_grad()

@@ -22,16 +22,16 @@ from workbench.models.answer_scores import (
 )
 from workbench.models.base import Base
 from workbench.models.encoding import Encoded
-from workbench.models.fast.dense_weights import dense
 from workbench.models.fast.packing_support import packs
 from workbench.models.roles import Roles
-from workbench.models.sampling import draws, sample_responses
+from workbench.models.sampling import draws
 from workbench.settings import RewardSettings
 from workbench.training.batches import batch_indices, shuffled
 from workbench.training.learning_rates import in_small_batches, rate_of
 from workbench.training.optimiser import Optimiser
 from workbench.training.process_group import Team
 from workbench.training.reward.encoded_pairs import EncodedComparison, own_groups, split
+from workbench.training.sampled_answers import sample_answers
 
 ROLE = "reward"
 """The first member's role; the others' have their number behind it."""
@@ -340,17 +340,9 @@ def sampled(
     prompts = [comparison.answers[0].prompt for comparison in comparisons]
     length = max(len(answer.response) for c in comparisons for answer in c.answers)
     uniforms = draws(length, len(prompts), torch.Generator().manual_seed(seed))
-    responses: list[list[int]] = []
-    with dense(roles, start):
-        for first in range(0, len(prompts), SAMPLED_AT_ONCE):
-            part = slice(first, first + SAMPLED_AT_ONCE)
-            responses += sample_responses(
-                roles.base,
-                prompts[part],
-                length=length,
-                temperature=1.0,
-                uniforms=uniforms[:, part],
-            )
+    responses = sample_answers(
+        roles, start, prompts, uniforms, temperature=1.0, at_once=SAMPLED_AT_ONCE, team=Team()
+    )
     return [
         comparison._replace(answers=(Encoded(prompt, response),))
         for comparison, prompt, response in zip(comparisons, prompts, responses, strict=True)

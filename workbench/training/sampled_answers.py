@@ -1,0 +1,52 @@
+"""Answers of a whole team under one role, so many side by side, each drawn with its own numbers."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from torch import Tensor
+
+from workbench.models.fast.dense_weights import dense
+from workbench.models.roles import Roles
+from workbench.models.sampling import sample_responses
+from workbench.training.process_group import Team
+
+
+def sample_answers(
+    roles: Roles,
+    role: str | None,
+    prompts: Sequence[list[int]],
+    uniforms: Tensor,
+    *,
+    temperature: float,
+    at_once: int,
+    team: Team,
+    safe_point: Callable[[int], None] = lambda _: None,
+) -> list[list[int]]:
+    """One answer's ids to each prompt under a role, shared out over the team.
+
+    Args:
+        roles: on the base that answers.
+        role: which of them; None is the base with adapters off.
+        prompts: ``B`` of them, as ids.
+        uniforms: ``(T, B)`` numbers that the tokens are drawn with; ``T`` is the longest answer.
+        temperature: logits are divided by it.
+        at_once: answers sampled side by side; 0 for all.
+        team: the processes of the run.
+        safe_point: where the run may pause or stop while so many sequences are in the model.
+    """
+    mine = team.share(range(len(prompts)), [len(ids) for ids in prompts])
+    most = at_once or len(prompts)
+    answers: list[tuple[int, list[int]]] = []
+    with dense(roles, role):
+        for part in [mine[i : i + most] for i in range(0, len(mine), most)]:
+            responses = sample_responses(
+                roles.base,
+                [prompts[i] for i in part],
+                length=len(uniforms),
+                temperature=temperature,
+                uniforms=uniforms[:, part],
+                safe_point=partial(safe_point, len(part)),
+            )
+            answers += zip(part, responses, strict=True)
+    by_number = dict(team.gather(answers))
+    return [by_number[i] for i in range(len(prompts))]
