@@ -112,7 +112,7 @@ def _train(model: Path, rows: list[dict[str, Any]], out: Path, settings: dict[st
         **settings,
     )
     out.mkdir(parents=True)
-    for event in sft.steps(str(model), rows, full, Place(out)):
+    for event in sft.SFTTrainer(str(model), rows, full, Place(out)).run():
         if isinstance(event, Progress) and event.step % 100 == 0:
             print(
                 f"{out.name}: step {event.step} of {event.total_steps}, "

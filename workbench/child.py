@@ -250,36 +250,27 @@ def _drive(
 def _trainer(
     folder: RunFolder, config: dict[str, Any], settings: RunSettings, place: Any
 ) -> Generator[Any, None, None]:
-    from workbench.training import dpo, sft
-    from workbench.training.ppo import ppo
-    from workbench.training.reward import reward
+    from workbench.training.dpo import DPOTrainer
+    from workbench.training.ppo import PPOTrainer
+    from workbench.training.reward import RewardTrainer
+    from workbench.training.sft import SFTTrainer
     from workbench.world.judge import gold_score
 
     model, rows = str(config["model"]), _rows(folder)
     if isinstance(settings, SFTSettings):
-        return sft.steps(model, rows, settings, place)
+        return SFTTrainer(model, rows, settings, place).run()
     if isinstance(settings, RewardSettings):
-        return reward.steps(model, rows, settings, place)
+        return RewardTrainer(model, rows, settings, place).run()
     inputs = config["inputs"]
     judge = gold_score if inputs.get("judge") == "gold" else None
-    reference = inputs.get("reference")
+    beside: dict[str, Any] = {"judge": judge, "reference": inputs.get("reference")}
     if isinstance(settings, DPOSettings):
-        reward_spec = inputs.get("reward")
-        return dpo.steps(
-            model, rows, settings, place, judge=judge, reward=reward_spec, reference=reference
-        )
+        reward = inputs.get("reward")
+        return DPOTrainer(model, rows, settings, place, reward=reward, **beside).run()
     assert isinstance(settings, PPOSettings)
     prompts = [row["prompt"] for row in rows]
-    return ppo.steps(
-        model,
-        inputs["reward"],
-        prompts,
-        settings,
-        place,
-        judge=judge,
-        reference=reference,
-        heldout=inputs.get("heldout_reward"),
-    )
+    reward, heldout = inputs["reward"], inputs.get("heldout_reward")
+    return PPOTrainer(model, reward, prompts, settings, place, heldout=heldout, **beside).run()
 
 
 def do_job(kind: str, values: Mapping[str, Any], tell: Callable[..., None]) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def train(side: str, folder: Path) -> dict:
         assert len(run.metrics()) == UPDATES
     else:
         given = [row["prompt"] for row in prompts]
-        seen = ppo.steps(config["model"], inputs["reward"], given, settings, Place(run.path))
+        seen = ppo.PPOTrainer(
+            config["model"], inputs["reward"], given, settings, Place(run.path)
+        ).run()
         steps = sum(isinstance(event, Progress) for event in seen)
         assert steps == UPDATES
     spent = laps[-1] - laps[FROM]

@@ -24,7 +24,7 @@ def trained(tiny, tuned, reward, tmp_path_factory):
     """A PPO run that started from an SFT adapter, and had no learning rate: it is its start."""
     folder = tmp_path_factory.mktemp("ppo")
     few = settings(steps=1, learning_rate=0.0, value_learning_rate=0.0, epochs=1, watch_every=0)
-    list(ppo.steps(tuned, reward, PROMPTS, few, ppo.Place(folder)))
+    list(ppo.PPOTrainer(tuned, reward, PROMPTS, few, ppo.Place(folder)).run())
     return str(folder / "final")
 
 

@@ -37,7 +37,7 @@ def settings(**changes):
 
 def train(tiny, where, rows=ROWS, judge=None, reward=None, reference=None, **changes):
     more = {"judge": judge, "reward": reward, "reference": reference}
-    return list(module.steps(str(tiny), rows, settings(**changes), where, **more))
+    return list(module.DPOTrainer(str(tiny), rows, settings(**changes), where, **more).run())
 
 
 def trainer_of(tiny, where, rows=ROWS, **changes):

@@ -102,21 +102,21 @@ def test_a_text_is_continued_and_nothing_aside_means_the_first_of_the_others(tin
 
 def test_every_weight_is_trained_and_watched_too(tiny, place):
     changes = {"lora_rank": 0, "quantization": "none", "evaluate_every": 0}
-    losses, seen = told(sft.steps(str(tiny), ROWS, settings(**changes), place()))
+    losses, seen = told(sft.SFTTrainer(str(tiny), ROWS, settings(**changes), place()).run())
     assert list(losses) == list(seen) == [1, 5]
 
 
 def test_looking_changes_nothing_and_a_resumed_run_sees_the_same(tiny, place):
     plain = place("plain")
     never = settings(evaluate_every=0, watch_prompts=0)
-    rows = metrics(list(sft.steps(str(tiny), ROWS, never, plain)))
+    rows = metrics(list(sft.SFTTrainer(str(tiny), ROWS, never, plain).run()))
     where = place("looked")
     looked = settings(checkpoint_every=3)
-    whole = list(sft.steps(str(tiny), ROWS, looked, where))
+    whole = list(sft.SFTTrainer(str(tiny), ROWS, looked, where).run())
     assert [row["loss"] for row in metrics(whole)] == [row["loss"] for row in rows]
     assert bytes_of(where.folder / "final") == bytes_of(plain.folder / "final")
     forget_after(where.folder, 3)
-    again = list(sft.steps(str(tiny), ROWS, looked, where))
+    again = list(sft.SFTTrainer(str(tiny), ROWS, looked, where).run())
     assert metrics(again) == metrics(whole)[3:]
     assert told(again)[1] == {step: rows for step, rows in told(whole)[1].items() if step > 3}
 
@@ -126,10 +126,12 @@ def test_a_stop_while_the_first_answers_are_written_leaves_the_run_at_its_start(
     tiny, place, stop_at
 ):
     where = place(controls=Steering(stop_at=stop_at))
-    events = list(sft.steps(str(tiny), ROWS, settings(micro_batch_tokens=16), where))
+    events = list(sft.SFTTrainer(str(tiny), ROWS, settings(micro_batch_tokens=16), where).run())
     assert events[-1].stopped and events[-1].step == 0
-    again = list(sft.steps(str(tiny), ROWS, settings(micro_batch_tokens=16), place()))
-    whole = list(sft.steps(str(tiny), ROWS, settings(micro_batch_tokens=16), place("whole")))
+    again = list(sft.SFTTrainer(str(tiny), ROWS, settings(micro_batch_tokens=16), place()).run())
+    whole = list(
+        sft.SFTTrainer(str(tiny), ROWS, settings(micro_batch_tokens=16), place("whole")).run()
+    )
     assert metrics(again) == metrics(whole) and told(again) == told(whole)
 
 
@@ -144,9 +146,9 @@ def test_where_memory_does_not_suffice_fewer_answers_are_written_at_once(tiny, p
             raise torch.OutOfMemoryError("no room")
         return real(base, prompts, **arguments)
 
-    _, whole = told(sft.steps(str(tiny), ROWS, settings(steps=1), place("whole")))
+    _, whole = told(sft.SFTTrainer(str(tiny), ROWS, settings(steps=1), place("whole")).run())
     monkeypatch.setattr(kept_aside, "sample_responses", scarce)
-    events = list(sft.steps(str(tiny), ROWS, settings(steps=1), place()))
+    events = list(sft.SFTTrainer(str(tiny), ROWS, settings(steps=1), place()).run())
     assert sizes == [2, 1, 1, 1, 1]
     assert told(events)[1] == whole
     said = [event.message for event in events if getattr(event, "kind", "") == "warning"]

@@ -27,7 +27,7 @@ def settings(**changes):
 
 
 def run(tiny, place, **changes):
-    return list(sft.steps(str(tiny), ROWS, settings(**changes), place))
+    return list(sft.SFTTrainer(str(tiny), ROWS, settings(**changes), place).run())
 
 
 def kinds(events):
@@ -80,7 +80,7 @@ def test_a_checkpoint_of_something_else_says_which_folder_to_delete(tiny, place,
 
 def test_a_saved_event_names_a_checkpoint_that_is_there(tiny, place):
     where = place()
-    for event in sft.steps(str(tiny), ROWS, settings(checkpoint_every=1), where):
+    for event in sft.SFTTrainer(str(tiny), ROWS, settings(checkpoint_every=1), where).run():
         if isinstance(event, Saved):
             assert event.path == str(where.folder / "checkpoints" / f"step-{event.step}")
             assert checkpoints(where.folder)[-1][0] == event.step
@@ -156,7 +156,7 @@ def test_stopped_and_resumed_is_as_never_stopped(tiny, place, stop_at):
 def test_killed_and_resumed_is_as_never_killed(tiny, place):
     straight, killed = place("straight"), place("killed")
     expected = metrics(run(tiny, straight, checkpoint_every=2))
-    events = sft.steps(str(tiny), ROWS, settings(checkpoint_every=2), killed)
+    events = sft.SFTTrainer(str(tiny), ROWS, settings(checkpoint_every=2), killed).run()
     next(e for e in events if isinstance(e, Progress) and e.step == 3)
     events.close()  # step 3 was done, and nobody wrote it down
     assert not (killed.folder / "final").exists()

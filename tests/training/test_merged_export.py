@@ -24,7 +24,7 @@ TEXTS = ["a b", "good", "c d e"]
 
 def trained(base, where, **changes):
     few = {"steps": 3, "batch_size": 4, "learning_rate": 1e-2, "holdout": 0.25, **changes}
-    list(reward.steps(str(base), ROWS, tiny_settings(RewardSettings, **few), where))
+    list(reward.RewardTrainer(str(base), ROWS, tiny_settings(RewardSettings, **few), where).run())
     return where.folder / "final"
 
 

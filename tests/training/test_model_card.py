@@ -78,7 +78,7 @@ def test_the_cards_own_code_gives_the_same_score(tiny, tmp_path, place, kind):
     base = tiny if kind == "decoder" else make_encoder(tmp_path / "encoder")
     where = place()
     few = tiny_settings(RewardSettings, steps=3, batch_size=4, learning_rate=1e-2)
-    list(reward.steps(str(base), ROWS, few, where))
+    list(reward.RewardTrainer(str(base), ROWS, few, where).run())
     final = where.folder / "final"
     found = {}
     exec(python_of(final), found)
@@ -101,17 +101,17 @@ def test_in_4_bits_the_code_names_what_stays_in_full():
 def test_policies_have_cards_too(tiny, tmp_path, place):
     where = place("sft")
     few = tiny_settings(SFTSettings, steps=2, batch_size=2)
-    list(sft.steps(str(tiny), [{"text": "a b c d e f"}] * 4, few, where))
+    list(sft.SFTTrainer(str(tiny), [{"text": "a b c d e f"}] * 4, few, where).run())
     text = (where.folder / "final" / model_card.NAME).read_text()
     assert "# A fine-tuned model" in text and "| perplexity |" in text
     torch.manual_seed(0)
     exec(python_of(where.folder / "final"), {})
     rewarded = place("reward")
     one = tiny_settings(RewardSettings, steps=1, batch_size=2, members=2)
-    list(reward.steps(str(tiny), ROWS, one, rewarded))
+    list(reward.RewardTrainer(str(tiny), ROWS, one, rewarded).run())
     assert "| members | 2 |" in (rewarded.folder / "final" / model_card.NAME).read_text()
     made = place("ppo")
     few = tiny_settings(PPOSettings, steps=1, batch_size=2, response_length=4, watch_every=0)
-    list(ppo.steps(str(tiny), str(rewarded.folder / "final"), PROMPTS, few, made))
+    list(ppo.PPOTrainer(str(tiny), str(rewarded.folder / "final"), PROMPTS, few, made).run())
     text = (made.folder / "final" / model_card.NAME).read_text()
     assert "# A policy trained by PPO" in text and "| objective/kl |" in text

@@ -44,14 +44,16 @@ def losses(events):
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
 def test_instructions_are_learned(tiny, place, quantization):
-    events = list(sft.steps(str(tiny), ROWS, settings(quantization=quantization), place()))
+    events = list(
+        sft.SFTTrainer(str(tiny), ROWS, settings(quantization=quantization), place()).run()
+    )
     found = losses(events)
     assert found[-1] < 0.5 * found[0]
     assert isinstance(events[-1], Finished)
 
 
 def test_texts_are_learned(tiny, place):
-    events = list(sft.steps(str(tiny), TEXTS, settings(max_length=8), place()))
+    events = list(sft.SFTTrainer(str(tiny), TEXTS, settings(max_length=8), place()).run())
     assert losses(events)[-1] < 0.5 * losses(events)[0]
 
 
@@ -66,7 +68,9 @@ def test_the_first_loss_is_the_mean_surprise_of_the_answers_tokens(tiny, place):
         logits = load(tiny).model(input_ids=torch.tensor([prompt + answer])).logits[0]
         log_p = torch.log_softmax(logits.double(), dim=1)
         surprises += [-float(log_p[len(prompt) - 1 + i, t]) for i, t in enumerate(answer)]
-    (row,) = metrics(list(sft.steps(str(tiny), rows, settings(steps=1, batch_size=2), place())))
+    (row,) = metrics(
+        list(sft.SFTTrainer(str(tiny), rows, settings(steps=1, batch_size=2), place()).run())
+    )
     assert row["loss"] == pytest.approx(sum(surprises) / 6, abs=1e-5)
     assert row["perplexity"] == pytest.approx(math.exp(row["loss"]), rel=1e-6)
 
@@ -74,7 +78,9 @@ def test_the_first_loss_is_the_mean_surprise_of_the_answers_tokens(tiny, place):
 def test_micro_batches_change_no_number(tiny, place):
     whole, split = (
         list(
-            sft.steps(str(tiny), ROWS, settings(steps=3, micro_batch_tokens=size), place(str(size)))
+            sft.SFTTrainer(
+                str(tiny), ROWS, settings(steps=3, micro_batch_tokens=size), place(str(size))
+            ).run()
         )
         for size in (4096, 16)
     )
@@ -107,7 +113,7 @@ def test_a_last_block_of_one_token_is_left_out(tiny):
 def test_what_does_not_fit_is_counted_and_told(tiny, place):
     long = {"prompt": user("a"), "response": assistant(" ".join("a" * 40))}
     wordy = {"prompt": user(" ".join("a" * 40)), "response": assistant("b")}
-    events = list(sft.steps(str(tiny), [*ROWS, long, wordy], settings(steps=1), place()))
+    events = list(sft.SFTTrainer(str(tiny), [*ROWS, long, wordy], settings(steps=1), place()).run())
     told = [e.message for e in events if isinstance(e, Notice) and e.kind == "warning"]
     assert told == [
         "1 of 6 prompts were shortened from the left (max_length)",
@@ -124,20 +130,22 @@ def test_a_text_as_response_is_one_message(tiny):
 def test_no_usable_row_is_an_error(tiny, place):
     rows = [{"prompt": user("a"), "response": assistant(" ".join("a" * 40))}]
     with pytest.raises(DataError, match="no example is left") as caught:
-        sft.steps(str(tiny), rows, settings(), place())
+        sft.SFTTrainer(str(tiny), rows, settings(), place()).run()
     assert "1 rows, max_length = 32" in caught.value.where
     assert "raise max_length" in caught.value.fix
 
 
 def test_steps_follow_from_epochs(tiny, place):
-    events = list(sft.steps(str(tiny), ROWS, settings(steps=0, epochs=1.5, batch_size=2), place()))
+    events = list(
+        sft.SFTTrainer(str(tiny), ROWS, settings(steps=0, epochs=1.5, batch_size=2), place()).run()
+    )
     assert [e.step for e in events if isinstance(e, Progress)] == [1, 2, 3]
 
 
 def test_every_weight_is_trained_where_the_rank_is_zero(tiny, place):
     where = place()
     full = settings(lora_rank=0, learning_rate=3e-3)
-    events = list(sft.steps(str(tiny), ROWS, full, where))
+    events = list(sft.SFTTrainer(str(tiny), ROWS, full, where).run())
     assert losses(events)[-1] < 0.5 * losses(events)[0]
     before = load(tiny).model.state_dict()
     after = AutoModelForCausalLM.from_pretrained(str(where.folder / "final")).state_dict()
@@ -168,26 +176,26 @@ def test_every_weight_learns_in_half_precision_as_in_float32(tiny, place, dtype)
 
 def test_full_training_of_4_bit_weights_is_refused(tiny, place):
     with pytest.raises(ConfigError, match="4 bits cannot be trained") as caught:
-        sft.steps(str(tiny), ROWS, settings(lora_rank=0, quantization="nf4"), place())
+        sft.SFTTrainer(str(tiny), ROWS, settings(lora_rank=0, quantization="nf4"), place()).run()
     assert "lora_rank" in caught.value.where and "quantization" in caught.value.fix
 
 
 def test_full_training_that_would_drop_an_adapter_is_refused(tuned, place):
     with pytest.raises(ConfigError, match="adapter") as caught:
-        sft.steps(tuned, ROWS, settings(lora_rank=0), place())
+        sft.SFTTrainer(tuned, ROWS, settings(lora_rank=0), place()).run()
     assert "lora_rank" in caught.value.where and caught.value.fix
 
 
 def test_a_reward_model_is_no_start_for_a_policy(reward, place):
     with pytest.raises(ModelError, match="reward model") as caught:
-        sft.steps(reward, ROWS, settings(), place())
+        sft.SFTTrainer(reward, ROWS, settings(), place()).run()
     assert caught.value.where == reward and caught.value.fix
 
 
 def test_it_goes_on_from_an_adapter(tiny, tuned, place):
     """A rate of 0 changes nothing: what comes out is the adapter that went in."""
     where = place()
-    list(sft.steps(tuned, ROWS, settings(steps=1, learning_rate=0.0), where))
+    list(sft.SFTTrainer(tuned, ROWS, settings(steps=1, learning_rate=0.0), where).run())
     (mine,) = bytes_of(where.folder / "final").values()
     theirs = parse(bytes_of(resolve(tuned).adapter)["adapter_model.safetensors"])
     found = parse(mine)
@@ -204,7 +212,7 @@ def test_only_the_adapter_is_trained(tiny, place):
 
 
 def test_what_was_really_loaded_is_told_first(tiny, place):
-    events = sft.steps(str(tiny), ROWS, settings(steps=1), place())
+    events = sft.SFTTrainer(str(tiny), ROWS, settings(steps=1), place()).run()
     setup = next(events)
     assert (setup.kind, setup.step) == ("setup", 0)
     ranks = 4 * (64 + 64) * 4 + 4 * (64 + 128) * 3  # rank x (in + out), 4 square and 3 oblong
@@ -225,7 +233,7 @@ def test_what_was_really_loaded_is_told_first(tiny, place):
 def test_a_tokenizer_without_a_pad_token_trains_and_is_recorded(tmp_path, place):
     folder = make_model(tmp_path / "m", pad_token=None)
     where = place()
-    events = list(sft.steps(str(folder), ROWS, settings(), where))
+    events = list(sft.SFTTrainer(str(folder), ROWS, settings(), where).run())
     assert losses(events)[-1] < 0.5 * losses(events)[0]
     told = [e.message for e in events if isinstance(e, Notice) and e.kind == "warning"]
     card = json.loads((where.folder / "final" / CARD).read_text())
@@ -312,7 +320,7 @@ def test_an_auto_rate_goes_by_the_width_and_by_what_is_trained(tiny, place, rank
 
 def test_one_example_is_looked_at_as_it_is_learned(tiny, place):
     """Its tokens, which of them count, and what the model expects at each, by its own logits."""
-    events = list(sft.steps(str(tiny), ROWS, settings(learning_rate=0.0), place()))
+    events = list(sft.SFTTrainer(str(tiny), ROWS, settings(learning_rate=0.0), place()).run())
     looks = [row for event in events if isinstance(event, Progress) for row in event.tokens]
     assert len(looks) == 6  # every step of a run this short
     (row,) = {json.dumps(look) for look in looks}  # the same example, and nothing was learned
@@ -331,6 +339,6 @@ def test_one_example_is_looked_at_as_it_is_learned(tiny, place):
 
 
 def test_a_long_run_looks_now_and_then(tiny, place):
-    events = list(sft.steps(str(tiny), ROWS, settings(steps=40), place()))
+    events = list(sft.SFTTrainer(str(tiny), ROWS, settings(steps=40), place()).run())
     looked = [event.step for event in events if isinstance(event, Progress) and event.tokens]
     assert looked[:3] == [1, 3, 5] and looked[-1] == 40

@@ -6,7 +6,7 @@ their log-ratios. What the reference says of an answer never changes: it is aske
 """
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from workbench.algos.direct_losses import DIRECT_LOSSES, LogRatios
-from workbench.events import Event, Notice, Place
+from workbench.events import Notice, Place
 from workbench.models.answer_scores import packed_tokens, separate_tokens
 from workbench.models.fast.packing_support import packs
 from workbench.models.forward import lay, prove_packing, response_hidden, response_logprobs
@@ -77,21 +77,12 @@ class _FromReference(NamedTuple):
     logprobs: Tensor
 
 
-def steps(
-    model: str,
-    rows: Sequence[dict[str, Any]],
-    settings: DPOSettings,
-    place: Place,
-    *,
-    judge: Judge | None = None,
-    reward: Any = None,
-    reference: str | None = None,
-) -> Generator[Event, None, None]:
-    """Train a policy on rows as ``encode_comparisons`` takes them.
+class DPOTrainer(PolicyLoop[DPOSettings]):
+    """One run: its comparisons, where it stands, and its step.
 
     Args:
         model: what the policy starts from; frozen, it is also the reference.
-        rows: the comparisons.
+        rows: the comparisons, as ``encode_comparisons`` takes them.
         settings: see :class:`DPOSettings`.
         place: where to write, and who steers.
         judge: a true score of the watched answers; the policy never sees it.
@@ -103,11 +94,6 @@ def steps(
         ModelError: a model cannot be loaded, or the reference stands on another base.
         DataError: no row can be used.
     """
-    return DPOTrainer(model, rows, settings, place, judge, reward, reference).run()
-
-
-class DPOTrainer(PolicyLoop[DPOSettings]):
-    """One run: its comparisons, where it stands, and its step."""
 
     def __init__(
         self,
@@ -115,6 +101,7 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
         rows: Sequence[dict[str, Any]],
         settings: DPOSettings,
         place: Place,
+        *,
         judge: Judge | None = None,
         reward: Any = None,
         reference: str | None = None,

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from workbench.data.messages import Message, as_messages
 from workbench.errors import ConfigError, DataError
-from workbench.events import Event, Notice, Place
+from workbench.events import Notice, Place
 from workbench.models.base import Base
 from workbench.models.encoding import Encoded, Encoder, in_row, micro_batches
 from workbench.models.forward import collate, response_hidden, response_stats
@@ -36,25 +36,21 @@ LOOKED_AT = 96
 """Tokens of the example's prompt (its last) and of its response (its first) that are looked at."""
 
 
-def steps(
-    model: str, rows: Sequence[dict[str, Any]], settings: SFTSettings, place: Place
-) -> Generator[Event, None, None]:
-    """Fine-tune a model on ``{"prompt", "response"}`` rows, or on ``{"text"}`` rows.
+class SFTTrainer(StepLoop[SFTSettings]):
+    """One run of fine-tuning: what it trains, where it stands, and its step.
 
-    Prompts and responses are message lists; a response may also be its text.
-
-    With ``lora_rank=0`` every weight is trained (the base must not be quantised then).
+    Args:
+        model: what is fine-tuned.
+        rows: ``{"prompt", "response"}``, or ``{"text"}``; prompts and responses are message lists,
+            a response may also be its text.
+        settings: with ``lora_rank=0`` every weight is trained (no base in 4 bits then).
+        place: where to write, and who steers.
 
     Raises:
         ModelError: the model cannot be loaded, or is a reward model.
         ConfigError: every weight is to be trained, of a 4-bit base or one with an adapter.
         DataError: no row can be used.
     """
-    return SFTTrainer(model, rows, settings, place).run()
-
-
-class SFTTrainer(StepLoop[SFTSettings]):
-    """One run: what it trains, where it stands, and its step."""
 
     def __init__(
         self, model: str, rows: Sequence[dict[str, Any]], settings: SFTSettings, place: Place

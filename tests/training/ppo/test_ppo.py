@@ -47,7 +47,9 @@ def trainer(model, reward, where, judge=None, prompts=PROMPTS, **changes):
 
 
 def run(model, reward, where, judge=None, **changes):
-    return list(ppo.steps(str(model), reward, PROMPTS, settings(**changes), where, judge=judge))
+    return list(
+        ppo.PPOTrainer(str(model), reward, PROMPTS, settings(**changes), where, judge=judge).run()
+    )
 
 
 @torch.no_grad()
@@ -480,7 +482,7 @@ def test_other_prompts_can_be_watched_from_an_update_on(tiny, reward, place):
     more |= {"checkpoint_every": 1, "keep_checkpoints": 9}
     controls = Steering(changes={2: {"watch_prompts": asked}, 4: {"watch_prompts": 1}})
     where = place(controls=controls)
-    events = list(ppo.steps(str(tiny), reward, PROMPTS, settings(**more), where))
+    events = list(ppo.PPOTrainer(str(tiny), reward, PROMPTS, settings(**more), where).run())
     seen = {e.step: [s["prompt"] for s in e.samples] for e in events if isinstance(e, Progress)}
     mine = [PROMPTS[i][0]["content"] for i in (0, 3)]
     assert seen == {1: mine, 2: ["z y", "v"], 3: ["z y", "v"], 4: mine[:1]}
@@ -770,7 +772,7 @@ def test_killed_and_resumed_is_as_never_killed(tiny, tuned, reward, place):
 
     expected = metrics(run(tuned, reward, place("straight", steering()), **more))
     killed = place("killed", steering())
-    events = ppo.steps(tuned, reward, PROMPTS, settings(**more), killed)
+    events = ppo.PPOTrainer(tuned, reward, PROMPTS, settings(**more), killed).run()
     seen = []
     for event in events:
         seen.append(event)

@@ -27,7 +27,7 @@ def run(model, reward, where, **changes):
         "micro_batch_tokens": 40,
     }
     settings = tiny_settings(PPOSettings, **{**few, **changes})
-    events = ppo.steps(str(model), reward, PROMPTS, settings, where)
+    events = ppo.PPOTrainer(str(model), reward, PROMPTS, settings, where).run()
     return [event for event in events if isinstance(event, Progress)]
 
 

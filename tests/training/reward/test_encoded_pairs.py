@@ -125,7 +125,9 @@ def test_one_sequence_or_several_train_alike(tiny, place, monkeypatch, tokens):
     for name, against in (("packed", None), ("separate", "it is only a test")):
         monkeypatch.setattr(members, "packs", lambda model, why=against: why)
         changes = {"holdout": 0.25, "evaluate_every": 1, "micro_batch_tokens": tokens}
-        events[name] = list(reward_module.steps(str(tiny), rows, settings(**changes), place(name)))
+        events[name] = list(
+            reward_module.RewardTrainer(str(tiny), rows, settings(**changes), place(name)).run()
+        )
     for one, other in zip(*(metrics(e) for e in events.values()), strict=True):
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
     told = {

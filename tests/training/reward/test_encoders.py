@@ -67,7 +67,7 @@ def test_trained_saved_and_read_by_transformers_and_peft_alone(encoder, place, q
     """The natural way to score there, ``tokenizer(prompt, answer)``, gives the same raw scores."""
     where = place()
     few = settings(quantization=quantization)
-    events = list(reward.steps(str(encoder), ROWS, few, where))
+    events = list(reward.RewardTrainer(str(encoder), ROWS, few, where).run())
     found = metrics(events)
     assert found[-1]["loss"] < 0.4 < found[0]["loss"]
     told = [e.message for e in events if isinstance(e, Notice)]
@@ -117,10 +117,10 @@ def test_a_new_head_starts_at_ln_2_and_all_of_it_learns(encoder, place):
 
 def test_members_have_heads_of_their_own(encoder, place):
     where = place()
-    list(reward.steps(str(encoder), ROWS, settings(steps=2, members=2), where))
+    list(reward.RewardTrainer(str(encoder), ROWS, settings(steps=2, members=2), where).run())
     for index in range(2):
         own = place(str(index))
-        list(reward.steps(str(encoder), ROWS, settings(steps=2, seed=index), own))
+        list(reward.RewardTrainer(str(encoder), ROWS, settings(steps=2, seed=index), own).run())
         final = where.folder / "final" / f"member-{index}"
         assert bytes_of(own.folder / "final") == bytes_of(final)
 
@@ -134,7 +134,7 @@ def test_a_trained_classifier_scores_as_it_is_and_learns_on(tmp_path, place):
     prompts, answers = [user(p) for p, _ in TEXTS], [a for _, a in TEXTS]
     assert evaluate(str(folder), prompts, answers, settings()) == [pytest.approx(raw, abs=1e-5)]
     where = place()
-    list(reward.steps(str(folder), ROWS, settings(steps=1, learning_rate=0.0), where))
+    list(reward.RewardTrainer(str(folder), ROWS, settings(steps=1, learning_rate=0.0), where).run())
     stats = json.loads((where.folder / "final" / "reward.json").read_text())
     (found,) = evaluate(str(where.folder / "final"), prompts, answers, settings())
     assert [s * stats["std"] + stats["mean"] for s in found] == pytest.approx(raw, abs=1e-5)
@@ -168,7 +168,7 @@ def test_the_head_stays_out_of_4_bits(encoder):
 def test_an_encoder_gives_no_answers(tmp_path, place):
     folder = str(make_encoder(tmp_path / "m"))
     with pytest.raises(ModelError, match="gives no answers") as caught:
-        list(sft.steps(folder, [{"text": "a"}], tiny_settings(SFTSettings), place()))
+        list(sft.SFTTrainer(folder, [{"text": "a"}], tiny_settings(SFTSettings), place()).run())
     assert caught.value.where == folder and "causal" in caught.value.fix
 
 

@@ -59,7 +59,7 @@ def test_an_adapter_from_trl_scores_here_as_there(tiny, tmp_path, targets):
 def test_it_trains_a_policy_and_its_scores_are_taken_as_they_are(tiny, tmp_path, place):
     _, folder = as_trl_leaves_it(tmp_path / "a", tiny)
     few = tiny_settings(PPOSettings, steps=1, batch_size=2, response_length=4)
-    events = list(ppo.steps(str(tiny), str(folder), PROMPTS, few, place()))
+    events = list(ppo.PPOTrainer(str(tiny), str(folder), PROMPTS, few, place()).run())
     assert isinstance(events[-1], Finished)
     told = [e.message for e in events if isinstance(e, Notice) and e.kind == "warning"]
     assert any("no reward.json: its scores are taken as they are" in text for text in told)
@@ -91,7 +91,7 @@ def test_a_whole_classifier_learns_on_from_its_head(tiny, tmp_path, place):
     folder, where = make_classifier(tmp_path / "m", tiny), place()
     before = evaluate(str(folder), PROMPTS[:3], ANSWERS, tiny_settings())
     few = tiny_settings(RewardSettings, steps=1, batch_size=4, learning_rate=0.0, holdout=0.0)
-    list(reward.steps(str(folder), ROWS, few, where))
+    list(reward.RewardTrainer(str(folder), ROWS, few, where).run())
     after = evaluate(str(where.folder / "final"), PROMPTS[:3], ANSWERS, tiny_settings())
     stats = json.loads((where.folder / "final" / "reward.json").read_text())
     raw = [score * stats["std"] + stats["mean"] for score in after[0]]

@@ -8,7 +8,7 @@ from workbench.models.roles import Roles
 from workbench.settings import RewardSettings
 from workbench.training.reward import influence
 from workbench.training.reward.influence import Gradients, gradients, influences, pushes
-from workbench.training.reward.reward import steps
+from workbench.training.reward.reward import RewardTrainer
 from workbench.training.reward.scorer import Scorer
 
 from ...models.tiny import EOS, assistant, load, tiny_settings, user
@@ -125,7 +125,7 @@ def test_labels_turned_round_are_those_blamed_for_what_is_true(tiny, place, tmp_
         **SETTINGS, steps=20, batch_size=8, learning_rate=1e-2, holdout=0.0, evaluate_every=0
     )
     where = place()
-    list(steps(str(tiny), rows, settings, where))
+    list(RewardTrainer(str(tiny), rows, settings, where).run())
     asked = [row(one, other) for one in "nop" for other in "qr"]
     found = influences(str(where.folder / "final"), rows, settings, asked, folder=tmp_path)
     order = sorted(range(len(rows)), key=found["pushes"].__getitem__)

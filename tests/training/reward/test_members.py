@@ -25,7 +25,7 @@ def settings(**changes):
 
 
 def train(tiny, where, **changes):
-    return metrics(list(reward.steps(str(tiny), ROWS, settings(**changes), where)))
+    return metrics(list(reward.RewardTrainer(str(tiny), ROWS, settings(**changes), where).run()))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_an_ensemble_goes_on_from_its_members(tiny, ensemble, place):
     final, _ = ensemble
     where = place()
     changes = settings(steps=1, learning_rate=0.0, members=3)
-    list(reward.steps(str(final), ROWS, changes, where))
+    list(reward.RewardTrainer(str(final), ROWS, changes, where).run())
     assert bytes_of(where.folder / "final") == bytes_of(final)
 
 

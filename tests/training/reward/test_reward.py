@@ -43,7 +43,7 @@ def settings(**changes):
 
 
 def train(tiny, where, rows=ROWS, **changes):
-    return list(module.steps(str(tiny), rows, settings(**changes), where))
+    return list(module.RewardTrainer(str(tiny), rows, settings(**changes), where).run())
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
@@ -169,7 +169,9 @@ def test_what_its_alarms_read_is_written(tiny, reward, place):
     assert rows[0]["first_loss"] == pytest.approx(math.log(2), abs=1e-6)
     assert not any("first_loss" in row for row in rows[1:])
     assert (rows[-1]["heldout/pairs"], rows[-1]["pairs_seen"]) == (4, 24)
-    again = metrics(list(module.steps(reward, ROWS, settings(steps=1), place("again"))))
+    again = metrics(
+        list(module.RewardTrainer(reward, ROWS, settings(steps=1), place("again")).run())
+    )
     assert "first_loss" not in again[0]  # its head had learned before
 
 
@@ -364,7 +366,7 @@ def test_interrupted_and_resumed_is_as_never_interrupted(tiny, place, how):
         assert metrics(seen) == expected[:done]
     else:
         done = 2
-        events = module.steps(str(tiny), ROWS, settings(**changes), broken)
+        events = module.RewardTrainer(str(tiny), ROWS, settings(**changes), broken).run()
         next(e for e in events if isinstance(e, Progress) and e.step == 3)
         events.close()
     assert metrics(train(tiny, broken, **changes)) == expected[done:]
@@ -441,7 +443,11 @@ def test_the_weights_of_the_lowest_held_out_loss_are_the_final_ones(tiny, place)
     told = json.loads((where.folder / "final" / "reward.json").read_text())
     assert (told["step"], told["heldout_loss"]) == (2, 1.0)
     short = place("short")
-    list(module.steps(str(tiny), ROWS, few.changed(steps=2, schedule="constant"), short))
+    list(
+        module.RewardTrainer(
+            str(tiny), ROWS, few.changed(steps=2, schedule="constant"), short
+        ).run()
+    )
     again = module.RewardTrainer(str(tiny), ROWS, few.changed(schedule="constant"), place("again"))
     held(again, [3.0, 1.0, 2.0, 2.0, 2.0])
     list(again.run())

@@ -270,10 +270,12 @@ def test_resumed_with_a_function_is_as_never_stopped(tiny, reward, place):
 
     given = settings(steps=3, checkpoint_every=1)
     straight, broken = place("straight"), place("broken")
-    rows = metrics(list(ppo.steps(str(tiny), spec_in(straight), PROMPTS, given, straight)))
-    list(ppo.steps(str(tiny), spec_in(broken), PROMPTS, given, broken))
+    rows = metrics(
+        list(ppo.PPOTrainer(str(tiny), spec_in(straight), PROMPTS, given, straight).run())
+    )
+    list(ppo.PPOTrainer(str(tiny), spec_in(broken), PROMPTS, given, broken).run())
     forget_after(broken.folder, 2)
-    again = metrics(list(ppo.steps(str(tiny), spec_in(broken), PROMPTS, given, broken)))
+    again = metrics(list(ppo.PPOTrainer(str(tiny), spec_in(broken), PROMPTS, given, broken).run()))
     assert again == rows[2:]
     assert bytes_of(broken.folder) == bytes_of(straight.folder)
 

@@ -38,7 +38,7 @@ def test_a_histogram_counts_every_score_on_a_range_with_zero_in_its_middle():
 
 def test_each_evaluation_writes_the_same_pairs_with_their_scores_now(tiny, place):
     given = settings(steps=4, evaluate_every=2)
-    told = list(module.steps(str(tiny), ROWS, given, place()))
+    told = list(module.RewardTrainer(str(tiny), ROWS, given, place()).run())
     shown = [event.samples for event in told if isinstance(event, Progress) and event.samples]
     assert [len(rows) for rows in shown] == [4, 4]  # a quarter of 16 is held out
     first, last = shown
@@ -56,11 +56,13 @@ def test_each_evaluation_writes_the_same_pairs_with_their_scores_now(tiny, place
 
 
 def test_the_loss_alone_is_written_beside_what_is_lowered(tiny, place):
-    rows = metrics(list(module.steps(str(tiny), ROWS, settings(centering=0.5), place())))
+    rows = metrics(
+        list(module.RewardTrainer(str(tiny), ROWS, settings(centering=0.5), place()).run())
+    )
     assert rows[0]["pair_loss"] == rows[0]["first_loss"]
     assert rows[-1]["pair_loss"] < rows[-1]["loss"]  # the centring term is not in it
 
 
 def test_without_held_out_pairs_none_are_written(tiny, place):
-    told = list(module.steps(str(tiny), ROWS, settings(holdout=0.0), place()))
+    told = list(module.RewardTrainer(str(tiny), ROWS, settings(holdout=0.0), place()).run())
     assert not any(event.samples for event in told if isinstance(event, Progress))

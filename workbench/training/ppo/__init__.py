@@ -1,8 +1,8 @@
 """PPO: rollouts, what is optimised, the update.
 
-``training.ppo.steps(...)`` is the run as a generator of events.
+``training.ppo.PPOTrainer(...).run()`` is the run as a generator of events.
 """
 
-from workbench.training.ppo.ppo import PPOTrainer, steps
+from workbench.training.ppo.ppo import PPOTrainer
 
-__all__ = ["PPOTrainer", "steps"]
+__all__ = ["PPOTrainer"]

@@ -9,7 +9,7 @@ One update (Ouyang et al. 2022, section 3.5; Schulman et al. 2017):
 4. for each epoch, shuffle the episodes into mini-batches and take one clipped step on each.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch import nn
 
 from workbench.algos.scores import RunningMoments
 from workbench.data.messages import Message
-from workbench.events import Event, Notice, Place
+from workbench.events import Notice, Place
 from workbench.models.model_card import how_to_answer, write_card
 from workbench.settings import PPOSettings
 from workbench.training.batches import batch_indices
@@ -51,24 +51,14 @@ from workbench.training.ppo.rollout import Episodes
 from workbench.training.ppo.token_records import token_records
 
 
-def steps(
-    model: str,
-    reward: Any,
-    prompts: Sequence[list[Message]],
-    settings: PPOSettings,
-    place: Place,
-    *,
-    judge: Judge | None = None,
-    reference: str | None = None,
-    heldout: str | None = None,
-) -> Generator[Event, None, None]:
-    """Train a policy against a reward model on prompts (message lists).
+class PPOTrainer(PolicyLoop[PPOSettings]):
+    """One run: its roles, where it stands, and its update.
 
     Args:
         model: what the policy starts from; frozen, it is also the reference.
         reward: a run of ``train_reward``, or its ``final/``; or another reward as a config's
             ``inputs.reward`` describes it (:mod:`workbench.training.reward.reward_sources`).
-        prompts: sampled without replacement within a pass.
+        prompts: message lists, sampled without replacement within a pass.
         settings: see :class:`PPOSettings`.
         place: where to write, and who steers.
         judge: a true score to log beside the reward score; the policy never sees it.
@@ -81,12 +71,6 @@ def steps(
         DataError: there is no prompt.
         ConfigError: settings that contradict each other.
     """
-    trainer = PPOTrainer(model, reward, prompts, settings, place, judge, reference, heldout)
-    return trainer.run()
-
-
-class PPOTrainer(PolicyLoop[PPOSettings]):
-    """One run: its roles, where it stands, and its update."""
 
     def __init__(
         self,
@@ -95,7 +79,8 @@ class PPOTrainer(PolicyLoop[PPOSettings]):
         prompts: Sequence[list[Message]],
         settings: PPOSettings,
         place: Place,
-        judge: Judge | None,
+        *,
+        judge: Judge | None = None,
         reference: str | None = None,
         heldout: str | None = None,
     ) -> None:

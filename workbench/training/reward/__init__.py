@@ -1,8 +1,8 @@
 """The reward model: training it, its members, and scoring with it.
 
-``training.reward.steps(...)`` is the run as a generator of events.
+``training.reward.RewardTrainer(...).run()`` is the run as a generator of events.
 """
 
-from workbench.training.reward.reward import RewardTrainer, steps
+from workbench.training.reward.reward import RewardTrainer
 
-__all__ = ["RewardTrainer", "steps"]
+__all__ = ["RewardTrainer"]

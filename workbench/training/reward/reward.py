@@ -5,7 +5,7 @@ different splits in different orders, and whose disagreement says where not to t
 """
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from workbench.algos.losses import bradley_terry
-from workbench.events import Event, Notice, Place
+from workbench.events import Notice, Place
 from workbench.models.model_card import how_to_score, write_card
 from workbench.models.source import member_folder
 from workbench.settings import RewardSettings
@@ -30,20 +30,19 @@ ENOUGH = 2000
 """Pairs that it takes for a reward model to do better than none."""
 
 
-def steps(
-    model: str, rows: Sequence[dict[str, Any]], settings: RewardSettings, place: Place
-) -> Generator[Event, None, None]:
-    """Train a reward adapter and head on rows as ``encode_comparisons`` takes them.
+class RewardTrainer(StepLoop[RewardSettings]):
+    """One run: its members, where it stands, and its step.
+
+    Args:
+        model: what the reward model starts from.
+        rows: as ``encode_comparisons`` takes them.
+        settings: see :class:`RewardSettings`.
+        place: where to write, and who steers.
 
     Raises:
         ModelError: the model cannot be loaded.
         DataError: no row can be used.
     """
-    return RewardTrainer(model, rows, settings, place).run()
-
-
-class RewardTrainer(StepLoop[RewardSettings]):
-    """One run: its members, where it stands, and its step."""
 
     def __init__(
         self, model: str, rows: Sequence[dict[str, Any]], settings: RewardSettings, place: Place
