@@ -7,7 +7,7 @@ import pytest
 
 from workbench.errors import RunError
 from workbench.json_lines import write_json
-from workbench.runs import devices
+from workbench.runs import devices, turns
 from workbench.runs.devices import (
     HANDED_OVER,
     device_holder,
@@ -65,7 +65,7 @@ def test_a_holder_that_has_said_its_last_word_is_waited_for(folder, other, monke
         if len(waits) == 100:  # two seconds: longer than a live run is waited for
             os.close(lock)
 
-    monkeypatch.setattr(devices.time, "sleep", ends_after_a_while)
+    monkeypatch.setattr(turns.time, "sleep", ends_after_a_while)
     monkeypatch.setattr(devices, "PROBE", 0.0)
     os.close(take_device("cpu", other))
     assert len(waits) == 100
@@ -77,7 +77,7 @@ def test_who_holds_a_device_for_good_is_told_once_a_leaving_one_is_gone(folder, 
     write_json(folder.path / "status.json", {"state": "stopped"})
     waits = []
     monkeypatch.setattr(
-        devices.time,
+        turns.time,
         "sleep",
         lambda s: waits.append(s) or (len(waits) == 100 and os.close(lock)),
     )

@@ -3,13 +3,14 @@
 import fcntl
 import json
 import os
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from workbench.errors import RunError
 from workbench.runs.folder import ENDED, RunFolder
 from workbench.runs.private_folder import LARGEST_NOTE, open_own, runtime_folder
+from workbench.runs.turns import happens, locked
 
 HANDED_OVER = "WORKBENCH_DEVICE_LOCK"  # "<descriptor>:<device>": a lock that the launcher took
 LEAVING = 20.0  # seconds that a run which has said its last word may take to end its process
@@ -35,14 +36,6 @@ def _open(device: str) -> int:
     return open_own(_path(device), os.O_RDWR | os.O_CREAT)
 
 
-def _locked(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _read(descriptor: int) -> dict[str, Any]:
     """What a lock says of its holder; what is not of its kind is left out."""
     try:
@@ -65,19 +58,15 @@ def device_holder(device: str) -> dict[str, Any] | None:
     """Who holds a device: {"run", "pid", "folder"}; None where it is free."""
     descriptor = _open(device)
     try:
-        return None if _locked(descriptor, fcntl.LOCK_SH) else _read(descriptor)
+        return None if locked(descriptor, fcntl.LOCK_SH) else _read(descriptor)
     finally:
         os.close(descriptor)
 
 
 def live_holder(device: str) -> dict[str, Any] | None:
     """Who holds a device as of :func:`device_holder`; one that is about to end is waited for."""
-    begun = time.monotonic()
-    while (holder := device_holder(device)) is not None and _is_leaving(holder):
-        if time.monotonic() - begun > LEAVING:
-            break
-        time.sleep(0.02)
-    return holder
+    happens(lambda: not _is_leaving(device_holder(device)), LEAVING)
+    return device_holder(device)
 
 
 def take_device(device: str, folder: RunFolder) -> int:
@@ -88,14 +77,13 @@ def take_device(device: str, folder: RunFolder) -> int:
     Raises:
         RunError: a live run holds the device; it is named.
     """
-    descriptor, begun = _open(device), time.monotonic()
-    while not _locked(descriptor, fcntl.LOCK_EX):
+    descriptor = _open(device)
+    is_ours = partial(locked, descriptor, fcntl.LOCK_EX)
+    if not happens(is_ours, PROBE):
         holder = _read(descriptor)
-        waited = time.monotonic() - begun
-        if waited > (LEAVING if _is_leaving(holder) else PROBE):
+        if not _is_leaving(holder) or not happens(is_ours, LEAVING):
             os.close(descriptor)
             raise busy(device, holder, folder)
-        time.sleep(0.02)
     write_holder(descriptor, folder, os.getpid())
     return descriptor
 
@@ -145,8 +133,8 @@ def _is_lock(descriptor: int, device: str) -> bool:
     return os.path.samestat(ours, meant)
 
 
-def _is_leaving(holder: dict[str, Any]) -> bool:
-    if holder["folder"] is None:
+def _is_leaving(holder: dict[str, Any] | None) -> bool:
+    if holder is None or holder["folder"] is None:
         return False
     folder = RunFolder(holder["folder"])
     return folder.exists and folder.written_status()["state"] in ENDED

@@ -13,6 +13,7 @@ from workbench.runs import launcher, process
 from workbench.runs.controls import ask, declared_settings
 from workbench.runs.folder import LIVE, METRICS, RunFolder
 from workbench.runs.housekeeping import delete_run, read_note, restore_run, write_note
+from workbench.runs.turns import happens
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -292,7 +293,7 @@ class Run:
     def _until(self, command: str, done: Callable[[str], bool]) -> None:
         with working(self.name) as work:
             work.tell(0, None, f"is to {command} at its next safe point")
-            happened = _happens(lambda: done(self.status), ANSWER)
+            happened = happens(lambda: done(self.status), ANSWER)
         if not happened:
             raise RunError(
                 f"{self.name} did not {command} within {ANSWER:g} s; it is {self.status}",
@@ -304,7 +305,7 @@ class Run:
         seconds = min(LEAVING, deadline - time.monotonic())
         with working(self.name) as work:
             work.tell(0, None, "its process ends")
-            _happens(lambda: not self.folder.process_alive(), seconds)
+            happens(lambda: not self.folder.process_alive(), seconds)
 
     def _failure(self, reason: str) -> RunError:
         log = "\n".join(f"    {line}" for line in self.folder.log_tail(15))
@@ -314,14 +315,6 @@ class Run:
             where=f"{self.path / 'log.txt'}{ends}",
             fix="mend the cause; run.resume() then continues from the last checkpoint",
         )
-
-
-def _happens(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait until a condition holds; whether it did so in time."""
-    deadline = time.monotonic() + seconds
-    while not (holds := condition()) and time.monotonic() <= deadline:
-        time.sleep(POLL / 5)
-    return holds
 
 
 def frame(rows: list[dict[str, Any]], columns: list[str] | None = None) -> "DataFrame":

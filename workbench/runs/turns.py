@@ -4,7 +4,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from workbench.errors import RunError, disk_watched
 
 PATIENCE = 60.0
 """Seconds that a turn is waited for; one takes milliseconds, or until a device is free."""
+LOOK = 0.02
+"""Seconds between two looks at what is waited for."""
 _held = threading.local()
 
 
@@ -39,7 +41,12 @@ def in_turn(file: Path) -> Generator[None]:
             fix="see that the folder may be written to, and that no link lies in this file's place",
         ) from error
     try:
-        _wait_for(descriptor, file)
+        if not happens(lambda: locked(descriptor, fcntl.LOCK_EX), PATIENCE):
+            raise RunError(
+                f"another process has been at this for more than {PATIENCE:g} s",
+                where=str(file),
+                fix="see what it does, end it if it hangs, and try again",
+            )
         mine.add(str(file))
         try:
             yield
@@ -49,18 +56,18 @@ def in_turn(file: Path) -> Generator[None]:
         os.close(descriptor)
 
 
-def _wait_for(descriptor: int, file: Path) -> None:
-    begun = time.monotonic()
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() - begun > PATIENCE:
-                raise RunError(
-                    f"another process has been at this for more than {PATIENCE:g} s",
-                    where=str(file),
-                    fix="see what it does, end it if it hangs, and try again",
-                ) from None
-            time.sleep(0.01)
-        else:
-            return
+def locked(descriptor: int, kind: int) -> bool:
+    """Lock an open file, ``LOCK_SH`` or ``LOCK_EX``; false where another process holds it."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def happens(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until a condition holds; whether it did so in time."""
+    deadline = time.monotonic() + seconds
+    while not (holds := condition()) and time.monotonic() <= deadline:
+        time.sleep(LOOK)
+    return holds
