@@ -19,7 +19,7 @@ def updates(tiny, reward, place, count):
     changes = {"steps": count, "batch_size": 4, "response_length": 6, "watch_every": 0}
     rates = {"learning_rate": 1e-3, "value_learning_rate": 1e-3, "schedule": "constant"}
     settings = tiny_settings(PPOSettings, dtype="float16", **changes, **rates)
-    made = ppo.PPOTrainer(str(tiny), reward, PROMPTS, settings, place(), None)
+    made = ppo.PPOTrainer(str(tiny), reward, PROMPTS, settings, place())
     assert made.base.dtype == torch.float16
     assert {p.dtype for p in made.optimiser.parameters} == {torch.float32}
     assert made.optimiser.half
@@ -54,7 +54,7 @@ def test_gradients_in_float16_are_those_of_float32_but_for_rounding(tiny, reward
         settings = tiny_settings(
             PPOSettings, dtype=dtype, steps=1, batch_size=6, response_length=6, watch_every=0
         )
-        made = ppo.PPOTrainer(str(tiny), reward, PROMPTS, settings, place(dtype), None)
+        made = ppo.PPOTrainer(str(tiny), reward, PROMPTS, settings, place(dtype))
         rows = [Encoded([2, 5, 3], [6, 7, 1]), Encoded([2, 8, 9, 3], [10, 11, 12, 13])]
         seen = made._measured(rows, [PROMPTS[0]] * 2, [[0, 1]])
         estimates = estimates_of(made, seen, 0.05)

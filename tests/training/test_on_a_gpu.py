@@ -29,7 +29,7 @@ def settings(**changes):
 
 
 def trainer(model, reward, place, **changes):
-    return ppo.PPOTrainer(str(model), reward, PROMPTS, settings(**changes), place, None)
+    return ppo.PPOTrainer(str(model), reward, PROMPTS, settings(**changes), place)
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ their log-ratios. What the reference says of an answer never changes: it is aske
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +14,10 @@ import torch
 from torch import Tensor
 
 from workbench.algos.direct_losses import DIRECT_LOSSES, LogRatios
-from workbench.events import Notice, Place
+from workbench.events import Place
 from workbench.models.answer_scores import packed_tokens, separate_tokens
 from workbench.models.fast.packing_support import packs
 from workbench.models.forward import lay, prove_packing, response_hidden, response_logprobs
-from workbench.models.model_card import how_to_answer, write_card
 from workbench.settings import DPOSettings
 from workbench.training.batch_jobs import exact_response_kl
 from workbench.training.batches import batch_for, batch_indices, prompt_key, steps_for
@@ -34,6 +32,7 @@ from workbench.training.ppo.prompts import encode_prompts
 from workbench.training.reward.encoded_pairs import (
     EncodedComparison,
     encode_comparisons,
+    judged_answers,
     own_groups,
     split,
 )
@@ -101,14 +100,12 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
         rows: Sequence[dict[str, Any]],
         settings: DPOSettings,
         place: Place,
-        *,
         judge: Judge | None = None,
         reward: Any = None,
         reference: str | None = None,
     ) -> None:
         super().__init__(model, settings, place, reference)
         self.judge, self.beta = judge, settings.beta
-        self.figures: Metrics = {}  # of the last step, and the newest of what is not measured there
         if reward is not None:
             self.build_reward(reward)
         comparisons, notices = encode_comparisons(self.base, rows, settings)
@@ -150,11 +147,10 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
         self.prompts = encode_prompts(prompts, self.encoder, room=self.settings.response_length)
         self.watch_these(self.settings.watch_prompts)
 
-    def _setup(self) -> Notice:
-        """What was loaded, and the learning rate and batch size that were left open."""
-        loaded, rate = super()._setup(), self.optimiser.rates["policy"]
-        chosen = {"learning_rate": rate, "batch_size": self.settings.batch_size}
-        return replace(loaded, data={**loaded.data, **chosen})
+    def chosen(self) -> dict[str, Any]:
+        """The learning rate and the batch size."""
+        rate = self.optimiser.rates["policy"]
+        return {"learning_rate": rate, "batch_size": self.settings.batch_size}
 
     def set_live(self, name: str, value: Any) -> None:
         """The rate, beta, the temperature of the watched answers, and their prompts."""
@@ -178,14 +174,10 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
 
     def train_step(self) -> StepOutcome:
         """One optimiser step; where answers are watched, a stop puts back what it had changed."""
-        if not self._due(self.settings.watch_every, self.step):
+        if not self.watches_now():
             return self._update()
         before = self.state()
         return self.attempt(self._update, undo=lambda: self.put_back(before))
-
-    def _due(self, every: int, done: int) -> bool:
-        """Whether this step is one of every so many, or the last."""
-        return every > 0 and (done % every == 0 or self.step + 1 == self.total)
 
     def _update(self) -> StepOutcome:
         """A step on the comparisons that belong to it; now and then, how the policy does."""
@@ -204,12 +196,11 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
             "skipped_steps": float(self.optimiser.skipped),
             "pairs_per_second": pairs / clock.total(),
         }
-        last = self.step + 1 == self.total
-        if self.heldout and (last or self._due(settings.evaluate_every, self.step + 1)):
+        if self.heldout and self.is_due(settings.evaluate_every):
             with clock.phase("evaluate"):
                 metrics |= self.attempt(self._evaluate)
         samples: tuple[dict[str, Any], ...] = ()
-        if self.watched and self._due(settings.watch_every, self.step):
+        if self.watched and self.watches_now():
             with clock.phase("watch"):
                 watched, samples = self._look()
             metrics |= watched
@@ -237,22 +228,15 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
 
     def _groups(self, batch: Sequence[int]) -> list[list[int]]:
         """This process's micro-batches of comparisons, similar lengths together."""
-        tokens = self.settings.micro_batch_tokens
-        groups = own_groups([self.sizes[i] for i in batch], self.team, tokens=tokens)
-        return [[batch[i] for i in group] for group in groups]
+        sizes, tokens = [self.sizes[i] for i in batch], self.settings.micro_batch_tokens
+        return own_groups(batch, sizes, self.team, tokens=tokens)
 
     def _compare(self, group: Sequence[int]) -> Compared:
         """Both answers of each judgement of some comparisons, by policy and reference."""
-        chosen: list[int] = []
-        rejected: list[int] = []
-        row = 0
-        for i in group:
-            comparison = self.comparisons[i]
-            chosen += [row + judgement.chosen for judgement in comparison.judgements]
-            rejected += [row + judgement.rejected for judgement in comparison.judgements]
-            row += len(comparison.answers)
-        judgements = [j for i in group for j in self.comparisons[i].judgements]
-        answers = [answer for i in group for answer in self.comparisons[i].answers]
+        comparisons = [self.comparisons[i] for i in group]
+        chosen, rejected = judged_answers(comparisons)
+        judgements = [j for comparison in comparisons for j in comparison.judgements]
+        answers = [answer for comparison in comparisons for answer in comparison.answers]
         laid = lay(answers, self.base)
         numbers = [n for i in group for n in range(self.first[i], self.first[i + 1])]
         if bool(self.ref_logprobs[numbers].isnan().any()):
@@ -353,13 +337,7 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
     def write_final(self, folder: Path) -> None:
         """The policy's adapter; beside it the reference if that is an adapter."""
         self.save_policy(folder)
-        facts = self.base.facts
-        shown = ("rewards/", "heldout/", "objective/", "response/length")
-        write_card(
-            folder,
-            facts=facts,
-            settings=self.settings,
-            data={"comparisons": self.learned, "kept aside": len(self.heldout)},
-            figures={k: v for k, v in self.figures.items() if k.startswith(shown)},
-            use=how_to_answer(facts),
+        data = {"comparisons": self.learned, "kept aside": len(self.heldout)}
+        self.write_policy_card(
+            folder, data, ("rewards/", "heldout/", "objective/", "response/length")
         )

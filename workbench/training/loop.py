@@ -219,6 +219,15 @@ class StepLoop(ABC, Generic[S]):
             replace_folder(self.place.folder / "final", self.write_final)
         yield Finished(self.step, stopped)
 
+    @abstractmethod
+    def chosen(self) -> dict[str, Any]:
+        """What the settings left open, such as a rate that was auto, as it was chosen."""
+
+    def is_due(self, every: int) -> bool:
+        """Whether this step is one of every so many, or the last; for 0 it is the last alone."""
+        done = self.step + 1
+        return done == self.total or (every > 0 and done % every == 0)
+
     def _setup(self) -> Notice:
         """What was really loaded, and where: a person asked for auto."""
         base = self.base
@@ -235,7 +244,7 @@ class StepLoop(ABC, Generic[S]):
             "what is computed is {self_test[nats]:.0e} from the model's own forward at most "
             "({self_test[bound]:g} allowed)"
         )
-        return Notice(self.step, "setup", text.format(**facts), facts)
+        return Notice(self.step, "setup", text.format(**facts), facts | self.chosen())
 
     def _checkpoint_due(self) -> bool:
         if not self.team.main:

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from workbench.data.messages import Message, as_messages
 from workbench.errors import ConfigError, DataError
-from workbench.events import Notice, Place
+from workbench.events import Place
 from workbench.models.base import Base
 from workbench.models.encoding import Encoded, Encoder, in_row, micro_batches
 from workbench.models.forward import collate, response_hidden, response_stats
@@ -110,11 +109,10 @@ class SFTTrainer(StepLoop[SFTSettings]):
         what = "sft" if self.settings.lora_rank else "sft, every weight"
         return rate_of(what, rate, self.base.width)
 
-    def _setup(self) -> Notice:
-        """What was loaded, and the learning rate that auto became."""
-        loaded, rate = super()._setup(), self.optimiser.rates["policy"]
-        found = {"learning_rate": rate, "heldout_examples": len(self.aside)}
-        return replace(loaded, data={**loaded.data, **found})
+    def chosen(self) -> dict[str, Any]:
+        """The learning rate, and how many examples are kept aside."""
+        rate = self.optimiser.rates["policy"]
+        return {"learning_rate": rate, "heldout_examples": len(self.aside)}
 
     def train_step(self) -> StepOutcome:
         """One optimiser step on the batch that belongs to it; now and then what was kept aside.
@@ -132,7 +130,7 @@ class SFTTrainer(StepLoop[SFTSettings]):
         seconds = clock.total()
         self.figures = {"loss": total, "perplexity": math.exp(min(total, 50.0))}
         due = self.step % max(1, self.total // LOOKS) == 0 or self.step + 1 == self.total
-        if self._evaluation_due():
+        if self.is_due(settings.evaluate_every):
             heldout, samples = self._look(safe=False)
         return StepOutcome(
             samples=samples,
@@ -148,10 +146,6 @@ class SFTTrainer(StepLoop[SFTSettings]):
                 "memory/peak_gb": peak_memory_gb(self.base.device),
             },
         )
-
-    def _evaluation_due(self) -> bool:
-        every, step = self.settings.evaluate_every, self.step + 1
-        return step == self.total or (every > 0 and step % every == 0)
 
     def _look(self, *, safe: bool) -> tuple[dict[str, float], tuple[dict[str, Any], ...]]:
         """Held-out loss and watched answers.

@@ -79,7 +79,7 @@ def test_the_planned_peak_is_within_10_percent_of_the_measured_one(
     told = plans.plan(str(model), settings)
     before = {id(t) for t in all_tensors()}
     prompts = [user(" ".join("abcdefghijklmnopqrstuvwxyz"[i % 20] * 40)) for i in range(32)]
-    made = ppo.PPOTrainer(str(model), str(reward), prompts, settings, place(), None)
+    made = ppo.PPOTrainer(str(model), str(reward), prompts, settings, place())
     made.base.eos_ids = ()  # every answer is as long as it may be
     made.train_step()  # AdamW makes its moments at the first step
     with LiveBytes(t for t in all_tensors() if id(t) not in before) as live:

@@ -105,7 +105,7 @@ def test_a_whole_classifier_beside_the_policys_base(tiny, tmp_path, place, kind)
     else:
         folder = make_encoder_classifier(tmp_path / "m")
     few = tiny_settings(PPOSettings, steps=1, batch_size=2, response_length=4)
-    made = ppo.PPOTrainer(str(tiny), str(folder), PROMPTS, few, place(), None)
+    made = ppo.PPOTrainer(str(tiny), str(folder), PROMPTS, few, place())
     assert not made.scorer.shares_base and made.scorer.base.encoder == (kind == "encoder")
     prompts = made._draw()
     rows, messages = made.sample(prompts), [prompt.messages for prompt in prompts]

@@ -154,7 +154,7 @@ class Countable(PPOTrainer):
     def __init__(self, settings: PPOSettings, folder: Path) -> None:
         model = write_model(folder / "model", seed=settings.seed)
         reward = write_reward(folder / "reward", model, settings)
-        super().__init__(str(model), str(reward), [PROMPT], settings, Place(folder), None)
+        super().__init__(str(model), str(reward), [PROMPT], settings, Place(folder))
         generator = torch.Generator().manual_seed(settings.seed + 3)
         self.rewards = torch.randn(len(ANSWERS), generator=generator)
         self.reward = TableReward(self.rewards)

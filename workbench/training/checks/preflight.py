@@ -106,7 +106,7 @@ def measured_preflight(
         patience=0,
         response_length=min(ANSWER, settings.response_length),
     )
-    trainer = PPOTrainer(model, reward, prompts, short, Place(folder), None)
+    trainer = PPOTrainer(model, reward, prompts, short, Place(folder))
     load = time.perf_counter() - began
     tell(1, PARTS, f"a short update of {short.batch_size} answers")
     drawn = [trainer.prompts[i % len(trainer.prompts)] for i in range(EPISODES)]

@@ -10,6 +10,7 @@ from workbench.data.messages import Message
 from workbench.events import Place
 from workbench.models.encoding import Encoded, Encoder
 from workbench.models.fast.packing_support import packs
+from workbench.models.model_card import how_to_answer, write_card
 from workbench.models.sampling import CHECK_EVERY, draws
 from workbench.models.source import REFERENCE, resolve
 from workbench.settings import PolicySettings
@@ -34,6 +35,7 @@ class PolicyLoop(StepLoop[P]):
         prompts: from which the watched ones are taken.
         watched: prompts whose answers a person sees in the course of the run.
         rows_at_once: answers sampled side by side; 0 for all.
+        figures: of the last step, and the newest of what is not measured at each.
     """
 
     prompts: list[Prompt]
@@ -45,6 +47,7 @@ class PolicyLoop(StepLoop[P]):
         super().__init__(model, settings, place)
         self.temperature = settings.temperature
         self.rows_at_once = 0
+        self.figures: dict[str, float | None] = {}
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.watched: list[Prompt] = []
         self.watch_prompts: Any = settings.watch_prompts
@@ -144,6 +147,11 @@ class PolicyLoop(StepLoop[P]):
         groups = own_micro_batches(rows, range(len(rows)), self.settings, self.base, self.team)
         return self._measured(rows, [prompt.messages for prompt in self.watched], groups)
 
+    def watches_now(self) -> bool:
+        """Whether the watched prompts are answered at this step: the first, some, and the last."""
+        every = self.settings.watch_every
+        return every > 0 and (self.step % every == 0 or self.step + 1 == self.total)
+
     def save_policy(self, folder: Path) -> None:
         """The policy's adapter; beside it the reference if that is an adapter."""
         kind = self.settings.kind
@@ -151,3 +159,12 @@ class PolicyLoop(StepLoop[P]):
         if self.reference is not None:
             beside = folder / REFERENCE
             self.roles.save(self.reference, beside, task="CAUSAL_LM", extra={"kind": "sft"})
+
+    def write_policy_card(
+        self, folder: Path, data: dict[str, int | str], shown: tuple[str, ...]
+    ) -> None:
+        """The policy's card: what it learned from, and the figures whose names begin so."""
+        facts = self.base.facts
+        figures = {name: value for name, value in self.figures.items() if name.startswith(shown)}
+        about = {"facts": facts, "settings": self.settings, "use": how_to_answer(facts)}
+        write_card(folder, data=data, figures=figures, **about)

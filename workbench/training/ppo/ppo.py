@@ -10,7 +10,7 @@ One update (Ouyang et al. 2022, section 3.5; Schulman et al. 2017):
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ from torch import nn
 
 from workbench.algos.scores import RunningMoments
 from workbench.data.messages import Message
-from workbench.events import Notice, Place
-from workbench.models.model_card import how_to_answer, write_card
+from workbench.events import Place
 from workbench.settings import PPOSettings
 from workbench.training.batches import batch_indices
 from workbench.training.clock import Clock, peak_memory_gb
@@ -79,7 +78,6 @@ class PPOTrainer(PolicyLoop[PPOSettings]):
         prompts: Sequence[list[Message]],
         settings: PPOSettings,
         place: Place,
-        *,
         judge: Judge | None = None,
         reference: str | None = None,
         heldout: str | None = None,
@@ -89,7 +87,6 @@ class PPOTrainer(PolicyLoop[PPOSettings]):
         self.kl_coef = settings.kl_coef
         self.clip_range = settings.clip_range
         self.shaping = Shaping(settings)
-        self.figures: dict[str, float | None] = {}  # of the last update
         self.watch = Watch(heldout, self.roles, settings, self.encoder)
         built = self.build_reward(reward)
         self.scorer, self.reward_name = built.scorer, built.source.name
@@ -125,11 +122,10 @@ class PPOTrainer(PolicyLoop[PPOSettings]):
             groups, settings, rates=rates, total_steps=total, half=half, team=self.team
         )
 
-    def _setup(self) -> Notice:
-        """What was loaded, and the learning rates that auto became."""
-        loaded, rates = super()._setup(), self.optimiser.rates
-        learning = {"learning_rate": rates["policy"], "value_learning_rate": rates.get("value")}
-        return replace(loaded, data={**loaded.data, **learning})
+    def chosen(self) -> dict[str, Any]:
+        """The learning rates."""
+        rates = self.optimiser.rates
+        return {"learning_rate": rates["policy"], "value_learning_rate": rates.get("value")}
 
     def set_live(self, name: str, value: Any) -> None:
         """Rates, temperature, KL coefficient, clip range, and the prompts that are watched."""
@@ -195,13 +191,12 @@ class PPOTrainer(PolicyLoop[PPOSettings]):
         self.kl_coef = next_kl_coef(beta, kl, len(rows), settings)
         if self.judge is not None:
             metrics["objective/gold"] = mean_gold(self.judge, episodes, self.encoder)
-        every, done = settings.watch_every, self.step + 1
-        due = every and (self.step % every == 0 or done == self.total)
-        samples = self.watch_samples() if due else ()
+        watching = self.watches_now()
+        samples = self.watch_samples() if watching else ()
         seen = (self.roles, self.encoder, episodes, paid, raw, settings, beta, clip)
-        tokens = token_records(*seen) if due else ()
+        tokens = token_records(*seen) if watching else ()
         self.figures = metrics | self._speed(clock, episodes)
-        self.total, notices = self.watch.best.last_update(done, self.total)
+        self.total, notices = self.watch.best.last_update(self.step + 1, self.total)
         return StepOutcome(self.figures, samples, notices, tokens)
 
     def _speed(self, clock: Clock, episodes: Episodes) -> dict[str, float]:
@@ -239,12 +234,5 @@ class PPOTrainer(PolicyLoop[PPOSettings]):
             self.save_policy(folder)
         if self.value is not None and not self.value.on_policy_trunk:
             self.value.save(folder / "value")
-        facts = self.base.facts
-        write_card(
-            folder,
-            facts=facts,
-            settings=self.settings,
-            data={"prompts": len(self.prompts), "reward": self.reward_name},
-            figures={k: v for k, v in self.figures.items() if k.startswith(("obj", "resp"))},
-            use=how_to_answer(facts),
-        )
+        data = {"prompts": len(self.prompts), "reward": self.reward_name}
+        self.write_policy_card(folder, data, ("objective/", "response/"))

@@ -174,14 +174,29 @@ def split(
     return train, [c for c in comparisons if c.group in aside]
 
 
-def own_groups(sizes: Sequence[int], team: Team, *, tokens: int) -> list[list[int]]:
-    """This process's micro-batches of whole comparisons, by number, similar lengths together.
+def own_groups(
+    batch: Sequence[T], sizes: Sequence[int], team: Team, *, tokens: int
+) -> list[list[T]]:
+    """This process's micro-batches of whole comparisons, similar lengths together.
 
     Args:
-        sizes: tokens of each comparison of a batch.
+        batch: comparisons, or their numbers.
+        sizes: tokens of each of them.
         team: the processes of the run.
         tokens: at most so many go through the model at once; a larger comparison is alone.
     """
     mine = team.share(range(len(sizes)), sizes)
     groups = token_batches([sizes[i] for i in mine], tokens=tokens)
-    return [[mine[i] for i in group] for group in groups]
+    return [[batch[mine[i]] for i in group] for group in groups]
+
+
+def judged_answers(comparisons: Sequence[EncodedComparison]) -> tuple[list[int], list[int]]:
+    """Chosen and rejected answer of each judgement, by number among the comparisons' answers."""
+    chosen: list[int] = []
+    rejected: list[int] = []
+    first = 0
+    for comparison in comparisons:
+        chosen += [first + judgement.chosen for judgement in comparison.judgements]
+        rejected += [first + judgement.rejected for judgement in comparison.judgements]
+        first += len(comparison.answers)
+    return chosen, rejected

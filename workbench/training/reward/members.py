@@ -30,7 +30,12 @@ from workbench.training.batches import batch_indices, shuffled
 from workbench.training.learning_rates import in_small_batches, rate_of
 from workbench.training.optimiser import Optimiser
 from workbench.training.process_group import Team
-from workbench.training.reward.encoded_pairs import EncodedComparison, own_groups, split
+from workbench.training.reward.encoded_pairs import (
+    EncodedComparison,
+    judged_answers,
+    own_groups,
+    split,
+)
 from workbench.training.sampled_answers import sample_answers
 
 ROLE = "reward"
@@ -186,8 +191,7 @@ class Member:
     def groups(self, batch: Sequence[EncodedComparison]) -> list[list[EncodedComparison]]:
         """This process's micro-batches of whole comparisons, similar lengths together."""
         sizes = [self.scoring.tokens(comparison.sequences) for comparison in batch]
-        groups = own_groups(sizes, self.team, tokens=self.settings.micro_batch_tokens)
-        return [[batch[i] for i in group] for group in groups]
+        return own_groups(batch, sizes, self.team, tokens=self.settings.micro_batch_tokens)
 
     def score(self, group: Sequence[EncodedComparison]) -> Tensor:
         """Raw score ``(S,)`` of each answer of each comparison."""
@@ -196,14 +200,7 @@ class Member:
 
     def judge(self, group: Sequence[EncodedComparison]) -> Judged:
         """Raw scores of both answers of each judgement."""
-        scores = self.score(group)
-        chosen: list[int] = []
-        rejected: list[int] = []
-        first = 0
-        for comparison in group:
-            chosen += [first + judgement.chosen for judgement in comparison.judgements]
-            rejected += [first + judgement.rejected for judgement in comparison.judgements]
-            first += len(comparison.answers)
+        scores, (chosen, rejected) = self.score(group), judged_answers(group)
         return Judged(scores[chosen], scores[rejected])
 
     def loss(self, judged: Judged, group: Sequence[EncodedComparison]) -> Tensor:

@@ -6,7 +6,6 @@ different splits in different orders, and whose disagreement says where not to t
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from workbench.algos.losses import bradley_terry
-from workbench.events import Notice, Place
+from workbench.events import Place
 from workbench.models.model_card import how_to_score, write_card
 from workbench.models.source import member_folder
 from workbench.settings import RewardSettings
@@ -107,12 +106,10 @@ class RewardTrainer(StepLoop[RewardSettings]):
         for member in self.members:
             member.optimiser.rates = member.rates(value)
 
-    def _setup(self) -> Notice:
-        """What was loaded, and the learning rate and batch size that were left open."""
-        loaded, (member, *_) = super()._setup(), self.members
-        rate = member.optimiser.rates[member.role]
-        found = {"learning_rate": rate, "batch_size": self.settings.batch_size}
-        return replace(loaded, data={**loaded.data, **found})
+    def chosen(self) -> dict[str, Any]:
+        """The learning rate and the batch size."""
+        rate = self.members[0].optimiser.rates[self.members[0].role]
+        return {"learning_rate": rate, "batch_size": self.settings.batch_size}
 
     def train_step(self) -> StepOutcome:
         """One optimiser step of each member on its own batch; now and then held-out figures."""
@@ -132,7 +129,7 @@ class RewardTrainer(StepLoop[RewardSettings]):
         metrics["pairs_per_second"] = pairs / seconds
         metrics["memory/peak_gb"] = peak_memory_gb(self.base.device)
         samples = ()
-        if self._evaluation_due():
+        if self.is_due(self.settings.evaluate_every) and any(m.heldout for m in self.members):
             metrics |= self._evaluate()
             samples = self._shown()
         return StepOutcome(metrics, samples, self._out_of_patience())
@@ -202,11 +199,6 @@ class RewardTrainer(StepLoop[RewardSettings]):
         super().use_micro_batches(tokens)
         for member in self.members:
             member.settings = member.settings.changed(micro_batch_tokens=tokens)
-
-    def _evaluation_due(self) -> bool:
-        every, step = self.settings.evaluate_every, self.step + 1
-        due = step == self.total or (every > 0 and step % every == 0)
-        return due and any(member.heldout for member in self.members)
 
     def write_final(self, folder: Path) -> None:
         """Write adapter and head, and what makes its scores read as mean 0, deviation 1.
