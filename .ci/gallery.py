@@ -17,17 +17,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from recorded_sessions import record_comparison, record_explorer, record_labeller
+
 import workbench as wb
 from workbench.analysis.blind_comparison import BlindComparison
 from workbench.data.pairs import Pairs
 from workbench.errors import RunError
 from workbench.reports.recorded_page import placed, write_recorded
-from workbench.reports.recording import (
-    record_comparison,
-    record_explorer,
-    record_labeller,
-    record_panel,
-)
+from workbench.reports.recording import record_panel
 from workbench.runs import Run
 from workbench.runs.alarms import of_run
 from workbench.runs.folder import LIVE

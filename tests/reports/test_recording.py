@@ -5,6 +5,7 @@ import re
 
 import made_runs
 import pytest
+from recorded_sessions import record_comparison, record_explorer, record_labeller
 
 import workbench as wb
 from workbench.analysis.blind_comparison import BlindComparison
@@ -12,12 +13,7 @@ from workbench.cli import main
 from workbench.data.pairs import Pair, Pairs
 from workbench.errors import RunError
 from workbench.reports import recording
-from workbench.reports.recording import (
-    record_comparison,
-    record_explorer,
-    record_labeller,
-    record_panel,
-)
+from workbench.reports.recording import record_panel
 from workbench.runs import FolderWriter, Run
 
 

@@ -1,7 +1,7 @@
 """What is learned from comparisons: them encoded, which are kept aside, which go together."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -14,6 +14,7 @@ from workbench.training.batches import prompt_key, shuffled
 from workbench.training.process_group import Team
 
 _Row = dict[str, Any]
+T = TypeVar("T")
 TOO_LONG = "an answer fills max_length"
 EQUAL = "both answers are the same tokens"
 
