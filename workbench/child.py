@@ -196,15 +196,15 @@ def _drive_from_a_sound_checkpoint(
         set_unusable_aside,
     )
 
-    told: list[str] = []
+    messages: list[str] = []
     while True:
-        told += set_unusable_aside(folder.path)
+        messages += set_unusable_aside(folder.path)
         try:
-            return _drive(folder, config, settings, writer, told)
+            return _drive(folder, config, settings, writer, messages)
         except UnusableCheckpointError as error:
             if not alone:
                 raise
-            told.append(set_aside(folder.path, error))
+            messages.append(set_aside(folder.path, error))
 
 
 def _drive(
@@ -212,9 +212,9 @@ def _drive(
     config: dict[str, Any],
     settings: RunSettings,
     writer: FolderWriter,
-    told: list[str],
+    messages: list[str],
 ) -> None:
-    """Pass every event of the trainer to the folder, after some warnings."""
+    """Pass every event of the trainer to the folder, after some messages that become warnings."""
     from workbench.events import Notice, Phase, Place
     from workbench.training.checkpoint import newest_checkpoint
     from workbench.training.hardware import hardware
@@ -224,7 +224,7 @@ def _drive(
     newest = newest_checkpoint(folder.path)
     step, lengths = (0, {}) if newest is None else (newest.step, newest.lengths)
     writer.truncate_to(lengths, step=step)
-    for message in told:
+    for message in messages:
         writer.record(kind="warning", message=message)
     controls = FolderControls(folder, writer, from_step=step)
     times = UpdateTime.planned(str(config["model"]), settings, _rows(folder))

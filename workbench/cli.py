@@ -215,10 +215,10 @@ def _verify(args: argparse.Namespace) -> int:
         )
     inputs: dict[str, Any] = {"reward": args.reward, "prompts": args.data, "preset": args.preset}
     inputs["minutes"] = args.minutes
-    given, checked = settings_given(args.set, "ppo", preset_settings(args.preset, {}))
+    typed, checked = settings_given(args.set, "ppo", preset_settings(args.preset, {}))
     with redirect_stdout(sys.stderr):
-        _tell(args, changes_in_words(given, checked))
-        verified = wb.verify(args.model, **inputs, **given)
+        _tell(args, changes_in_words(typed, checked))
+        verified = wb.verify(args.model, **inputs, **typed)
     print(verified.markdown)  # noqa: T201
     if args.out is not None:
         verified.save(args.out)
@@ -226,9 +226,9 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    found = wb.doctor(self_test=args.self_test)
-    print(found)  # noqa: T201
-    return 0 if found.passed else 1
+    report = wb.doctor(self_test=args.self_test)
+    print(report)  # noqa: T201
+    return 0 if report.passed else 1
 
 
 def _check_places(args: argparse.Namespace, *names: str) -> None:
@@ -263,21 +263,21 @@ def _train(args: argparse.Namespace) -> int:
 
     first = [args.model, args.reward] if args.kind == "ppo" else [args.model]
     preset = preset_settings(getattr(args, "preset", None), {})
-    given, settings = settings_given(args.set, args.kind, preset)
+    typed, settings = settings_given(args.set, args.kind, preset)
     out = str(Path(args.out).absolute())
     named = ("heldout_reward", "preset", "trust", *(["reward"] if args.kind == "dpo" else []))
     more = {name: getattr(args, name) for name in named if getattr(args, name, None)}
 
     if getattr(args, "preflight_only", False):
-        return _preflight(args, given, settings)
+        return _preflight(args, typed, settings)
 
     def begin() -> Any:
         train = getattr(wb, f"train_{args.kind}")
-        return train(*first, args.data, name=out, **more, **given)
+        return train(*first, args.data, name=out, **more, **typed)
 
     several_processes.start_all(sys.argv[1:])
     if several_processes.is_main():
-        _tell(args, changes_in_words(given, settings))
+        _tell(args, changes_in_words(typed, settings))
     if several_processes.processes() > 1:
         return _train_together(lambda: begin().folder, settings)
     run = begin()
@@ -288,7 +288,7 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _preflight(args: argparse.Namespace, given: dict[str, Any], settings: RunSettings) -> int:
+def _preflight(args: argparse.Namespace, typed: dict[str, Any], settings: RunSettings) -> int:
     """Check what must hold; what is for the run alone is looked at, and said to be."""
     from workbench.verbs.model_names import check_model
     from workbench.verbs.train import check_ppo
@@ -298,9 +298,9 @@ def _preflight(args: argparse.Namespace, given: dict[str, Any], settings: RunSet
     if args.heldout_reward is not None:
         check_model(args.heldout_reward, "heldout_reward", "scores")
     left = "nothing is written to --out" + (", and nothing needs --trust" if args.trust else "")
-    _tell(args, changes_in_words(given, settings), f"checked only: {left}")
+    _tell(args, changes_in_words(typed, settings), f"checked only: {left}")
     inputs: dict[str, Any] = {"prompts": args.data, "preset": args.preset}
-    checks = wb.preflight(args.model, args.reward, **inputs, **given)
+    checks = wb.preflight(args.model, args.reward, **inputs, **typed)
     print(checks)  # noqa: T201
     return 0 if checks.passed else 1
 
@@ -358,10 +358,10 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _sample(args: argparse.Namespace) -> None:
-    given, settings = settings_given(args.set, "ppo")
+    typed, settings = settings_given(args.set, "ppo")
     _check_places(args, "out")
-    _tell(args, changes_in_words(given, settings, SAMPLING))
-    pairs = wb.sample_pairs(args.model, args.data, args.responses, **given)
+    _tell(args, changes_in_words(typed, settings, SAMPLING))
+    pairs = wb.sample_pairs(args.model, args.data, args.responses, **typed)
     pairs.save(args.out)
     print(f"{len(pairs)} prompts with {args.responses} answers each: {args.out}")  # noqa: T201
 
@@ -369,10 +369,10 @@ def _sample(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from workbench.json_lines import write_json
 
-    given, settings = settings_given(args.set, "ppo")
+    typed, settings = settings_given(args.set, "ppo")
     _check_places(args, "out", "worst")
-    _tell(args, changes_in_words(given, settings, SCORING))
-    report = wb.evaluate_reward(args.reward, args.data, **given)
+    _tell(args, changes_in_words(typed, settings, SCORING))
+    report = wb.evaluate_reward(args.reward, args.data, **typed)
     print(report)  # noqa: T201
     if args.out:
         write_json(args.out, report.saved())
@@ -389,13 +389,13 @@ def _share(args: argparse.Namespace) -> None:
 def _why(args: argparse.Namespace) -> None:
     from workbench.json_lines import write_json
 
-    given, settings = settings_given(args.set, "ppo")
+    typed, settings = settings_given(args.set, "ppo")
     _check_places(args, "out")
-    _tell(args, changes_in_words(given, settings, SCORING))
-    found = wb.why(args.reward, args.prompt, *args.response, **given)
-    print(found)  # noqa: T201
+    _tell(args, changes_in_words(typed, settings, SCORING))
+    report = wb.why(args.reward, args.prompt, *args.response, **typed)
+    print(report)  # noqa: T201
     if args.out:
-        write_json(args.out, {"answers": found.answers})
+        write_json(args.out, {"answers": report.answers})
 
 
 def _steer(args: argparse.Namespace) -> None:

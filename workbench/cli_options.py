@@ -63,10 +63,10 @@ class _Once(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        given: tuple[str, ...] = getattr(namespace, "given", ())
-        if option_string is not None and self.dest in given:
+        options: tuple[str, ...] = getattr(namespace, "given", ())
+        if option_string is not None and self.dest in options:
             parser.error(f"{option_string} is given twice; give it once")
-        namespace.given = (*given, self.dest)
+        namespace.given = (*options, self.dest)
         setattr(namespace, self.dest, values)
 
 
@@ -115,17 +115,17 @@ def settings_given(
     Raises:
         ConfigError: an entry that is no setting, is given twice, or has a value it cannot have.
     """
-    given = typed_values(pairs)
-    return given, KINDS[kind].from_dict({**(under or {}), **given})
+    typed = typed_values(pairs)
+    return typed, KINDS[kind].from_dict({**(under or {}), **typed})
 
 
 def changes_in_words(
-    given: dict[str, Any], settings: RunSettings, used: Sequence[str] | None = None
+    typed: dict[str, Any], settings: RunSettings, used: Sequence[str] | None = None
 ) -> str:
     """Lines that say which settings differ from the defaults, and which of those given do nothing.
 
     Args:
-        given: by name, what was typed.
+        typed: by name, what was typed.
         settings: all of them.
         used: the names that count here; None for all.
     """
@@ -138,7 +138,7 @@ def changes_in_words(
         if values[row["name"]] != row["default"]
     ]
     lines = [f"settings that differ from the defaults: {', '.join(differing) or 'none'}"]
-    for name in given:
+    for name in typed:
         why = "" if used is None or name in used else "this command does not use it"
         why = why or _idle(name, values)
         if why:
@@ -151,8 +151,8 @@ def options_in_words(parser: argparse.ArgumentParser, args: argparse.Namespace) 
     differing: list[str] = []
     for action in parser._actions:  # argparse has no other list of them
         default, value = action.default, getattr(args, action.dest, None)
-        told = not action.option_strings or action.required or action.dest in ("help", "set")
-        if not told and value != default:
+        is_typed = not action.option_strings or action.required or action.dest in ("help", "set")
+        if not is_typed and value != default:
             shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
             usual = "" if default in (None, False) else f" ({default})"
             name = action.option_strings[0]

@@ -51,14 +51,14 @@ class Demo:
         self.console.print(str(pairs.report))
         self._say("2", "The reward model: a 4-bit base, a LoRA adapter and a head learn the pairs")
         short: dict[str, Any] = {"steps": 6} if self.quick else {}
-        asked = {**REWARD, "seed": self.seed, **short, "name": str(self.out / "reward")}
-        reward = finished(wb.train_reward(MODEL, self._rows(pairs), **asked))
+        options = {**REWARD, "seed": self.seed, **short, "name": str(self.out / "reward")}
+        reward = finished(wb.train_reward(MODEL, self._rows(pairs), **options))
         accuracy = self._accuracy(reward)
         self._say("3", "PPO: the policy answers, the reward model scores, the policy is updated")
         prompts = self.samples / "prompts_ppo.jsonl"
         short = {"steps": 2, "batch_size": 16} if self.quick else {}
-        asked = {**PPO, "seed": self.seed, "temperature": TEMPERATURE, **short}
-        ppo = finished(wb.train_ppo(MODEL, reward, prompts, name=str(self.out / "ppo"), **asked))
+        options = {**PPO, "seed": self.seed, "temperature": TEMPERATURE, **short}
+        ppo = finished(wb.train_ppo(MODEL, reward, prompts, name=str(self.out / "ppo"), **options))
         self._say("4", "Before and after, on prompts that neither model was trained on")
         rows = self._compare(reward, ppo)
         return self._report(reward, ppo, rows, accuracy)

@@ -38,10 +38,10 @@ def read_plain(folder: Path, name: Any, *, most: int) -> bytes:
     except OSError as error:
         raise _unreadable(where, str(error.strerror)) from error
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise _unreadable(where, "it is a folder or a device")
-        if found.st_size > most:
+        if status.st_size > most:
             raise _unreadable(where, f"it has more than {most >> 20} MB")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(most)

@@ -27,7 +27,7 @@ def test_exact_order_free_and_near_repeats():
     ]
     for pair in items:
         repeats.add(pair)
-    found = list(repeats.found())
+    found = list(repeats.repeats())
     assert [(r.kind, r.row, r.first_row) for r in found] == [
         ("exact", 2, 0),
         ("order-free", 3, 0),
@@ -55,19 +55,19 @@ def test_leaks_are_same_prompts_and_near_ones():
     for pair in looked_up:
         leaks.look_up(pair)
     # LONG has 16 words, 14 runs of three; one word more is one run more: 14 of 15
-    assert [(k.kind, k.row, k.against_row, k.likeness) for k in leaks.found()] == [
+    assert [(k.kind, k.row, k.against_row, k.likeness) for k in leaks.leaks()] == [
         ("same", 1, 1, 1.0),
         ("same", 3, 1, 1.0),
         ("near", 2, 3, pytest.approx(14 / 15)),
     ]
-    assert [k.id for k in leaks.found()] == [looked_up[n].id for n in (1, 3, 2)]
+    assert [k.id for k in leaks.leaks()] == [looked_up[n].id for n in (1, 3, 2)]
 
 
 def test_nothing_held_is_no_leak():
     leaks = LeakFinder()
     leaks.look_up(item("p", "a", "b"))
     leaks.look_up(item("p", "c", "d"))
-    assert list(leaks.found()) == []
+    assert list(leaks.leaks()) == []
 
 
 @pytest.mark.parametrize(

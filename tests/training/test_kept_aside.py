@@ -82,7 +82,7 @@ def test_the_same_prompts_are_answered_beside_what_was_said_at_first(tiny, place
     trainer = sft.SFTTrainer(str(tiny), ROWS, settings(steps=12), place())
     _, seen = told(trainer.run())
     asked = [row["prompt"] for row in seen[1]]
-    assert len(asked) == 2 and set(asked) <= {example.asked for example in trainer.aside}
+    assert len(asked) == 2 and set(asked) <= {example.question for example in trainer.aside}
     first = [row["response"] for row in seen[1]]
     for rows in seen.values():
         assert [row["prompt"] for row in rows] == asked

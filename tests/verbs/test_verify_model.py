@@ -69,7 +69,7 @@ def test_the_whole_way_without_reward_or_data(found):
     assert len(found.preflight.checks) == 9
     assert found.updates["step"].tolist() == [1, 2]
     assert found.updates["objective/kl"][0] == 0.0
-    assert found.plan.told["hardware"]["python"] in found.markdown
+    assert found.plan.facts["hardware"]["python"] in found.markdown
     assert set(found.seconds) == {"plan", "preflight", "updates"}
     assert not RunFolder(found.run["name"]).exists  # nothing is kept
 

@@ -78,7 +78,7 @@ class Bias:
         compared = comparisons(pair.label, len(pair.responses))
         if not compared:
             return
-        texts = [_said(response) for response in pair.responses]
+        texts = [_assistant_text(response) for response in pair.responses]
         marks = [_marks(text) for text in texts]
         for winner, loser in compared:
             self._rows.append(row)
@@ -158,7 +158,7 @@ def _marks(text: str) -> int:
     return marks
 
 
-def _said(response: list[Any]) -> str:
+def _assistant_text(response: list[Any]) -> str:
     """Return what the assistant says in a response."""
     if len(response) == 1:
         return response[0]["content"]

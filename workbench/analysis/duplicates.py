@@ -66,7 +66,7 @@ class RepeatFinder:
         answers = sorted(_words(response) for response in pair.responses)
         self._texts.add("\n".join([_words(pair.prompt), *answers]))
 
-    def found(self) -> Iterator[Repeat]:
+    def repeats(self) -> Iterator[Repeat]:
         """Yield the repeated items: the same ones, then those that are nearly the same."""
         yield from self._same
         for earlier, later, likeness in self._texts.alike():
@@ -111,7 +111,7 @@ class LeakFinder:
         self._rows.append(row)
         self._texts.add(_words(pair.prompt))
 
-    def found(self) -> Iterator[Leak]:
+    def leaks(self) -> Iterator[Leak]:
         """Yield the items of the other set whose prompt the set held has, or nearly has."""
         yield from self._same
         if not self._texts_held:
@@ -170,10 +170,10 @@ def _against(pair: Pair) -> Iterator[str]:
 
 def problems_of(pair: Pair, row: int) -> Iterator[Problem]:
     """Yield what is wrong with an item's texts."""
-    said = [turn["content"] for turns in _turns(pair) for turn in turns]
-    if any(("<" in text or "[" in text) and MARKUP.search(text) for text in said):
+    texts = [turn["content"] for turns in _turns(pair) for turn in turns]
+    if any(("<" in text or "[" in text) and MARKUP.search(text) for text in texts):
         yield Problem("chat markup", row, pair.id)
-    if any(map(_is_rendered, said)):
+    if any(map(_is_rendered, texts)):
         yield Problem("rendered by a template", row, pair.id)
     for against in _against(pair):
         yield Problem(against, row, pair.id)
@@ -216,8 +216,8 @@ class OuterBlanks:
                     self._rows[key].add(row)
                     self._spelled[key].add(key)
         ids = pairs.ids()
-        found = (self._rows[key] for key, spelled in self._spelled.items() if len(spelled) > 1)
-        for row in sorted(set[int]().union(*found)):
+        rows = (self._rows[key] for key, spelled in self._spelled.items() if len(spelled) > 1)
+        for row in sorted(set[int]().union(*rows)):
             yield Problem(OUTER, row, ids[row])
 
 

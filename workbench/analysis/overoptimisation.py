@@ -65,7 +65,7 @@ class Peak(NamedTuple):
     within: float
 
     @property
-    def found(self) -> bool:
+    def has_turned(self) -> bool:
         """Whether the curve has turned down within what was seen, beyond doubt."""
         peak = self.curve.peak
         return self.within >= SURE and peak is not None and peak <= self.seen

@@ -89,17 +89,17 @@ def _sides(standing: Iterable[LabelEvent]) -> list[Side]:
 
 def _reasons(labels: Iterable[LabelEvent]) -> list[Reason]:
     """Count the tags that labels were given with: everyone first, then each person."""
-    given: dict[str, int] = {EVERYONE: 0}
+    labels_of: dict[str, int] = {EVERYONE: 0}
     counts: dict[str, dict[str, int]] = {}
     for event in labels:
         for who in (EVERYONE, event.annotator):
-            given[who] = given.get(who, 0) + 1
+            labels_of[who] = labels_of.get(who, 0) + 1
             for tag in event.payload.get("tags", ()):
                 by_person = counts.setdefault(str(tag), {})
                 by_person[who] = by_person.get(who, 0) + 1
     often = sorted(counts.items(), key=lambda entry: -entry[1][EVERYONE])
     return [
-        Reason(tag, who, number, given[who])
+        Reason(tag, who, number, labels_of[who])
         for tag, by_person in often
         for who, number in by_person.items()
     ]
@@ -107,15 +107,15 @@ def _reasons(labels: Iterable[LabelEvent]) -> list[Reason]:
 
 def imported_reasons(labels: Iterable[Label | None]) -> list[Reason]:
     """Count the tags that came with labels, as ``store.pairs()`` exports them, by people."""
-    found = [label for label in labels if label is not None]
+    known = [label for label in labels if label is not None]
     counts: Counter[str] = Counter()
-    for label in found:
+    for label in known:
         tags: object = label.get("tags")
         if isinstance(tags, dict):
             counts.update(
                 {str(tag): 1 for tag, number in cast("dict[str, Any]", tags).items() if number}
             )
-    return [Reason(tag, EVERYONE, number, len(found)) for tag, number in counts.most_common()]
+    return [Reason(tag, EVERYONE, number, len(known)) for tag, number in counts.most_common()]
 
 
 def _steadiness(store: "LabelStore", tests: Iterable[str]) -> list[Steadiness]:

@@ -108,7 +108,7 @@ def examine(
         if against is not None:
             leaks.look_up(pair)
     problems.extend(blanks.problems(pairs))
-    again, leaked = list(repeats.found()), list(leaks.found())
+    again, leaked = list(repeats.repeats()), list(leaks.leaks())
     deciles, features, longer = bias.deciles(), bias.features(), bias.longer_wins()
     if store is not None:
         people = people_of(store)
@@ -195,8 +195,8 @@ def _reasons(reasons: Sequence[Reason]) -> list[Finding]:
         return []
     named = [f"{row.tag} {row.labels:,}" for row in everyone[:8]]
     more = [f"{len(everyone) - 8} more in .frames"] if len(everyone) > 8 else []
-    told = f"{', '.join([*named, *more])} (of {everyone[0].of:,} labels)"
-    return [Finding("reasons given", told, FINE, OK)]
+    words = f"{', '.join([*named, *more])} (of {everyone[0].of:,} labels)"
+    return [Finding("reasons given", words, FINE, OK)]
 
 
 def _judged(check: str, finding: str, advice: str, *, look: bool) -> Finding:

@@ -30,12 +30,12 @@ def nvidia_cards() -> list[str]:
     if tool is None:
         return []
     try:
-        asked = [tool, "--query-gpu=name", "--format=csv,noheader"]
-        said = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
+        command = [tool, "--query-gpu=name", "--format=csv,noheader"]
+        output = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.SubprocessError):
         return []
-    names = [line.strip() for line in said.stdout.splitlines() if line.strip()]
-    return [] if said.returncode else names
+    names = [line.strip() for line in output.stdout.splitlines() if line.strip()]
+    return [] if output.returncode else names
 
 
 def _device(row: Mapping[str, Any], cards: list[str]) -> MachineFact:

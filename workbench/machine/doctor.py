@@ -76,20 +76,20 @@ def doctor(*, self_test: bool = False) -> Diagnosis:
     from workbench.machine.places import place_findings
 
     try:
-        asked = needed()
+        libraries = needed()
     except (metadata.PackageNotFoundError, OSError, ValueError) as error:
-        asked = [Needed("torch", "", "")]
+        libraries = [Needed("torch", "", "")]
         words = f"not known which are needed: {error}"
         unknown = [MachineFact("libraries", "look", words, "install the package with pip")]
     else:
         unknown = list[MachineFact]()
-    here = [one.module for one in asked if installed_version(one.name) and one.extra != "lab"]
+    here = [one.module for one in libraries if installed_version(one.name) and one.extra != "lab"]
     with working("looking at this machine") as work:
         work.tell(0, None, "loading torch and the libraries in a process of its own")
         probed = probe(here)
     findings = [
         *_caught("device", lambda: device_findings(probed)),
-        *_caught("libraries", lambda: library_findings(asked, probed)),
+        *_caught("libraries", lambda: library_findings(libraries, probed)),
         *unknown,
         *_caught("notebook page", front_end_findings),
         *_caught("places", place_findings),

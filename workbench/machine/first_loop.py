@@ -42,14 +42,14 @@ def first_loop() -> list[MachineFact]:
 def _tried(name: str, part: Callable[[], str]) -> MachineFact:
     began = time.monotonic()
     try:
-        found = part()
+        outcome = part()
     except WorkbenchError as error:
         where = f" ({error.where})" if error.where else ""
         return MachineFact(name, "failed", f"{error.what}{where}", error.fix)
     except Exception as error:
         words = f"{type(error).__name__}: {error}"
         return MachineFact(name, "failed", words, "please report it, with all that is above")
-    return MachineFact(name, "ok", f"{found}, {time.monotonic() - began:.0f} s")
+    return MachineFact(name, "ok", f"{outcome}, {time.monotonic() - began:.0f} s")
 
 
 class _Loop:

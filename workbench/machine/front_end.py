@@ -26,10 +26,10 @@ def front_end_findings() -> list[MachineFact]:
         words = f"{host} brings its own; ipywidgets {widgets} in the kernel"
         return [MachineFact("notebook page", "ok", words)]
     lab = installed_version("jupyterlab")
-    found = _half("@jupyter-widgets/jupyterlab-manager")
+    manager = _half("@jupyter-widgets/jupyterlab-manager")
     fitting = MANAGERS.get(next(iter(version_numbers(widgets)), 8), 5)
     page = f"JupyterLab {lab}" if lab else "no JupyterLab in this environment"
-    if found is None:
+    if manager is None:
         words = (
             f"{page}; ipywidgets {widgets}, and its half for the page is not in this environment"
         )
@@ -38,7 +38,7 @@ def front_end_findings() -> list[MachineFact]:
             "environment is simplest: pip install 'rlhf-workbench[lab]'), then start it anew"
         )
         return [MachineFact("notebook page", "look", words, fix), _browser()]
-    place, version = found
+    place, version = manager
     if version_numbers(version)[:1] != (fitting,):
         words = (
             f"{page}; ipywidgets {widgets} needs jupyterlab-manager {fitting}, and the page would "
@@ -66,8 +66,8 @@ def _half(name: str) -> tuple[Path, str] | None:
     for folder in extension_folders():
         file = folder / name / "package.json"
         try:
-            told: Any = json.loads(file.read_text(encoding="utf-8"))
-            return file.parent, str(told["version"])
+            package: Any = json.loads(file.read_text(encoding="utf-8"))
+            return file.parent, str(package["version"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
@@ -95,5 +95,5 @@ def extension_folders() -> Sequence[Path]:
 
 def _browser() -> MachineFact:
     """Reports are pages: something must open them, here or where the person sits."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    return MachineFact("browser", "ok", found or "none on this machine: open pages where you sit")
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    return MachineFact("browser", "ok", browser or "none on this machine: open pages where you sit")

@@ -58,16 +58,16 @@ def needed() -> list[Needed]:
     if folder is None:
         lines = metadata.requires(DISTRIBUTION) or []
         split = [line.partition(";") for line in lines]
-        asked = [
+        requirements = [
             (line.strip(), marker.partition("==")[2].strip(" '\"")) for line, _, marker in split
         ]
     else:
         text = (folder / "pyproject.toml").read_text(encoding="utf-8")
         project = tomllib.loads(text)["project"]
-        asked = [(line, "") for line in project["dependencies"]]
+        requirements = [(line, "") for line in project["dependencies"]]
         for extra, lines in project["optional-dependencies"].items():
-            asked += [(line, extra) for line in lines]
-    cut = [(line.partition(">="), extra) for line, extra in asked]
+            requirements += [(line, extra) for line in lines]
+    cut = [(line.partition(">="), extra) for line, extra in requirements]
     return [
         Needed(name.strip(), bound.strip(), extra)
         for (name, _, bound), extra in cut
@@ -87,15 +87,15 @@ def probe(modules: Sequence[str], *, patience: float = PATIENCE) -> Probed:
     """Have another process import these modules and try the device."""
     command = [sys.executable, "-m", "workbench.machine.torch_probe", *modules]
     quiet = {**os.environ, "PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
-    told: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    with subprocess.Popen(command, env=quiet, stdin=subprocess.DEVNULL, **told) as process:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(command, env=quiet, stdin=subprocess.DEVNULL, **pipes) as process:
         how = ""
         try:
-            said = process.communicate(timeout=patience)[0]
+            output = process.communicate(timeout=patience)[0]
         except subprocess.TimeoutExpired:
             process.kill()
-            said, how = process.communicate()[0], f"took longer than {patience:.0f} seconds"
-    return read_probe(said, how or _ending(process.returncode))
+            output, how = process.communicate()[0], f"took longer than {patience:.0f} seconds"
+    return read_probe(output, how or _ending(process.returncode))
 
 
 def _ending(code: int) -> str:
@@ -108,11 +108,11 @@ def _ending(code: int) -> str:
         return f"was ended by signal {-code}"
 
 
-def read_probe(said: str, how: str) -> Probed:
+def read_probe(output: str, how: str) -> Probed:
     """The probe's lines; what is no line of its own (a library's chatter) is passed over."""
-    found: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     begun = "start"
-    for line in said.splitlines():
+    for line in output.splitlines():
         try:
             row: Any = json.loads(line)
         except ValueError:
@@ -122,16 +122,16 @@ def read_probe(said: str, how: str) -> Probed:
         if "begun" in row:
             begun = str(row["begun"])
         elif "what" in row:
-            found[str(row["what"])] = row
-    return Probed(found, begun if how else "", how)
+            rows[str(row["what"])] = row
+    return Probed(rows, begun if how else "", how)
 
 
-def library_findings(asked: Sequence[Needed], probed: Probed) -> list[MachineFact]:
+def library_findings(libraries: Sequence[Needed], probed: Probed) -> list[MachineFact]:
     """Whether what is asked for is here, new enough, and can be imported."""
     findings: list[MachineFact] = []
     good: dict[str, list[str]] = {"": [], "notebook": [], "lab": []}
     missing: dict[str, list[Needed]] = {"": [], "notebook": [], "lab": []}
-    for one in asked:
+    for one in libraries:
         version = installed_version(one.name)
         if version is None:
             missing[one.extra].append(one)
@@ -201,12 +201,12 @@ def _missing(extra: str, absent: Sequence[Needed]) -> list[MachineFact]:
     return [MachineFact(f"extra {extra!r}", "look", words, fix)]
 
 
-def _bad(one: Needed, found: str, how: str) -> MachineFact:
+def _bad(one: Needed, words: str, how: str) -> MachineFact:
     soft = bool(one.extra) or one.name in _WITHOUT
     more = f"; {_WITHOUT[one.name]}" if one.name in _WITHOUT else ""
     bound = f"{one.name}>={one.bound}" if one.bound else one.name
     fix = f"{sys.executable} -m pip install {how}'{bound}'"
     shadow = Path.cwd() / f"{one.module}.py"
-    if "stands in its way" in found:
+    if "stands in its way" in words:
         fix = f"rename {shadow}, or start Python in another folder"
-    return MachineFact(one.name, "look" if soft else "failed", found + more, fix)
+    return MachineFact(one.name, "look" if soft else "failed", words + more, fix)

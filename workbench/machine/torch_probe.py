@@ -28,11 +28,11 @@ def main(names: list[str]) -> None:
 def _tell(what: str, look: Callable[[], dict[str, Any]]) -> None:
     print(json.dumps({"begun": what}), flush=True)  # noqa: T201
     try:
-        found = look()
+        facts = look()
     except BaseException as error:  # a broken library may raise anything, SystemExit too
         lines = str(error).strip().splitlines()
-        found = {"error": f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")}
-    print(json.dumps({"what": what, **found}), flush=True)  # noqa: T201
+        facts = {"error": f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")}
+    print(json.dumps({"what": what, **facts}), flush=True)  # noqa: T201
 
 
 def _imported(name: str) -> dict[str, Any]:

@@ -95,13 +95,13 @@ def prove_scores(base: Base, known: Trial | None = None) -> Proof | None:
 
 def _by_own_head(base: Base, ids: Tensor, mask: Tensor) -> Tensor:
     """What transformers' sequence classifier makes of right-padded rows ``(B, T)``: ``(B,)``."""
-    given = {"input_ids": ids, "attention_mask": mask.long()}
+    inputs = {"input_ids": ids, "attention_mask": mask.long()}
     if int(getattr(base.model.config, "type_vocab_size", 0) or 0) > 1:
         sep = int(base.tokenizer.sep_token_id)  # pyright: ignore[reportArgumentType]
         ends = torch.eq(ids, sep).long()
         after = (ends.cumsum(1) - ends).gt(0)  # the answer stands behind the first end
-        given["token_type_ids"] = (after & mask).long()
-    return base.model(**given).logits[:, 0]
+        inputs["token_type_ids"] = (after & mask).long()
+    return base.model(**inputs).logits[:, 0]
 
 
 def packed_tokens(comparison: ComparedSequences) -> int:

@@ -132,12 +132,12 @@ def _loaded(source: Source, settings: RunSettings, quantization: str, notices: l
         check_sizes(config, source.base)
         stored = stored_quantization(config)
         if stored:
-            asked = settings.quantization
+            wanted = settings.quantization
             used = (
                 f"the model's files are quantised ({stored}) and are used as they are: "
-                f"quantization={asked!r} changes nothing about them"
+                f"quantization={wanted!r} changes nothing about them"
             )
-            notices[:] = [] if stored == asked else [used]
+            notices[:] = [] if stored == wanted else [used]
             quantization = stored
         encoder, scores = is_encoder(config), is_classifier(config)
         model = _load(source, config, quantization, dtype, device)
@@ -362,9 +362,9 @@ def _load_arguments(
     return arguments
 
 
-def _quantization(asked: str) -> tuple[str, list[str]]:
+def _quantization(wanted: str) -> tuple[str, list[str]]:
     """What can be had of what was asked, and what to say where it cannot."""
-    if asked == "none":
+    if wanted == "none":
         return "none", []
     try:
         import bitsandbytes  # noqa: F401

@@ -50,9 +50,9 @@ _SIZES = {
 }
 
 
-def rendered_most(given: int) -> int:
+def rendered_most(characters: int) -> int:
     """Characters that a template may make of so many: its marks are short."""
-    return 2**20 + 64 * given
+    return 2**20 + 64 * characters
 
 
 class _TimeIsUp(BaseException):
@@ -115,8 +115,8 @@ def check_sizes(config: Any, where: str) -> None:
     for table in (t for t in tables if t is not None):
         for name, most in _SIZES.items():
             value: Any = getattr(table, name, None)
-            told = isinstance(value, int | float) and not isinstance(value, bool)
-            if told and not 0 <= value <= most:
+            is_figure = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_figure and not 0 <= value <= most:
                 raise ModelError(
                     f"the model's config asks for {name} = {value:.6g}; models have at most "
                     f"{most:,}",

@@ -104,9 +104,9 @@ class ChatTemplate:
             raise
         except Exception as error:  # a template can raise whatever Python can
             raise _refused(messages, error) from error
-        given = sum(len(message["content"]) for message in turns)
-        if len(text := str(text)) > rendered_most(given):
-            raise _endless(self.tokenizer, f"makes {len(text):,} characters of {given:,}")
+        written = sum(len(message["content"]) for message in turns)
+        if len(text := str(text)) > rendered_most(written):
+            raise _endless(self.tokenizer, f"makes {len(text):,} characters of {written:,}")
         return text
 
     def _ends(self) -> tuple[str, str]:

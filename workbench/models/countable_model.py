@@ -32,7 +32,7 @@ def write_model(folder: Path, *, seed: int) -> Path:
     words = {word: i for i, word in enumerate(WORDS)}
     inner = Tokenizer(models.WordLevel(words, unk_token="maybe"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    made = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="<end>")
-    made.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
-    made.save_pretrained(str(folder))
+    fast = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="<end>")
+    fast.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+    fast.save_pretrained(str(folder))
     return folder

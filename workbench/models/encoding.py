@@ -199,8 +199,8 @@ class Encoder:
             spans.append((next(bounds), next(bounds)))
         spans.append((len(last.prompt), len(ids)))
         first = spans[0][0]
-        said = [any(a <= at < b for a, b in spans) for at in range(first, len(ids))]
-        return Encoded(ids[:first], ids[first:]), said
+        learned = [any(a <= at < b for a, b in spans) for at in range(first, len(ids))]
+        return Encoded(ids[:first], ids[first:]), learned
 
     def reply(self, prompt: Sequence[Message], text: str, *, ended: bool) -> Encoded:
         """A prompt and a sampled answer's text, which may have been cut off before its end.
@@ -334,12 +334,12 @@ class Encoder:
 
         A character that several tokens share stands with the last of them.
         """
-        found: list[str] = []
+        texts: list[str] = []
         for index in range(len(ids)):
             start = max(0, index - _CONTEXT)
             before, whole = self._spelt(ids[start:index]), self._spelt(ids[start : index + 1])
-            found.append(whole[len(before) :])
-        return found
+            texts.append(whole[len(before) :])
+        return texts
 
     def _spelt(self, ids: Sequence[int]) -> str:
         """Text with special tokens; a character that is not complete yet is left out."""

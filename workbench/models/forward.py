@@ -126,10 +126,10 @@ def _flat(rows: Sequence[Encoded], base: Base) -> Flat:
 
 def by_prompt(rows: Sequence[Encoded], order: Iterable[int]) -> list[list[int]]:
     """Row numbers with one prompt together, in the order in which a prompt comes first."""
-    found: dict[tuple[int, ...], list[int]] = {}
+    numbers_of: dict[tuple[int, ...], list[int]] = {}
     for i in order:
-        found.setdefault(tuple(rows[i].prompt), []).append(i)
-    return list(found.values())
+        numbers_of.setdefault(tuple(rows[i].prompt), []).append(i)
+    return list(numbers_of.values())
 
 
 def in_batches(

@@ -72,19 +72,19 @@ def put_section(folder: Path, title: str, figures: Figures) -> None:
     path = folder / NAME
     if not path.is_file():
         return
-    before, found, rest = path.read_text().partition(f"## {title}\n")
-    after = rest[at:] if found and (at := rest.find("\n## ")) >= 0 else ""
+    before, heading, rest = path.read_text().partition(f"## {title}\n")
+    after = rest[at:] if heading and (at := rest.find("\n## ")) >= 0 else ""
     path.write_text(f"{before.rstrip()}\n\n{section(title, figures)}\n{after}")
 
 
 def _settings(settings: RunSettings) -> dict[str, Any]:
     """Every setting, and the default of what differs from it."""
     default = type(settings)().to_dict()
-    found: dict[str, Any] = {}
+    cells: dict[str, Any] = {}
     for name, value in settings.to_dict().items():
-        told = json.dumps(value)
-        found[name] = told if value == default[name] else f"{told} (default {default[name]})"
-    return found
+        text = json.dumps(value)
+        cells[name] = text if value == default[name] else f"{text} (default {default[name]})"
+    return cells
 
 
 def _cell(value: float | str | None) -> str:

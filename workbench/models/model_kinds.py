@@ -154,5 +154,5 @@ def _place(name: str) -> str:
 
 def last_linear(modules: nn.Module) -> nn.Linear:
     """The layer of a head that gives the score."""
-    found = [module for module in modules.modules() if isinstance(module, nn.Linear)]
-    return found[-1]
+    layers = [module for module in modules.modules() if isinstance(module, nn.Linear)]
+    return layers[-1]

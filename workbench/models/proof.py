@@ -142,8 +142,8 @@ def first_exact(
         if nats <= bound:
             return Proof(way, nats, against)
         against[way] = f"{nats:.2g} nats from the model's own forward"
-    told = "; ".join(f"{way}: {why}" for way, why in against.items())
-    raise _refused(base, f"no way to {what} agrees with the model's own forward ({told})")
+    reasons = "; ".join(f"{way}: {why}" for way, why in against.items())
+    raise _refused(base, f"no way to {what} agrees with the model's own forward ({reasons})")
 
 
 def _give_up_memory(error: Exception) -> None:

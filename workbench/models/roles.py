@@ -133,8 +133,8 @@ class Roles:
 
     def own_head(self, name: str, module: str) -> nn.Module:
         """A module of an encoder's head as a role has it."""
-        found = self.base.model.get_submodule(module)
-        return found.modules_to_save[name] if isinstance(found, ModulesToSaveWrapper) else found
+        layer = self.base.model.get_submodule(module)
+        return layer.modules_to_save[name] if isinstance(layer, ModulesToSaveWrapper) else layer
 
     def _targets(self) -> str | list[str]:
         """The names that get an adapter; of a mixture of experts its attention for all."""
@@ -159,9 +159,9 @@ class Roles:
         Raises:
             ModelError: one takes too long.
         """
-        given = [getattr(config, name, None) for name in ("target_modules", "exclude_modules")]
+        names = [getattr(config, name, None) for name in ("target_modules", "exclude_modules")]
         more = [getattr(config, name, None) or {} for name in ("rank_pattern", "alpha_pattern")]
-        patterns = [p for p in (*given, *(key for table in more for key in table)) if p]
+        patterns = [p for p in (*names, *(key for table in more for key in table)) if p]
         slow = ModelError(
             f"a pattern of the adapter takes longer than {PATTERN_SECONDS:g} s to find its layers",
             where=f"{self.base.source.reference}: target_modules or rank_pattern",
@@ -213,8 +213,8 @@ class Roles:
     def _check_fingerprint(self, source: Path) -> None:
         """An adapter for another base of the same shape fits, and says nothing of value."""
         card = source / CARD
-        told = model_json(card).get("fingerprint")
-        if told is not None and self.base.fingerprint not in (None, told):
+        fingerprint = model_json(card).get("fingerprint")
+        if fingerprint is not None and self.base.fingerprint not in (None, fingerprint):
             raise _another_base(source, self.base, "of the same shape, with other weights")
 
     def add_head(
@@ -305,22 +305,22 @@ class Roles:
 
     def parameters(self, name: str) -> list[nn.Parameter]:
         """The adapter's weights (without its head), in a fixed order."""
-        found: list[nn.Parameter] = []
+        parameters: list[nn.Parameter] = []
         for layer in self._layers:
             for table in (layer.lora_A, layer.lora_B):
                 if name in table:
-                    found.extend(table[name].parameters())
-        return found
+                    parameters.extend(table[name].parameters())
+        return parameters
 
     def weights(self, name: str) -> list[nn.Parameter]:
         """All that a role consists of: its adapter and its head, in a fixed order."""
-        found = self.parameters(name)
+        weights = self.parameters(name)
         for wrapper in self._wrapped:
             if name in wrapper.modules_to_save:
-                found.extend(wrapper.modules_to_save[name].parameters())
+                weights.extend(wrapper.modules_to_save[name].parameters())
         if name in self.heads:
-            found.extend(self.heads[name].parameters())
-        return found
+            weights.extend(self.heads[name].parameters())
+        return weights
 
     def state(self, name: str) -> dict[str, Tensor]:
         """The adapter's tensors under PEFT's saved names (copies are the caller's to make)."""

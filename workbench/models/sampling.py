@@ -52,14 +52,14 @@ def sample_responses(
     tokens = torch.full((rows, length), -1, dtype=torch.long, device=device)
     alive = torch.arange(rows, device=device)
     going = torch.ones(rows, dtype=torch.bool, device=device)
-    made = decoder(base, prompts, length=length)
+    decoding = decoder(base, prompts, length=length)
     look = 1 if device.type == "cpu" else CHECK_EVERY  # a look makes a GPU wait
     logits = torch.empty(0)
     drawn = alive
     for step in range(length):
         if step % CHECK_EVERY == 0:
             safe_point()
-        logits = sayable(base, made.step(drawn) if step else made.start())
+        logits = sayable(base, decoding.step(drawn) if step else decoding.start())
         drawn = _inverse_cdf(logits, uniforms[step, alive], temperature)
         tokens[alive, step] = drawn
         going &= ~torch.isin(drawn, eos)
@@ -69,7 +69,7 @@ def sample_responses(
                 break
             if left <= 0.75 * len(alive):  # leaving costs the others a copy of what they saw
                 keep = going.nonzero().squeeze(1)
-                made.keep(keep)
+                decoding.keep(keep)
                 drawn, alive, going = drawn[keep], alive[keep], going[keep]
     return [_until_eos(row, base.eos_ids) for row in tokens.tolist()]
 
@@ -106,8 +106,8 @@ def _inverse_cdf(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor
 
 def _first_above(cumulative: Tensor, threshold: Tensor) -> Tensor:
     """``(B, 1)``: the first entry above the threshold, or the first that reaches the end."""
-    found = torch.searchsorted(cumulative, threshold, right=True)
-    return torch.minimum(found, (cumulative < cumulative[:, -1:]).sum(-1, keepdim=True))
+    place = torch.searchsorted(cumulative, threshold, right=True)
+    return torch.minimum(place, (cumulative < cumulative[:, -1:]).sum(-1, keepdim=True))
 
 
 def _until_eos(row: list[int], eos_ids: tuple[int, ...]) -> list[int]:

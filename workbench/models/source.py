@@ -49,21 +49,21 @@ class RewardStats:
             ModelError: they are no numbers that scores can be read by.
         """
         file = folder / STATS
-        told = model_json(file)
-        pairs = told.get("training_pairs")
+        stats = model_json(file)
+        pairs = stats.get("training_pairs")
         if pairs is not None and (isinstance(pairs, bool) or not _is_within(pairs, 0, 1e15)):
             raise _no_stats(file, "training_pairs", pairs)
         least, most = 1 / LARGEST_SCORE, LARGEST_SCORE
         bounds = {"mean": (-most, most), "std": (least, most), "sharpness": (least, most)}
-        found = {name: told.get(name, getattr(cls, name)) for name in bounds}
+        figures = {name: stats.get(name, getattr(cls, name)) for name in bounds}
         for name, (low, high) in bounds.items():
-            if not _is_within(found[name], low, high):
-                raise _no_stats(file, name, found[name])
+            if not _is_within(figures[name], low, high):
+                raise _no_stats(file, name, figures[name])
         return cls(
-            float(found["mean"]),
-            float(found["std"]),
+            float(figures["mean"]),
+            float(figures["std"]),
             None if pairs is None else int(pairs),
-            float(found["sharpness"]),
+            float(figures["sharpness"]),
         )
 
 

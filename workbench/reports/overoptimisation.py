@@ -44,7 +44,7 @@ class Fitted(NamedTuple):
         """The row of a fit, whose places are √KL."""
         ends = (fit.curve.peak, fit.low, fit.high)
         peak, low, high = (None if d is None or d * d == math.inf else d * d for d in ends)
-        return cls(of, measure, *fit.curve, peak, low, high, fit.within, fit.found)
+        return cls(of, measure, *fit.curve, peak, low, high, fit.within, fit.has_turned)
 
 
 class Overoptimisation(ReportPage):
@@ -99,7 +99,7 @@ class Overoptimisation(ReportPage):
         if fit is None:
             return f"Too few updates for a curve of the {words}. {now}"
         peak = fit.curve.peak
-        if not fit.found or peak is None or fit.low is None or fit.high is None:
+        if not fit.has_turned or peak is None or fit.low is None or fit.high is None:
             some = f"; {fit.within:.0%} of resamples have one" if fit.within > 0.05 else ""
             return f"No peak yet: the {words} has not turned down for certain{some}. {now}"
         return (
@@ -142,7 +142,7 @@ class Overoptimisation(ReportPage):
 
     def _guide(self, name: str) -> tuple[float, str] | None:
         fit = self.fits[name]
-        peak = None if fit is None or not fit.found else fit.curve.peak
+        peak = None if fit is None or not fit.has_turned else fit.curve.peak
         return None if peak is None else (peak, f"peak, {peak**2:.1f} nats")
 
     def _series(self, name: str) -> Series:

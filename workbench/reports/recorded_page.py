@@ -39,12 +39,12 @@ def share_run(run: Run, path: str | os.PathLike[str]) -> Path:
         fewer = (
             f" The answers of {recording.missing:,} watched steps between the others are left out."
         )
-    told = (
+    lead = (
         f"<p class='wb-page-text wb-muted'>Recorded {datetime.now():%Y-%m-%d %H:%M}{so_far}. "
         "The panel works as in a notebook, but no kernel stands behind it: nothing can be "
         f"steered or sent to a labeller from here. It opens offline.{fewer}</p>"
     )
-    return write_recorded(path, run.name, told + placed("panel"), {"panel": recording})
+    return write_recorded(path, run.name, lead + placed("panel"), {"panel": recording})
 
 
 def placed(name: str) -> str:

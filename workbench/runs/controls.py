@@ -77,7 +77,7 @@ class FolderControls:
         self._pending: list[dict[str, Any]] = []
         self._paused = self._stopping = self._saving = self._held = False
         self._next_look = self.waited = 0.0
-        self.garbage = self._told = self._offset = 0
+        self.garbage = self._reported = self._offset = 0
         record = process.read_record(folder.path)
         launch: Any = 0 if record is None else record.control_length
         self._read(stale=True, end=launch if type(launch) is int else 0)
@@ -135,8 +135,8 @@ class FolderControls:
             self.garbage += block.garbage
             for row in block.rows:
                 self._take(row, stale=stale)
-        if self.garbage > max(before, 2 * self._told - 1):  # told when it has doubled
-            self._told = self.garbage
+        if self.garbage > max(before, 2 * self._reported - 1):  # reported when it has doubled
+            self._reported = self.garbage
             lines = "1 line" if self.garbage == 1 else f"{self.garbage} lines"
             message = f"{lines} of {CONTROL} so far are no commands and were left out"
             self._writer.record(kind="warning", message=message, data={"garbage": self.garbage})
@@ -197,8 +197,8 @@ class FolderControls:
 
     def _answer(self, row: dict[str, Any], kind: str, **more: Any) -> None:
         command = row.get("command")
-        told = command[:LONGEST_ID] if isinstance(command, str) else None
-        self._writer.record(id=row["id"], kind=kind, command=told, **more)
+        name = command[:LONGEST_ID] if isinstance(command, str) else None
+        self._writer.record(id=row["id"], kind=kind, command=name, **more)
 
 
 class _Block(NamedTuple):
@@ -216,10 +216,10 @@ def _block(path: str, offset: int, end: int | None) -> _Block | None:
     except OSError:
         return None
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):  # somebody put something else there
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):  # somebody put something else there
             return None
-        offset = 0 if offset > found.st_size else offset
+        offset = 0 if offset > status.st_size else offset
         most = LONGEST_COMMAND if end is None else min(LONGEST_COMMAND, end - offset)
         block = os.pread(descriptor, max(0, most), offset)
     except OSError:

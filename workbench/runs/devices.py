@@ -42,9 +42,9 @@ def _read(descriptor: int) -> dict[str, Any]:
         value: Any = json.loads(os.pread(descriptor, LARGEST_NOTE, 0))
     except (ValueError, RecursionError):
         value = None
-    said = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    note = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     kinds = {"run": str, "pid": int, "folder": str}
-    return {key: said[key] if isinstance(said.get(key), kinds[key]) else None for key in kinds}
+    return {key: note[key] if isinstance(note.get(key), kinds[key]) else None for key in kinds}
 
 
 def write_holder(descriptor: int, folder: RunFolder, pid: int) -> None:

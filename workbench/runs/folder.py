@@ -180,7 +180,7 @@ class RunFolder:
 
     def faults(self) -> list[str]:
         """Files of the run that cannot be read, or not to their end, and why; of most runs none."""
-        found: list[str] = []
+        faults: list[str] = []
         for name in (METRICS, SAMPLES, EVENTS, CONTROL):
             try:
                 with open_plain(self.path / name) as file:
@@ -188,11 +188,11 @@ class RunFolder:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                found.append(f"{name} cannot be read: {error.strerror or error}")
+                faults.append(f"{name} cannot be read: {error.strerror or error}")
                 continue
             if size > MOST_BYTES:
-                found.append(f"{name} has {size:,} bytes; the first {MOST_BYTES:,} are read")
-        return found
+                faults.append(f"{name} has {size:,} bytes; the first {MOST_BYTES:,} are read")
+        return faults
 
     def add_to_config(self, **values: Any) -> None:
         """Add what only the running process knows (hardware, resolved precision).

@@ -75,11 +75,11 @@ def seal(folder: Path, config: Mapping[str, Any]) -> None:
 
 def is_made_here(folder: Path, config: Mapping[str, Any]) -> bool:
     """Whether this user made a run, or trusted it, and nothing was changed that decides on code."""
-    said = (read_json(folder / SEAL) or {}).get("seal")
-    if not isinstance(said, str):
+    seal = (read_json(folder / SEAL) or {}).get("seal")
+    if not isinstance(seal, str):
         return False
     try:
-        return hmac.compare_digest(said.encode(), _keyed(folder, config).encode())
+        return hmac.compare_digest(seal.encode(), _keyed(folder, config).encode())
     except RunError:
         return False
 
@@ -116,12 +116,12 @@ def would_run(folder: Path, config: Mapping[str, Any]) -> list[str]:
             words.append(f"it imports {code.name}{place}")
             continue
         try:
-            found = hashlib.sha256(_read(folder, code.file)).hexdigest()
+            digest = hashlib.sha256(_read(folder, code.file)).hexdigest()
         except RunError as error:
             words.append(f"it loads {code.file!r}, which it may not ({error.what})")
             continue
-        other = "" if code.told in (None, found) else ", which is not what its config.json tells"
-        words.append(f"it unpickles {code.file} ({code.name}, sha256 {found[:12]}…{other})")
+        other = "" if code.told in (None, digest) else ", which is not what its config.json tells"
+        words.append(f"it unpickles {code.file} ({code.name}, sha256 {digest[:12]}…{other})")
     return words
 
 

@@ -38,8 +38,8 @@ def state_folder() -> Path:
     """
     if named := os.environ.get("WORKBENCH_STATE"):
         return private_folder(Path(named))
-    given = os.environ.get("XDG_STATE_HOME")
-    return _first_of([(Path(given) if given else _home() / ".local" / "state") / "workbench"])
+    home = os.environ.get("XDG_STATE_HOME")
+    return _first_of([(Path(home) if home else _home() / ".local" / "state") / "workbench"])
 
 
 def private_folder(path: Path) -> Path:
@@ -55,10 +55,10 @@ def private_folder(path: Path) -> Path:
         link = ", which is a link" if path.is_symlink() else ""
         raise _not_ours(path, f"is no folder that can be used ({error.strerror}){link}") from error
     try:
-        found = os.fstat(descriptor)
-        if found.st_uid != os.getuid():
-            raise _not_ours(path, f"belongs to another user (number {found.st_uid})")
-        if stat.S_IMODE(found.st_mode) & 0o077:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.getuid():
+            raise _not_ours(path, f"belongs to another user (number {status.st_uid})")
+        if stat.S_IMODE(status.st_mode) & 0o077:
             os.fchmod(descriptor, 0o700)
     finally:
         os.close(descriptor)
@@ -82,8 +82,8 @@ def open_own(path: Path, flags: int) -> int:
         raise
     except OSError as error:
         raise _planted(path, str(error.strerror)) from error
-    found = os.fstat(descriptor)
-    if stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid() and found.st_nlink == 1:
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_uid == os.getuid() and status.st_nlink == 1:
         return descriptor
     os.close(descriptor)
     raise _planted(path, "a link, a device, or another user's")
@@ -108,9 +108,9 @@ def _runtime_places() -> Iterator[Path]:
     for place in (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.getuid()}"):
         if place and _is_ours_alone(Path(place)):
             yield Path(place) / "workbench"
-    given = os.environ.get("XDG_CACHE_HOME")
+    home = os.environ.get("XDG_CACHE_HOME")
     mac = _home() / "Library" / "Caches"
-    cache = Path(given) if given else mac if mac.is_dir() else _home() / ".cache"
+    cache = Path(home) if home else mac if mac.is_dir() else _home() / ".cache"
     machine = "".join(c for c in platform.node() if c.isalnum() or c in "-_") or "here"
     yield (
         cache / "workbench" / f"locks-{machine}"
@@ -139,11 +139,11 @@ def _may_make(place: Path) -> bool:
 
 def _is_ours_alone(place: Path) -> bool:
     try:
-        found = place.stat()
+        status = place.stat()
     except OSError:
         return False
-    private = not stat.S_IMODE(found.st_mode) & 0o077
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and private
+    private = not stat.S_IMODE(status.st_mode) & 0o077
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and private
 
 
 def _home() -> Path:

@@ -235,7 +235,7 @@ def _after_ppo(score: Course, facts: _Facts) -> str:
 
 def _reward(facts: _Facts) -> Verdict:
     loss = facts.course("pair_loss") or facts.course("loss")
-    told = f"loss {loss.now:.2f} nats" if loss else ""
+    words = f"loss {loss.now:.2f} nats" if loss else ""
     guessing = " (guessing is 0.69)" if loss else ""
     going = f", {_goes(loss, facts)}" if loss and loss.way else ""
     right = facts.course("heldout/accuracy", 1)
@@ -246,15 +246,15 @@ def _reward(facts: _Facts) -> Verdict:
             return _any_run(facts)
         lead = f"Right on {seen.now:.0%} of the pairs it learns from"
         return Verdict(
-            lead, f"; {told}{guessing}{going}", _after_reward(facts), facts.means, "quiet"
+            lead, f"; {words}{guessing}{going}", _after_reward(facts), facts.means, "quiet"
         )
     held = f"{pairs:.0f} held-out pairs" if pairs else "the held-out pairs"
     parts = [f"; {right.start:.0%} when first measured"] if right.now != right.start else []
     longer = _last(facts, "heldout/longer_wins")
     if longer:
         parts.append(f"; “the longer answer wins” is right on {longer:.0%}")
-    if told:
-        parts.append(f"; {told}{guessing}{going}")
+    if words:
+        parts.append(f"; {words}{guessing}{going}")
     better = right.now > max(0.5, longer or 0.0)
     basis = f"held-out figures: the newest evaluation; {facts.means}"
     tone = "good" if better else "warn"

@@ -209,15 +209,15 @@ def set_unusable_aside(folder: Path) -> list[str]:
     Raises:
         UnusableCheckpointError: the last one is no sound one either.
     """
-    told: list[str] = []
+    warnings: list[str] = []
     while True:
         try:
             newest = newest_checkpoint(folder)
             if newest is not None:
                 _state(newest, mapped=True)
-            return told
+            return warnings
         except UnusableCheckpointError as error:
-            told.append(set_aside(folder, error))
+            warnings.append(set_aside(folder, error))
 
 
 def set_aside(folder: Path, error: UnusableCheckpointError) -> str:

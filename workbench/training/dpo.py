@@ -241,8 +241,8 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
         numbers = [n for i in group for n in range(self.first[i], self.first[i + 1])]
         if bool(self.ref_logprobs[numbers].isnan().any()):
             with torch.no_grad():
-                said = self._logprobs(self.reference, laid)
-            self.ref_logprobs[numbers] = said.to(self.ref_logprobs)
+                logprobs = self._logprobs(self.reference, laid)
+            self.ref_logprobs[numbers] = logprobs.to(self.ref_logprobs)
         policy = self._logprobs("policy", laid)
         reference = self.ref_logprobs[numbers].to(policy.device)
         lengths = policy.new_tensor([len(answer.response) for answer in answers])
@@ -269,8 +269,8 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
             return
         numbers = [n for i in batch for n in range(self.first[i], self.first[i + 1])]
         own = [n for n in numbers if not math.isnan(float(self.ref_logprobs[n]))]
-        for said in self.team.gather([_FromReference(own, self.ref_logprobs[own])]):
-            self.ref_logprobs[said.numbers] = said.logprobs
+        for part in self.team.gather([_FromReference(own, self.ref_logprobs[own])]):
+            self.ref_logprobs[part.numbers] = part.logprobs
 
     def _loss(self, compared: Compared) -> Tensor:
         """Loss ``(J,)`` of each judgement as it is learned from, before its weight."""

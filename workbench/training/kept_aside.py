@@ -28,7 +28,7 @@ class Example(NamedTuple):
 
     encoded: Encoded
     learned: list[bool]
-    asked: str | None = None
+    question: str | None = None
 
     @property
     def response(self) -> list[int]:
@@ -37,9 +37,9 @@ class Example(NamedTuple):
         return [token for token, counts in pairs if counts]
 
     @classmethod
-    def whole(cls, encoded: Encoded, asked: str | None = None) -> "Example":
+    def whole(cls, encoded: Encoded, question: str | None = None) -> "Example":
         """Every token of the response counts."""
-        return cls(encoded, [True] * len(encoded.response), asked)
+        return cls(encoded, [True] * len(encoded.response), question)
 
 
 def keep_aside(
@@ -53,8 +53,8 @@ def keep_aside(
         seed: of the draw.
     """
     prompts: dict[tuple[int, ...], list[int]] = {}
-    for number, (encoded, _, asked) in enumerate(examples):
-        key = (-1, number) if asked is None else tuple(encoded.prompt)
+    for number, (encoded, _, question) in enumerate(examples):
+        key = (-1, number) if question is None else tuple(encoded.prompt)
         prompts.setdefault(key, []).append(number)
     groups, wanted = list(prompts.values()), min(MOST_ASIDE, round(share * len(examples)))
     aside = set[int]()
@@ -85,10 +85,10 @@ class WatchedAnswers:
         longest = encoder.max_length
         self.length = min(ANSWER, longest // 2)
         self.prompts: list[tuple[str, list[int]]] = []
-        for encoded, _, asked in chosen:
+        for encoded, _, question in chosen:
             text = [*encoded.prompt, *encoded.response][:BEGINNING]
-            ids = (text if asked is None else encoded.prompt)[-(longest - self.length) :]
-            self.prompts.append((encoder.decode(ids) if asked is None else asked, ids))
+            ids = (text if question is None else encoded.prompt)[-(longest - self.length) :]
+            self.prompts.append((encoder.decode(ids) if question is None else question, ids))
         self.roles, self.encoder, self.team, self.seed = roles, encoder, team, settings.seed
         self.role = "policy" if settings.lora_rank else None
         self.at_once = len(self.prompts)

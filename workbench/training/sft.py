@@ -319,8 +319,8 @@ def _example(
         first = next(i for i, message in enumerate(messages) if message["role"] == "assistant")
         return Example(*talk, messages[max(0, first - 1)]["content"]), False
     encoded = encoder.pair(prompt, response)
-    asked = [*prompt, *response[:-1]][-1]["content"]
-    return None if encoded is None else Example.whole(encoded, asked), several
+    question = [*prompt, *response[:-1]][-1]["content"]
+    return None if encoded is None else Example.whole(encoded, question), several
 
 
 def _answers(prompt: Sequence[Message], response: Sequence[Message]) -> int:

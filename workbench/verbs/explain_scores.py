@@ -91,9 +91,9 @@ def influence(
     rows = list(run.folder.data_rows())
     request = {"reward": str(run.path), "rows": rows, "folder": str(run.path), "targets": targets}
     settings = {"kind": "reward", "settings": run.config["settings"]}
-    found = run_job("influences", {**request, **settings})
-    learned = [rows[number] for number in found["rows"]]
-    return LabelInfluence(run.name, learned, found["pushes"], found["margins"], found["targets"])
+    result = run_job("influences", {**request, **settings})
+    learned = [rows[number] for number in result["rows"]]
+    return LabelInfluence(run.name, learned, result["pushes"], result["margins"], result["targets"])
 
 
 def _reward_run(reward: Model) -> Run:

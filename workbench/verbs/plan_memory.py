@@ -20,11 +20,11 @@ class MemoryPlan(ReportPage):
     """What each part of a run takes in memory, by phase; in a notebook a table.
 
     Attributes:
-        told: the plan in plain values.
+        facts: the plan in plain values.
     """
 
     def __init__(self, facts: dict[str, Any], settings: RunSettings) -> None:
-        self.told, self.settings = facts, settings
+        self.facts, self.settings = facts, settings
         super().__init__(self.verdict)
 
     @property
@@ -32,7 +32,7 @@ class MemoryPlan(ReportPage):
         """GB of each part (rows) in each phase (columns), and their sum."""
         import pandas as pd
 
-        parts = pd.DataFrame(self.told["parts"])
+        parts = pd.DataFrame(self.facts["parts"])
         table = parts.pivot_table(index="part", columns="phase", values="bytes", aggfunc="sum")
         table = table.loc[list(dict.fromkeys(parts["part"])), list(dict.fromkeys(parts["phase"]))]
         table = table.fillna(0) / GB
@@ -44,7 +44,7 @@ class MemoryPlan(ReportPage):
     def phases(self) -> dict[str, float]:
         """GB that each phase takes."""
         sizes: dict[str, float] = {}
-        for part in self.told["parts"]:
+        for part in self.facts["parts"]:
             sizes[part["phase"]] = sizes.get(part["phase"], 0.0) + part["bytes"] / GB
         return sizes
 
@@ -56,7 +56,7 @@ class MemoryPlan(ReportPage):
     @property
     def free_gb(self) -> float:
         """What is free, or the card's size."""
-        return self.told["free"] / GB
+        return self.facts["free"] / GB
 
     @property
     def fits(self) -> bool:
@@ -69,7 +69,7 @@ class MemoryPlan(ReportPage):
         if self.fits:
             return ""
         phase = max(self.phases, key=lambda name: self.phases[name])
-        parts = {p["part"]: p["bytes"] for p in self.told["parts"] if p["phase"] == phase}
+        parts = {p["part"]: p["bytes"] for p in self.facts["parts"] if p["phase"] == phase}
         advice: list[tuple[int, str]] = []
         for part, size in parts.items():
             text = self._remedy(part)
@@ -79,7 +79,7 @@ class MemoryPlan(ReportPage):
         return "; ".join(texts) or "take a smaller model"
 
     def _remedy(self, part: str) -> str:
-        settings, rows = self.settings, self.told["rows"]
+        settings, rows = self.settings, self.facts["rows"]
         if part.startswith("base: linear") and settings.quantization == "none":
             return "set quantization='nf4'"
         if part.startswith("base"):
@@ -109,7 +109,7 @@ class MemoryPlan(ReportPage):
 
     @property
     def _title(self) -> str:
-        facts = self.told
+        facts = self.facts
         return (
             f"{facts['model']}, {self.settings.kind}, {facts['device']}, {facts['dtype']}, "
             f"{facts['quantization']}; micro-batch {facts['rows']} × {facts['length']} tokens"

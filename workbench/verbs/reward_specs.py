@@ -196,9 +196,9 @@ def _shipped(function: Callable[..., Any], files: dict[str, bytes]) -> dict[str,
     file = "reward.pkl" if number == 1 else f"reward-{number}.pkl"
     files[file] = packed
     captured = {key: _as_json(value) for key, value in _captured(function).items()}
-    told = {"sha256": hashlib.sha256(packed).hexdigest()}
-    told |= {"source": written_source(function), "captured": captured}
-    return {"function": {"function": name, "file": file, **told}}
+    about = {"sha256": hashlib.sha256(packed).hexdigest()}
+    about |= {"source": written_source(function), "captured": captured}
+    return {"function": {"function": name, "file": file, **about}}
 
 
 def _check_callable(function: Any, name: str) -> None:

@@ -125,7 +125,7 @@ def preflight(
             "prompts": messages,
             "settings": checked.to_dict(),
             "folder": folder,
-            "planned": None if planned is None else planned.told["parts"],
+            "planned": None if planned is None else planned.facts["parts"],
         }
         began, heard = time.monotonic(), list[float]()
 
@@ -134,6 +134,6 @@ def preflight(
             if on_progress is not None:
                 on_progress(row)
 
-        found = run_job("preflight", request, timeout=timeout, on_progress=hear)
+        result = run_job("preflight", request, timeout=timeout, on_progress=hear)
         start = min(heard, default=0.0)  # of the process, until it begins to load
-        return Preflight(found["checks"], start + found["load"], found["updates"])
+        return Preflight(result["checks"], start + result["load"], result["updates"])

@@ -68,7 +68,7 @@ class Verified:
     """Plan, preflight and first updates of a PPO run; in a notebook and a shell a table to share.
 
     Attributes:
-        asked: what was verified.
+        inputs: what was verified.
         plan: what it takes in memory, as planned.
         preflight: what must hold; None where it was not come to.
         rows: an update's metrics each; as far as it came.
@@ -89,7 +89,7 @@ class Verified:
         settings: PPOSettings,
         seconds: dict[str, float],
     ) -> None:
-        self.asked, self.plan, self.settings, self.seconds = inputs, plan, settings, seconds
+        self.inputs, self.plan, self.settings, self.seconds = inputs, plan, settings, seconds
         self.preflight: Preflight | None = None
         self.rows: list[_Row] = []
         self.samples: list[_Row] = []
@@ -174,7 +174,7 @@ class Verified:
     def markdown(self) -> str:
         """The table to share."""
         parts = [
-            f"## {'Verified' if self.passed else 'Not verified'}: {self.asked.model}",
+            f"## {'Verified' if self.passed else 'Not verified'}: {self.inputs.model}",
             f"{self.verdict}.",
             *([f"````\n{self.log}\n````"] if self.log else []),
             table(["what", "found"], self._facts()),
@@ -191,7 +191,7 @@ class Verified:
         return "\n\n".join(parts) + "\n"
 
     def _facts(self) -> list[list[str]]:
-        planned, loaded = self.plan.told, self.run.get("resolved", {})
+        planned, loaded = self.plan.facts, self.run.get("resolved", {})
         hardware: Mapping[str, Any] = self.run.get("hardware") or planned.get("hardware", {})
         versions = {"workbench": workbench.__version__, "Python": hardware.get("python", "?")}
         versions |= hardware.get("versions", {})
@@ -200,10 +200,10 @@ class Verified:
         quantization = loaded.get("quantization", planned["quantization"])
         facts = {
             "machine": machine(hardware, planned["device"]),
-            "model": f"{self.asked.model}, base in {quantization}, computing in {dtype}",
-            "reward": self.asked.reward,
-            "prompts": self.asked.prompts,
-            "settings": self.asked.changes,
+            "model": f"{self.inputs.model}, base in {quantization}, computing in {dtype}",
+            "reward": self.inputs.reward,
+            "prompts": self.inputs.prompts,
+            "settings": self.inputs.changes,
             "updates": self.shown_plan if self.preflight is not None else "",
             "trained": _trained(loaded),
             "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
@@ -223,7 +223,7 @@ class Verified:
         if not peaks:
             return planned
         measured = f"the updates took at most {max(peaks):.2f} GB"
-        if plan.told["device"] != "cuda":
+        if plan.facts["device"] != "cuda":
             measured = f"their process took {max(peaks):.2f} GB, Python and its libraries included"
         return (
             f"{planned} Measured in the updates, whose prompts may be shorter: {measured}. The "

@@ -72,15 +72,15 @@ def chosen_tags(chosen: Iterable[str], known: tuple[str, ...]) -> list[str]:
     Raises:
         ConfigError: one of them was not offered.
     """
-    given = [chosen] if isinstance(chosen, str) else list(chosen)
-    for name in given:
+    names = [chosen] if isinstance(chosen, str) else list(chosen)
+    for name in names:
         if name not in known:
             raise ConfigError(
                 f"there is no tag {name!r} in this session",
                 where="session.choose(tags=...)",
                 fix=f"{nearest(name, known)}the tags are: {', '.join(known) or '(none given)'}",
             )
-    return [name for name in known if name in given]
+    return [name for name in known if name in names]
 
 
 def session_event(annotator: str, guidelines: str, tags: tuple[str, ...]) -> LabelEvent | None:

@@ -92,8 +92,8 @@ class LabelSession:
         self.annotator, self.seed, self.order, self.overlap = annotator, seed, order, overlap
         self.levels = level_names(strength)
         self.guidelines, self.tags = read_guidelines(guidelines), tag_names(tags)
-        self._told = session_event(annotator, self.guidelines, self.tags)
-        self._told_stored = False
+        self._session_event = session_event(annotator, self.guidelines, self.tags)
+        self._session_stored = False
         self._order = ItemOrder(
             pairs,
             annotator=annotator,
@@ -338,13 +338,17 @@ class LabelSession:
             payload = self._payload(kind, payload, place, now)
             if reasons:
                 payload["tags"] = reasons
-            if self._told is not None and kind in DECISIONS:
-                payload["session"] = self._told.event_id
+            if self._session_event is not None and kind in DECISIONS:
+                payload["session"] = self._session_event.event_id
             event = LabelEvent(kind, pair.id, self.annotator, payload, event_id or new_id(), now)
             try:
-                if "session" in payload and self._told is not None and not self._told_stored:
-                    self.store.append(self._told)  # the same words have the same id
-                    self._told_stored = True
+                if (
+                    "session" in payload
+                    and self._session_event is not None
+                    and not self._session_stored
+                ):
+                    self.store.append(self._session_event)  # the same words have the same id
+                    self._session_stored = True
                 saved = self._progress.commit(event, pair)
             except DataError:
                 self._items.pop(place, None)  # perhaps the store holds it in another order

@@ -111,8 +111,8 @@ def _pair(texts: Sequence[str]) -> tuple[str, str] | None:
             one, other = _words(better), _words(worse)
             own = [word for word in one if word not in other]
             its = [word for word in other if word not in one]
-            said = set(own) <= _BETTER and set(its) <= _WORSE | {"non", "not", *_BETTER}
-            if own and its and said and set(its) & (_WORSE | {"non", "not"}):
+            are_opposites = set(own) <= _BETTER and set(its) <= _WORSE | {"non", "not", *_BETTER}
+            if own and its and are_opposites and set(its) & (_WORSE | {"non", "not"}):
                 return better, worse
     return None
 

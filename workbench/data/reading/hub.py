@@ -79,13 +79,15 @@ def is_on_hub(kind: Literal["models", "datasets"], ident: str) -> bool | None:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return _unreachable(kind)
     answers = list[bool | None]()
-    asking = threading.Thread(target=lambda: answers.append(_asked(kind, ident)), daemon=True)
+    asking = threading.Thread(
+        target=lambda: answers.append(_answer_of_hub(kind, ident)), daemon=True
+    )
     asking.start()
     asking.join(PATIENCE)
     return answers[0] if answers else None
 
 
-def _asked(kind: str, ident: str) -> bool | None:
+def _answer_of_hub(kind: str, ident: str) -> bool | None:
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     request = urllib.request.Request(f"{address}/api/{kind}/{ident}", method="HEAD")
     if token := _token():
@@ -108,18 +110,18 @@ def _unreachable(kind: str) -> bool | None:
 
 
 def _home() -> Path:
-    given = os.environ.get("HF_HOME")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "huggingface"
+    folder = os.environ.get("HF_HOME")
+    return Path(folder).expanduser() if folder else Path.home() / ".cache" / "huggingface"
 
 
 def _cache() -> Path:
-    given = os.environ.get("HF_HUB_CACHE")
-    return Path(given).expanduser() if given else _home() / "hub"
+    folder = os.environ.get("HF_HUB_CACHE")
+    return Path(folder).expanduser() if folder else _home() / "hub"
 
 
 def _token() -> str:
-    if given := os.environ.get("HF_TOKEN"):
-        return given
+    if token := os.environ.get("HF_TOKEN"):
+        return token
     try:
         return (_home() / "token").read_text(encoding="utf-8").strip()
     except OSError:

@@ -178,7 +178,7 @@ class Intake:
         theirs may be two scales.
         """
         first = self._outcomes[ident]
-        if first is None or any(said.startswith(("rank", "scores")) for said in (first, outcome)):
+        if first is None or any(one.startswith(("rank", "scores")) for one in (first, outcome)):
             return None
         if ident not in self._contested and outcome == first:
             self._again.setdefault(ident, []).append((row, label))
@@ -190,8 +190,8 @@ class Intake:
             again = self._again.pop(ident, [])
             self._count(DUPLICATES, -len(again))
             self._count(IMPORTED, len(again))
-            for earlier, said in again:
-                self._vote(ident, Vote(self._next_unnamed(ident), said, first, {}, earlier))
+            for earlier, repeated in again:
+                self._vote(ident, Vote(self._next_unnamed(ident), repeated, first, {}, earlier))
         return self._next_unnamed(ident)
 
     def _next_unnamed(self, ident: str) -> Voter:
@@ -201,10 +201,10 @@ class Intake:
     def _vote(self, ident: str, vote: Vote) -> str:
         """Put a vote to the others of its item; return the bucket of its row, for now."""
         votes = self._votes.get(ident, [])
-        said = {self._voted[ident].voter.name: self._outcomes[ident]}
-        said.update((before.voter.name, before.outcome) for before in votes)
-        if vote.voter.name in said:
-            if said[vote.voter.name] == vote.outcome:
+        outcomes = {self._voted[ident].voter.name: self._outcomes[ident]}
+        outcomes.update((before.voter.name, before.outcome) for before in votes)
+        if vote.voter.name in outcomes:
+            if outcomes[vote.voter.name] == vote.outcome:
                 return DUPLICATES
             raise Unusable("the same annotator labelled the item before, with another label")
         self._votes[ident] = [*votes, vote]

@@ -75,14 +75,14 @@ def read_mapping(columns: Mapping[str, Any]) -> OwnColumns:
                 f"{part!r} is no part of a pair",
                 (f"write {meant[0]!r}; " if meant else "") + f"the parts are {', '.join(PARTS)}",
             )
-    given = dict(columns)
-    responses, scores = (_several(given.pop(name, ()), name) for name in ("responses", "scores"))
-    values = given.pop("values", None)
-    for part, column in given.items():
+    parts = dict(columns)
+    responses, scores = (_several(parts.pop(name, ()), name) for name in ("responses", "scores"))
+    values = parts.pop("values", None)
+    for part, column in parts.items():
         if not isinstance(column, str):
             raise _unfit(f"{part} names no column: {column!r}", "give the column's name as text")
     own = OwnColumns(
-        **given,
+        **parts,
         responses=responses,
         scores=scores,
         values=None if values is None else _values(values, responses),
@@ -207,9 +207,9 @@ def explained(own: OwnColumns, rows: Sequence[Row]) -> dict[str, str | None]:
         return {}
     counts = values_in(rows, own.label)
     numbers_from = numbers_count_from(list(counts), own.responses)
-    given = own.values or {}
+    named = own.values or {}
     return {
-        value: given.get(value)
+        value: named.get(value)
         if own.values is not None
         else meaning(value, own.responses, numbers_from)
         for value in counts
@@ -243,18 +243,18 @@ def own_format(columns: Mapping[str, Any], rows: Sequence[Row], name: str) -> Fo
                 where=f"{name} (columns: {', '.join(there) or 'none'})",
                 fix=f"write {meant[0]!r}" if meant else "name one of the columns that are there",
             )
-    said = explained(own, rows)
-    unknown = [value for value, outcome in said.items() if outcome is None]
+    outcomes = explained(own, rows)
+    unknown = [value for value, outcome in outcomes.items() if outcome is None]
     if unknown:
         counts = values_in(rows, own.label or "")
-        proposal = {value: outcome or own.responses[0] for value, outcome in said.items()}
+        proposal = {value: outcome or own.responses[0] for value, outcome in outcomes.items()}
         raise DataError(
             f"the label {own.label!r} has values that are not explained: {', '.join(unknown)}",
             where=f"{name} (values: {', '.join(f'{v!r} in {n} rows' for v, n in counts.items())})",
             fix="say which answer each means, or tie, both_bad, none; for example "
             f"columns={ {**own.as_mapping(), 'values': proposal}!r}",
         )
-    numbers_from = numbers_count_from(list(said), own.responses)
+    numbers_from = numbers_count_from(list(outcomes), own.responses)
 
     def read(row: Row) -> Parsed:
         return _read(row, own, numbers_from)
@@ -325,8 +325,8 @@ def _label(
         raise Unusable(f"the label's value is not explained by values: {plain[:40]}")
     column = own.label or ""
     if outcome in own.responses:
-        told = column, f"{plain!r} read as: {outcome} is better"
-        return choice(own.responses.index(outcome)), told
+        reading = column, f"{plain!r} read as: {outcome} is better"
+        return choice(own.responses.index(outcome)), reading
     words = {"tie": "a tie", "both_bad": "both are bad", "none": "no label"}[outcome]
     label = None if outcome == "none" else {"kind": outcome}
     return label, (column, f"{plain!r} read as: {words}")

@@ -38,10 +38,10 @@ def read_helpsteer2(row: Row) -> Part:
 def read_summary_axis(row: Row) -> Part:
     """Read one rated summary of summarize_from_feedback: a higher overall rating is better."""
     summary = mapping(row.pop("summary", None))
-    given = mapping(summary.get("axes"))
-    axes = {name: number(value) for name, value in given.items()}
+    rated = mapping(summary.get("axes"))
+    axes = {name: number(value) for name, value in rated.items()}
     value = _scored(axes.get("overall"), "overall")
-    others = {name: given[name] for name in axes if axes[name] is None and given[name] is not None}
+    others = {name: rated[name] for name in axes if axes[name] is None and rated[name] is not None}
     known = about_summary({**rest(summary, ("axes",)), "axes": others or None}, axes)
     response = as_messages(summary.get("text"), "assistant")
     return Part(take_post(row), response, value, known, rest(row))

@@ -108,7 +108,7 @@ def with_votes(item: Pair, first: Voter, votes: list[Vote], even_split: str) -> 
         }
         entries.append({"annotator": voter.name, "label": label, **({"meta": own} if own else {})})
     label = joint_label(labels, len(item.responses))
-    leaders = Counter(map(_said, labels)).most_common(2)
+    leaders = Counter(map(_outcome_of, labels)).most_common(2)
     even = label["kind"] == "tie" and len(leaders) == 2 and leaders[0][1] == leaders[1][1]
     source = item.source
     if "row" in source:
@@ -158,5 +158,5 @@ def check_even_split(even_split: str) -> None:
     check_option(even_split, EVEN_SPLITS, "even_split")
 
 
-def _said(label: Label) -> str:
+def _outcome_of(label: Label) -> str:
     return repr([label.get(name) for name in ("kind", "winner", "ranks", "scores")])

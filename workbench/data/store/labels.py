@@ -94,10 +94,10 @@ class LabelStore(SqliteFile):
         store = cls(new)
         store.add_items(map(pair_of, items))
         known = {row[0] for row in items}
-        found = [_event((*row, None, 0)) for row in events]
-        kept = [event for event in found if event.kind not in LABELS or event.item_id in known]
+        readable = [_event((*row, None, 0)) for row in events]
+        kept = [event for event in readable if event.kind not in LABELS or event.item_id in known]
         store.add_events(kept)
-        return Rescued(store, len(items), len(kept), len(found) - len(kept))
+        return Rescued(store, len(items), len(kept), len(readable) - len(kept))
 
     def append(self, event: LabelEvent, item: Pair | None = None) -> bool:
         """Commit one event, and the item's texts with it where the store has them not yet.
@@ -298,8 +298,8 @@ class LabelStore(SqliteFile):
         for start in range(0, len(ids), 500):
             part = ids[start : start + 500]
             marks = ", ".join("?" * len(part))
-            found = self._rows(f"{_ITEMS} WHERE id IN ({marks})", tuple(part))
-            rows = {row[0]: row for row in found}
+            cells = self._rows(f"{_ITEMS} WHERE id IN ({marks})", tuple(part))
+            rows = {row[0]: row for row in cells}
             for ident in part:
                 if ident not in rows:
                     raise damaged(self.path, f"item {ident} cannot be found")

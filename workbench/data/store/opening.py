@@ -101,9 +101,9 @@ def check_open(db: sqlite3.Connection, path: Path) -> None:
         check_objects(db, path)
         whole = path.stat().st_size <= CHECKED_WHOLE
         check = "integrity_check" if whole else "quick_check"
-        told = [str(row[0]) for row in db.execute(f"PRAGMA {check}(3)")]
-        if told != ["ok"]:
-            raise damaged(path, told[0].splitlines()[0])
+        answers = [str(row[0]) for row in db.execute(f"PRAGMA {check}(3)")]
+        if answers != ["ok"]:
+            raise damaged(path, answers[0].splitlines()[0])
         for table, cells in CHECKED.items() if whole and has_checksums(db) else ():
             for *row, checksum in db.execute(f"SELECT {cells}, checksum FROM {table}"):
                 if row_checksum(row) != checksum:

@@ -19,13 +19,13 @@ def damaged(path: Path, fault: str) -> DataError:
     events, items = readable_rows(path, "events"), readable_rows(path, "items")
     labels = [row for row in events if row[4] in LABELS]
     people = {row[3] for row in labels}
-    told = (
+    advice = (
         f"{len(labels)} labels by {len(people)} people and {len(items)} items can still be read"
         if events or items
         else "nothing of it can be read"
     )
     return DataError(
-        f"the label store is damaged ({fault}): {told}",
+        f"the label store is damaged ({fault}): {advice}",
         where=str(path),
         fix="go back to a copy made before, if there is one; or LabelStore.rescue(path, "
         "'rescued.sqlite') writes what can still be read into a new store. This one is not "
@@ -54,14 +54,14 @@ def _readable_rows(db: sqlite3.Connection, table: str, size: int) -> list[tuple[
     while ranges and faults < _MOST_FAULTS:
         first, last = ranges.pop()
         try:
-            found = db.execute(query, (first, last)).fetchall()
+            block = db.execute(query, (first, last)).fetchall()
         except (sqlite3.Error, UnicodeError, OverflowError, MemoryError):
             faults += 1
             if first < last:  # halved, down to the rows that are lost
                 middle = (first + last) // 2
                 ranges += [(middle + 1, last), (first, middle)]
         else:
-            rows += [tuple(row) for *row, check in found if _is_whole(table, row, check)]
+            rows += [tuple(row) for *row, check in block if _is_whole(table, row, check)]
     return rows
 
 

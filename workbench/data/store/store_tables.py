@@ -148,10 +148,10 @@ def check_objects(db: sqlite3.Connection, path: Path) -> None:
         for statement in TABLES:
             new.execute(statement)
         ours = _objects(new)
-    version, found = _number(db, "user_version"), _objects(db)
-    if version == 0 and not found:
+    version, objects = _number(db, "user_version"), _objects(db)
+    if version == 0 and not objects:
         return
-    for name, (kind, table, statement) in found.items():
+    for name, (kind, table, statement) in objects.items():
         foreign = (
             kind in ("trigger", "view")
             or table in {own[1] for own in ours.values()}
@@ -167,11 +167,11 @@ def check_objects(db: sqlite3.Connection, path: Path) -> None:
     changed = [
         name
         for name, (kind, table, statement) in ours.items()
-        if name in found
-        and found[name] != (kind, table, statement)
+        if name in objects
+        and objects[name] != (kind, table, statement)
         and not (version < VERSION and kind == "table")
     ]
-    missing = [name for name in ours if name not in found] if version == VERSION else []
+    missing = [name for name in ours if name not in objects] if version == VERSION else []
     if changed or missing:
         named = f"{(changed + missing)[0]!r} is {'changed' if changed else 'missing'}"
         raise DataError(

@@ -75,17 +75,17 @@ class TokenRun(NamedTuple):
 
 def runs_of(spans: Sequence[Span]) -> list[TokenRun]:
     """A packed row's tokens, cut into the calls of attention that they take."""
-    found: list[TokenRun] = []
+    runs: list[TokenRun] = []
     for span in spans:
         if span.shared:
-            found.append(TokenRun(0, span.shared, 1, True))
+            runs.append(TokenRun(0, span.shared, 1, True))
         for size in span.own:
-            last = found[-1] if found else None
+            last = runs[-1] if runs else None
             if last and not last.opens and (last.before, last.size) == (span.shared, size):
-                found[-1] = last._replace(many=last.many + 1)
+                runs[-1] = last._replace(many=last.many + 1)
             else:
-                found.append(TokenRun(span.shared, size, 1, False))
-    return found
+                runs.append(TokenRun(span.shared, size, 1, False))
+    return runs
 
 
 class Sight:
@@ -118,7 +118,7 @@ class Sight:
         window: int | None = rest.get("sliding_window")
         if self.at_once(heads.query, heads.key, causal=causal):
             return attention(module, *heads, self.row_mask(heads.query, window), **rest)[0]
-        found: list[Tensor] = []
+        outputs: list[Tensor] = []
         shared: list[Tensor] = []
         parts = (row.split(self._sizes, dim=2) for row in heads)
         for run, q, *kv in zip(self.runs, *parts, strict=True):
@@ -132,8 +132,8 @@ class Sight:
             plain = causal and not run.before and near is None
             mask = None if plain else self.mask(q, run.before, near)
             out = attention(module, q, *kv, mask, **rest)[0]
-            found.append(out.reshape(1, -1, *out.shape[2:]))
-        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+            outputs.append(out.reshape(1, -1, *out.shape[2:]))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
     def at_once(self, query: Tensor, key: Tensor, *, causal: bool) -> bool:
         """Whether all of the row goes through the attention in one call.

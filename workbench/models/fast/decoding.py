@@ -83,20 +83,20 @@ def prove_decoding(base: Base, known: Trial | None = None) -> Proof:
 
 def _apart(tried: Trial, make: Make) -> float:
     """How far a decoder's distributions are from the model's own forward, in nats; a row leaves."""
-    made = make(tried.prompts)
-    if isinstance(made, SlotDecoder):
-        made.graphs = False  # a graph for a few tokens takes longer than they do
+    drafter = make(tried.prompts)
+    if isinstance(drafter, SlotDecoder):
+        drafter.graphs = False  # a graph for a few tokens takes longer than they do
     rows = list(range(len(tried.prompts)))
-    logits, worst = made.start(), 0.0
+    logits, worst = drafter.start(), 0.0
     for step in range(min(map(len, tried.answers))):
         for at, row in enumerate(rows):
             own, token = tried.own[row][step], tried.answers[row][step]
             worst = max(worst, distance(own[None], log_softmax(logits[at : at + 1]), [token]))
         if step == 1:
             rows = [0, len(rows) - 1]
-            made.keep(torch.tensor(rows, device=logits.device))
-        said = [tried.answers[row][step] for row in rows]
-        logits = made.step(torch.tensor(said, device=logits.device))
+            drafter.keep(torch.tensor(rows, device=logits.device))
+        tokens = [tried.answers[row][step] for row in rows]
+        logits = drafter.step(torch.tensor(tokens, device=logits.device))
     return worst
 
 
@@ -216,12 +216,12 @@ class SlotDecoder:
 
     def start(self) -> Tensor:
         """Every prompt once, however many rows it has."""
-        found: dict[tuple[int, ...], list[int]] = {}
+        numbers_of: dict[tuple[int, ...], list[int]] = {}
         for row, prompt in enumerate(self.prompts):
-            found.setdefault(tuple(prompt), []).append(row)
+            numbers_of.setdefault(tuple(prompt), []).append(row)
         groups: list[list[tuple[int, ...]]] = []
         room = 0
-        for prompt in sorted(found, key=len):
+        for prompt in sorted(numbers_of, key=len):
             if not groups or len(prompt) > room:
                 groups.append([])
                 room = PROMPT_TOKENS
@@ -230,7 +230,7 @@ class SlotDecoder:
         hidden: list[Tensor] = []
         order: list[int] = []
         for group in groups:
-            rows = [found[prompt] for prompt in group]
+            rows = [numbers_of[prompt] for prompt in group]
             hidden.append(self._fill(group, rows))
             order += [row for same in rows for row in same]
         places = torch.tensor(order, device=self.base.device).argsort()
@@ -348,12 +348,12 @@ class PaddedDecoder:
         return self._run()
 
     def _run(self) -> Tensor:
-        given: dict[str, Any] = {self._memory_name: self._memory}
+        memory: dict[str, Any] = {self._memory_name: self._memory}
         if self._padded and self._attends:
-            given |= {"position_ids": self._positions, "attention_mask": self._mask}
+            memory |= {"position_ids": self._positions, "attention_mask": self._mask}
         elif self._padded and self._memory is None:  # a state has no padding in it
-            given["attention_mask"] = self._mask
-        output = self.base.trunk(input_ids=self._ids, use_cache=True, **given)
+            memory["attention_mask"] = self._mask
+        output = self.base.trunk(input_ids=self._ids, use_cache=True, **memory)
         self._memory = getattr(output, self._memory_name)
         return self.base.logits(output.last_hidden_state[:, -1])
 

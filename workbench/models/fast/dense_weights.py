@@ -49,10 +49,10 @@ def dense(roles: Roles, role: str | None) -> Generator[bool, None, None]:
 def layers_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Layers worth replacing, by name: those with adapters, and 4-bit ones that have none."""
     named = list(model.named_modules())
-    found = [(name, m) for name, m in named if isinstance(m, LoraLayer)]
-    inside = {id(m.get_base_layer()) for _, m in found if isinstance(m, LoraLayer)}
+    adapted = [(name, m) for name, m in named if isinstance(m, LoraLayer)]
+    inside = {id(m.get_base_layer()) for _, m in adapted if isinstance(m, LoraLayer)}
     packed = [(name, m) for name, m in named if hasattr(m, "support_avx512bf16_for_cpu")]
-    return found + [(name, m) for name, m in packed if id(m) not in inside]
+    return adapted + [(name, m) for name, m in packed if id(m) not in inside]
 
 
 def _layers(model: nn.Module) -> list[nn.Module]:

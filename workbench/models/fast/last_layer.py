@@ -46,7 +46,7 @@ class Look(NamedTuple):
 
 def looks_of(spans: Sequence[Span], places: Sequence[int]) -> list[Look]:
     """A packed row's places, in rising order, cut into the calls of attention that they take."""
-    found: list[Look] = []
+    looks: list[Look] = []
     start, taken = 0, 0
     for span in spans:
         at, before = start, 0
@@ -56,18 +56,18 @@ def looks_of(spans: Sequence[Span], places: Sequence[int]) -> list[Look]:
                 taken += 1
             offsets = tuple(place - at for place in places[first:taken])
             own = Look(start if before else 0, before, at, size, 1, offsets)
-            last = found[-1] if found else None
+            last = looks[-1] if looks else None
             if (
                 last
                 and last == own._replace(at=last.at, many=last.many)
                 and last.at + (size * last.many) == at
             ):
-                found[-1] = last._replace(many=last.many + 1)
+                looks[-1] = last._replace(many=last.many + 1)
             elif offsets:
-                found.append(own)
+                looks.append(own)
             at, before = at + size, span.shared
         start += span.size
-    return found
+    return looks
 
 
 class _Known(Exception):  # noqa: N818  (not an error: the first run is over)
@@ -106,13 +106,13 @@ class Places(Sight):
             mask = self.row_mask(query, rest.get("sliding_window"))[:, :, self._at(query)]
             return attention(module, query, *self._known, mask, **rest)[0]
         counts = [len(look.offsets) * look.many for look in self.looks]
-        found: list[Tensor] = []
+        outputs: list[Tensor] = []
         for look, q in zip(self.looks, query.split(counts, dim=2), strict=True):
             kv = [self._keys(part, look) for part in self._known]
             mask = self.places_mask(query, look, rest.get("sliding_window"))
             out = attention(module, apart(q, look.many), *kv, mask, **rest)[0]
-            found.append(out.reshape(1, -1, *out.shape[2:]))
-        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+            outputs.append(out.reshape(1, -1, *out.shape[2:]))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
     def _at(self, like: Tensor) -> Tensor:
         """The places, on the row's device."""
@@ -191,8 +191,8 @@ def places_alone(base: Base) -> bool:
 def _projections(layer: nn.Module, *names: str) -> list[nn.Module]:
     """A layer's linear maps by these names, those that nobody watches."""
     named = ((name.rpartition(".")[2], module) for name, module in layer.named_modules())
-    found = [m for name, m in named if name in names and hasattr(m, "out_features")]
-    return [m for m in found if not m._forward_hooks and not m._forward_pre_hooks]
+    layers = [m for name, m in named if name in names and hasattr(m, "out_features")]
+    return [m for m in layers if not m._forward_hooks and not m._forward_pre_hooks]
 
 
 @contextmanager

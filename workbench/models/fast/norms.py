@@ -39,14 +39,14 @@ def _weight_from(kind: type[nn.Module]) -> float | None:
             weight = torch.linspace(0.3, 2.0, width)
             probe.weight.copy_(weight)
             x = torch.linspace(-3.0, 2.0, 3 * width).sin().view(3, width)
-            told = probe(x)
+            output = probe(x)
         except (AttributeError, RuntimeError, TypeError, ValueError):
             return None
         if _eps(probe) != eps:
             return None
         for start in (0.0, 1.0):
             own = _Norm.apply(x, weight + start, eps)
-            if told.shape == own.shape and torch.allclose(told, own, rtol=1e-5, atol=1e-6):
+            if output.shape == own.shape and torch.allclose(output, own, rtol=1e-5, atol=1e-6):
                 return start
     return None
 

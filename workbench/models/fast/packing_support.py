@@ -59,6 +59,6 @@ def packs(model: nn.Module) -> str | None:
 
 def rope_kinds(config: Any) -> set[str]:
     """Kinds of rotary scaling that a config names: one for all layers, or one a layer type."""
-    found: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
-    tables = [found, *(value for value in found.values() if isinstance(value, dict))]
+    parameters: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+    tables = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
     return {str(table["rope_type"]) for table in tables if "rope_type" in table}

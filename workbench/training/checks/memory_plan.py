@@ -86,7 +86,7 @@ def plan(model: str, settings: RunSettings, *, card: int | None = None) -> dict[
         device, room = torch.device("cuda"), card
         dtype = DTYPES.get(settings.dtype, torch.bfloat16)
     try:
-        return _Plan(source, settings, device, dtype, room).told() | {"hardware": hardware()}
+        return _Plan(source, settings, device, dtype, room).as_dict() | {"hardware": hardware()}
     except WorkbenchError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
@@ -228,7 +228,7 @@ class _Plan:
         halves = self.base.dtype.itemsize < wide
         return {"float32 copy of the weights": self.trained * wide} if halves else {}
 
-    def told(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """The plan in plain values."""
         wide = torch.promote_types(self.base.dtype, torch.float32).itemsize
         moments = self.trained * 2 * wide

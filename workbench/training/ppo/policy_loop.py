@@ -10,7 +10,7 @@ from workbench.data.messages import Message
 from workbench.events import Place
 from workbench.models.encoding import Encoded, Encoder
 from workbench.models.fast.packing_support import packs
-from workbench.models.model_card import how_to_answer, write_card
+from workbench.models.model_card import Figures, how_to_answer, write_card
 from workbench.models.sampling import CHECK_EVERY, draws
 from workbench.models.source import REFERENCE, resolve
 from workbench.settings import PolicySettings
@@ -111,11 +111,11 @@ class PolicyLoop(StepLoop[P]):
         responses = self.attempt(work, smaller=lambda: self._fewer_at_once(len(prompts)))
         return [Encoded(p.ids, response) for p, response in zip(prompts, responses, strict=True)]
 
-    def _fewer_at_once(self, asked: int) -> str | None:
+    def _fewer_at_once(self, count: int) -> str | None:
         """Sample fewer answers side by side; says so, or None where it is one."""
         if self.rows_at_once == 1:
             return None
-        self.rows_at_once = max(1, min(self.rows_at_once or asked, asked) // 2)
+        self.rows_at_once = max(1, min(self.rows_at_once or count, count) // 2)
         return f"memory ran out while sampling: {self.rows_at_once} answers at once from here on"
 
     def _measured(
@@ -160,11 +160,9 @@ class PolicyLoop(StepLoop[P]):
             beside = folder / REFERENCE
             self.roles.save(self.reference, beside, task="CAUSAL_LM", extra={"kind": "sft"})
 
-    def write_policy_card(
-        self, folder: Path, data: dict[str, int | str], shown: tuple[str, ...]
-    ) -> None:
+    def write_policy_card(self, folder: Path, data: Figures, shown: tuple[str, ...]) -> None:
         """The policy's card: what it learned from, and the figures whose names begin so."""
         facts = self.base.facts
         figures = {name: value for name, value in self.figures.items() if name.startswith(shown)}
-        about = {"facts": facts, "settings": self.settings, "use": how_to_answer(facts)}
-        write_card(folder, data=data, figures=figures, **about)
+        use = how_to_answer(facts)
+        write_card(folder, facts=facts, settings=self.settings, data=data, figures=figures, use=use)

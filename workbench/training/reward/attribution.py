@@ -77,7 +77,7 @@ def attributions(
     tell(0, len(responses), "loading the reward model")
     roles = Roles(load_base(resolve(reward), settings), settings)
     scorer = Scorer.attach(reward, roles, settings)
-    encoder, found = scorer.encoder(settings), list[Attribution]()
+    encoder, explained = scorer.encoder(settings), list[Attribution]()
     for number, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         row = encoder.pair(prompt, as_messages(response, "assistant"))
         if row is None:
@@ -86,9 +86,9 @@ def attributions(
                 where=f"answer {number + 1} of {len(responses)}",
                 fix="give a larger max_length, or a shorter answer",
             )
-        found.append(attribution(scorer, row, encoder.pieces(row.response), settings))
+        explained.append(attribution(scorer, row, encoder.pieces(row.response), settings))
         tell(number + 1, len(responses), "answers taken apart")
-    return found
+    return explained
 
 
 def attribution(

@@ -88,20 +88,22 @@ def influences(
     encoded = _encoded(scorer, rows, settings)
     learned = [n for n, own in encoded.items() if tuple(own[0].prompt) not in aside]
 
-    def found(some: Sequence[tuple[Encoded, ...]], text: str) -> Gradients:
+    def gradients_of(some: Sequence[tuple[Encoded, ...]], text: str) -> Gradients:
         return gradients(scorer, some, lambda done: tell(done, len(some), text))
 
     file = folder / KEPT
     stamp = _stamp(resolve(reward).judges, learned)
     known = _kept(file, stamp)
     if known is None:
-        known = found([encoded[n] for n in learned], "gradients of the training pairs, once")
+        known = gradients_of([encoded[n] for n in learned], "gradients of the training pairs, once")
         _keep(file, stamp, known)
     if targets is None:
         others = [own for own in encoded.values() if tuple(own[0].prompt) in aside]
-        wrong = found(others, "held-out pairs")
+        wrong = gradients_of(others, "held-out pairs")
     else:
-        wrong = found(list(_encoded(scorer, targets, settings).values()), "what is to be explained")
+        wrong = gradients_of(
+            list(_encoded(scorer, targets, settings).values()), "what is to be explained"
+        )
     if not len(wrong.margins):
         raise DataError(
             "there is no pair to explain",
@@ -122,9 +124,9 @@ def pushes(learned: Gradients, targets: Gradients) -> NDArray[np.float64]:
 
     sum_t sigma(-m_t) g_t' g_i sigma(-m_i): a target counts by how wrong it is.
     """
-    own, asked = (each.projected.astype(np.float64) for each in (learned, targets))
-    found = own @ (_error(targets.margins) @ asked) * _error(learned.margins)
-    return found / (np.abs(found).sum() or 1.0)
+    own, targeted = (each.projected.astype(np.float64) for each in (learned, targets))
+    shares = own @ (_error(targets.margins) @ targeted) * _error(learned.margins)
+    return shares / (np.abs(shares).sum() or 1.0)
 
 
 def _error(margins: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -163,36 +165,36 @@ def last_weights(scorer: Scorer) -> list[nn.Parameter]:
     roles, role = scorer.roles, scorer.members[0].role
     assert role is not None
     own = {id(weight) for weight in roles.weights(role)}
-    last, found = -1, list[nn.Parameter]()
+    last, weights = -1, list[nn.Parameter]()
     modules = cast("Any", scorer.base.model).named_modules()
     for name, layer in modules:
         numbers = re.findall(r"\.(\d+)\.", str(name))
         if isinstance(layer, LoraLayer) and numbers and int(numbers[0]) >= last:
             if int(numbers[0]) > last:
-                last, found = int(numbers[0]), []
-            found += [weight for weight in cast("Any", layer).parameters() if id(weight) in own]
-    return [cast("nn.Parameter", roles.score_layer(role).weight), *found]
+                last, weights = int(numbers[0]), []
+            weights += [weight for weight in cast("Any", layer).parameters() if id(weight) in own]
+    return [cast("nn.Parameter", roles.score_layer(role).weight), *weights]
 
 
 def _encoded(
     scorer: Scorer, rows: Sequence[_Row], settings: RewardSettings
 ) -> dict[int, tuple[Encoded, ...]]:
     """The answers of each row by its number; what training leaves out is left out."""
-    encoder, found = Encoder.of(scorer.base, settings), dict[int, tuple[Encoded, ...]]()
+    encoder, answers_of = Encoder.of(scorer.base, settings), dict[int, tuple[Encoded, ...]]()
     for number, row in enumerate(rows):
         sides = [as_messages(row[s], "assistant") for s in ("chosen", "rejected") if s in row]
         answers = [own for own in encoder.answers(row["prompt"], sides) if own is not None]
         if len(answers) == len(sides) and (len(sides) == 1 or answers[0] != answers[1]):
-            found[number] = tuple(answers)
-    return found
+            answers_of[number] = tuple(answers)
+    return answers_of
 
 
 def _stamp(adapters: Sequence[Path], learned: Sequence[int]) -> str:
     """What kept gradients belong to: the weights, and the numbers of the rows."""
-    told = hashlib.sha256(f"{WIDTH} {list(learned)}".encode())
+    digest = hashlib.sha256(f"{WIDTH} {list(learned)}".encode())
     for adapter in adapters:
-        told.update((adapter / "adapter_model.safetensors").read_bytes())
-    return told.hexdigest()
+        digest.update((adapter / "adapter_model.safetensors").read_bytes())
+    return digest.hexdigest()
 
 
 def _kept(path: Path, stamp: str) -> Gradients | None:
@@ -206,8 +208,8 @@ def _kept(path: Path, stamp: str) -> Gradients | None:
     return None
 
 
-def _keep(path: Path, stamp: str, found: Gradients) -> None:
+def _keep(path: Path, stamp: str, kept: Gradients) -> None:
     aside = path.with_name(f".{path.name}")
     with aside.open("wb") as file:
-        np.savez(file, stamp=np.array(stamp), projected=found.projected, margins=found.margins)
+        np.savez(file, stamp=np.array(stamp), projected=kept.projected, margins=kept.margins)
     aside.replace(path)

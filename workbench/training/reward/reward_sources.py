@@ -298,11 +298,11 @@ class SourceBuilder:
         import cloudpickle  # pyright: ignore[reportMissingTypeStubs]
 
         packed = read_plain(self.folder, spec["file"], most=LARGEST_FUNCTION)
-        found, told = hashlib.sha256(packed).hexdigest(), spec.get("sha256")
-        if told not in (None, found):  # runs from before hashes were kept tell none
+        digest, kept = hashlib.sha256(packed).hexdigest(), spec.get("sha256")
+        if kept not in (None, digest):  # runs from before hashes were kept tell none
             raise RunError(
                 "the file with the reward function is not the one that the run was made with",
-                where=f"{self.folder / spec['file']}: sha256 {found[:12]}…, not {str(told)[:12]}…",
+                where=f"{self.folder / spec['file']}: sha256 {digest[:12]}…, not {str(kept)[:12]}…",
                 fix="put the old file back, or start a run with the function that you want",
             )
         return cloudpickle.loads(packed)  # pyright: ignore

@@ -75,8 +75,8 @@ class ShownPairs:
                 side: encoder.decode(comparison.answers[place].response)[:LONGEST]
                 for side, place in sides.items()
             }
-            asked = str(prompts[comparison.group][-1]["content"])
-            self.texts.append({"prompt": asked[:LONGEST], **answers})
+            question = str(prompts[comparison.group][-1]["content"])
+            self.texts.append({"prompt": question[:LONGEST], **answers})
 
     @torch.no_grad()
     def rows(self, judged: Judged) -> tuple[dict[str, Any], ...]:
@@ -88,9 +88,9 @@ class ShownPairs:
         sizes = [self.member.scoring.tokens(one.sequences) for one in self.comparisons]
         scores = dict[int, Tensor]()
         for group in token_batches(sizes, tokens=self.member.settings.micro_batch_tokens):
-            found = self.member.score([self.comparisons[i] for i in group]).float().cpu()
+            raw = self.member.score([self.comparisons[i] for i in group]).float().cpu()
             each = [len(self.comparisons[i].answers) for i in group]
-            scores |= dict(zip(group, torch.split(found, each), strict=True))
+            scores |= dict(zip(group, torch.split(raw, each), strict=True))
         rows: list[dict[str, Any]] = []
         for place, (comparison, texts) in enumerate(zip(self.comparisons, self.texts, strict=True)):
             first = comparison.judgements[0]

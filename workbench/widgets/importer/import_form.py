@@ -183,13 +183,13 @@ class ImportForm(LoadedWidget):
         if len(counts) > MOST_VALUES:
             return []
         plain = read_mapping({name: part for name, part in columns.items() if name != "values"})
-        said = {**explained(plain, self._rows), **columns.get("values", {})}
+        outcomes = {**explained(plain, self._rows), **columns.get("values", {})}
         choices = [*columns["responses"], *OUTCOMES]
         return [
             {
                 "value": outgoing(value),
                 "rows": rows,
-                "means": choices.index(said[value]) if said.get(value) in choices else None,
+                "means": choices.index(outcomes[value]) if outcomes.get(value) in choices else None,
             }
             for value, rows in counts.items()
         ]

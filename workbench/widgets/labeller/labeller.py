@@ -114,7 +114,7 @@ class Labeller(LoadedWidget):
             self._window = {}
             levels = [outgoing(name) for name in self.session.levels]
             how = {"keys": self.key_map, "levels": levels, "ranking": self.ranking}
-            return {**self._state(), **how, **self._told()}
+            return {**self._state(), **how, **self._guide_and_tags()}
         if kind == "here":  # somebody is looking: what is claimed stays so
             return self._state()
         if kind == "jump":
@@ -134,7 +134,7 @@ class Labeller(LoadedWidget):
             return {"type": "rendered", **_rendered(shown)}
         return None
 
-    def _told(self) -> dict[str, Any]:
+    def _guide_and_tags(self) -> dict[str, Any]:
         """Return the guidelines, as Markdown where they can be, and the reasons with their keys."""
         text = self.session.guidelines
         keys = {name: key for key, name in self.tag_keys.items()}
@@ -257,8 +257,8 @@ def _reasons(places: object, tags: Sequence[str]) -> list[str]:
     Raises:
         DataError: there is no such place.
     """
-    found = cast("list[object]", places) if isinstance(places, list) else []
-    numbers = [_whole(place) for place in found]
+    values = cast("list[object]", places) if isinstance(places, list) else []
+    numbers = [_whole(place) for place in values]
     if any(not 0 <= number < len(tags) for number in numbers):
         raise DataError(
             f"the page gave a reason that is not there: {numbers}",

@@ -36,15 +36,15 @@ def tag_keys(
                     fix=f"give each a key that is free, such as {', '.join(free[:5])}",
                 )
         return dict(zip(tags, names, strict=True))
-    given: dict[str, str] = {}
+    tags_by_key: dict[str, str] = {}
     for name in tag_names(tags):
         free = [key for key in [*name.lower(), *_LETTERS] if key in _LETTERS]
-        key = next((key for key in free if key not in taken and key not in given), None)
+        key = next((key for key in free if key not in taken and key not in tags_by_key), None)
         if key is None:
             raise ConfigError(
                 f"no letter is left as the key of the tag {name!r}",
                 where="tags=...",
                 fix="give fewer tags, or keys of your own: tags={';': 'too long', ...}",
             )
-        given[key] = name
-    return given
+        tags_by_key[key] = name
+    return tags_by_key

@@ -267,11 +267,11 @@ class RunFeed:
         """Warnings, alarms and what else is worth reading, oldest first."""
         with self._lock:
             rows = [row for row in self._rows[EVENTS] if row.get("kind") in NOTED]
-        told = [
+        events = [
             {"step": row.get("step"), "kind": row["kind"], "text": outgoing(_event_text(row))}
             for row in rows[-LISTED:]
         ]
-        return told + [{"step": None, "kind": "warning", "text": text} for text in self.faults()]
+        return events + [{"step": None, "kind": "warning", "text": text} for text in self.faults()]
 
     def faults(self) -> list[str]:
         """What of the folder is not shown, and why; of most runs nothing."""

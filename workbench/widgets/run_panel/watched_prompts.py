@@ -75,8 +75,8 @@ class WatchedPrompts:
     def rows(self, step: int | None) -> list[dict[str, Any]]:
         """The rows of one of :attr:`steps` as they were written; none of any other."""
         places = [] if step is None else self._places.get(step, [])
-        found = (answer_rows(part.lines) for at in places for part in blocks(self.path, *at))
-        return [row for rows in found for row in rows if row["step"] == step]
+        parts = (answer_rows(part.lines) for at in places for part in blocks(self.path, *at))
+        return [row for rows in parts for row in rows if row["step"] == step]
 
     def table(self, index: int = -1) -> dict[str, Any]:
         """The table of one of :attr:`steps`, beside the answers before it and at the start.
@@ -175,8 +175,8 @@ def _pair(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _spread_of(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    found = [row["heldout_scores"] for row in rows if row.get("heldout_scores")]
-    return found[0] if found else None
+    spreads = [row["heldout_scores"] for row in rows if row.get("heldout_scores")]
+    return spreads[0] if spreads else None
 
 
 def _tokens(row: dict[str, Any]) -> dict[str, Any] | None:
