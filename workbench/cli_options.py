@@ -1,4 +1,4 @@
-"""What is typed behind ``workbench``: each option counts, and what cannot is said at once."""
+"""The command line's options: each that is typed is used, or refused at once with why."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Files that somebody else named: read only where the name is plain and the file is, too."""
+"""Files by names that a stranger's file gives: only a plain file in the same folder is read."""
 
 import os
 import re

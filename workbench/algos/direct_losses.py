@@ -72,7 +72,7 @@ def dpo_loss_per_token(
 def ipo_loss(
     ratios: LogRatios, *, beta: float, margin: Tensor | float = 0.0, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Loss of each comparison: a square about the gap that beta asks for, so that it ends.
+    """Loss of each comparison: the squared distance of its gap from the one that beta asks for.
 
     (h - 1 / (2 beta))^2 with h the difference of the two log-ratios (Azar et al. 2023, "A General
     Theoretical Paradigm to Understand Learning from Human Preferences", eq. 17), here of log-ratios

@@ -106,7 +106,7 @@ def doctor(*, self_test: bool = False) -> Diagnosis:
 
 
 def _caught(name: str, look: Callable[[], list[MachineFact]]) -> list[MachineFact]:
-    """A check that fails itself is a finding, and hides none of the others."""
+    """The findings of a check; where the check itself fails, one that says so."""
     try:
         return look()
     except Exception as error:

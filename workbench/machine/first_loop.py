@@ -53,7 +53,7 @@ def _tried(name: str, part: Callable[[], str]) -> MachineFact:
 
 
 class _Loop:
-    """What each part leaves for the next."""
+    """The parts of the loop; what one of them makes, the next ones find as attributes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,7 +63,7 @@ class _Loop:
         self.ppo: Run | None = None
 
     def parts(self) -> list[tuple[str, Callable[[], str]]]:
-        """Name and deed of each, in their order."""
+        """Each part's name and function, in their order."""
         return [
             ("reading", self._read),
             ("reward model", self._train_reward),

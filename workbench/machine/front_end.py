@@ -94,6 +94,6 @@ def extension_folders() -> Sequence[Path]:
 
 
 def _browser() -> MachineFact:
-    """Reports are pages: something must open them, here or where the person sits."""
+    """Which browser of this machine can open reports."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     return MachineFact("browser", "ok", browser or "none on this machine: open pages where you sit")

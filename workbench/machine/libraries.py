@@ -192,7 +192,7 @@ def _import_error(one: Needed, probed: Probed) -> str:
 
 
 def _missing(extra: str, absent: Sequence[Needed]) -> list[MachineFact]:
-    """Of the core each by itself; of an extra all together, with what its absence means."""
+    """What is not installed: a finding for each library of the core, one for all of an extra."""
     if not extra or not absent:
         return [_bad(one, "not installed", "") for one in absent]
     names = ", ".join(one.name for one in absent)

@@ -49,7 +49,7 @@ def _elsewhere() -> str:
 
 
 def _forgotten(root: Path) -> list[MachineFact]:
-    """On machines that are taken away, where the runs must be to stay."""
+    """Whether runs are lost with a machine that is taken away (Colab, Kaggle), and what to set."""
     host, kept = hosted(), {"Colab": "/content/drive/", "Kaggle": "/kaggle/working"}
     place = kept.get(host)
     if place is None or str(root).startswith(place):
@@ -89,7 +89,7 @@ def _temporary() -> MachineFact:
 
 
 def _locks() -> MachineFact:
-    """Two runs are kept apart by a lock, which some network disks do not have."""
+    """Whether locks work here, which keep two runs apart; some network disks have none."""
     try:
         folder = private_folder.runtime_folder()
         keys = private_folder.state_folder()
@@ -139,7 +139,7 @@ def _samples() -> MachineFact:
 
 
 def _copies() -> list[MachineFact]:
-    """Two copies of the workbench: the one that is imported is not the one that pip knows."""
+    """Whether the workbench that is imported is another copy than the one that pip knows."""
     here = Path(__file__).parents[1]
     words = f"{__version__}, from {here}"
     known = installed_version(DISTRIBUTION)

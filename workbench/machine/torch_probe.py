@@ -1,4 +1,4 @@
-"""What tries torch and the other libraries, in a process of its own: it may be the one that dies.
+"""Imports torch and the other libraries and tries the device, in a process that may crash.
 
 ``python -m workbench.machine.torch_probe NAME ...`` imports each name and tries the device and 4
 bits. It prints a JSON object a line: before each thing its name under ``begun``, after it what was

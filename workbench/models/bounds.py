@@ -1,4 +1,4 @@
-"""What a model folder may ask of this machine. Whoever made it may mean no good, or have slipped.
+"""Bounds on what a model folder may take of this machine: sizes, seconds, characters.
 
 All are far beyond what models have; what goes beyond is told, with what to do about it.
 """

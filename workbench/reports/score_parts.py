@@ -28,7 +28,7 @@ class ScoreParts:
 
     @property
     def gaps(self) -> list[float]:
-        """How far each answer's parts are from adding up to its score less that of no words."""
+        """For each answer: the sum of its parts, less its score beyond that of an empty answer."""
         return [sum(a["parts"]) - (a["score"] - a["empty"]) for a in self.answers]
 
     @property

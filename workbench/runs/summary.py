@@ -69,7 +69,7 @@ class RunFigure:
         return {"count": self.count, **best, "recent": self.recent}
 
     def restore(self, kept: Mapping[str, Any]) -> bool:
-        """Be as it was when it was kept; false where the values are others."""
+        """Take back what :meth:`as_dict` gave; false where the values are others."""
         recent: Any = kept.get("recent")
         counts = is_count(kept.get("count")) and is_count(kept.get("best_step"))
         if not counts or not is_number(kept.get("best")) or not isinstance(recent, list):

@@ -18,7 +18,7 @@ from workbench.runs.folder import LIVE
 
 Array = NDArray[np.float64]
 
-LEAST = 10  # steps before anything is said of a run's course
+LEAST = 10  # steps before anything is said of a run's trend
 STANDS = 10  # steps that a curve has to stay where it is to be called level
 NOISE = 3.0  # standard errors of a mean that are no movement
 SMALL = 0.08  # of the way from a curve's lowest mean to its highest: no movement either
@@ -57,7 +57,7 @@ class Verdict:
         return asdict(self)
 
 
-class Course(NamedTuple):
+class Trend(NamedTuple):
     """Where a curve came from and where it goes.
 
     Attributes:
@@ -97,10 +97,10 @@ class _Facts:
         """The same in words."""
         return f"means of {self.width} {self.step}s"
 
-    def course(self, metric: str, width: int | None = None) -> Course | None:
-        """The course of a metric, over the rows that have it; None where there is none."""
+    def trend(self, metric: str, width: int | None = None) -> Trend | None:
+        """The trend of a metric, over the rows that have it; None where there is none."""
         steps = self.columns.get("step", ())
-        return course(steps, self.columns.get(metric, ()), width or self.width)
+        return trend_of(steps, self.columns.get(metric, ()), width or self.width)
 
 
 def verdict(
@@ -173,14 +173,14 @@ def _small(sentence: str) -> str:
 
 
 def _ppo(facts: _Facts) -> Verdict:
-    score, kl = facts.course("objective/scores"), facts.course("objective/kl")
+    score, kl = facts.trend("objective/scores"), facts.trend("objective/kl")
     if score is None:
         return _any_run(facts)
     gain = score.now - score.start
     price = f" for {max(kl.now, 0.0):.1f} nats" if kl else ""
     parts = [_goes(score, facts)] if score.way else []
     for metric, words in (("heldout/scores", "watched score"), ("objective/gold", "gold score")):
-        seen = facts.course(metric)
+        seen = facts.trend(metric)
         if seen is not None:
             parts.append(
                 f"{words} {_figure(seen.start)} → {_figure(seen.now)}{_aside(seen, facts)}"
@@ -196,24 +196,24 @@ def _ppo(facts: _Facts) -> Verdict:
 
 
 def _dpo(facts: _Facts) -> Verdict:
-    margin, kl = facts.course("rewards/margins"), facts.course("objective/kl", 1)
+    margin, kl = facts.trend("rewards/margins"), facts.trend("objective/kl", 1)
     if margin is None:
         return _any_run(facts)
     price = f" for {max(kl.now, 0.0):.1f} nats" if kl else ""
-    right, pairs = facts.course("heldout/accuracy", 1), _last(facts, "heldout/pairs")
+    right, pairs = facts.trend("heldout/accuracy", 1), _last(facts, "heldout/pairs")
     basis = facts.means
     if right is not None:
         held = f"{pairs:.0f} held-out pairs" if pairs else "the held-out pairs"
         lead, good = f"Right on {right.now:.0%} of {held}{price}", right.now > 0.5
         basis = f"held-out figures and KL: the newest; {basis}"
     else:
-        seen = facts.course("rewards/accuracies")
+        seen = facts.trend("rewards/accuracies")
         lead = f"Right on {seen.now if seen else 0.0:.0%} of the pairs it learns from{price}"
         good = False
     going = f", {_goes(margin, facts)}" if margin.way else ""
     parts = [f"margin {_figure(margin.now)}{going}"]
     for metric, words in (("objective/scores", "reward score"), ("objective/gold", "gold score")):
-        watched = facts.course(metric, 1)
+        watched = facts.trend(metric, 1)
         if watched is not None:
             parts.append(f"{words} {_figure(watched.start)} → {_figure(watched.now)}")
     advice = (
@@ -225,7 +225,7 @@ def _dpo(facts: _Facts) -> Verdict:
     )
 
 
-def _after_ppo(score: Course, facts: _Facts) -> str:
+def _after_ppo(score: Trend, facts: _Facts) -> str:
     blind = f"Next: wb.compare({facts.model!r}, {facts.name!r}, prompts=…) reads it blind"
     rounds = f"wb.next_round({facts.name!r}, store) takes its answers to the labeller."
     if score.way == "rising":
@@ -234,14 +234,14 @@ def _after_ppo(score: Course, facts: _Facts) -> str:
 
 
 def _reward(facts: _Facts) -> Verdict:
-    loss = facts.course("pair_loss") or facts.course("loss")
+    loss = facts.trend("pair_loss") or facts.trend("loss")
     words = f"loss {loss.now:.2f} nats" if loss else ""
     guessing = " (guessing is 0.69)" if loss else ""
     going = f", {_goes(loss, facts)}" if loss and loss.way else ""
-    right = facts.course("heldout/accuracy", 1)
+    right = facts.trend("heldout/accuracy", 1)
     pairs = _last(facts, "heldout/pairs")
     if right is None:
-        seen = facts.course("accuracy")
+        seen = facts.trend("accuracy")
         if seen is None:
             return _any_run(facts)
         lead = f"Right on {seen.now:.0%} of the pairs it learns from"
@@ -271,7 +271,7 @@ def _after_reward(facts: _Facts) -> str:
 
 
 def _sft(facts: _Facts) -> Verdict:
-    loss, held = facts.course("loss"), facts.course("heldout/loss", 1)
+    loss, held = facts.trend("loss"), facts.trend("heldout/loss", 1)
     if loss is None:
         return _any_run(facts)
     going = f", {_goes(loss, facts)}" if loss.way else ""
@@ -316,7 +316,7 @@ def _figure(value: float) -> str:
     return _signed(value).removeprefix("+") if abs(value) < 1 else f"{value:.2f}".replace("-", "−")
 
 
-def _goes(way: Course, facts: _Facts) -> str:
+def _goes(way: Trend, facts: _Facts) -> str:
     """``still rising``, ``level since update 40``, or how it ended."""
     if way.way == "level":
         return f"level since {facts.step} {way.since}" if way.since else "level from the start"
@@ -325,17 +325,17 @@ def _goes(way: Course, facts: _Facts) -> str:
     return f"still {way.way}" if way.since is None else f"{way.way} since {facts.step} {way.since}"
 
 
-def _aside(way: Course, facts: _Facts) -> str:
+def _aside(way: Trend, facts: _Facts) -> str:
     """The same behind a figure, where it says more than the figure."""
     if way.way in ("level", "falling") and way.since is not None:
         return f", {way.way} since {facts.step} {way.since}"
     return ""
 
 
-# --- the course of a curve ------------------------------------------------------------------------
+# --- the trend of a curve -------------------------------------------------------------------------
 
 
-def course(steps: Sequence[float], values: Sequence[float], width: int = MEAN) -> Course | None:
+def trend_of(steps: Sequence[float], values: Sequence[float], width: int = MEAN) -> Trend | None:
     """Where a curve came from and where it goes; None where it has no value.
 
     Its means over ``width`` steps are compared with those of a tenth of its length ago (of
@@ -355,7 +355,7 @@ def course(steps: Sequence[float], values: Sequence[float], width: int = MEAN) -
         return None
     start, now = float(y[:width].mean()), float(y[-width:].mean())
     if len(y) < (LEAST if width > 1 else 3) or len(y) <= width:
-        return Course(start, now)
+        return Trend(start, now)
     sums = np.cumsum(np.concatenate([[0.0], y]))
     means = (sums[width:] - sums[:-width]) / width  # one for each of x[width - 1:]
     noise = float(np.std(np.diff(y))) / math.sqrt(2 * width) if width > 1 else 0.0
@@ -363,9 +363,9 @@ def course(steps: Sequence[float], values: Sequence[float], width: int = MEAN) -
     away = np.flatnonzero(np.abs(means - means[-1]) > still)
     first = int(away[-1]) + 1 if len(away) else 0
     if len(means) - first > (STANDS if width > 1 else 2):
-        return Course(start, now, "level", int(x[first + width // 2]) if first else None)
+        return Trend(start, now, "level", int(x[first + width // 2]) if first else None)
     back = max(STANDS if width > 1 else 1, len(means) // 10)
     way = "rising" if means[-1] > means[max(0, len(means) - 1 - back)] else "falling"
     turn = int(means.argmin() if way == "rising" else means.argmax())
     turned = 0.15 * len(means) < turn < len(means) - 1
-    return Course(start, now, way, int(x[turn + width // 2]) if turned else None)
+    return Trend(start, now, way, int(x[turn + width // 2]) if turned else None)

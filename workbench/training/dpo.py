@@ -70,7 +70,7 @@ class Compared(NamedTuple):
 
 
 class _FromReference(NamedTuple):
-    """What the reference says of answers: their numbers among all, and log-probabilities."""
+    """The reference's log-probabilities of some answers, and their numbers among all."""
 
     numbers: list[int]
     logprobs: Tensor
@@ -128,7 +128,7 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
     def hold(
         self, train: Sequence[EncodedComparison], heldout: Sequence[EncodedComparison]
     ) -> None:
-        """Learn from these comparisons and keep those aside; the reference was asked of none."""
+        """Set the comparisons to learn from and those kept aside; no reference is known yet."""
         self.learned, self.heldout = len(train), list(heldout)
         self.comparisons = [*train, *heldout]
         tokens = packed_tokens if packs(self.base.model) is None else separate_tokens
@@ -264,7 +264,7 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
             return response_logprobs(self.base, laid, temperature=1.0, hidden=hidden).sum(1)
 
     def _share_reference(self, batch: Sequence[int]) -> None:
-        """Tell the other processes what the reference said of this one's share, and hear theirs."""
+        """Exchange the reference's log-probabilities of a batch between the processes."""
         if self.team.count == 1:
             return
         numbers = [n for i in batch for n in range(self.first[i], self.first[i + 1])]

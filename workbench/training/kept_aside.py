@@ -1,4 +1,4 @@
-"""What a fine-tuning run never learns from: which examples, and what it says to their prompts."""
+"""The examples that a fine-tuning run keeps aside, and what it answers to their prompts."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ TEMPERATURE = 0.7
 
 
 class Example(NamedTuple):
-    """One row as it is learned: its ids, which of the response's tokens count, what was asked."""
+    """One row as it is learned: its ids, which of the response's tokens count, the question."""
 
     encoded: Encoded
     learned: list[bool]

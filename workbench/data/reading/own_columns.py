@@ -63,7 +63,7 @@ class OwnColumns(NamedTuple):
 
 
 def read_mapping(columns: Mapping[str, Any]) -> OwnColumns:
-    """Hold a mapping to its shape.
+    """Check the shape of a mapping of columns.
 
     Raises:
         ConfigError: a part is not known, or what it needs beside it is missing.

@@ -150,7 +150,7 @@ def _as_ranking(label: Label, responses: int) -> Label:
 
 
 def check_even_split(even_split: str) -> None:
-    """Hold the choice for evenly split votes to those that there are.
+    """Refuse a way to treat evenly split votes that there is not.
 
     Raises:
         ConfigError: there is no such choice.

@@ -83,7 +83,7 @@ class PolicyLoop(StepLoop[P]):
         self.rows_at_once = state["rows_at_once"]
 
     def put_back(self, before: dict[str, Any]) -> None:
-        """All but how much goes through the model at once, which may have been found too much."""
+        """Take back a state, but for how much goes through the model at once: that was too much."""
         sizes = {"micro_batch_tokens": self.settings.micro_batch_tokens}
         self.load({**before, **sizes, "rows_at_once": self.rows_at_once})
 

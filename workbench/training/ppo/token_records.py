@@ -104,5 +104,5 @@ def _numbers(row: Tensor) -> list[float]:
 
 
 def _number(number: Tensor | float) -> float:
-    """With nine figures, which say a float32 exactly."""
+    """A number to nine figures, which say a float32 exactly."""
     return float(f"{float(number):.9g}")

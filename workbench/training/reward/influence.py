@@ -198,7 +198,7 @@ def _stamp(adapters: Sequence[Path], learned: Sequence[int]) -> str:
 
 
 def _kept(path: Path, stamp: str) -> Gradients | None:
-    """What an earlier question left; None where nothing of this model can be read."""
+    """The gradients that were kept of this model and these rows; None where there are none."""
     try:
         with np.load(path, allow_pickle=False) as file:
             if str(file["stamp"]) == stamp:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workbench.runs.verdict import Course, course, mean_width
+from workbench.runs.verdict import Trend, mean_width, trend_of
 from workbench.widgets.run_panel.curves import Guide
 
 Columns = Mapping[str, Sequence[float]]
@@ -33,7 +33,7 @@ def guides_now(kind: str, columns: Columns, settings: Mapping[str, Any]) -> dict
 def _price(columns: Columns, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What KL costs, and at how many nats it has cost all that the score has gained."""
     steps = columns.get("step", ())
-    kl, score = (_course(steps, columns, name) for name in ("objective/kl", "objective/scores"))
+    kl, score = (_trend(steps, columns, name) for name in ("objective/kl", "objective/scores"))
     price = _last(columns, "kl_coef")
     if price is None:
         price = settings.get("kl_coef")
@@ -52,8 +52,8 @@ def _price(columns: Columns, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"objective/kl": {"guides": [list(guide) for guide in guides], "note": note}}
 
 
-def _course(steps: Sequence[float], columns: Columns, name: str) -> Course | None:
-    return course(steps, columns[name], mean_width(len(steps))) if name in columns else None
+def _trend(steps: Sequence[float], columns: Columns, name: str) -> Trend | None:
+    return trend_of(steps, columns[name], mean_width(len(steps))) if name in columns else None
 
 
 def _last(columns: Columns, metric: str) -> float | None:
