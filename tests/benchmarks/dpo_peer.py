@@ -12,9 +12,8 @@ from pathlib import Path
 import reward_made
 from peers import child, peer_python
 from record import machine, record, tell
-from reward_peer import FLOOR, PEER, compared
+from reward_peer import KINDS, PEER, compared, compared_rows, unmet
 
-KINDS = {"fixed": "even lengths", "dialogue": "lengths as in dialogue"}
 ASKED = {"dialogue": 3.0}
 APART = 1e-5
 """How far losses, log-probabilities and gradients may be from TRL's, in fp32 (nats a token)."""
@@ -59,22 +58,7 @@ def differences(apart: dict[str, float]) -> dict[str, float]:
 
 def table(figures: dict) -> str:
     """The table in RESULTS.md."""
-    peer = PEER.upper().replace("==", " ")
-    lines = [
-        f"| DPO beside {peer} | pairs a CPU-second | TRL's | ratio (asked) "
-        "| TRL's tokens to ours | of the bare model's speed | most memory, MB | TRL's "
-        "| held-out loss | TRL's |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for kind, about in KINDS.items():
-        row, least = figures[kind], ASKED.get(kind)
-        lines.append(
-            f"| {about} | {row['pairs_per_cpu_second']:.1f} "
-            f"| {row['peer_pairs_per_cpu_second']:.1f} "
-            f"| {row['ratio']:.2f}{f' ({least})' if least else ''} | {row['token_ratio']:.2f} "
-            f"| {row['of_floor']:.0%} | {row['peak_mb']:.0f} | {row['peer_peak_mb']:.0f} "
-            f"| {row['heldout_loss']:.3f} | {row['peer_heldout_loss']:.3f} |"
-        )
+    lines = compared_rows("DPO", figures, KINDS, ASKED)
     about = figures["about"]
     apart = ", ".join(f"{k} {v:.0e}" for k, v in differences(figures["apart"]).items())
     lines += [
@@ -98,17 +82,7 @@ def failures(figures: dict) -> list[str]:
         for name, value in differences(figures["apart"]).items()
         if value > (10 * APART if name == "logps" else APART)
     ]
-    for kind in KINDS:
-        row = figures[kind]
-        for what, holds in {
-            f"ratio at least {ASKED.get(kind, 0)}": row["ratio"] >= ASKED.get(kind, 0),
-            f"of the floor at least {FLOOR}": row["of_floor"] >= FLOOR,
-            "memory no more than the peer's": row["peak_mb"] <= row["peer_peak_mb"],
-            "no pair dropped": row["dropped"] == 0,
-            "held-out loss no worse": row["heldout_loss"] <= row["peer_heldout_loss"] + 0.01,
-        }.items():
-            found += [] if holds else [f"{kind}: {what} does not hold"]
-    return found
+    return [*found, *unmet(figures, KINDS, ASKED, loss_slack=0.01)]
 
 
 def main() -> int:

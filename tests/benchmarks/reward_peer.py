@@ -7,6 +7,7 @@ prints a table and writes results.json; ``--times N`` alternates so often (defau
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import reward_made
@@ -14,6 +15,7 @@ from peers import child, median, peer_python
 from record import machine, record, tell
 
 PEER = "trl==1.16.0"
+KINDS = {"fixed": "even lengths", "dialogue": "lengths as in dialogue"}
 ASKED = {"fixed": 2.2, "dialogue": 3.5}
 FLOOR = 0.95
 
@@ -59,24 +61,46 @@ def compared(ours: list[dict], peer: list[dict]) -> dict:
     }
 
 
-def table(figures: dict) -> str:
-    """The table in RESULTS.md."""
+def compared_rows(what: str, figures: dict, kinds: dict[str, str], asked: dict) -> list[str]:
+    """The head and the rows of a table of both sides: a row each kind of pairs, by its words."""
     peer = PEER.upper().replace("==", " ")
     lines = [
-        f"| reward model beside {peer} | pairs a CPU-second | TRL's | ratio (asked) "
+        f"| {what} beside {peer} | pairs a CPU-second | TRL's | ratio (asked) "
         "| TRL's tokens to ours | of the bare model's speed | most memory, MB | TRL's "
         "| held-out loss | TRL's |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for kind, about in (("fixed", "even lengths"), ("dialogue", "lengths as in dialogue")):
-        row = figures[kind]
+    for kind, about in kinds.items():
+        row, least = figures[kind], asked.get(kind)
         lines.append(
             f"| {about} | {row['pairs_per_cpu_second']:.1f} "
             f"| {row['peer_pairs_per_cpu_second']:.1f} "
-            f"| {row['ratio']:.2f} ({ASKED[kind]}) | {row['token_ratio']:.2f} "
+            f"| {row['ratio']:.2f}{f' ({least})' if least else ''} | {row['token_ratio']:.2f} "
             f"| {row['of_floor']:.0%} | {row['peak_mb']:.0f} | {row['peer_peak_mb']:.0f} "
             f"| {row['heldout_loss']:.3f} | {row['peer_heldout_loss']:.3f} |"
         )
+    return lines
+
+
+def unmet(figures: dict, kinds: Iterable[str], asked: dict, *, loss_slack: float) -> list[str]:
+    """What was asked of each kind of pairs and does not hold."""
+    lines: list[str] = []
+    for kind in kinds:
+        row, least = figures[kind], asked.get(kind, 0)
+        for what, holds in {
+            f"ratio at least {least}": row["ratio"] >= least,
+            f"of the floor at least {FLOOR}": row["of_floor"] >= FLOOR,
+            "memory no more than the peer's": row["peak_mb"] <= row["peer_peak_mb"],
+            "no pair dropped": row["dropped"] == 0,
+            "held-out loss no worse": row["heldout_loss"] <= row["peer_heldout_loss"] + loss_slack,
+        }.items():
+            lines += [] if holds else [f"{kind}: {what} does not hold"]
+    return lines
+
+
+def table(figures: dict) -> str:
+    """The table in RESULTS.md."""
+    lines = compared_rows("reward model", figures, KINDS, ASKED)
     about = figures["about"]
     lines += [
         "",
@@ -91,18 +115,7 @@ def table(figures: dict) -> str:
 
 def failures(figures: dict) -> list[str]:
     """What was asked and does not hold."""
-    found: list[str] = []
-    for kind, least in ASKED.items():
-        row = figures[kind]
-        for what, holds in {
-            f"ratio at least {least}": row["ratio"] >= least,
-            f"of the floor at least {FLOOR}": row["of_floor"] >= FLOOR,
-            "memory no more than the peer's": row["peak_mb"] <= row["peer_peak_mb"],
-            "no pair dropped": row["dropped"] == 0,
-            "held-out loss no worse": row["heldout_loss"] <= row["peer_heldout_loss"],
-        }.items():
-            found += [] if holds else [f"{kind}: {what} does not hold"]
-    return found
+    return unmet(figures, KINDS, ASKED, loss_slack=0.0)
 
 
 def main() -> int:
