@@ -37,8 +37,8 @@ from tests.training.conftest import TIMED, bytes_of, make_adapter
 from workbench import child
 from workbench.runs import FolderWriter, RunFolder, attach_or_create
 from workbench.settings import KINDS
-from workbench.training import checkpoint, dpo, optimiser
-from workbench.training.ppo import policy_loop, rollout
+from workbench.training import checkpoint, dpo, optimiser, sampled_answers
+from workbench.training.ppo import policy_loop
 from workbench.training.reward import members
 
 MANY = 20  # kills of each kind; a smaller number is a trial, and is not written down
@@ -56,13 +56,13 @@ MOMENTS: dict[str, dict[str, tuple[Any, str]]] = {
     "dpo": {
         "forward pass": (dpo.DPOTrainer, "_compare"),
         "held-out evaluation": (dpo.DPOTrainer, "_evaluate"),
-        "watched answers": (rollout, "sample_responses"),
+        "watched answers": (sampled_answers, "sample_responses"),
         "optimiser step": (optimiser.Optimiser, "step"),
         "saving": (checkpoint.torch, "save"),
         "writing a line": (FolderWriter, "_append"),
     },
     "ppo": {
-        "generation": (rollout, "sample_responses"),
+        "generation": (sampled_answers, "sample_responses"),
         "scoring": (policy_loop, "measure"),
         "mid-epoch": (optimiser.Optimiser, "step"),
         "saving": (checkpoint.torch, "save"),

@@ -136,9 +136,9 @@ def test_a_stop_while_the_first_answers_are_written_leaves_the_run_at_its_start(
 
 
 def test_where_memory_does_not_suffice_fewer_answers_are_written_at_once(tiny, place, monkeypatch):
-    from workbench.training import kept_aside
+    from workbench.training import sampled_answers
 
-    sizes, real = [], kept_aside.sample_responses
+    sizes, real = [], sampled_answers.sample_responses
 
     def scarce(base, prompts, **arguments):
         sizes.append(len(prompts))
@@ -147,7 +147,7 @@ def test_where_memory_does_not_suffice_fewer_answers_are_written_at_once(tiny, p
         return real(base, prompts, **arguments)
 
     _, whole = told(sft.SFTTrainer(str(tiny), ROWS, settings(steps=1), place("whole")).run())
-    monkeypatch.setattr(kept_aside, "sample_responses", scarce)
+    monkeypatch.setattr(sampled_answers, "sample_responses", scarce)
     events = list(sft.SFTTrainer(str(tiny), ROWS, settings(steps=1), place()).run())
     assert sizes == [2, 1, 1, 1, 1]
     assert told(events)[1] == whole

@@ -15,8 +15,9 @@ from workbench.models.fast import decoding
 from workbench.models.forward import lay, response_hidden, response_stats
 from workbench.models.source import resolve
 from workbench.settings import PPOSettings
+from workbench.training import sampled_answers
 from workbench.training.batch_jobs import scores as evaluate
-from workbench.training.ppo import mini_batches, policy_loop, ppo, rollout
+from workbench.training.ppo import mini_batches, policy_loop, ppo
 from workbench.training.ppo.mini_batches import MiniBatch
 from workbench.training.ppo.objective import estimate
 
@@ -728,7 +729,7 @@ def test_sampling_whose_memory_runs_out_goes_on_with_fewer_at_once(
     plenty = trainer(tiny, reward, place("plenty"), steps=1)
     expected = metrics(list(plenty.run()))
     scarce = trainer(tiny, reward, place("scarce"), steps=1)
-    real, failed = rollout.sample_responses, []
+    real, failed = sampled_answers.sample_responses, []
 
     def sample(base, prompts, **more):
         if len(prompts) > 2:
@@ -736,7 +737,7 @@ def test_sampling_whose_memory_runs_out_goes_on_with_fewer_at_once(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(base, prompts, **more)
 
-    monkeypatch.setattr(rollout, "sample_responses", sample)
+    monkeypatch.setattr(sampled_answers, "sample_responses", sample)
     events = list(scarce.run())
     assert failed == [8, 4] and scarce.rows_at_once == 2
     assert metrics(events) == expected  # the same numbers are drawn for each answer
