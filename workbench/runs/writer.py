@@ -26,6 +26,7 @@ from workbench.runs.folder import (
     RunFolder,
     starting_status,
 )
+from workbench.runs.metric_table import WORTH_COLUMNS, metrics_of
 from workbench.runs.summary import Summary, catch_up, read_summary
 
 STREAMS = (METRICS, SAMPLES, TOKENS, EVENTS)
@@ -210,6 +211,8 @@ class FolderWriter:
             self._publish()
             self._keep_summary()
             self._close_files()
+        if self._summary.length >= WORTH_COLUMNS:
+            metrics_of(self.folder)  # reads them once, and keeps them as columns
 
     def _progress(self, event: Progress) -> None:
         now = time.time()

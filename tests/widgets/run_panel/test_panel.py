@@ -255,8 +255,21 @@ def test_a_missing_plotly_says_what_to_install(page, monkeypatch):
     packed_plotly.cache_clear()
 
 
-def test_the_bundle_is_the_installed_one():
-    assert plotly_js().startswith("/**\n* plotly.js v")
+def test_the_bundle_is_the_installed_one_without_the_function_around_it():
+    installed, sent = plotly_file().read_text(), plotly_js()
+    assert sent.startswith("/**\n* plotly.js v") and sent.endswith("\nwindow.Plotly = Plotly;\n")
+    assert "function(root, factory)" in installed[:400] and "function(root" not in sent[:400]
+    whole = sent.partition("*/")[2].strip()
+    assert whole in installed and len(installed) - len(whole) < 500
+
+
+def test_a_bundle_of_another_shape_is_sent_as_it_is(tmp_path, monkeypatch):
+    other = "/**\n* plotly.js v2\n*/\n!function(t){module.exports = t()}(function(){return {}});"
+    (tmp_path / "plotly.min.js").write_text(other)
+    monkeypatch.setattr(
+        "workbench.widgets.kit.plotly_source.plotly_file", lambda: tmp_path / "plotly.min.js"
+    )
+    assert plotly_js() == other
 
 
 def test_the_saved_notebook_keeps_a_small_still_picture(tmp_path):

@@ -77,7 +77,7 @@ async function unpack(packed) {
 /** Run the bundle as a module of its own, as anywidget runs widgets; other Plotlys stay as they are. */
 async function evaluate(source) {
   const before = window.Plotly;
-  const parts = ["const module={exports:{}},exports=module.exports,define=undefined;\n", source, "\n;export default module.exports;"];
+  const parts = ["const module={exports:{}},exports=module.exports,define=undefined;\n", source, "\n;export default module.exports.newPlot ? module.exports : window.Plotly;"];
   const address = URL.createObjectURL(new Blob(parts, { type: "text/javascript" }));
   try {
     return (await import(address)).default;

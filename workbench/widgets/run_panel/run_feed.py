@@ -17,7 +17,7 @@ from workbench.runs.alarms import alarms
 from workbench.runs.file_rules import MOST_METRICS, control_rows, event_rows
 from workbench.runs.folder import CONTROL, EVENTS, LIVE, METRICS, SAMPLES
 from workbench.runs.launcher import within_root
-from workbench.runs.metric_table import MetricTable
+from workbench.runs.metric_table import MetricTable, read_on
 from workbench.runs.verdict import Verdict, verdict
 from workbench.settings import KINDS
 from workbench.widgets.kit.wire import outgoing
@@ -82,8 +82,7 @@ class RunFeed:
         if self._metrics.was_cut():
             self.epoch += 1
             self._table = MetricTable()
-        for block in self._metrics.blocks():
-            self._table.take(block.lines)
+        self._table = read_on(self._table, self._metrics)
         if self._samples.was_cut():
             self._watched = WatchedPrompts(self._samples.path)
         for block in self._samples.blocks():
