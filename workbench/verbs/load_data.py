@@ -74,15 +74,24 @@ def import_pairs(source: Any) -> "ImportForm":
 
 
 @working("load_prompts")
-def load_prompts(source: Any) -> "ListedRows[list[Message]]":
+def load_prompts(
+    source: Any, *, columns: "Mapping[str, Any] | None" = None
+) -> "ListedRows[list[Message]]":
     """Read prompts as message lists from a file, a DataFrame or a list of texts.
 
+    Args:
+        source: what to read; ``sample:NAME`` is a file of the sample data.
+        columns: which column is which, where no known one holds a prompt: ``{"prompt": "text"}``,
+            and ``system`` beside it.
+
     Raises:
-        DataError: nothing there, or a row without a prompt.
+        DataError: nothing there, a row without a prompt, or no known column holds one; it
+            proposes ``columns``.
+        ConfigError: a part of ``columns`` that does not exist.
     """
     from workbench.data.reading.examples import load_prompts as read
 
-    return ListedRows(read(_sample_file(source)))
+    return ListedRows(read(_sample_file(source), columns))
 
 
 @working("load_examples")

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 
 from workbench.data.reading.examples import load_examples, load_prompts
 from workbench.data.reading.formats import load_pairs
-from workbench.errors import DataError
+from workbench.errors import ConfigError, DataError
 
 
 def user(text: str) -> dict[str, str]:
@@ -165,3 +166,51 @@ def test_no_rows_is_said() -> None:
 )  # fmt: skip
 def test_the_prompt_of_every_known_pair_is_a_prompt(row: dict[str, Any]) -> None:
     assert load_prompts([row]) == [[user("Hi?")]]
+
+
+def test_a_lone_text_is_asked_about_and_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(b'{"text": "Hi?", "id": 3}\r\n{"text": "Ho?", "id": 4}\r\n')
+    with pytest.raises(DataError) as caught:
+        load_prompts(path)
+    error = caught.value
+    assert error.what == "no known column holds a prompt: text, id"
+    assert "row 1: text='Hi?', id=3" in error.where and "row 2: text='Ho?'" in error.where
+    line = f"wb.load_prompts({str(path)!r}, columns={{'prompt': 'text'}})"
+    assert line in error.fix
+    pasted = eval(line, {"wb": SimpleNamespace(load_prompts=load_prompts)})
+    assert pasted == [[user("Hi?")], [user("Ho?")]]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_own_columns_hold_the_prompt_in_any_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"p.{suffix}"
+    talk = json.dumps([user("Hi?"), bot("Hello."), user("And?"), bot("So.")])
+    frame = pd.DataFrame({"Aufgabe": [talk, "Ho?"], "Rolle": ["Be brief.", None]})
+    if suffix == "csv":
+        frame.to_csv(path, index=False, lineterminator="\r\n")
+    elif suffix == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_json(path, orient="records", lines=True)
+    columns = {"prompt": "Aufgabe", "system": "Rolle"}
+    assert load_prompts(path, columns) == [
+        [SYSTEM, user("Hi?"), bot("Hello."), user("And?")],
+        [user("Ho?")],
+    ]
+
+
+def test_a_mapping_that_does_not_fit_says_what_does() -> None:
+    rows = [{"task": "Hi?", "level": 2}]
+    with pytest.raises(DataError, match="no column 'tusk'") as caught:
+        load_prompts(rows, {"prompt": "tusk"})
+    assert "task" in caught.value.fix and "level, task" in caught.value.where
+    for wrong in ({}, {"system": "task"}, {"prompt": "task", "answer": "level"}):
+        with pytest.raises(ConfigError, match="columns names"):
+            load_prompts(rows, wrong)
+
+
+def test_a_row_that_is_wrong_is_named_where_the_columns_are_known() -> None:
+    with pytest.raises(DataError) as caught:
+        load_prompts([{"prompt": "Hi?"}, {"text": "Ho?"}])
+    assert "list:2" in caught.value.where and "no known column" not in caught.value.what

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import workbench as wb
 from workbench.data.pairs import Pair, Pairs
 from workbench.data.reading.formats import load_pairs
 from workbench.data.reading.readers import FORMATS
@@ -624,3 +625,35 @@ def test_pairs_given_are_pairs_returned_but_a_wrong_name_is_still_wrong() -> Non
     assert load_pairs(pairs) is pairs
     with pytest.raises(ConfigError, match="there is no format"):
         load_pairs(pairs, "nonsense")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("reward_chosen", "reward_rejected"),
+        ("chosen_reward", "rejected_reward"),
+        ("chosen_rm_score", "rejected_rm_score"),
+        ("chosen-avg-rating", "rejected-avg-rating"),
+        ("Grade of chosen", "Grade of rejected"),
+    ],
+)
+@pytest.mark.parametrize("within", [False, True])
+def test_scores_against_the_order_are_seen_however_they_are_called(
+    names: tuple[str, str], within: bool
+) -> None:
+    scores = dict(zip(names, ("2", 8), strict=True))
+    if within:  # a nested field keeps its own spelling
+        scores = {"metadata": scores}
+    pairs = load_pairs([{"prompt": f"{i}?", "chosen": "a", "rejected": "b"} | scores for i in "12"])
+    for pair in pairs:
+        assert pair.label is not None
+        assert (pair.label["winner"], pair.label["scores"]) == (0, [2.0, 8.0])
+        assert ("metadata" in pair.meta) == within
+    assert "2 of 2 items prefer an answer whose score is not the highest" in str(wb.quality(pairs))
+
+
+def test_other_numbers_of_chosen_and_rejected_are_no_scores() -> None:
+    other = {"chosen_length": 2, "rejected_length": 8, "chosen_score": "high", "rejected_score": 1}
+    (pair,) = load_pairs([{"prompt": "?", **both(), **other}])
+    assert pair.label is not None and "scores" not in pair.label
+    assert pair.meta["chosen_length"] == 2

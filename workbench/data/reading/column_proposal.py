@@ -56,12 +56,18 @@ def propose_columns(rows: Sequence[Row]) -> dict[str, Any] | None:
     return own.as_mapping()
 
 
-def as_code(source: Any, columns: dict[str, Any] | None) -> str:
+def propose_prompt(rows: Sequence[Row]) -> str | None:
+    """Return the column that is likeliest to hold the prompt; None where none holds texts."""
+    names = list(dict.fromkeys(str(name) for row in rows for name in row))
+    return _prompt([name for name in names if _is_text(rows, name)], ())
+
+
+def as_code(source: Any, columns: dict[str, Any] | None, verb: str = "load_pairs") -> str:
     """Return the line that reads a source, with a mapping where there is one, ready to paste."""
     name = repr(str(source)) if isinstance(source, str) or hasattr(source, "parts") else "data"
     if columns is None:
-        return f"wb.load_pairs({name})"
-    return f"wb.load_pairs({name}, columns={columns!r})"
+        return f"wb.{verb}({name})"
+    return f"wb.{verb}({name}, columns={columns!r})"
 
 
 def shown_rows(rows: Sequence[Row], most: int = 3, width: int = 60) -> list[str]:

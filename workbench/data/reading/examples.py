@@ -1,6 +1,6 @@
 """Prompts to sample from, and examples to learn from: strict, since nothing here is messy."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from typing import Any, cast
 
@@ -14,15 +14,20 @@ from workbench.data.messages import (
     refuse_media,
 )
 from workbench.data.pairs import Pairs
+from workbench.data.reading.column_proposal import as_code, propose_prompt, shown_rows
 from workbench.data.reading.parsed import Parsed, Part
 from workbench.data.reading.readers import FORMATS
 from workbench.data.reading.readers_pairs import read_implicit, system_turn
 from workbench.data.reading.sources import Record, open_source
 from workbench.data.reading.transcripts import read_prompt
-from workbench.errors import DataError
+from workbench.errors import ConfigError, DataError, nearest
+
+PROMPT_PARTS = ("prompt", "system")
+_TALKS, _QUESTIONS = ("messages", "conversations", "conversation"), ("question", "query")
+_PROMPT_COLUMNS = {"prompt", "instruction", *_TALKS, *_QUESTIONS}
 
 
-def load_prompts(source: Any) -> list[list[Message]]:
+def load_prompts(source: Any, columns: Mapping[str, Any] | None = None) -> list[list[Message]]:
     """Read prompts from a file (as load_pairs does, and .txt: one a line), a frame or a list.
 
     A row has ``prompt`` (text or messages) or ``instruction`` with an optional ``input``; else
@@ -30,15 +35,84 @@ def load_prompts(source: Any) -> list[list[Message]]:
     ``question`` or ``query``; ``chosen`` and ``rejected``, of which what both begin with is taken;
     or any other columns that load_pairs knows. A ``system`` text stands before turns and
     questions. A list may hold plain strings or message
-    lists too; of pairs, the prompts are taken.
+    lists too; of pairs, the prompts are taken. A lone ``text`` is not taken for a prompt, since
+    it may be all that a model is to learn (:func:`load_examples`).
+
+    Args:
+        source: what to read.
+        columns: which column is which, where they are called otherwise: ``{"prompt": "text"}``,
+            and ``system`` beside it.
 
     Returns:
         One message list a prompt; each ends with a user message.
 
     Raises:
-        DataError: a row holds no prompt, or there is none at all.
+        DataError: a row holds no prompt, there is none at all, or no such column.
+        ConfigError: a part of ``columns`` that does not exist.
     """
-    return [_prompt(record, name) for name, record in _records(source, "prompt")]
+    records = _records(source, "prompt")
+    if columns is None:
+        _check_known(records, source)
+        return [_prompt(record, name, _prompt_in_any_column) for name, record in records]
+    own = _checked(columns, records)
+    return [_prompt(record, name, lambda row: _own_prompt(row, own)) for name, record in records]
+
+
+def _check_known(records: list[tuple[str, Record]], source: Any) -> None:
+    """See that a column of the first row may hold its prompt.
+
+    Raises:
+        DataError: none does; it proposes a mapping, ready to paste.
+    """
+    name, first = records[0]
+    row = {} if first.bad else _readable(first, name)
+    if first.bad or _PROMPT_COLUMNS & row.keys() or _has_pair(row):
+        return
+    rows = [record.fields for _, record in records[:20] if not record.bad]
+    column = propose_prompt(rows)
+    line = as_code(source, {"prompt": column or "…"}, "load_prompts")
+    known = ", ".join(sorted(_PROMPT_COLUMNS))
+    raise DataError(
+        f"no known column holds a prompt: {', '.join(row) or '(none)'}",
+        where="\n         ".join([name, *shown_rows(rows)]),
+        fix="say which column does"
+        + (", for example (check it first):" if column else ":")
+        + f"\n           {line}\n         or rename it to one of {known}",
+    )
+
+
+def _has_pair(row: dict[str, Any]) -> bool:
+    try:
+        return _pair_in(row) is not None
+    except Unusable:  # its reader knows the columns; what is wrong with the row is told as that
+        return True
+
+
+def _checked(columns: Mapping[str, Any], records: list[tuple[str, Record]]) -> dict[str, str]:
+    """Return a mapping of columns whose parts and columns there are."""
+    known = {str(name).strip().lower() for _, record in records for name in record.fields}
+    own = {part: str(column).strip().lower() for part, column in columns.items()}
+    if "prompt" not in own or not own.keys() <= set(PROMPT_PARTS):
+        raise ConfigError(
+            f"columns names {', '.join(map(str, own)) or 'nothing'}",
+            where="load_prompts(columns=...)",
+            fix='give {"prompt": …}, and "system" where there is one',
+        )
+    for column in own.values():
+        if column not in known:
+            raise DataError(
+                f"there is no column {column!r}",
+                where=f"{records[0][0]} (columns: {', '.join(sorted(known)) or 'none'})",
+                fix=f"{nearest(column, sorted(known))}name one of the columns that are there",
+            )
+    return own
+
+
+def _own_prompt(row: dict[str, Any], own: dict[str, str]) -> list[Message]:
+    turns = read_prompt(row.get(own["prompt"]))
+    ends = [place for place, turn in enumerate(turns, start=1) if turn["role"] == "user"]
+    system = system_turn(row.get(own["system"])) if "system" in own else []
+    return system + turns[: ends[-1] if ends else None]
 
 
 def load_examples(source: Any) -> list[dict[str, Any]]:
@@ -78,11 +152,13 @@ def _named(entry: Any, bare: str) -> Any:
     return entry
 
 
-def _prompt(record: Record, name: str) -> list[Message]:
+def _prompt(
+    record: Record, name: str, prompt_of: Callable[[dict[str, Any]], list[Message]]
+) -> list[Message]:
     row = _readable(record, name)
     try:
         refuse_media(row)
-        prompt = _texts(_prompt_in_any_column(row))
+        prompt = _texts(prompt_of(row))
         check_prompt(prompt)
     except Unusable as why:
         raise _bad_row(why, record, name) from why
@@ -100,12 +176,12 @@ def _prompt_in_any_column(row: dict[str, Any]) -> list[Message]:
     if columns & {"prompt", "instruction"}:
         return _prompt_of(row)
     system = system_turn(row.get("system"))
-    for name in ("messages", "conversations", "conversation"):
+    for name in _TALKS:
         if name in columns:
             turns = as_messages(row[name], "user")
             ends = [place for place, turn in enumerate(turns, start=1) if turn["role"] == "user"]
             return system + turns[: ends[-1] if ends else None]
-    for name in ("question", "query"):
+    for name in _QUESTIONS:
         if name in columns:
             return system + as_messages(row[name], "user")
     parsed = _pair_in(row)

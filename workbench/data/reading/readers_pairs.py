@@ -1,6 +1,6 @@
 """Readers of rows that say ``chosen`` and ``rejected``: the first is better, unless they tie."""
 
-from typing import Any
+from typing import Any, cast
 
 from workbench.data.messages import (
     Message,
@@ -40,14 +40,9 @@ from workbench.data.reading.transcripts import (
 )
 
 _BOTH = ("chosen", "rejected")
-# How the scores and models of the two are called, in the data sets that have them.
-_SCORES = (
-    ("score_chosen", "score_rejected"),
-    ("chosen_score", "rejected_score"),
-    ("chosen-rating", "rejected-rating"),
-    ("chosen_rating", "rejected_rating"),
-    ("chosen_avg_rating", "rejected_avg_rating"),
-)
+_SCORES = ("score", "rating", "reward", "grade")
+"""Words for what is better the higher it is, in the names of columns: chosen_score and the like."""
+# How the models of the two are called, in the data sets that have them.
 _MODELS = (("chosen_model", "rejected_model"), ("chosen-model", "rejected-model"))
 
 
@@ -146,9 +141,10 @@ def _labelled(row: Row, prompt: list[Message], answers: list[list[Message]]) -> 
     label: Label = {**FIRST_WON}
     scores: list[float | None] = [None, None]
     models: list[Any] = [None, None]
-    for names in _SCORES:
-        if names[0] in row and None not in [number(row.get(name)) for name in names]:
-            scores = take_numbers(row, *names)
+    within = [cast("Row", value).copy() for value in row.values() if isinstance(value, dict)]
+    for given in (row, *within):  # what stands within another field stays there
+        if names := _score_columns(given):
+            scores = take_numbers(given, *names)
             label = by_scores(scores) if scores[0] == scores[1] else {**label, "scores": scores}
             break
     if number(row.get("margin")) is not None:
@@ -162,6 +158,17 @@ def _labelled(row: Row, prompt: list[Message], answers: list[list[Message]]) -> 
         known = zip(models, scores, strict=True)
         meta = with_about(meta, [about(model, {"score": score}) for model, score in known])
     return Parsed(prompt, answers, label, meta)
+
+
+def _score_columns(row: Row) -> tuple[str, str] | None:
+    """Return the columns with the numbers of chosen and rejected; of several, the shortest name."""
+    named = {str(name).lower(): name for name in row}
+    for name in sorted(named, key=len):
+        if "chosen" in name and any(word in name for word in _SCORES):
+            better, worse = named[name], named.get(name.replace("chosen", "rejected"), "")
+            if None not in (number(row.get(better)), number(row.get(worse))):
+                return better, worse
+    return None
 
 
 def talk_of(value: Any) -> Any:
