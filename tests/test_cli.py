@@ -1,15 +1,17 @@
 """The command line: the same verbs, and bad input answered in three parts with exit code 1."""
 
+import argparse
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import workbench as wb
 from workbench import child, cli
 from workbench.cli import main
-from workbench.cli_options import SAMPLING, SCORING, typed_values
+from workbench.cli_options import SAMPLING, SCORING, options_in_words, typed_values
 from workbench.data.pairs import Pairs
 from workbench.data.store.label_events import LabelEvent
 from workbench.data.store.labels import LabelStore
@@ -677,3 +679,11 @@ def test_an_interrupt_is_no_fault(monkeypatch, files, tmp_path):
 
     monkeypatch.setattr(wb, "load_pairs", interrupted)
     assert main(["import", str(files / "pairs.jsonl"), "--out", str(tmp_path / "out")]) == 130
+
+
+def test_a_path_that_is_the_default_does_not_differ_from_it():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", default="runs/demo", type=Path)
+    assert options_in_words(parser, parser.parse_args([])) == ""
+    elsewhere = options_in_words(parser, parser.parse_args(["--out", "here"]))
+    assert elsewhere == "options that differ from the defaults: --out here (runs/demo)"

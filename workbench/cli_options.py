@@ -152,7 +152,7 @@ def options_in_words(parser: argparse.ArgumentParser, args: argparse.Namespace) 
     for action in parser._actions:  # argparse has no other list of them
         default, value = action.default, getattr(args, action.dest, None)
         is_typed = not action.option_strings or action.required or action.dest in ("help", "set")
-        if not is_typed and value != default:
+        if not is_typed and str(value) != str(default):  # a path's default is a text
             shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
             usual = "" if default in (None, False) else f" ({default})"
             name = action.option_strings[0]
