@@ -9,6 +9,7 @@ the page was made; so it shows what the workbench is today.
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 import time
@@ -126,6 +127,9 @@ def how_to_start() -> str:
     """The README's own words, as HTML."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     section = text.split("\n## Start\n")[1].split("\n## ")[0]
+    parts = section.split("```")  # every other one is code
+    parts[::2] = [re.sub(r"(?<!\n)\n(?!\n)", " ", prose) for prose in parts[::2]]
+    section = "```".join(parts)
     lines = text.split("\nIn five lines:\n")[1].split("```")[1].removeprefix("python")
     words = rendered(f"{section}\n### In five lines\n\n```{lines}```\n")
     assert words is not None

@@ -12,9 +12,24 @@ import workbench as wb
 from workbench.analysis.blind_comparison import BlindComparison
 from workbench.data.pairs import Pairs
 from workbench.runs import Run
+from workbench.widgets.kit import theme
 
 pytestmark = pytest.mark.browser
 WIDTHS = (400, 800, 1600)
+DRAWN = 60_000  # ms: unpacking Plotly, on a busy machine
+# in a notebook every view brings the shared style, and the last one is the page's last word
+ANOTHER_ORDER = """(shared) => {
+    const style = document.querySelector("head style");
+    const parts = style.textContent.split(shared);
+    const looks = () => [...document.querySelectorAll(".wb-recorded :not(svg *)")].map((node) => {
+        const look = getComputedStyle(node);
+        const names = ["padding", "margin", "border-width", "color", "font", "min-height"];
+        return `${node.className}: ${names.map((name) => look.getPropertyValue(name))}`;
+    });
+    const before = looks();
+    style.textContent = parts.join("\\n") + shared;
+    return { times: parts.length - 1, changed: looks().filter((look, i) => look !== before[i]) };
+}"""
 
 
 def answer(model, text, gold):
@@ -116,7 +131,7 @@ def test_the_explorer_moves_and_keeps_rows(gallery, opened):
 def test_the_cockpit_scrubs_a_run_and_says_what_rings(gallery, opened):
     page = opened(gallery)
     root = page.locator("#run .wbp")
-    expect(root.locator(".wbp-large .main-svg").first).to_be_visible()
+    expect(root.locator(".wbp-large .main-svg").first).to_be_visible(timeout=DRAWN)
     expect(root.locator(".wbp-alarms")).to_contain_text("The policy exploits the reward model")
     root.focus()
     expect(root.locator(".wbp-when")).to_have_text("update 48")
@@ -130,7 +145,7 @@ def test_the_cockpit_scrubs_a_run_and_says_what_rings(gallery, opened):
     expect(root.locator(".wbp-when")).to_have_text(re.compile(r"update (4|8|12|16|20)$"))
     root.focus()
     page.keyboard.press("m")
-    expect(root.locator(".wbp-grid .main-svg").first).to_be_visible()
+    expect(root.locator(".wbp-grid .main-svg").first).to_be_visible(timeout=DRAWN)
     page.keyboard.press("q")
     expect(root.locator(".wb-banner.error").first).to_contain_text("no kernel stands behind it")
     is_clean(page, gallery)
@@ -160,7 +175,7 @@ def test_three_answers_are_judged_blind_and_then_revealed(gallery, opened):
 def test_it_fits_every_width_and_follows_the_systems_dress(gallery, opened, dress):
     for width in WIDTHS:
         page = opened(gallery, viewport={"width": width, "height": 900}, color_scheme=dress)
-        expect(page.locator("#run .main-svg").first).to_be_visible()
+        expect(page.locator("#run .main-svg").first).to_be_visible(timeout=DRAWN)
         assert page.evaluate("document.documentElement.scrollWidth") == width
         surface = page.locator("#run .wbp").evaluate("(n) => getComputedStyle(n).backgroundColor")
         assert (surface == "rgb(255, 255, 255)") == (dress == "light")
@@ -170,6 +185,14 @@ def test_it_fits_every_width_and_follows_the_systems_dress(gallery, opened, dres
     expect(page.locator("#to-start + div")).to_contain_text("make lab")
 
 
+def test_no_view_looks_otherwise_where_another_brings_the_shared_style_after_it(gallery, opened):
+    page = opened(gallery)
+    page.locator("#run .wbp").focus()
+    page.keyboard.press("m")
+    expect(page.locator(".wbp-grid .main-svg").first).to_be_visible(timeout=DRAWN)
+    assert page.evaluate(ANOTHER_ORDER, theme.style()) == {"times": 1, "changed": []}
+
+
 @pytest.mark.parametrize("kind", ["sft", "reward", "failed"])
 def test_a_shared_run_of_any_kind_is_its_panel(tmp_path, opened, kind):
     make = made_runs.failed_run if kind == "failed" else made_runs.finished_run
@@ -177,7 +200,7 @@ def test_a_shared_run_of_any_kind_is_its_panel(tmp_path, opened, kind):
     path = wb.share(run, tmp_path / "mine.html")
     page = opened(path)
     root = page.locator(".wbp")
-    expect(root.locator(".main-svg").first).to_be_visible()
+    expect(root.locator(".main-svg").first).to_be_visible(timeout=DRAWN)
     if kind == "failed":
         root.get_by_role("button", name=re.compile("^Resume")).click()
         expect(root.locator(".wb-banner.error").first).to_contain_text("no kernel stands behind it")

@@ -121,11 +121,11 @@ def frame_of(
     Lone surrogates, which no frame of texts can hold, are written as escapes.
     """
     pd = _pandas()
-    try:
-        frame: Any = pd.DataFrame(rows, columns=list(names))
+    try:  # pandas 3 would refuse them, pandas 2 would keep them
+        "".join(cell for row in rows for cell in row if isinstance(cell, str)).encode()
     except UnicodeEncodeError:
-        held = [[storable(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
-        frame = pd.DataFrame(held, columns=list(names))
+        rows = [tuple(storable(c) if isinstance(c, str) else c for c in row) for row in rows]
+    frame: Any = pd.DataFrame(rows, columns=list(names))
     return frame.astype(dict.fromkeys(whole, "Int64")) if whole else frame
 
 

@@ -75,8 +75,10 @@ def write_recorded(
 
 def _page(title: str, body: str, recordings: Mapping[str, Recording]) -> str:
     packed = {name: {"state": r.state, "kernel": r.kernel} for name, r in recordings.items()}
-    styles = dict.fromkeys(recording.style for recording in recordings.values())
-    style = "\n".join([*styles, theme.style("reports/recorded_page.css")])
+    shared = theme.style()  # once, first: it must not come after what overrules it
+    styles = [recording.style for recording in recordings.values()]
+    own = dict.fromkeys([*styles, theme.style("reports/recorded_page.css")])
+    style = "\n".join([shared, *(each.removeprefix(shared) for each in own)])
     scripts = [theme.module("reports/recorded_page.js")]
     scripts += [_shown(name, recording.script) for name, recording in recordings.items()]
     held = {

@@ -452,6 +452,12 @@ const secondTitle = (lines, look) => {
   return { xref: "paper", yref: "paper", x: 1, y: 0.5, xshift: SECOND - 18, xanchor: "left", yanchor: "middle", textangle: 90, showarrow: false, text: plain(label), font: { size: 11, color: look.colours[i % 6] }, captureevents: false };
 };
 
+/** Words in one line, or in two where they are wider than so many pixels. */
+function folded(text, width) {
+  const middle = text.indexOf(" ", text.length / 2);
+  return 6 * text.length <= width || middle < 0 ? [text] : [text.slice(0, middle), text.slice(middle + 1)];
+}
+
 /** The start as a dotted line and the guides as thin ones, each with its words above or below its end; when alarms rang. */
 function levels(chart, lines, { look, alarms, first, end, guides, log }) {
   const shown = guidesOf(chart, lines, { guides });
@@ -459,11 +465,12 @@ function levels(chart, lines, { look, alarms, first, end, guides, log }) {
   const line = lines.find((one) => !one.share) ?? lines[0];
   const start = startOf(line);
   const small = { xref: "x", showarrow: false, borderpad: 1, captureevents: false };
+  const inner = (chart.canvas.clientWidth || 480) - LEFT - Math.max(RIGHT, chart.right ?? 0);
   const traces = [];
   const words = [];
   const level = (value, text, dash, colour, above) => {
     traces.push({ type: "scatter", x: [first, end], y: [value, value], mode: "lines", hoverinfo: "skip", name: `level: ${text}`, line: { color: colour, width: 1, dash } });
-    words.push({ ...small, xref: "paper", x: 1, y: log ? Math.log10(value) : value, xanchor: "right", yanchor: above ? "bottom" : "top", text: plain(text), font: { size: 11, color: look.muted } });
+    words.push({ ...small, xref: "paper", x: 1, y: log ? Math.log10(value) : value, xanchor: "right", yanchor: above ? "bottom" : "top", text: folded(text, inner).map(plain).join("<br>"), font: { size: 11, color: look.muted } });
   };
   const fits = ({ value }) => value > range[0] && value < range[1] && (!log || value > 0);
   const near = (value) => shown.some((one) => fits(one) && one.value > value && one.value - value < 0.09 * (range[1] - range[0]));
