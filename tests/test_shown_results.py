@@ -101,6 +101,8 @@ def test_rows_are_a_list_that_shows_its_first_ones_as_text():
     turns = [{"role": "user", "content": "hi"}, {"role": "user", "content": "there"}]
     assert "hi\nthere" in ListedRows([turns])._repr_html_()
     assert "0 rows" in ListedRows()._repr_html_()
+    told = ListedRows([turns], {"tool_calls": 1200, "<b>": 1})._repr_html_()
+    assert "1 rows; left out: tool_calls (1,200 rows), &lt;b&gt; (1 rows)" in told
 
 
 def test_pairs_show_the_first_of_them():

@@ -97,10 +97,24 @@ class Scores(list[float]):
 
 
 class ListedRows(list[_Row]):
-    """Rows, shown as the first of them in a table."""
+    """Rows, shown as the first of them in a table.
+
+    Attributes:
+        left_out: fields of the file that are in none of them, with how many rows had each.
+    """
+
+    def __init__(
+        self, rows: Iterable[_Row] = (), left_out: Mapping[str, int] | None = None
+    ) -> None:
+        super().__init__(rows)
+        self.left_out = dict(left_out or {})
 
     def _repr_html_(self) -> str:
-        return rows_as_html(f"{len(self):,} rows", map(_fields, self[:FIRST_SHOWN]), len(self))
+        words = f"{len(self):,} rows"
+        if self.left_out:
+            fields = (f"{name} ({count:,} rows)" for name, count in self.left_out.items())
+            words += f"; left out: {', '.join(fields)}"
+        return rows_as_html(words, map(_fields, self[:FIRST_SHOWN]), len(self))
 
 
 def rows_as_html(words: str, rows: Iterable[Mapping[str, Any]], count: int) -> str:

@@ -1,5 +1,6 @@
 """What a person gives: pairs, prompts and examples, from files, frames, lists or by name."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,8 @@ def load_prompts(
 ) -> "ListedRows[list[Message]]":
     """Read prompts as message lists from a file, a DataFrame or a list of texts.
 
+    What else a row holds is counted in the result's ``left_out``.
+
     Args:
         source: what to read; ``sample:NAME`` is a file of the sample data.
         columns: which column is which, where no known one holds a prompt: ``{"prompt": "text"}``,
@@ -91,19 +94,24 @@ def load_prompts(
     """
     from workbench.data.reading.examples import load_prompts as read
 
-    return ListedRows(read(_sample_file(source), columns))
+    left_out = Counter[str]()
+    return ListedRows(read(_sample_file(source), columns, left_out), left_out)
 
 
 @working("load_examples")
 def load_examples(source: Any) -> ListedRows[dict[str, Any]]:
     """Read texts or instructions: ``{"text"}`` or ``{"prompt", "response"}`` rows.
 
+    What else a row holds (other columns, tool calls, reasoning) is counted in the result's
+    ``left_out``.
+
     Raises:
         DataError: nothing there, or a row that is neither.
     """
     from workbench.data.reading.examples import load_examples as read
 
-    return ListedRows(read(_sample_file(source)))
+    left_out = Counter[str]()
+    return ListedRows(read(_sample_file(source), left_out), left_out)
 
 
 def check_source(source: Any, format: str = "auto") -> None:

@@ -1,6 +1,7 @@
 """Prompts and examples: strict readers."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,6 +93,12 @@ def test_examples_are_texts_or_questions_with_answers() -> None:
         {"prompt": [user("q")], "response": [bot("a")]},
         {"messages": [user("q"), bot("a"), user("r"), bot("b")]},
         [user("q"), bot("a")],
+        {"question": "q", "answer": "a"},
+        {"query": "q", "response": "a"},
+        {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+        {"prompt": "q", "response": "a", "conversation": "a7", "text": "q a"},
+        {"text": "q a", "query": "q"},
+        {"conversation": [user("q"), bot("a")], "system": "Be brief."},
     ]
     turn = {"prompt": [user("q")], "response": [bot("a")]}
     assert load_examples(rows) == [
@@ -102,6 +109,9 @@ def test_examples_are_texts_or_questions_with_answers() -> None:
         turn,
         {"prompt": [user("q"), bot("a"), user("r")], "response": [bot("b")]},
         turn,
+        *[turn] * 4,
+        {"text": "q a"},
+        {**turn, "prompt": [SYSTEM, user("q")]},
     ]
 
 
@@ -126,8 +136,9 @@ def test_a_bad_prompt_is_named_with_its_row(row: Any, words: str) -> None:
 
 BAD_EXAMPLES = [
     ({"text": " "}, "the text is empty"),
-    ({"question": "x"}, "there is no text, instruction, prompt or messages"),
-    ({"instruction": "x"}, "there is no output, response or completion"),
+    ({"subject": "x"}, "there is no text, instruction, prompt or messages"),
+    ({"question": "x"}, "there is no output, response, completion or answer"),
+    ({"instruction": "x"}, "there is no output, response, completion or answer"),
     ({"instruction": "x", "output": ""}, "an answer is empty"),
     ({"messages": [user("x")]}, "the prompt is empty"),
     ({"messages": []}, "the prompt is empty"),
@@ -214,3 +225,25 @@ def test_a_row_that_is_wrong_is_named_where_the_columns_are_known() -> None:
     with pytest.raises(DataError) as caught:
         load_prompts([{"prompt": "Hi?"}, {"text": "Ho?"}])
     assert "list:2" in caught.value.where and "no known column" not in caught.value.what
+
+
+def test_what_is_no_part_of_a_prompt_or_an_answer_is_counted() -> None:
+    call = {**bot("I look."), "tool_calls": [{"id": 1}], "reasoning_content": "?", "name": None}
+    rows = [
+        {"messages": [user("Rain?"), call, user("So?"), bot("Yes.")], "level": 3, "tools": []},
+        {"messages": [{**user("Hi?"), "name": "bob"}, bot("Hello.")], "level": 0},
+        {"question": "Hi?", "answer": "Hello.", "source": "x"},
+    ]
+    counted = Counter[str]()
+    load_examples(rows, counted)
+    once = {"tool_calls": 1, "reasoning_content": 1, "name": 1, "source": 1}
+    assert counted == {**once, "level": 2}
+    counted.clear()
+    load_prompts([row | {"level": 1} for row in rows], left_out=counted)
+    assert counted == {**once, "level": 3}
+    counted.clear()
+    load_prompts([{"task": "Hi?", "role": "Be brief.", "answer": "x"}], {"prompt": "task"}, counted)
+    assert counted == {"role": 1, "answer": 1}
+    counted.clear()
+    load_examples([{"text": "x", "lang": "en", "empty": None}], counted)
+    assert counted == {"lang": 1}

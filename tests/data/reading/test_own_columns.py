@@ -98,7 +98,14 @@ def test_what_each_value_was_read_as_is_told() -> None:
     assert "2  preference: 'a' read as: response_a is better" in str(report)
 
 
-@pytest.mark.parametrize("values", [(0, 1), (True, False), (-1, 0, 1), ("x", "y"), (0, 1, 2), (1,)])
+@pytest.mark.parametrize(
+    "values",
+    [
+        *((0, 1), (True, False), (-1, 0, 1), ("x", "y"), (0, 1, 2), (1,)),
+        *(("A is better than B", "B"), ("A", "not B"), ("left over right",), ("worse: b", "A")),
+        (["A", "A", "B"], ["B"]),  # votes in one cell: the last of them is not the majority
+    ],
+)
 def test_values_that_say_nothing_of_themselves_must_be_explained(values: Any) -> None:
     with pytest.raises(DataError, match="has values that are not explained") as error:
         load_pairs(sides(*values), columns=SIDES)

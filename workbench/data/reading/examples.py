@@ -1,7 +1,9 @@
 """Prompts to sample from, and examples to learn from: strict, since nothing here is messy."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from functools import partial
 from typing import Any, cast
 
 from workbench.data.messages import (
@@ -10,6 +12,7 @@ from workbench.data.messages import (
     as_messages,
     check_prompt,
     check_response,
+    holds_something,
     instructed,
     refuse_media,
 )
@@ -24,10 +27,16 @@ from workbench.errors import ConfigError, DataError, nearest
 
 PROMPT_PARTS = ("prompt", "system")
 _TALKS, _QUESTIONS = ("messages", "conversations", "conversation"), ("question", "query")
+_ANSWERS = ("output", "response", "completion", "answer")
 _PROMPT_COLUMNS = {"prompt", "instruction", *_TALKS, *_QUESTIONS}
+_PARTS = {*_PROMPT_COLUMNS, *_ANSWERS, "input", "system", "chosen", "rejected"}
 
 
-def load_prompts(source: Any, columns: Mapping[str, Any] | None = None) -> list[list[Message]]:
+def load_prompts(
+    source: Any,
+    columns: Mapping[str, Any] | None = None,
+    left_out: Counter[str] | None = None,
+) -> list[list[Message]]:
     """Read prompts from a file (as load_pairs does, and .txt: one a line), a frame or a list.
 
     A row has ``prompt`` (text or messages) or ``instruction`` with an optional ``input``; else
@@ -42,6 +51,8 @@ def load_prompts(source: Any, columns: Mapping[str, Any] | None = None) -> list[
         source: what to read.
         columns: which column is which, where they are called otherwise: ``{"prompt": "text"}``,
             and ``system`` beside it.
+        left_out: is told how many rows had a field that is no part of a prompt or an answer, such
+            as ``tool_calls`` in a message or a column of its own.
 
     Returns:
         One message list a prompt; each ends with a user message.
@@ -51,11 +62,13 @@ def load_prompts(source: Any, columns: Mapping[str, Any] | None = None) -> list[
         ConfigError: a part of ``columns`` that does not exist.
     """
     records = _records(source, "prompt")
+    prompt_of, parts = _prompt_in_any_column, _PARTS
     if columns is None:
         _check_known(records, source)
-        return [_prompt(record, name, _prompt_in_any_column) for name, record in records]
-    own = _checked(columns, records)
-    return [_prompt(record, name, lambda row: _own_prompt(row, own)) for name, record in records]
+    else:
+        own = _checked(columns, records)
+        prompt_of, parts = partial(_own_prompt, own=own), {*own.values()}
+    return [_prompt(record, name, prompt_of, parts, left_out) for name, record in records]
 
 
 def _check_known(records: list[tuple[str, Record]], source: Any) -> None:
@@ -115,11 +128,12 @@ def _own_prompt(row: dict[str, Any], own: dict[str, str]) -> list[Message]:
     return system + turns[: ends[-1] if ends else None]
 
 
-def load_examples(source: Any) -> list[dict[str, Any]]:
+def load_examples(source: Any, left_out: Counter[str] | None = None) -> list[dict[str, Any]]:
     """Read texts or instructions to train on.
 
-    A row has ``text``; or ``instruction``, an optional ``input`` and ``output``; or ``prompt`` and
-    ``response`` (or ``completion``); or ``messages``, whose last turn is the assistant's.
+    A row has ``text``; or ``instruction``, an optional ``input`` and ``output``; or ``prompt``,
+    ``question`` or ``query`` and ``response``, ``completion`` or ``answer``; or ``messages`` or
+    ``conversations``, whose last turn is the assistant's.
 
     Returns:
         ``{"text": str}`` or ``{"prompt": [messages], "response": [messages]}`` for each row.
@@ -127,7 +141,7 @@ def load_examples(source: Any) -> list[dict[str, Any]]:
     Raises:
         DataError: a row holds none of these, or there is none at all.
     """
-    return [_example(record, name) for name, record in _records(source, "text")]
+    return [_example(record, name, left_out) for name, record in _records(source, "text")]
 
 
 def _records(source: Any, bare: str) -> list[tuple[str, Record]]:
@@ -153,16 +167,31 @@ def _named(entry: Any, bare: str) -> Any:
 
 
 def _prompt(
-    record: Record, name: str, prompt_of: Callable[[dict[str, Any]], list[Message]]
+    record: Record,
+    name: str,
+    prompt_of: Callable[[dict[str, Any]], list[Message]],
+    parts: set[str],
+    left_out: Counter[str] | None,
 ) -> list[Message]:
     row = _readable(record, name)
     try:
         refuse_media(row)
-        prompt = _texts(prompt_of(row))
+        turns = prompt_of(row)
+        prompt = _texts(turns)
         check_prompt(prompt)
     except Unusable as why:
         raise _bad_row(why, record, name) from why
+    _count(left_out, row, turns, parts)
     return prompt
+
+
+def _count(
+    left_out: Counter[str] | None, row: dict[str, Any], turns: list[Message], parts: set[str]
+) -> None:
+    """Count the fields of a row that none of its parts is made of, each once a row."""
+    if left_out is not None:
+        columns = {name for name, value in row.items() if holds_something(value)} - parts
+        left_out.update(columns.union(*(turn.get("beside", ()) for turn in turns)))
 
 
 def _texts(turns: list[Message]) -> list[Message]:
@@ -200,17 +229,22 @@ def _pair_in(row: dict[str, Any]) -> Parsed | Part | None:
     return None
 
 
-def _example(record: Record, name: str) -> dict[str, Any]:
+def _example(record: Record, name: str, left_out: Counter[str] | None) -> dict[str, Any]:
     row = _readable(record, name)
     try:
-        if {"prompt", "instruction", "messages"}.isdisjoint(row):
-            return {"text": _text(row)}
+        first = {"prompt", "instruction", "messages"}
+        if first.isdisjoint(row) and ("text" in row or _PROMPT_COLUMNS.isdisjoint(row)):
+            text = _text(row)
+            _count(left_out, row, [], {"text"})
+            return {"text": text}
         refuse_media(row)
-        prompt, response = map(_texts, _turns(row))
+        asked, answered = _turns(row)
+        prompt, response = _texts(asked), _texts(answered)
         check_prompt(prompt)
         check_response(response)
     except Unusable as why:
         raise _bad_row(why, record, name) from why
+    _count(left_out, row, asked + answered, _PARTS)
     return {"prompt": prompt, "response": response}
 
 
@@ -219,10 +253,14 @@ def _turns(row: dict[str, Any]) -> tuple[list[Message], list[Message]]:
     if "messages" in row:
         turns = as_messages(row["messages"], "user")
         return turns[:-1], turns[-1:]
-    answers = [row[key] for key in ("output", "response", "completion") if key in row]
+    talk = next((row[name] for name in _TALKS if row.get(name) is not None), None)
+    if talk is not None and {"prompt", "instruction"}.isdisjoint(row):
+        turns = system_turn(row.get("system")) + as_messages(talk, "user")
+        return turns[:-1], turns[-1:]
+    answers = [row[key] for key in _ANSWERS if key in row]
     if not answers:
-        raise Unusable("there is no output, response or completion")
-    return _prompt_of(row), as_messages(answers[0], "assistant")
+        raise Unusable("there is no output, response, completion or answer")
+    return _prompt_in_any_column(row), as_messages(answers[0], "assistant")
 
 
 def _prompt_of(row: dict[str, Any]) -> list[Message]:
@@ -254,5 +292,5 @@ def _bad_row(why: Unusable, record: Record, name: str) -> DataError:
         where=f"{name}:{record.row} (columns: {', '.join(columns) or 'none'})",
         fix="mend or delete this row; prompts need prompt, instruction, messages, conversations, "
         "question, query, or chosen and rejected; examples need text, instruction + output, "
-        "prompt + response, or messages",
+        "prompt or question + response or answer, messages or conversations",
     )

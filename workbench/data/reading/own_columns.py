@@ -32,6 +32,8 @@ OUTCOMES = ("tie", "both_bad", "none")  # besides the answers' columns
 _TIES = {"tie", "draw", "equal", "same", "both", "bothgood", "tiebothgood"}
 _BOTH_BAD = {"bothbad", "neither", "tiebothbad", "bothworse"}
 _FIRST = {"first": 0, "left": 0, "second": 1, "right": 1, "third": 2}
+_TURNED = {"not", "no", "never", "worse", "worst", "bad", "loser", "rejected", "against"}
+"""Words by which the answer that is named last is not the better one."""
 
 
 class OwnColumns(NamedTuple):
@@ -155,8 +157,10 @@ def meaning(value: str, responses: Sequence[str], numbers_from: int | None) -> s
     word = re.sub(r"[\W_]", "", value)
     if word in _TIES or word in _BOTH_BAD:
         return "tie" if word in _TIES else "both_bad"
-    own = _own_parts(responses)
-    last = (_tokens(value) or [""])[-1]
+    own, tokens = _own_parts(responses), _tokens(value)
+    last = (tokens or [""])[-1]
+    if _TURNED.intersection(tokens) or len({*own, *_FIRST}.intersection(tokens)) > 1:
+        return None  # "A is better than B": which of them it means is for a person to say
     if own.count(last) == 1 and last:
         return responses[own.index(last)]
     place = _FIRST.get(last)
