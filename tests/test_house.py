@@ -1,6 +1,7 @@
 """The house: no circle of imports, no crowded folder, one meaning for one name."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,15 @@ def circles(arrows: dict[str, set[str]]) -> list[str]:
         for name in free:
             del left[name]
     return sorted(left)
+
+
+def test_each_score_has_one_name():
+    """The reward score, the watched score, the gold score: no learned ones, no true ones."""
+    words = re.compile(r"\b(?:learned|true)\s+scores?\b", re.IGNORECASE)
+    kinds = ("workbench/**/*.py", "workbench/**/*.js", "notebooks/*.ipynb", "README.md")
+    files = [path for kind in kinds for path in ROOT.glob(kind)]
+    assert len(files) > 200
+    assert [path for path in files if words.search(path.read_text(encoding="utf-8"))] == []
 
 
 def test_no_circle_of_imports():

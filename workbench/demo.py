@@ -128,7 +128,7 @@ class Demo:
         table.add_column("before (SFT)", justify="right")
         table.add_column("after (PPO)", justify="right")
         table.add_row(
-            "true score, 0 to 1", f"{summary['gold_sft']:.3f}", f"{summary['gold_ppo']:.3f}"
+            "gold score, 0 to 1", f"{summary['gold_sft']:.3f}", f"{summary['gold_ppo']:.3f}"
         )
         table.add_row(
             "reward score", f"{summary['score_sft']:+.2f}", f"{summary['score_ppo']:+.2f}"

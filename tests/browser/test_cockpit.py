@@ -123,6 +123,25 @@ def test_the_drawer_remembers_that_it_was_open(notebook, tmp_path):
     is_clean(page)
 
 
+def test_answers_that_have_no_room_beside_the_curves_are_a_click_away(notebook, tmp_path):
+    notebook.page.set_viewport_size({"width": 1600, "height": 1000})
+    page, root = opened(notebook, made_runs.character(tmp_path / "racing", "racing"), 1200)
+    more = root.get_by_role("button", name="more below")
+    rows = root.locator(".wbp-rows > li")
+    bottom = lambda node: sum(node.bounding_box()[name] for name in ("y", "height"))  # noqa: E731
+    end = more.bounding_box()["y"]  # of what is seen of them
+    assert bottom(more) <= bottom(root.locator(".wbp-left")) + 1 < end + 90  # beside, all of it
+    whole = sum(bottom(row) <= end + 1 for row in rows.all())
+    assert 3 <= whole < 6 and more.inner_text() == f"{6 - whole} more below"
+    more.click()
+    fewer = root.get_by_role("button", name="Fewer, beside the curves")
+    expect(fewer).to_be_visible()
+    assert all(bottom(row) <= fewer.bounding_box()["y"] + 1 for row in rows.all())
+    fewer.click()
+    expect(more).to_be_visible()
+    is_clean(page)
+
+
 def test_a_refusal_goes_by_itself(notebook, tmp_path):
     folder = made_runs.character(tmp_path / "live", "healthy")
     page, root = opened(notebook, folder)

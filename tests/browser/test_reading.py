@@ -178,6 +178,16 @@ def test_filters_by_numbers_and_by_what_the_reward_model_says(notebook, kernel_e
     assert page.problems == [] and page.outside == []
 
 
+def test_a_gap_points_where_its_sign_does(notebook):
+    """Of each pair the first answer is the longer one: above 0, so to the right of the middle."""
+    scores = ", scores=[(n - 30) / 10 for n in range(300)]"
+    page = notebook(SCORED.replace("seen.sqlite", "gap.sqlite").replace(scores, ""))
+    row = page.locator(".wbb-row").nth(20)
+    expect(row.locator(".gap")).to_contain_text("+")
+    middle, bar = row.locator(".wbb-gap").bounding_box(), row.locator(".wbb-gap i").bounding_box()
+    assert bar["width"] > 1 and bar["x"] >= middle["x"] + middle["width"] / 2 - 1
+
+
 def test_at_560_pixels_the_texts_have_the_room(notebook, kernel_eval):
     page = notebook(
         SCORED.replace("seen.sqlite", "slim.sqlite").replace(

@@ -33,8 +33,8 @@ LONGEST = 20_000
 FIGURE_WORDS = {
     "gold_sft": ("Gold score before (SFT)", "0 to 1; the judge that training never sees"),
     "gold_ppo": ("Gold score after (PPO)", "0 to 1"),
-    "score_sft": ("Learned score before (SFT)", "deviations from the reward model's mean"),
-    "score_ppo": ("Learned score after (PPO)", "deviations from the reward model's mean"),
+    "score_sft": ("Reward score before (SFT)", "deviations from the reward model's mean"),
+    "score_ppo": ("Reward score after (PPO)", "deviations from the reward model's mean"),
     "kl": ("KL from the SFT model", "nats, summed over an answer"),
     "rm_accuracy": ("Reward model: held-out accuracy", "share of pairs"),
     "rm_ceiling": ("The noiseless judge on the same labels", "share of pairs; the ceiling"),

@@ -267,7 +267,7 @@ def _repetition(steps: Array, share: Array) -> Rung:
 
 
 def _parted(steps: Array, true: Array, score: Array, *, limit: float, name: str) -> Rung:
-    """The true score under its best by ``limit``, and the reward score not under its own then."""
+    """The gold score under its best by ``limit``, and the reward score not under its own then."""
     true_mean, score_mean = _means(true, BACK), _means(score, BACK)
     filled = np.where(np.isnan(true_mean), -np.inf, true_mean)
     best = np.maximum.accumulate(filled)

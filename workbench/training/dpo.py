@@ -84,7 +84,7 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
         rows: the comparisons, as ``encode_comparisons`` takes them.
         settings: see :class:`DPOSettings`.
         place: where to write, and who steers.
-        judge: a true score of the watched answers; the policy never sees it.
+        judge: a gold score of the watched answers; the policy never sees it.
         reward: scores the watched answers, as a config's ``inputs.reward`` describes it
             (:mod:`workbench.training.reward.reward_sources`); nothing is learned from it.
         reference: what the policy is compared with, where it is not ``model``.

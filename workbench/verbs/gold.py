@@ -1,4 +1,4 @@
-"""The sample world's judge: labels in a person's place, and the true scores of answers."""
+"""The sample world's judge: labels in a person's place, and the gold scores of answers."""
 
 import random
 from collections.abc import Sequence
@@ -46,6 +46,6 @@ def gold_labels(pairs: Any, store: "StoreOrPath", annotator: str = "gold", seed:
 
 
 def gold_scores(prompts: "Sequence[list[Message]]", responses: Sequence[str]) -> list[float] | None:
-    """The sample world's true score of each answer; None where a prompt is from outside of it."""
+    """The sample world's gold score of each answer; None where a prompt is from outside of it."""
     parts = [gold_parts(*pair) for pair in zip(prompts, responses, strict=True)]
     return None if any(part.kind == "unknown" for part in parts) else [part.gold for part in parts]

@@ -89,7 +89,7 @@ def best_of_n(
 
 
 def _add_gold(prompts: "list[list[Message]]", answers: list[list[dict[str, Any]]]) -> None:
-    """The sample world's true score of each answer; nothing where a prompt is from outside it."""
+    """The sample world's gold score of each answer; nothing where a prompt is from outside it."""
     flat = [(prompt, row) for prompt, rows in zip(prompts, answers, strict=True) for row in rows]
     scores = gold_scores([prompt for prompt, _ in flat], [row["text"] for _, row in flat])
     if scores is not None:

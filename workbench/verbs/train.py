@@ -171,7 +171,7 @@ def train_ppo(
         name: as in :func:`train_sft`.
         fresh: as in :func:`train_sft`.
         trust: as in :func:`train_sft`.
-        judge: ``gold`` logs the sample world's true score beside the reward score, ``none`` does
+        judge: ``gold`` logs the sample world's gold score beside the reward score, ``none`` does
             not; ``auto`` does for the embedded models. The policy never sees it.
         preset: settings for a card and a size of model, by name (:func:`presets`); what is given
             beside it counts.

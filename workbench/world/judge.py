@@ -1,7 +1,7 @@
 """The gold judge: a rule that knows how good an answer is.
 
 It stands for the human whom the reward model never sees directly. It labels the sample pairs (with
-noise), and it shows the true score beside the reward score, which is how over-optimisation shows.
+noise), and it shows the gold score beside the reward score, which is how over-optimisation shows.
 
     gold = form * (w_content * content + w_opening * opening + w_closing * closing)
 

@@ -150,6 +150,26 @@ def test_where_the_time_and_the_memory_go_is_told(folder, writer):
         writer(Progress(step, 20, figures))
     status = feed_of(folder).status()
     assert status["phases"] == {"generate": 2.0, "step": 4.0} and status["memory"] == 5.5
+    assert status["memory_of"] == "run"  # until the process has told its device
+    folder.add_to_config(resolved={"device": "cpu"})
+    assert feed_of(folder).status()["memory_of"] == "process"  # which wb.plan does not count
+
+
+def test_what_is_done_now_and_then_stands_beside_a_steps_seconds(folder, writer):
+    """Steps of 2 s, and every fourth one is watched for 8 s more: 5 more take 5 (2 + 8 / 4) s."""
+    writer.set_state("running", step=9, total=14)
+    clock, lines = 100.0, []
+    for step in range(1, 10):
+        looked = {"time/watch": 8.0} if step % 4 == 1 else {}
+        took = 10.0 if looked else 2.0
+        clock += took
+        figures = {"time/optimise": 2.0, **looked, "time/step": took}
+        lines.append(json.dumps({"step": step, "time": clock, **figures}))
+    (folder.path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    status = feed_of(folder).status()
+    assert status["phases"] == {"optimise": 2.0, "step": 2.0}
+    assert status["seldom"] == {"watch": (8.0, 4)}
+    assert status["left"] == pytest.approx(5 * (2 + 8 / 4))
 
 
 def test_a_failed_run_tells_why_and_where_it_would_go_on(tmp_path):

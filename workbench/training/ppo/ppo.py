@@ -60,7 +60,7 @@ class PPOTrainer(PolicyLoop[PPOSettings]):
         prompts: message lists, sampled without replacement within a pass.
         settings: see :class:`PPOSettings`.
         place: where to write, and who steers.
-        judge: a true score to log beside the reward score; the policy never sees it.
+        judge: a gold score to log beside the reward score; the policy never sees it.
         reference: what KL is charged and measured against, where it is not ``model``.
         heldout: a second reward model, trained on other pairs, to log and to keep the best by.
 

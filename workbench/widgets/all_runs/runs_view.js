@@ -5,6 +5,7 @@ import { brief, lookOf, packedPlotly, pagePlotly, stroke, watchTheme } from "../
 import { wordDiff } from "../kit/word_diff.js";
 import { Curves } from "../run_panel/curves.js";
 import { Panel } from "../run_panel/panel_view.js";
+import { FIGURES, fixed } from "../run_panel/samples.js";
 
 const LOOK_AGAIN = 3000; // ms
 const STANDS_STILL = 15_000; // ms without a word before the view says that it stands still
@@ -420,7 +421,7 @@ export default class RunsTable {
     const cells = answers.map((answer, i) => {
       if (!answer) return h("td", { class: "wb-muted" }, "–");
       const change = i && first ? wordDiff(arrive(first.response), arrive(answer.response)) : null;
-      const figures = ["score", "gold", "kl"].filter((name) => typeof answer[name] === "number").map((name) => `${name} ${brief(answer[name])}`);
+      const figures = FIGURES.filter(([name]) => typeof answer[name] === "number").map(([name, words]) => `${words} ${fixed(answer[name])}`);
       return h("td", {}, textBlock(arrive(answer.response), change?.right ?? null, "ins"), h("small", { class: "wb-muted wb-num" }, figures.join(" · ")));
     });
     return h("tr", {}, h("td", { class: "wbp-prompt" }, textBlock(arrive(prompt))), ...cells);

@@ -205,7 +205,7 @@ function figures(column) {
   if (column.state !== "done") return [h("span", { class: "wb-chip" }, STATES[column.state])];
   const signed = (value) => value.toFixed(2).replace("-", "−");
   const chips = [];
-  if (column.score !== null && column.score !== undefined) chips.push(h("span", { class: "wb-chip green wb-num", title: best(column, signed) }, `score ${signed(column.score)}`));
+  if (column.score !== null && column.score !== undefined) chips.push(h("span", { class: "wb-chip green wb-num", title: best(column, signed) }, `reward score ${signed(column.score)}`));
   const kl = column.kl.reduce((sum, value) => sum + value, 0);
   chips.push(h("span", { class: "wb-chip wb-num", title: "from what the model started from" }, `KL ${kl.toFixed(2)} nats`));
   chips.push(h("span", { class: "wb-chip wb-num" }, `${column.pieces?.length ?? 0} tokens`));

@@ -229,6 +229,7 @@ export class Chart {
     this.lines = lines;
     this.options = options;
     this.notLog = options.log && !log;
+    this.most = lines.reduce((size, line) => (line.share ? size : line.y.reduce((a, b) => Math.max(a, Math.abs(b)), size)), 0);
     this.label();
     const { first, last } = reach(lines);
     const alarms = (options.alarms ?? []).filter((alarm) => this.spec.lines.some((line) => line.metric === alarm.metric));
@@ -285,8 +286,9 @@ export class Chart {
     this.note.hidden = !this.note.textContent;
   }
 
-  /** A figure of this chart in words: shares as percent. */
+  /** A figure of this chart in words: shares as percent, and 0 for what is nothing beside its curves. */
   say(value) {
+    if (Math.abs(value) < 5e-4 * this.most) return "0";
     return this.spec.unit.startsWith("share") && Number.isFinite(value) ? `${Math.round(100 * value)} %` : hundredths(value);
   }
 

@@ -10,7 +10,7 @@ const SEND_AGAIN = [1500, 3000, 6000, 12000, 30000]; // ms between attempts
 const SILENT = 4000; // ms without an answer until the screen says so
 const STALE = 1000; // ms without an answer until waiting keys are dropped
 const RETRY = 5000; // ms between attempts when the store refuses
-const LOOKING = 40_000; // ms between two words to Python that somebody is looking
+const LOOKING = 10_000; // ms between two words to Python that somebody is looking
 
 const DECIDING = ["choose", "rank", "edit", "skip"]; // these go on to the next item
 const TURNING = ["undo", "redo"]; // only Python knows which item comes back

@@ -11,6 +11,7 @@ const POLL = 1000; // ms between questions while the run is live
 const REST = 5000; // ms between questions once it has ended
 const SILENCE = 12_000; // ms without a word before the panel says that it stands still
 const BELOW = 30; // px for the line that counts the answers below
+const WORTH = 56; // px of an answer that are worth showing, faded out
 const MOST = 2000; // rows added before the curves are asked for again, thinned
 const KINDS = { ppo: "PPO", dpo: "DPO", reward: "Reward model", sft: "SFT" };
 const STATES = {
@@ -248,7 +249,7 @@ export class Panel {
     this.plots.redraw();
   }
 
-  /** Beside the curves only whole answers are seen; the others are counted below, and a click shows all. */
+  /** Beside the curves whole answers are seen, and the next one fades out; a click shows all of them. */
   fit() {
     const rows = [...this.inner.querySelectorAll(".wbp-rows > li")].filter((row) => row.offsetParent);
     const beside = getComputedStyle(this.right).position === "relative";
@@ -261,9 +262,12 @@ export class Panel {
     this.below.hidden = !cut && !tall;
     this.below.textContent = tall ? "Fewer, beside the curves" : `${rows.length - whole} more below`;
     this.below.setAttribute("aria-expanded", String(tall));
+    const fades = cut && room - BELOW - ends[whole - 1] >= WORTH;
+    this.inner.classList.toggle("fading", fades);
     if (!cut) return;
-    this.inner.style.height = `${ends[whole - 1]}px`;
-    this.below.style.top = `${ends[whole - 1]}px`;
+    const end = fades ? room - BELOW : ends[whole - 1];
+    this.inner.style.height = `${end}px`;
+    this.below.style.top = `${end}px`;
   }
 
   press(key) {
@@ -334,6 +338,7 @@ export class Panel {
     const empty = !samples.count;
     this.none.hidden = !empty;
     const never = empty && (!live || step > 0);
+    this.none.classList.toggle("wbp-empty", !never);
     this.cockpit.classList.toggle("alone", never && (this.kind === "sft" || !live));
     this.none.textContent = this.kind === "reward" ? "Eight held-out pairs will stand here, with their scores, from the first evaluation on." : `The answers to the watched prompts will stand here, before and now, from the first ${this.step} on.`;
   }
@@ -356,12 +361,13 @@ export class Panel {
     this.plots.toCome = status.state === "starting" ? `The first point comes with the first ${this.step}.` : status.live ? `The first ${this.step} is under way; the first point comes at its end.` : "This run ended before its first step.";
   }
 
-  /** Where the time and the memory go: "1.9 s an update: generate 0.9, optimise 0.8 · the process has held 1.4 GB at most". */
-  showPhases({ step, ...parts }, { memory, memory_of: whose, now }, estimate) {
+  /** Where the time and the memory go: "1.9 s an update: generate 0.9, optimise 0.8 · watch 3.1 s every 20 updates · the process has held 1.4 GB at most". */
+  showPhases({ step, ...parts }, { memory, memory_of: whose, now, seldom }, estimate) {
     const counts = ([, seconds]) => seconds >= 0.01 * (step ?? 0); // the others say nothing
     const facts = Object.entries(parts).filter(counts).map(([name, seconds]) => `${name} ${brief(seconds)}`);
     const words = step ? `${brief(step)} s ${this.step === "update" ? "an" : "a"} ${this.step}${facts.length ? ": " + facts.join(", ") : ""}` : estimate;
-    this.phases.textContent = [now, words, memory ? `the ${whose} has held ${brief(memory)} GB at most` : ""].filter(Boolean).join(" · ");
+    const others = Object.entries(seldom ?? {}).map(([name, [seconds, every]]) => `${name} ${brief(seconds)} s ${every ? `every ${every} ${this.step}s` : "once"}`);
+    this.phases.textContent = [now, words, ...others, memory ? `the ${whose} has held ${brief(memory)} GB at most` : ""].filter(Boolean).join(" · ");
   }
 
   showFailure(status) {

@@ -27,6 +27,7 @@ from workbench.widgets.run_panel.watched_prompts import WatchedPrompts
 
 FILES = (METRICS, SAMPLES, EVENTS, CONTROL)
 RECENT = 30  # steps that the time left is estimated from
+SELDOM = 500  # steps in which a phase is looked for that comes only now and then
 NOTED = ("warning", "alarm", "saved", "finished", "refused", "dropped")
 LISTED = 200  # newest events that travel
 MOST_EVENTS = 20_000  # newest rows of events and of commands that are held
@@ -138,18 +139,20 @@ class RunFeed:
         """State, step, time left [s], and what a failed run says of itself."""
         status = self.folder.status()
         live = status["state"] in LIVE
+        phases, seldom = self._phases()
         step = max(int(status["step"] or 0), self._last_step())  # status.json may lag by a second
         facts = {
             "state": status["state"],
             "live": live,
             "step": step,
             "total": status["total_steps"],
-            "left": self._time_left(step, status) if live else None,
+            "left": self._time_left(step, status, seldom) if live else None,
             "now": phase_words(status),
             "estimate": estimate_words(status),
             "seconds": None if live else self._time_taken(),
             "silent": _silence(status["heartbeat"]) if live else 0,
-            "phases": self._phases(),
+            "phases": phases,
+            "seldom": seldom,
             "memory": self._newest("memory/peak_gb", 1),
             "memory_of": {"cpu": "process", None: "run"}.get(self._resolved("device"), "GPU"),
         }
@@ -168,27 +171,49 @@ class RunFeed:
     def _newest(self, name: str, count: int = 10) -> float | None:
         """Mean of a metric's newest figures; None where it has none."""
         with self._lock:
-            newest = np.array(self._columns.get(name, array("d"))[-count:])
-        newest = newest[np.isfinite(newest)]
-        return float(f"{newest.mean():.3g}") if len(newest) else None
+            return _mean_of_last(np.array(self._columns.get(name, array("d"))), count)
 
-    def _phases(self) -> dict[str, float]:
-        """Seconds that a step takes of late, by phase, the whole step (``step``) among them."""
+    def _phases(self) -> tuple[dict[str, float], dict[str, tuple[float, int]]]:
+        """Seconds that a step takes of late, and those of what is done only now and then.
+
+        The first by phase, the whole (``step``) among them, without what is in the second: by
+        phase its seconds, and the number of steps from one time to the next (0: there was one).
+        """
         with self._lock:
-            names = [name for name in self._columns if name.startswith("time/")]
-        means = {name.removeprefix("time/"): self._newest(name) for name in names}
-        return {name: seconds for name, seconds in means.items() if seconds is not None}
+            tails = {
+                name.removeprefix("time/"): np.array(column[-SELDOM:])
+                for name, column in self._columns.items()
+                if name.startswith("time/")
+            }
+        whole, seldom = tails.pop("step", None), dict[str, tuple[float, int]]()
+        for name, seconds in list(tails.items()):
+            at = np.flatnonzero(np.isfinite(seconds))
+            every = int(np.median(np.diff(at))) if len(at) > 1 else 0
+            if every > 1 or (len(at) == 1 < len(seconds)):
+                tails.pop(name)
+                seldom[name] = float(f"{seconds[at[-3:]].mean():.3g}"), every
+                whole = None if whole is None else whole - np.nan_to_num(seconds)
+        if whole is not None:
+            tails["step"] = whole
+        means = {name: _mean_of_last(seconds, 10) for name, seconds in tails.items()}
+        return {name: mean for name, mean in means.items() if mean is not None}, seldom
 
-    def _time_left(self, step: int, status: dict[str, Any]) -> float | None:
+    def _time_left(
+        self, step: int, status: dict[str, Any], seldom: dict[str, tuple[float, int]]
+    ) -> float | None:
         """Median duration of the last steps times the steps to go; a pause hardly moves it.
 
-        Before there are two steps it goes by what an update is thought to take.
+        What is done only now and then is added by how often it comes. Before there are two steps
+        it goes by what an update is thought to take.
         """
         total = status["total_steps"]
         with self._lock:
             gaps = _gaps(self._columns.get("time", array("d"))[-RECENT - 1 :])
         usual = float(np.median(gaps)) if len(gaps) else status.get("update_seconds")
-        return None if not total or usual is None else usual * max(0, total - step)
+        if not total or usual is None:
+            return None
+        beside = sum(seconds / every for seconds, every in seldom.values() if every)
+        return (usual + beside) * max(0, total - step)
 
     def _time_taken(self) -> float | None:
         """How long the steps took, without pauses and without the time that it lay dead."""
@@ -367,6 +392,13 @@ def _reach(start: float, low: float | None, high: float | None) -> list[float]:
     middle = start if start > 0 else 0.1
     least, most = low or 0.0, math.inf if high is None else high
     return [max(middle / 10, least), min(middle * 10, most)]
+
+
+def _mean_of_last(values: np.ndarray, count: int) -> float | None:
+    """Of the last rows, those that have a figure, to three digits; None where none has."""
+    newest = values[-count:]
+    newest = newest[np.isfinite(newest)]
+    return float(f"{newest.mean():.3g}") if len(newest) else None
 
 
 def _size(path: Path) -> int:

@@ -9,7 +9,7 @@ import { HEATS, heatBlock, heatLegend, heatScale, heatsOf } from "./token_heat.j
 // what stands before an answer: the row's field
 const AGAINST = { changed: "last", start: "first" };
 // the figures of an answer, in the words of METRICS.md; a single answer's KL is a log-ratio
-const FIGURES = [
+export const FIGURES = [
   ["score", "reward score", "by the reward model [points]"],
   ["gold", "gold", "gold score, by the judge that the policy never sees, 0 to 1"],
   ["kl", "log-ratio", "log π − log π_ref of this one answer [nats]: one sample of the KL, so it may be negative"],
@@ -46,7 +46,8 @@ export class SampleTable {
     this.tokens = h("button", { type: "button", class: "wb-quiet", hidden: true, onclick: () => this.nextHeat() });
     this.legend = h("div", { class: "wbp-legends" });
     this.then = h("span");
-    this.now = h("span");
+    this.newer = h("span");
+    this.now = h("span", { class: "wbp-now" });
     this.heads = h("div", { class: "wbp-two wbp-heads wb-label" }, this.then, this.now);
     this.body = h("ol", { class: "wbp-rows" });
     this.pairs = new PairRows();
@@ -54,7 +55,7 @@ export class SampleTable {
     this.root = h(
       "section",
       { class: "wbp-samples", "aria-label": "Sample answers", hidden: true },
-      h("div", { class: "wbp-bar" }, this.title, this.back, this.slider, this.next, this.when, this.latest, h("span", { class: "wbp-gap" }), this.choices),
+      h("div", { class: "wbp-bar" }, this.title, this.back, this.slider, this.next, h("span", { class: "wbp-gap" }), this.choices),
       this.legend,
       this.heads,
       this.body,
@@ -125,7 +126,7 @@ export class SampleTable {
   tools() {
     const count = this.newest?.count ?? 0;
     this.back.disabled = this.at() <= 0;
-    this.next.disabled = this.latest.disabled = this.at() >= count - 1;
+    this.next.disabled = this.latest.hidden = this.at() >= count - 1;
     this.slider.hidden = count < 2;
     this.slider.value = this.at();
     const { step = null, before = null, start = null, rows = [] } = this.shown ?? {};
@@ -144,7 +145,7 @@ export class SampleTable {
     this.against.title = start === null ? "these are the first answers" : `beside ${first}`;
     const then = this.mark === "changed" ? (before === null ? "" : `${this.step} ${before}`) : start === null ? "" : start === "reference" ? "at the start" : `${this.step} ${start}, the first`;
     this.then.textContent = then || "before";
-    this.now.textContent = step === null ? "now" : this.follow ? `${this.step} ${step}, the newest` : `${this.step} ${step}`;
+    this.newer.textContent = step === null ? "now" : this.follow ? ", the newest" : "";
   }
 
   show(table, mark = this.mark, heat = mark === this.mark ? this.heat : null) {
@@ -157,6 +158,8 @@ export class SampleTable {
     const paired = Boolean(table.rows[0]?.pair);
     this.heads.hidden = this.body.hidden = this.choices.hidden = paired;
     this.title.hidden = !paired;
+    if (paired) this.next.after(this.when, this.latest);
+    else this.now.replaceChildren(this.when, this.newer, this.latest);
     this.pairs.root.hidden = !paired;
     if (paired) this.pairs.show(table);
     else this.rows(table);
