@@ -84,9 +84,9 @@ with wb.LabelStore("others.sqlite") as other:
     page = notebook(SETUP + others, LABEL.replace("NAME", "others"))
     root = focus_labeller(page)
     expect(root.locator(".wbl-head")).to_contain_text("0 of 32 labelled8 left · 24 by others")
-    more = "[LabelSession(pairs, wb.LabelStore('others.sqlite'), annotator='eve').choose('left')]"
-    kernel_eval(page, more)  # by somebody else while this one looks
-    expect(root.locator(".wbl-head")).to_contain_text("7 left · 25 by others", timeout=30_000)
+    back = "LabelSession(pairs, wb.LabelStore('others.sqlite'), annotator='bob').undo()"
+    kernel_eval(page, back)  # while this one looks
+    expect(root.locator(".wbl-head")).to_contain_text("9 left · 23 by others", timeout=30_000)
 
 
 SLOW = """

@@ -181,6 +181,7 @@ def test_filters_by_numbers_and_by_what_the_reward_model_says(notebook, kernel_e
 def test_a_gap_points_where_its_sign_does(notebook):
     """Of each pair the first answer is the longer one: above 0, so to the right of the middle."""
     scores = ", scores=[(n - 30) / 10 for n in range(300)]"
+    notebook.page.set_viewport_size({"width": 1600, "height": 1000})
     page = notebook(SCORED.replace("seen.sqlite", "gap.sqlite").replace(scores, ""))
     row = page.locator(".wbb-row").nth(20)
     expect(row.locator(".gap")).to_contain_text("+")

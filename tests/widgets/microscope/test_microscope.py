@@ -173,6 +173,11 @@ def test_fine_tuning_shows_what_was_expected_and_the_mask():
     assert (
         state["verdict"] == "The model expected “Good” with 50%; “Hello” stands here, with 25.00%."
     )
+    unlikely = {**SFT, "logprobs": [-10.431, *SFT["logprobs"][1:]]}  # exp(−10.431) is 0.0000295
+    worked = formulas.worked_sft(unlikely, 0)
+    assert worked["probability"] == "exp(−10.431) = 3.0e−5"
+    assert worked["loss"] == "−ln 3.0e−5 = 10.431 nats"
+    assert formulas.verdict_sft(unlikely, 0).endswith("stands here, with less than 0.01%.")
     scope.token = 1
     assert "does not count" in scope._state()["worked"]["loss"]
     with pytest.raises(ConfigError, match="no slider"):

@@ -160,8 +160,8 @@ def worked_sft(record: Mapping[str, Any], at: int) -> dict[str, str]:
     learned, loss, share = rows["learned"][at], rows["loss"][at], rows["probability"][at]
     return {
         "learned": "1: this token is learned" if learned else "0: only read, never learned",
-        "probability": f"exp({plain(logprob)}) = {share:.4g}",
-        "loss": f"−ln {share:.4g} = {plain(loss)} nats"
+        "probability": f"exp({plain(logprob)}) = {_chance(share)}",
+        "loss": f"−ln {_chance(share)} = {plain(loss)} nats"
         + ("" if learned else ", which does not count"),
     }
 
@@ -174,7 +174,13 @@ def verdict_sft(record: Mapping[str, Any], at: int) -> str:
     if likeliest == record["tokens"][at]:
         return f"The model expected “{best}” with {share:.0%}, and that is what stands here."
     own = sft_steps(record)["probability"][at]
-    return f"The model expected “{best}” with {share:.0%}; “{name}” stands here, with {own:.2%}."
+    given = f"{own:.2%}" if own >= 5e-5 else "less than 0.01%"
+    return f"The model expected “{best}” with {share:.0%}; “{name}” stands here, with {given}."
+
+
+def _chance(share: float) -> str:
+    """A probability inside a formula: four figures, a very small one with its power of ten."""
+    return plain(share) if 0 < share < 5e-4 else f"{share:.4g}"
 
 
 def sft_steps(record: Mapping[str, Any]) -> dict[str, list[float]]:

@@ -74,14 +74,14 @@ export default class Microscope {
     this.updateWords = h("output", { class: "wb-num" });
     this.updates.addEventListener("input", () => this.choose(this.state.steps[Number(this.updates.value)]));
     this.ranks = h("div", { class: "wbm-ranks", role: "group", "aria-label": "answer" });
-    const scrub = h("label", { class: "wbm-update" }, h("span", { class: "wb-label" }, "Update"), this.updates, this.updateWords);
+    const scrub = h("label", { class: "wbm-update" }, (this.step = h("span", { class: "wb-label" })), this.updates, this.updateWords);
     this.prompt = h("p", { class: "wbm-prompt", dir: "auto" });
     this.verdict = h("p", { class: "wbm-verdict", role: "status" });
     this.sliders = h("div", { class: "wbm-sliders" });
     this.sheet = h("div", { class: "wbm-sheet" });
     this.expected = h("div", { class: "wbm-expected" });
     this.sums = h("div", { class: "wbm-sums wb-num" });
-    const keys = h("p", { class: "wbm-keys wb-muted" }, keycap("ArrowLeft"), keycap("ArrowRight"), " token ", keycap("ArrowUp"), keycap("ArrowDown"), " update ");
+    const keys = h("p", { class: "wbm-keys wb-muted" }, keycap("ArrowLeft"), keycap("ArrowRight"), " token ", keycap("ArrowUp"), keycap("ArrowDown"), (this.walk = h("span")));
     this.keys = keys;
     this.root = h(
       "section",
@@ -102,8 +102,9 @@ export default class Microscope {
     if (!state) return false;
     const at = state.steps.indexOf(state.step);
     const rank = state.ranks[Number(key) - 1];
-    if (key === "ArrowLeft") this.select(state.token - 1);
-    else if (key === "ArrowRight") this.select(state.token + 1);
+    const token = this.asked ?? state.token; // an older answer of the kernel's may be under way
+    if (key === "ArrowLeft") this.select(token - 1);
+    else if (key === "ArrowRight") this.select(token + 1);
     else if (key === "ArrowUp" && at > 0) this.choose(state.steps[at - 1]);
     else if (key === "ArrowDown" && at + 1 < state.steps.length) this.choose(state.steps[at + 1]);
     else if (key.toLowerCase() === "r" && state.sliders) this.tell({ type: "reset" });
@@ -115,10 +116,11 @@ export default class Microscope {
   select(token) {
     if (token < 0 || token >= this.state.tokens.length) return;
     this.tell({ type: "token", token });
-    this.state.token = token; // the next key counts from here, though the answer is under way
+    this.asked = token; // the next key counts from here, until the answer is there
   }
 
   choose(step, rank = this.state.rank) {
+    this.asked = null;
     this.tell({ type: "choose", step, rank });
   }
 
@@ -134,8 +136,11 @@ export default class Microscope {
     const moved = first || this.seen !== state.token || this.state.step !== state.step;
     this.state = state;
     this.seen = state.token;
+    if (this.asked === state.token) this.asked = null;
     this.waiting = false;
     this.title.replaceChildren("Microscope ", h("span", { class: "wb-muted" }, arrive(state.name)));
+    this.step.textContent = state.sliders ? "Update" : "Step"; // of PPO, of fine-tuning
+    this.walk.textContent = ` ${this.step.textContent.toLowerCase()} `;
     this.updates.max = state.steps.length - 1;
     this.updates.value = state.steps.indexOf(state.step);
     this.updateWords.textContent = `${state.step} of ${state.steps.at(-1)}`;

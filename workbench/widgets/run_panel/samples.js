@@ -202,7 +202,7 @@ export class SampleTable {
     const was = h("div", { class: "wbp-was" });
     if (before) was.append(textBlock(arrive(before.response), change?.left ?? null, "del"));
     else was.append(h("span", { class: "wb-none" }, "no earlier answer"));
-    const button = h("button", { type: "button", class: "wb-link wbp-label", title: "send this answer and the earlier one to the labeller", "aria-label": `send row ${i + 1} to the labeller`, onclick: () => this.toLabeller(i) }, "label", keycap("q"));
+    const button = h("button", { type: "button", class: "wb-link wbp-label", title: "send this answer and the earlier one to the labeller", "aria-label": `send row ${i + 1} to the labeller`, onclick: () => this.toLabeller(i) }, keycap("q"));
     const asked = h("div", { class: "wbp-prompt" }, textBlock(arrive(row.prompt)));
     const known = FIGURES.filter(([name]) => typeof row[name] === "number");
     const figures = h("div", { class: "wbp-figures wb-num" }, ...known.map((figure) => figureOf(figure, row, before)), row.last || row.first ? button : null);
