@@ -100,6 +100,7 @@ soak: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/rounds.py
 	$(PY) tests/benchmarks/why.py
 	$(PY) tests/benchmarks/ppo_seeds.py
+	$(PY) tests/benchmarks/frontier.py
 
 bench: $(VENV)/.ready-dev
 	$(PY) .ci/chromium.py --install
@@ -111,6 +112,7 @@ bench: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/first_curve.py
 	$(PY) tests/benchmarks/overhead.py
 	$(PY) tests/benchmarks/reward_peer.py
+	$(PY) tests/benchmarks/dpo_peer.py
 	$(PY) tests/benchmarks/ppo_peer.py
 	$(PY) tests/benchmarks/ppo_gold.py
 

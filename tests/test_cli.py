@@ -109,6 +109,15 @@ def test_three_commands_make_an_aligned_model(tiny, files, tmp_path, here, capsy
     assert rows[0]["heldout/scores"] == pytest.approx(rows[0]["objective/scores"])  # the same model
 
 
+def test_online_dpo_is_a_command(tiny, reward, files, tmp_path, here, capsys):
+    sampling = (*SET, "steps=2", "batch_size=4", "response_length=8", "watch_prompts=0")
+    out = tmp_path / "online"
+    more = ("--reward", reward)
+    assert train("online-dpo", files, tiny, "prompts.jsonl", out, *more, settings=sampling) == 0
+    assert f"online finished: {out / 'final'}" in capsys.readouterr().out
+    assert json.loads((out / "config.json").read_text())["kind"] == "online_dpo"
+
+
 def test_the_same_command_again_does_nothing_again(tiny, files, tmp_path, here, capsys):
     for _ in range(2):
         assert train("sft", files, tiny, "instructions.jsonl", tmp_path / "run") == 0
@@ -470,13 +479,13 @@ def test_the_settings_that_count_for_answers_and_scores(tiny, reward, monkeypatc
     assert names & read - training == set(SCORING)
 
 
-@pytest.mark.parametrize("kind", ["sft", "reward", "dpo", "ppo"])
+@pytest.mark.parametrize("kind", ["sft", "reward", "dpo", "online-dpo", "ppo"])
 def test_help_names_every_setting(kind, capsys):
     with pytest.raises(SystemExit) as done:
         main([kind, "--help"])
     assert done.value.code == 0
     told = capsys.readouterr().out
-    assert all(row["name"] in told for row in KINDS[kind].table())
+    assert all(row["name"] in told for row in KINDS[kind.replace("-", "_")].table())
 
 
 def test_a_live_run_is_steered_and_holds_its_device(tiny, files, tmp_path, capsys):
@@ -520,24 +529,24 @@ def three_parts(capsys) -> str:
     return told
 
 
-@pytest.mark.parametrize("kind", ["sft", "reward", "dpo", "ppo"])
+@pytest.mark.parametrize("kind", ["sft", "reward", "dpo", "online-dpo", "ppo"])
 @pytest.mark.parametrize(
     ("data", "said"), [("nowhere.jsonl", "nowhere.jsonl"), ("empty.jsonl", "empty.jsonl")]
 )
 def test_a_missing_and_an_empty_file(kind, data, said, tiny, reward, files, tmp_path, capsys):
-    more = ("--reward", reward) if kind == "ppo" else ()
+    more = ("--reward", reward) if kind in ("online-dpo", "ppo") else ()
     assert train(kind, files, tiny, data, tmp_path / "run", *more) == 1
     assert said in three_parts(capsys)
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("kind", ["sft", "reward", "dpo", "ppo"])
+@pytest.mark.parametrize("kind", ["sft", "reward", "dpo", "online-dpo", "ppo"])
 def test_a_file_without_the_columns_needed(kind, tiny, reward, files, tmp_path, capsys):
-    more = ("--reward", reward) if kind == "ppo" else ()
+    more = ("--reward", reward) if kind in ("online-dpo", "ppo") else ()
     assert train(kind, files, tiny, "other.jsonl", tmp_path / "run", *more) == 1
     told = three_parts(capsys)
     assert "topic" in told and "answer" in told  # what it has
-    needed = {"sft": "instruction", "reward": "chosen", "dpo": "chosen", "ppo": "prompt"}[kind]
+    needed = {"sft": "instruction", "reward": "chosen", "dpo": "chosen"}.get(kind, "prompt")
     assert needed in told  # what it should have
 
 

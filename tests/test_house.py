@@ -16,6 +16,7 @@ SAME_SUBJECT = {
     "best_of_n",
     "blind_comparison",
     "controls",
+    "frontier",
     "learning_curve",
     "overoptimisation",
     "preflight",

@@ -179,6 +179,7 @@ def test_kinds_are_found_by_their_name():
         "sft": "sft",
         "reward": "reward",
         "dpo": "dpo",
+        "online_dpo": "online_dpo",
         "ppo": "ppo",
     }
 

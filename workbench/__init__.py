@@ -15,6 +15,7 @@ from workbench.runs.run import Run as Run
 from workbench.verbs.batch import export_model as export_model
 from workbench.verbs.batch import sample_pairs as sample_pairs
 from workbench.verbs.batch import score as score
+from workbench.verbs.draw_frontier import frontier as frontier
 from workbench.verbs.explain_scores import influence as influence
 from workbench.verbs.explain_scores import why as why
 from workbench.verbs.gold import gold_labels as gold_labels
@@ -37,6 +38,7 @@ from workbench.verbs.train import open_run as open_run
 from workbench.verbs.train import presets as presets
 from workbench.verbs.train import runs as runs
 from workbench.verbs.train import train_dpo as train_dpo
+from workbench.verbs.train import train_online_dpo as train_online_dpo
 from workbench.verbs.train import train_ppo as train_ppo
 from workbench.verbs.train import train_reward as train_reward
 from workbench.verbs.train import train_sft as train_sft

@@ -25,6 +25,7 @@ from workbench.runs import FolderControls, FolderWriter, RunFolder, hold_device,
 from workbench.settings import (
     KINDS,
     DPOSettings,
+    OnlineDPOSettings,
     PPOSettings,
     RewardSettings,
     RunSettings,
@@ -146,7 +147,7 @@ def _settings(folder: RunFolder, config: dict[str, Any]) -> RunSettings:
     inputs = config.get("inputs")
     if not (isinstance(kind, str) and kind in KINDS and isinstance(settings, dict)):
         what = "the run's kind and settings are none of ours"
-    elif not isinstance(inputs, dict) or (kind == "ppo" and "reward" not in inputs):
+    elif not isinstance(inputs, dict) or (kind in ("ppo", "online_dpo") and "reward" not in inputs):
         what = "the run's inputs are none of ours"
     else:
         return KINDS[kind].from_dict(cast("dict[str, Any]", settings))
@@ -252,6 +253,7 @@ def _trainer(
 ) -> Generator[Any, None, None]:
     from workbench.training.dpo import DPOTrainer
     from workbench.training.ppo import PPOTrainer
+    from workbench.training.ppo.online_dpo import OnlineDPOTrainer
     from workbench.training.reward import RewardTrainer
     from workbench.training.sft import SFTTrainer
     from workbench.world.judge import gold_score
@@ -267,9 +269,11 @@ def _trainer(
     if isinstance(settings, DPOSettings):
         reward = inputs.get("reward")
         return DPOTrainer(model, rows, settings, place, reward=reward, **beside).run()
-    assert isinstance(settings, PPOSettings)
     prompts = [row["prompt"] for row in rows]
     reward, heldout = inputs["reward"], inputs.get("heldout_reward")
+    if isinstance(settings, OnlineDPOSettings):
+        return OnlineDPOTrainer(model, reward, prompts, settings, place, **beside).run()
+    assert isinstance(settings, PPOSettings)
     return PPOTrainer(model, reward, prompts, settings, place, heldout=heldout, **beside).run()
 
 
@@ -320,6 +324,7 @@ JOBS = {  # module:function, and the name under which its result is given; none:
     "scores": ("workbench.training.batch_jobs:scores", "scores"),
     "export": ("workbench.training.merged_export:export_model", ""),
     "best_of_n": ("workbench.training.best_of_n:candidates", "answers"),
+    "measured": ("workbench.training.batch_jobs:measured", "answers"),
     "influences": ("workbench.training.reward.influence:influences", ""),
     "optimum": ("workbench.training.checks.analytic_optimum:compare_changed", ""),
     "plan": ("workbench.training.checks.memory_plan:plan", ""),

@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="workbench", description="Align a language model to human preferences.")
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_training(commands)
+    _add_frontier(commands)
     _add_data(commands)
     demo = commands.add_parser("demo", help="the whole loop on the embedded default, headless")
     demo.add_argument("--out", default="runs/demo", type=Path)
@@ -101,19 +102,21 @@ def _add_training(commands: Any) -> None:
         "sft": "fine-tune on instructions or texts",
         "reward": "train a reward model on pairs",
         "dpo": "train a policy on pairs, without a reward model",
+        "online-dpo": "train a policy on which of its two answers a reward model prefers",
         "ppo": "train a policy against a reward model",
     }
     for name, text in texts.items():
-        command = commands.add_parser(name, help=text)
+        command, kind = commands.add_parser(name, help=text), name.replace("-", "_")
         command.add_argument("--model", required=True, help="hub id, folder, run or builtin:NAME")
         command.add_argument("--data", required=True, help="pairs, prompts, instructions or texts")
         command.add_argument("--out", required=True, help="the run's folder")
-        add_settings(command, name)
+        add_settings(command, kind)
         _add_trust(command)
-        if name == "ppo":
+        if name in ("online-dpo", "ppo"):
             command.add_argument(
                 "--reward", required=True, help="the reward model's run, or module:function"
             )
+        if name == "ppo":
             command.add_argument("--heldout-reward", help="a reward model that only watches")
             command.add_argument("--preset", help=f"settings by name: {', '.join(PRESETS)}")
             command.add_argument(
@@ -122,7 +125,33 @@ def _add_training(commands: Any) -> None:
         if name == "dpo":
             text = "a reward model's run, or module:function, that scores the watched answers"
             command.add_argument("--reward", help=text)
-        command.set_defaults(run=_train, kind=name)
+        command.set_defaults(run=_train, kind=kind)
+
+
+def _add_frontier(commands: Any) -> None:
+    from workbench.verbs.draw_frontier import BEST_OF_N, EQUAL_IN, WAYS
+
+    command = commands.add_parser(
+        "frontier", help="put the ways of aligning beside each other: scores, KL and time"
+    )
+    command.add_argument("--model", required=True, help="what all start from")
+    command.add_argument("--data", required=True, help="pairs")
+    command.add_argument("--prompts", required=True, help="prompts to learn from")
+    several: dict[str, Any] = {"nargs": "+", "action": "extend"}
+    ways = f"some of {', '.join((*WAYS, BEST_OF_N))}; else all"
+    command.add_argument("--methods", **several, metavar="METHOD", help=ways)
+    command.add_argument("--prices", **several, metavar="BETA", help="prices of a nat")
+    rates = "trials of each learning rate, as multiples of its own"
+    command.add_argument("--rates", **several, metavar="FACTOR", help=rates)
+    command.add_argument("--seeds", type=int, help="how many")
+    command.add_argument("--budget", type=float, help="of each run, in what --equal says")
+    command.add_argument("--equal", help=f"one of {', '.join(EQUAL_IN)}")
+    command.add_argument("--reward", help="what pays, a reward model's run; else one is trained")
+    command.add_argument("--heldout-reward", help="what only watches; else one is trained")
+    command.add_argument("--heldout", help="prompts to measure on; else some are kept aside")
+    command.add_argument("--out", required=True, help="the folder for the runs and report.html")
+    add_settings(command)
+    command.set_defaults(run=_frontier)
 
 
 def _add_data(commands: Any) -> None:
@@ -261,7 +290,8 @@ def _tell(args: argparse.Namespace, *more: str) -> None:
 def _train(args: argparse.Namespace) -> int:
     from workbench.runs import several_processes
 
-    first = [args.model, args.reward] if args.kind == "ppo" else [args.model]
+    paid = args.kind in ("online_dpo", "ppo")
+    first = [args.model, args.reward] if paid else [args.model]
     preset = preset_settings(getattr(args, "preset", None), {})
     typed, settings = settings_given(args.set, args.kind, preset)
     out = str(Path(args.out).absolute())
@@ -286,6 +316,28 @@ def _train(args: argparse.Namespace) -> int:
     run.wait()
     print(f"{run.name} {run.status}: {run.final}")  # noqa: T201
     return 0
+
+
+def _frontier(args: argparse.Namespace) -> None:
+    given = typed_values(args.set)
+    names = ("methods", "seeds", "budget", "equal", "reward", "heldout_reward", "heldout")
+    asked = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    for name in ("prices", "rates"):
+        if getattr(args, name) is not None:
+            asked[name] = [_number(text, f"--{name}") for text in getattr(args, name)]
+    _tell(args)
+    out = str(Path(args.out).absolute())
+    print(wb.frontier(args.model, args.data, args.prompts, name=out, **asked, **given))  # noqa: T201
+    print(f"written: {Path(out) / 'report.html'}")  # noqa: T201
+
+
+def _number(text: str, option: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(
+            f"{text!r} is not a number", where=option, fix=f"write {option} 0.05 0.2"
+        ) from None
 
 
 def _preflight(args: argparse.Namespace, typed: dict[str, Any], settings: RunSettings) -> int:

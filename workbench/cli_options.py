@@ -23,6 +23,7 @@ SCORING = (
 _IN_PLACE = {  # a setting that does nothing unless another one is so
     "adaptive_kl_target": ("kl_control", "adaptive"),
     "adaptive_kl_horizon": ("kl_control", "adaptive"),
+    "group_scale": ("advantage", "group"),
     "reward_std_coef": ("reward_reduce", "mean_minus_std"),
     **dict.fromkeys(
         ("gamma", "lam", "value", "value_coef", "value_clip_range", "value_learning_rate"),

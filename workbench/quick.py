@@ -18,6 +18,7 @@ QUICK_MOST: dict[str, dict[str, int]] = {
     "sft": {"steps": 4, "batch_size": 8, "watch_prompts": 4},
     "reward": {"steps": 4, "batch_size": 8},
     "dpo": {"steps": 4, "batch_size": 8, "watch_prompts": 4},
+    "online_dpo": {"steps": 4, "batch_size": 8, "watch_prompts": 4},
     "ppo": {"steps": 4, "batch_size": 8, "watch_prompts": 4},
 }
 TRAINING_ROWS = 256  # encoding all of them takes longer than so few steps

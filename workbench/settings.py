@@ -422,10 +422,8 @@ class RewardSettings(ComparisonSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DPOSettings(ComparisonSettings, PolicySettings):
-    """Settings for direct preference optimisation (DPO) on comparisons."""
-
-    kind: ClassVar[str] = "dpo"
+class DirectSettings(PolicySettings):
+    """What runs share whose policy learns from comparisons directly."""
 
     learning_rate: float | str = setting(
         "auto",
@@ -448,14 +446,47 @@ class DPOSettings(ComparisonSettings, PolicySettings):
         choices=("sigmoid", "sigmoid_norm", "ipo"),
         help="sigmoid: DPO; sigmoid_norm: by log-ratios a token; ipo: a square about a fixed gap.",
     )
-    evaluate_every: int = setting(
-        20, unit="steps", low=0, help="Held-out accuracy every so many steps; 0 = at the end."
+    label_smoothing: float = setting(
+        0.0, low=0.0, high=0.49, help="Share of labels believed to be flipped."
     )
     watch_every: int = setting(
         10, unit="steps", low=0, help="Sample the same fixed prompts every so many steps."
     )
     watch_prompts: int | tuple[Any, ...] = setting(
         16, unit="prompts", low=0, live=True, help="How many fixed prompts; or a list of prompts."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DPOSettings(ComparisonSettings, DirectSettings):
+    """Settings for direct preference optimisation (DPO) on comparisons."""
+
+    kind: ClassVar[str] = "dpo"
+
+    evaluate_every: int = setting(
+        20, unit="steps", low=0, help="Held-out accuracy every so many steps; 0 = at the end."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineDPOSettings(DirectSettings):
+    """Settings for DPO on the policy's own answers, compared by a reward (online DPO)."""
+
+    kind: ClassVar[str] = "online_dpo"
+
+    learning_rate: float | str = setting(
+        "auto",
+        low=0.0,
+        live=True,
+        help="Peak AdamW rate; auto: by the model's width, 5e-4 at 128 to 2e-5 at 4096.",
+    )
+    batch_size: int = setting(32, unit="prompts", low=1, help="Prompts of a step, answered twice.")
+    steps: int = setting(70, unit="steps", low=1, help="Optimiser steps, each on new answers.")
+    missing_eos_penalty: float = setting(
+        1.0, unit="reward", low=0.0, help="Taken from an answer that did not end by itself."
+    )
+    length_penalty: float = setting(
+        0.0, unit="reward/token", low=0.0, help="Taken for every token of an answer."
     )
 
 
@@ -502,10 +533,18 @@ class PPOSettings(PolicySettings):
         choices=("k1", "k2", "k3"),
         help="How a token's KL(policy || reference) is estimated for the charge.",
     )
+    kl_place: str = setting(
+        "reward",
+        choices=("reward", "loss"),
+        help="Where KL is charged: in the reward of each token, or as GRPO in the loss (k2, k3).",
+    )
     gamma: float = setting(1.0, low=0.0, high=1.0, help="Discount for each token.")
     lam: float = setting(0.95, low=0.0, high=1.0, help="GAE's lambda: 1 = no bias, 0 = one step.")
     clip_range: float = setting(
         0.2, low=0.0, high=10.0, live=True, help="How far the ratio may move and still learn."
+    )
+    clip_range_high: float = setting(
+        0.0, low=0.0, high=10.0, help="Clip-higher: how far above 1 it may move; 0 = clip_range."
     )
     value_clip_range: float = setting(
         0.2, low=0.0, high=1e6, help="How far a value may move from its rollout value."
@@ -519,7 +558,16 @@ class PPOSettings(PolicySettings):
     advantage: str = setting(
         "gae", choices=("gae", "rloo", "group"), help="rloo and group need no value model."
     )
-    whiten_advantages: bool = setting(True, help="Advantages to mean 0, deviation 1 an update.")
+    group_scale: str = setting(
+        "deviation",
+        choices=("deviation", "none"),
+        help="group: advantages in deviations of their group, or as they are (Dr. GRPO).",
+    )
+    whiten_advantages: bool | str = setting(
+        "auto",
+        choices=("auto", True, False),
+        help="Advantages to mean 0, deviation 1 an update; auto: gae's alone.",
+    )
     score_normalisation: str = setting(
         "none",
         choices=("none", "running", "batch"),
@@ -546,6 +594,12 @@ class PPOSettings(PolicySettings):
         low=0,
         help="Stop when the watched score has had no new best for so many updates; 0 = off.",
     )
+
+    @property
+    def whitens(self) -> bool:
+        """Whether advantages are whitened; rloo's and group's stay as they are unless asked."""
+        asked = self.whiten_advantages
+        return self.advantage == "gae" if asked == "auto" else bool(asked)
 
     def check_heldout(self, heldout: bool) -> None:
         """Refuse settings that go by the watched score where there is none.
@@ -576,5 +630,6 @@ def _is_message(message: dict[str, Any]) -> bool:
 
 
 KINDS: dict[str, type[RunSettings]] = {
-    cls.kind: cls for cls in (SFTSettings, RewardSettings, DPOSettings, PPOSettings)
+    cls.kind: cls
+    for cls in (SFTSettings, RewardSettings, DPOSettings, OnlineDPOSettings, PPOSettings)
 }

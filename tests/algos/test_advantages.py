@@ -7,6 +7,7 @@ from workbench.algos.advantages import (
     centre,
     explained_variance,
     gae,
+    group_centred,
     group_normalised,
     masked_mean,
     masked_var,
@@ -108,6 +109,11 @@ def test_rloo_of_two_is_their_difference():
 def test_rloo_of_one_is_refused():
     with pytest.raises(DataError, match="RLOO"):
         rloo(torch.tensor([[4.0], [1.0]]))
+
+
+def test_group_centred_by_hand():
+    got = group_centred(torch.tensor([[1.0, 3.0], [10.0, 30.0]]))
+    torch.testing.assert_close(got, torch.tensor([[-1.0, 1.0], [-10.0, 10.0]]))
 
 
 def test_group_normalised_by_hand():

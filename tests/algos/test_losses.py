@@ -49,6 +49,21 @@ def test_clipped_policy_loss_of_one_token(ratio, advantage, loss, gradient, clip
     assert result.approx_kl.item() == pytest.approx(ratio - 1 - math.log(ratio), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss", "clipped"),
+    [
+        (1.3, 1.0, -1.3, 0.0),  # above 1.2, and not held before 1.4
+        (1.5, 1.0, -1.4, 1.0),
+        (0.7, -1.0, 0.8, 1.0),  # below as before
+    ],
+)
+def test_clip_higher_moves_the_upper_end_alone(ratio, advantage, loss, clipped):
+    given = torch.tensor([[math.log(ratio)]]), torch.zeros(1, 1), torch.tensor([[advantage]])
+    result = clipped_policy_loss(*given, ONE, clip_range=0.2, clip_range_high=0.4, token_count=1)
+    assert result.loss.item() == pytest.approx(loss, rel=1e-6)
+    assert result.clip_fraction.item() == clipped
+
+
 def test_statistics_are_means_over_the_whole_mini_batch():
     ratios = torch.tensor([[1.5, 1.0, 0.5], [1.1, math.nan, math.nan]])
     mask = torch.tensor([[True, True, True], [True, False, False]])

@@ -38,7 +38,7 @@ from workbench import child
 from workbench.runs import FolderWriter, RunFolder, attach_or_create
 from workbench.settings import KINDS
 from workbench.training import checkpoint, dpo, optimiser, sampled_answers
-from workbench.training.ppo import policy_loop
+from workbench.training.ppo import online_dpo, policy_loop
 from workbench.training.reward import members
 
 MANY = 20  # kills of each kind; a smaller number is a trial, and is not written down
@@ -54,9 +54,17 @@ MOMENTS: dict[str, dict[str, tuple[Any, str]]] = {
         "writing a line": (FolderWriter, "_append"),
     },
     "dpo": {
-        "forward pass": (dpo.DPOTrainer, "_compare"),
+        "forward pass": (dpo.DirectTrainer, "_compare"),
         "held-out evaluation": (dpo.DPOTrainer, "_evaluate"),
         "watched answers": (sampled_answers, "sample_responses"),
+        "optimiser step": (optimiser.Optimiser, "step"),
+        "saving": (checkpoint.torch, "save"),
+        "writing a line": (FolderWriter, "_append"),
+    },
+    "online_dpo": {
+        "generation": (sampled_answers, "sample_responses"),
+        "scoring": (online_dpo, "scored_answers"),
+        "forward pass": (dpo.DirectTrainer, "_compare"),
         "optimiser step": (optimiser.Optimiser, "step"),
         "saving": (checkpoint.torch, "save"),
         "writing a line": (FolderWriter, "_append"),
@@ -127,13 +135,14 @@ def create(root: Path, kind: str, name: str, model: Path, reward: Path, kills: i
     few: dict[str, Any] = {"reward": {"batch_size": 4, "evaluate_every": 2, "holdout": 0.25}}
     watching = {"response_length": 8, "watch_every": 3, "watch_prompts": 2}
     few["dpo"] = {**few["reward"], **watching}
+    few["online_dpo"] = {"batch_size": 4, **watching}
     few["ppo"] = {"batch_size": 8, **watching}
     settings = tiny_settings(
         KINDS[kind], quantization="nf4", micro_batch_tokens=40, **steps, **few[kind]
     ).to_dict()
     words = "abcdefghijklmnop"
     rows: list[dict[str, Any]] = [{"prompt": user(f"{a} {b}")} for a, b in pairwise(words)]
-    if kind != "ppo":
+    if kind in ("reward", "dpo"):
         sides = {"chosen": assistant("good good"), "rejected": assistant("bad a")}
         rows = [{**row, **sides} for row in rows]
     inputs = {} if kind == "reward" else {"reward": str(reward), "judge": "none"}

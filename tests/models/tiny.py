@@ -38,6 +38,7 @@ OWN: dict[str, dict[str, Any]] = {
     "sft": {},
     "reward": {"label_smoothing": 0.0, "centering": 0.01, "evaluate_every": 20},
     "dpo": {"beta": 0.1, "loss_type": "sigmoid", "label_smoothing": 0.0, "temperature": 1.0},
+    "online_dpo": {"beta": 0.1, "loss_type": "sigmoid", "temperature": 1.0},
     "ppo": {
         "adam_epsilon": 1e-5,
         "samples_per_prompt": 1,

@@ -230,7 +230,7 @@ def test_memory_that_runs_out_halves_the_micro_batches_and_changes_nothing(
     tiny, place, monkeypatch
 ):
     expected = metrics(train(tiny, place("whole"), watch_every=0))
-    real, failed = module.DPOTrainer._compare, []
+    real, failed = module.DirectTrainer._compare, []
 
     def scarce(self, group):
         if not failed and len(group) > 1:
@@ -238,7 +238,7 @@ def test_memory_that_runs_out_halves_the_micro_batches_and_changes_nothing(
             raise torch.OutOfMemoryError("injected")
         return real(self, group)
 
-    monkeypatch.setattr(module.DPOTrainer, "_compare", scarce)
+    monkeypatch.setattr(module.DirectTrainer, "_compare", scarce)
     events = train(tiny, place("scarce"), watch_every=0)
     assert any("memory ran out" in e.message for e in events if isinstance(e, Notice))
     for mine, its in zip(expected, metrics(events), strict=True):

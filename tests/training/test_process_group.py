@@ -37,7 +37,7 @@ def numbers(folder: Path) -> list[dict[str, float]]:
     ]
 
 
-@pytest.mark.parametrize("kind", ["reward", "dpo", "ppo"])
+@pytest.mark.parametrize("kind", ["reward", "dpo", "online_dpo", "ppo"])
 def test_twenty_steps_of_two_processes_are_those_of_one(made, kind):
     """Stopped by the main process, killed and resumed on the way, and to 1e-8 the same."""
     one, two = numbers(made / f"{kind}-one"), numbers(made / f"{kind}-two")
@@ -48,7 +48,7 @@ def test_twenty_steps_of_two_processes_are_those_of_one(made, kind):
     assert states == ["finished", "finished"]
 
 
-@pytest.mark.parametrize("kind", ["reward", "dpo", "ppo"])
+@pytest.mark.parametrize("kind", ["reward", "dpo", "online_dpo", "ppo"])
 def test_the_weights_are_the_same_too(made, kind):
     from safetensors.torch import load_file
 
@@ -59,7 +59,7 @@ def test_the_weights_are_the_same_too(made, kind):
         torch.testing.assert_close(two[name], one[name], rtol=1e-7, atol=1e-8)
 
 
-@pytest.mark.parametrize("kind", ["reward", "dpo", "ppo"])
+@pytest.mark.parametrize("kind", ["reward", "dpo", "online_dpo", "ppo"])
 def test_a_steps_gradients_in_float32_are_the_same(made, kind):
     """AdamW's first moment after one step is a tenth of the gradient."""
     states = [load_checkpoint(made / f"{kind}-step{count}")[1] for count in (1, 2)]
@@ -70,7 +70,7 @@ def test_a_steps_gradients_in_float32_are_the_same(made, kind):
         assert float((mine - its).norm()) <= 1e-4 * float(mine.norm())
 
 
-@pytest.mark.parametrize("kind", ["reward", "dpo", "ppo"])
+@pytest.mark.parametrize("kind", ["reward", "dpo", "online_dpo", "ppo"])
 def test_the_main_process_alone_writes_and_is_steered(made, kind):
     folder = RunFolder(made / f"{kind}-two")
     assert [row["step"] for row in folder.metrics()] == list(range(1, 21))

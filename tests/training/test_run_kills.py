@@ -23,14 +23,14 @@ def killed() -> dict[str, dict[str, Any]]:
         [sys.executable, str(SCRIPT), "--kills", "3"],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=380,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(SCRIPT.parent)])},
     )
     assert done.returncode in (0, 1) and done.stdout.startswith("{"), done.stdout + done.stderr
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("kind", ["reward", "dpo", "ppo"])
+@pytest.mark.parametrize("kind", ["reward", "dpo", "online_dpo", "ppo"])
 def test_a_run_killed_three_times_equals_one_that_was_not(killed, kind):
     found = killed[kind]
     assert (found["kills"], found["different"]) == (3, []), found

@@ -45,6 +45,7 @@ def create(home: Path, kind: str, name: str, **changes: Any) -> RunFolder:
     few: dict[str, Any] = {"reward": {"batch_size": 5, "evaluate_every": 4, "holdout": 0.2}}
     watching = {"response_length": 8, "watch_every": 5, "watch_prompts": 3}
     few["dpo"] = {**few["reward"], **watching}
+    few["online_dpo"] = {"batch_size": 5, **watching}
     few["ppo"] = {"batch_size": 7, "mini_batches": 2, **watching}
     same = {"steps": STEPS, "micro_batch_tokens": 40, "learning_rate": 1e-3, "dtype": "float64"}
     settings = tiny_settings(KINDS[kind], **{**same, **few[kind], **changes}).to_dict()
@@ -52,7 +53,7 @@ def create(home: Path, kind: str, name: str, **changes: Any) -> RunFolder:
     rows: list[dict[str, Any]] = []
     for i, word in enumerate(words):
         row: dict[str, Any] = {"prompt": user(f"{word} " * (1 + i % 4))}
-        if kind != "ppo":
+        if kind in ("reward", "dpo"):
             row |= {"chosen": assistant("good good"), "rejected": assistant("bad " * (1 + i % 3))}
         rows.append(row)
     inputs = {} if kind == "reward" else {"reward": str(home / "reward"), "judge": "none"}
@@ -90,7 +91,7 @@ def fork(folder: RunFolder, rank: int, count: int, port: int) -> int:
             os.environ.update({name: str(value) for name, value in names.items()})
             if rank == 1 and not folder.checkpoints():
                 scarce(members.Member, "judge", 1)
-                scarce(dpo.DPOTrainer, "_compare", 1)
+                scarce(dpo.DirectTrainer, "_compare", 1)
                 scarce(ClippedSteps, "_losses", 1)
             settings = KINDS[folder.config()["kind"]](device="cpu")
             code = child.run_together(lambda: folder, settings)
@@ -124,7 +125,7 @@ def main(home: Path) -> None:
     make_model(home / "tiny")
     make_adapter(home / "reward", home / "tiny", 11, reward=True)
     os.environ["WORKBENCH_LOCKS"] = str(home / "locks")
-    for kind in ("reward", "dpo", "ppo"):
+    for kind in ("reward", "dpo", "online_dpo", "ppo"):
         end(launch(create(home, kind, f"{kind}-one"), 1))
         two = create(home, kind, f"{kind}-two", checkpoint_every=3)
         first = launch(two, 2)

@@ -36,6 +36,9 @@ MISTYPED: dict[str, tuple[Any, str]] = {
     "preset": ("t4-05b", "did you mean t4-0.5b?"),
     "scores": ("sorce", "did you mean source?"),
     "dtype": ("float23", "did you mean float32?"),
+    "methods": (["rlo"], "did you mean rloo?"),
+    "method": ("rlo", "did you mean rloo?"),
+    "equal": ("promts", "did you mean prompts?"),
 }
 SETTINGS = ("settings", "changes")  # what takes settings by name
 MISTYPED_SETTINGS = [
@@ -47,7 +50,7 @@ NO_NAMES = {  # numbers, switches, new names, objects: nothing that could be loo
     *("annotator", "seed", "best_of", "gold", "queue", "store", "strength", "overlap", "repeats"),
     *("explore", "ranking", "n", "on_progress", "folder", "sizes", "name", "fresh", "timeout"),
     *("card_gb", "minutes", "best_of_n", "private", "path", "repository", "responses", "spread"),
-    *("prompt", "response", "trust", "guidelines", "tags", "planned", "out"),
+    *("prompt", "response", "trust", "guidelines", "tags", "planned", "out", "prices", "rates"),
 }
 OBJECTS = {("plan", "settings"), ("preflight", "settings"), ("next_round", "pairs")}  # no names
 
@@ -156,6 +159,8 @@ def test_all_names_are_looked_at_before_any_data_is_read(right, monkeypatch):
         ("quality", "against"),
         ("best_of_n", "heldout_reward"),
         ("evaluate_reward", "reward"),
+        ("frontier", "heldout"),
+        ("frontier", "heldout_reward"),
     ):
         value, hint = ALSO.get((verb, name)) or MISTYPED[name]
         with pytest.raises(WorkbenchError) as caught:

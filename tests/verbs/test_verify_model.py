@@ -9,6 +9,7 @@ import pytest
 
 import workbench as wb
 from workbench import child, cli
+from workbench.data.plain_prompts import PLAIN_PROMPTS as PROMPTS
 from workbench.errors import ConfigError, DataError, ModelError, RunError
 from workbench.json_lines import clean
 from workbench.runs import Run, RunFolder, devices
@@ -16,7 +17,6 @@ from workbench.runs import run as run_module
 from workbench.settings import PPOSettings
 from workbench.training.checks import preflight as checks
 from workbench.verbs import plan_memory, run_preflight, verify_model, verify_table
-from workbench.verbs.plain_prompts import PROMPTS
 
 from ..models.tiny import make_model
 from ..training.conftest import make_adapter

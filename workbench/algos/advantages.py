@@ -102,6 +102,22 @@ def group_normalised(episode_rewards: Tensor, *, eps: float) -> Tensor:
     return centred / (episode_rewards.std(1, correction=0, keepdim=True) + eps)
 
 
+def group_centred(episode_rewards: Tensor) -> Tensor:
+    """Advantage of each response over the mean of its prompt's group, in reward.
+
+    A_k = r_k - mean_j r_j, without the division by the deviation, which weighs prompts whose
+    answers hardly differ more than others (Liu et al. 2025, "Understanding R1-Zero-Like Training",
+    Dr. GRPO). It is (K - 1) / K of :func:`rloo`'s.
+
+    Args:
+        episode_rewards: ``(G, K)`` whole-response rewards, one row a prompt. [reward]
+
+    Returns:
+        ``(G, K)`` advantages; each row adds up to 0. [reward]
+    """
+    return episode_rewards - episode_rewards.mean(1, keepdim=True)
+
+
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean of the entries that count: sum(x where mask) / sum(mask).
 

@@ -49,13 +49,16 @@ def clipped_policy_loss(
     response_mask: Tensor,
     *,
     clip_range: float,
+    clip_range_high: float = 0.0,
     token_count: int | Tensor,
 ) -> PolicyLoss:
     """PPO's clipped policy loss, from tokens the *rollout* policy sampled.
 
     With rho = exp(policy - rollout log-probability), per token
     max(-A rho, -A clip(rho, 1 - eps, 1 + eps)) (Schulman et al. 2017, "Proximal Policy
-    Optimization Algorithms", eq. 7, negated), summed and divided by ``token_count``.
+    Optimization Algorithms", eq. 7, negated), summed and divided by ``token_count``. With
+    ``clip_range_high`` the upper end is 1 + that: unlikely tokens may gain more before they are
+    held (Yu et al. 2025, "DAPO", clip-higher).
 
     Args:
         policy_logprobs: ``(B, T)`` log pi(a_t | s_t) now, with gradients. [nats]
@@ -63,6 +66,7 @@ def clipped_policy_loss(
         advantages: ``(B, T)`` data.
         response_mask: ``(B, T)`` bool, True = counts.
         clip_range: eps, how far the ratio may go to profit.
+        clip_range_high: eps above 1, where it is another; 0 = the same.
         token_count: valid tokens of the whole mini-batch. [tokens]
 
     Returns:
@@ -72,10 +76,11 @@ def clipped_policy_loss(
     log_ratio = torch.where(response_mask, policy_logprobs - rollout_logprobs.detach(), 0.0)
     ratio = log_ratio.exp()
     gain = advantages.detach()
-    clipped = ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
+    high = clip_range_high or clip_range
+    clipped = ratio.clamp(1.0 - clip_range, 1.0 + high)
     loss = _share(torch.maximum(-gain * ratio, -gain * clipped), response_mask, token_count)
     with torch.no_grad():
-        outside = ((ratio - 1.0).abs() > clip_range).to(ratio.dtype)
+        outside = ((ratio - 1.0 > high) | (1.0 - ratio > clip_range)).to(ratio.dtype)
         # the rollout policy sampled: it stands first, and d = log policy - log rollout
         approx_kl = kl_k3(torch.zeros_like(log_ratio), log_ratio)
         return PolicyLoss(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workbench.algos.advantages import gae, group_normalised, rloo
+from workbench.algos.advantages import gae, group_centred, group_normalised, rloo
 from workbench.algos.kl import KL_ESTIMATORS
 from workbench.algos.rewards import token_rewards
 
@@ -37,6 +37,8 @@ class RecordedAnswer:
         place: which of the group it is.
         mean, std: of all the update's advantages, by which they are whitened; None where they
             are not. [reward]
+        clip_range_high: eps above 1, where it is another than below; 0 = the same.
+        group_scale: whether ``group`` divides by the group's ``deviation``, or by ``none``.
     """
 
     logprobs: tuple[float, ...]
@@ -50,6 +52,8 @@ class RecordedAnswer:
     place: int = 0
     mean: float | None = None
     std: float | None = None
+    clip_range_high: float = 0.0
+    group_scale: str = "deviation"
 
 
 class AnswerSteps(NamedTuple):
@@ -132,7 +136,8 @@ def take_apart(
         whitened = (advantage - answer.mean) / (answer.std**2 + WHITEN_EPS) ** 0.5
     ratio = (after - policy).exp()
     unclipped = ratio * whitened
-    clipped = ratio.clamp(1.0 - clip_range, 1.0 + clip_range) * whitened
+    high = answer.clip_range_high or clip_range
+    clipped = ratio.clamp(1.0 - clip_range, 1.0 + high) * whitened
     return AnswerSteps(
         log_ratio=_list(policy - ref),
         charge=_list(-kl_coef * estimator(policy, ref)),
@@ -153,7 +158,12 @@ def _relative(answer: RecordedAnswer, paid: float, kl_coef: float) -> Tensor:
     totals = [own - kl_coef * kl for own, kl in answer.group]
     totals[answer.place] += paid - answer.group[answer.place][0]
     row = torch.tensor([totals], dtype=torch.float64)
-    relative = rloo(row) if answer.advantage == "rloo" else group_normalised(row, eps=GROUP_EPS)
+    if answer.advantage == "rloo":
+        relative = rloo(row)
+    elif answer.group_scale == "none":
+        relative = group_centred(row)
+    else:
+        relative = group_normalised(row, eps=GROUP_EPS)
     return relative[:, answer.place : answer.place + 1]
 
 

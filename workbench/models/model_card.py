@@ -12,6 +12,7 @@ TITLES = {
     "sft": "A fine-tuned model",
     "reward": "A reward model",
     "dpo": "A policy trained by DPO",
+    "online_dpo": "A policy trained by online DPO",
     "ppo": "A policy trained by PPO",
 }
 Figures = Mapping[str, float | int | str | None]

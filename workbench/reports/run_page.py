@@ -52,6 +52,13 @@ FIGURE_WORDS = {
     "loss": ("Training loss", "nats; mean of the last ten steps"),
     "perplexity": ("Perplexity", "tokens; mean of the last ten steps"),
 }
+KIND_WORDS = {
+    "ppo": "PPO",
+    "dpo": "DPO",
+    "online_dpo": "Online DPO",
+    "reward": "Reward model",
+    "sft": "SFT",
+}
 ANSWER_SCORES = {"gold": "gold", "score": "reward score", "kl": "KL"}
 
 
@@ -180,9 +187,7 @@ def _summary(summary: Mapping[str, Any]) -> str:
 def _run(feed: RunFeed, number: int) -> str:
     status = feed.status()
     header = feed.header()
-    kind = {"ppo": "PPO", "dpo": "DPO", "reward": "Reward model", "sft": "SFT"}.get(
-        feed.kind, feed.kind
-    )
+    kind = KIND_WORDS.get(feed.kind, feed.kind)
     steps = f"{status['step']} of {status['total'] or '?'} steps"
     facts = [header["model"], status["state"], steps]
     if status["seconds"]:

@@ -362,21 +362,21 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "kl",
         "KL runs ahead of the reward",
-        ("ppo",),
+        ("ppo", "online_dpo"),
         f"mean `objective/kl` of {MEAN} updates rose by over {KL_RISE:g} nat in {BACK} updates, "
         f"and `objective/scores` by under {SCORE_A_NAT:g} a nat",
-        "Double kl_coef, or halve learning_rate; if the answers already read badly, stop and "
-        "resume from an earlier checkpoint.",
+        "Double kl_coef (DPO: beta), or halve learning_rate; if the answers already read badly, "
+        "stop and resume from an earlier checkpoint.",
         (Condition(("objective/kl", "objective/scores"), _kl_racing),),
     ),
     Rule(
         "gold",
         "The watched score falls while the reward score rises",
-        ("ppo",),
+        ("ppo", "online_dpo"),
         f"mean of {BACK} updates is under its best by over {GOLD_FALL:g} (`objective/gold`) or "
         f"{HELDOUT_FALL:g} (`heldout/scores`), and `objective/scores` rose since",
-        "The policy exploits the reward model. Stop here; raise kl_coef, or label what it says now "
-        "(wb.next_round) and train the reward model on.",
+        "The policy exploits the reward model. Stop here; raise kl_coef (DPO: beta), or label what "
+        "it says now (wb.next_round) and train the reward model on.",
         (
             Condition(
                 ("heldout/scores", "objective/scores"),
@@ -401,11 +401,11 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "length",
         "Answers grow and grow",
-        ("ppo",),
+        ("ppo", "online_dpo"),
         f"mean `response/length` of {MEAN} updates is over {LONGER:g} times the first {MEAN} "
         "updates'",
         "Read the answers. If they are padded, the reward model likes length: wb.quality shows its "
-        "bias; raise kl_coef or missing_eos_penalty meanwhile.",
+        "bias; raise kl_coef (DPO: beta) or missing_eos_penalty meanwhile.",
         (Condition(("response/length",), _length),),
     ),
     Rule(
@@ -440,7 +440,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "repetition",
         "Answers repeat themselves",
-        ("ppo", "dpo", "sft"),
+        ("ppo", "dpo", "online_dpo", "sft"),
         f"over {REPEATED:.0%} of the runs of {GRAM} words in a watched answer came before in it, "
         "mean of the watched answers",
         "Lower learning_rate or raise kl_coef (DPO: beta), and send such answers to the labeller, "

@@ -49,6 +49,7 @@ BEST: dict[str, tuple[tuple[str, str], ...]] = {
         ("heldout_accuracy", "held-out accuracy"),
         ("loss", "loss"),
     ),
+    "online_dpo": (("gold", "gold score"), ("score", "reward score")),
     "reward": (("heldout_accuracy", "held-out accuracy"), ("accuracy", "accuracy")),
     "sft": (("heldout_loss", "held-out loss"), ("loss", "loss")),
 }
@@ -226,7 +227,8 @@ def _data(config: dict[str, Any]) -> str:
     """How much it learns from, and what it is paid by."""
     data: dict[str, Any] = config.get("data") or {}
     inputs: dict[str, Any] = config.get("inputs") or {}
-    word = {"ppo": "prompts", "reward": "pairs", "dpo": "pairs"}.get(config["kind"], "rows")
+    words = {"ppo": "prompts", "online_dpo": "prompts", "reward": "pairs", "dpo": "pairs"}
+    word = words.get(config["kind"], "rows")
     rows = f"{data.get('rows') or 0:,} {word}"
     paid = paid_by(inputs.get("reward"))
     return f"{rows}, {'watched' if config['kind'] == 'dpo' else 'paid'} by {paid}" if paid else rows

@@ -227,7 +227,11 @@ def _dpo(facts: _Facts) -> Verdict:
 
 def _after_ppo(score: Trend, facts: _Facts) -> str:
     blind = f"Next: wb.compare({facts.model!r}, {facts.name!r}, prompts=…) reads it blind"
-    rounds = f"wb.next_round({facts.name!r}, store) takes its answers to the labeller."
+    rounds = (
+        f"wb.sample_pairs({facts.name!r}, prompts) draws answers to judge."
+        if facts.step == "step"
+        else f"wb.next_round({facts.name!r}, store) takes its answers to the labeller."
+    )
     if score.way == "rising":
         return f"{blind}; it was still rising, so more steps may bring more."
     return f"{blind}; {rounds}"
@@ -296,6 +300,7 @@ def _any_run(facts: _Facts) -> Verdict:
 SENTENCES: dict[str, Callable[[_Facts], Verdict]] = {
     "ppo": _ppo,
     "dpo": _dpo,
+    "online_dpo": _ppo,
     "reward": _reward,
     "sft": _sft,
 }

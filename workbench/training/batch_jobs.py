@@ -1,7 +1,7 @@
 """Batch work on finished models: sample answers, score them, measure KL and accuracy."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -261,3 +261,36 @@ def scores(
         )
     tell(len(rows), len(rows), "scores")
     return [[float(value) for value in own] for own in result]
+
+
+def measured(
+    models: Sequence[str],
+    rewards: Mapping[str, str],
+    prompts: Prompts,
+    settings: PPOSettings,
+    *,
+    tell: Tell,
+) -> list[list[dict[str, Any]]]:
+    """One answer of each model to each prompt, with its exact KL and its score by reward models.
+
+    Args:
+        models: as in :func:`answers`.
+        rewards: reward models by the name of their score; of an ensemble the members' mean.
+        prompts: message lists.
+        settings: as in :func:`answers`.
+        tell: told how far it is.
+
+    Returns:
+        For each model and prompt ``{"text", "ended", "tokens", "kl"}`` and the scores by name.
+    """
+    drawn = [
+        [own[0] for own in table]
+        for table in answers(models, prompts, settings, with_kl=True, tell=tell)
+    ]
+    flat = [row for table in drawn for row in table]
+    asked = [prompt for _ in models for prompt in prompts]
+    for name, reward in rewards.items():
+        by_member = scores(reward, asked, [row["text"] for row in flat], settings, tell=tell)
+        for row, *own in zip(flat, *by_member, strict=True):
+            row[name] = sum(own) / len(own)
+    return drawn

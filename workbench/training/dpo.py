@@ -8,7 +8,7 @@ their log-ratios. What the reference says of an answer never changes: it is aske
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from workbench.events import Place
 from workbench.models.answer_scores import packed_tokens, separate_tokens
 from workbench.models.fast.packing_support import packs
 from workbench.models.forward import lay, prove_packing, response_hidden, response_logprobs
-from workbench.settings import DPOSettings
+from workbench.settings import DirectSettings, DPOSettings
 from workbench.training.batch_jobs import exact_response_kl
 from workbench.training.batches import batch_for, batch_indices, prompt_key, steps_for
 from workbench.training.clock import Clock, peak_memory_gb
@@ -39,9 +39,12 @@ from workbench.training.reward.encoded_pairs import (
 from workbench.training.reward.members import accuracy
 from workbench.training.reward.shown_pairs import longer_wins
 
-Metrics = dict[str, float | None]
+StepMetrics = dict[str, float | None]
 WATCHABLE = 512
 """Prompts of the pairs from which the watched ones are taken."""
+
+
+D = TypeVar("D", bound=DirectSettings)
 
 
 class Compared(NamedTuple):
@@ -76,54 +79,39 @@ class _FromReference(NamedTuple):
     logprobs: Tensor
 
 
-class DPOTrainer(PolicyLoop[DPOSettings]):
-    """One run: its comparisons, where it stands, and its step.
+class DirectTrainer(PolicyLoop[D]):
+    """A policy that learns from comparisons: subclasses hold them and take the steps.
 
-    Args:
-        model: what the policy starts from; frozen, it is also the reference.
-        rows: the comparisons, as ``encode_comparisons`` takes them.
-        settings: see :class:`DPOSettings`.
-        place: where to write, and who steers.
-        judge: a gold score of the watched answers; the policy never sees it.
-        reward: scores the watched answers, as a config's ``inputs.reward`` describes it
-            (:mod:`workbench.training.reward.reward_sources`); nothing is learned from it.
-        reference: what the policy is compared with, where it is not ``model``.
-
-    Raises:
-        ModelError: a model cannot be loaded, or the reference stands on another base.
-        DataError: no row can be used.
+    Attributes:
+        beta: reward of a nat.
+        about: the data, for the model card.
     """
 
-    def __init__(
-        self,
-        model: str,
-        rows: Sequence[dict[str, Any]],
-        settings: DPOSettings,
-        place: Place,
-        judge: Judge | None = None,
-        reward: Any = None,
-        reference: str | None = None,
-    ) -> None:
+    rate_for = "dpo"
+    """Which rate "auto" is, of :data:`workbench.training.learning_rates.RATES`."""
+    about: dict[str, int | str]
+
+    def __init__(self, model: str, settings: D, place: Place, reference: str | None) -> None:
         super().__init__(model, settings, place, reference)
-        self.judge, self.beta = judge, settings.beta
-        if reward is not None:
-            self.build_reward(reward)
-        comparisons, notices = encode_comparisons(self.base, rows, settings)
-        self.notices += notices
-        batch = batch_for(len(comparisons), settings.batch_size, once=settings.once)
-        self.settings = settings = settings.changed(batch_size=batch)
+        self.beta = settings.beta
         prove_packing(self.base)
-        self.hold(*split(comparisons, settings))
-        self._watch_prompts_of(rows)
-        self.total = steps_for(self.learned, batch, steps=settings.steps, epochs=settings.epochs)
+
+    def build_optimiser(self, total: int) -> None:
+        """The policy's, for so many steps."""
+        self.total, settings = total, self.settings
         self.optimiser = Optimiser(
             {"policy": self.roles.parameters("policy")},
             settings,
-            rates={"policy": rate_of("dpo", settings.learning_rate, self.base.width)},
-            total_steps=self.total,
+            rates={"policy": rate_of(self.rate_for, settings.learning_rate, self.base.width)},
+            total_steps=total,
             half=self.base.dtype == torch.float16,
             team=self.team,
         )
+
+    @property
+    def sampled_at(self) -> float:
+        """Temperature of log-probabilities; how a data set's answers were drawn is not known."""
+        return 1.0
 
     def hold(
         self, train: Sequence[EncodedComparison], heldout: Sequence[EncodedComparison]
@@ -139,78 +127,28 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
         wide = torch.promote_types(self.base.dtype, torch.float32)
         self.ref_logprobs = torch.full((self.first[-1],), math.nan, dtype=wide)
 
-    def _watch_prompts_of(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Watch prompts that nothing is learned from, where some are kept aside."""
-        texts = {prompt_key(row["prompt"]): row["prompt"] for row in rows}
-        own = dict.fromkeys(c.group for c in self.heldout or self.comparisons)
-        prompts = [texts[group] for group in list(own)[:WATCHABLE]]
-        self.prompts = encode_prompts(prompts, self.encoder, room=self.settings.response_length)
-        self.watch_these(self.settings.watch_prompts)
-
-    def chosen(self) -> dict[str, Any]:
-        """The learning rate and the batch size."""
-        rate = self.optimiser.rates["policy"]
-        return {"learning_rate": rate, "batch_size": self.settings.batch_size}
-
     def set_live(self, name: str, value: Any) -> None:
         """The rate, beta, the temperature of the watched answers, and their prompts."""
         if name == "learning_rate":
-            self.optimiser.rates["policy"] = rate_of("dpo", value, self.base.width)
+            self.optimiser.rates["policy"] = rate_of(self.rate_for, value, self.base.width)
         elif name == "watch_prompts":
             self.watch_these(value)
         else:
             setattr(self, name, float(value))
 
-    def state(self) -> dict[str, Any]:
-        """Weights and optimiser, the live settings, and what the reference said so far."""
-        live = [self.temperature, self.beta]
-        return {**super().state(), "live": live, "ref_logprobs": self.ref_logprobs.clone()}
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Take back :meth:`state`."""
-        super().load(state)
-        self.temperature, self.beta = state["live"]
-        self.ref_logprobs = state["ref_logprobs"].clone()
-
-    def train_step(self) -> StepOutcome:
-        """One optimiser step; where answers are watched, a stop puts back what it had changed."""
-        if not self.watches_now():
-            return self._update()
-        before = self.state()
-        return self.attempt(self._update, undo=lambda: self.put_back(before))
-
-    def _update(self) -> StepOutcome:
-        """A step on the comparisons that belong to it; now and then, how the policy does."""
-        settings, clock = self.settings, Clock()
-        size = settings.batch_size
-        batch = batch_indices(self.step, self.learned, size, seed=settings.seed)
-        with clock.phase("optimise"):
-            self.begin("training", size // self.team.count, "comparisons")
-            metrics = self.attempt(lambda: self._gradients(batch))
-            done = self.optimiser.step()
-        pairs = sum(len(self.comparisons[i].judgements) for i in batch)
-        metrics |= {
+    def learn_from(self, batch: Sequence[int]) -> StepMetrics:
+        """One optimiser step on some of the comparisons."""
+        self.begin("training", len(batch) // self.team.count, "comparisons")
+        metrics = self.attempt(lambda: self._gradients(batch))
+        done = self.optimiser.step()
+        return metrics | {
             "beta": self.beta,
             "grad_norm": done.grad_norm,
             "learning_rate": done.learning_rate,
             "skipped_steps": float(self.optimiser.skipped),
-            "pairs_per_second": pairs / clock.total(),
         }
-        if self.heldout and self.is_due(settings.evaluate_every):
-            with clock.phase("evaluate"):
-                metrics |= self.attempt(self._evaluate)
-        samples: tuple[dict[str, Any], ...] = ()
-        if self.watched and self.watches_now():
-            with clock.phase("watch"):
-                watched, samples = self._look()
-            metrics |= watched
-        metrics |= {f"time/{name}": seconds for name, seconds in clock.seconds.items()}
-        metrics["time/step"] = clock.total()
-        metrics["memory/peak_gb"] = peak_memory_gb(self.base.device)
-        self.figures |= metrics
-        return StepOutcome(metrics, samples)
 
-    def _gradients(self, batch: Sequence[int]) -> Metrics:
+    def _gradients(self, batch: Sequence[int]) -> StepMetrics:
         """Gradients of a batch, gathered over its micro-batches; its statistics."""
         parts: list[Compared] = []
         losses: list[Tensor] = []
@@ -261,7 +199,10 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
         """Log-probability ``(S,)`` of each answer under a role, summed over its tokens."""
         with self.roles.acting(role):
             hidden = response_hidden(self.base, laid)
-            return response_logprobs(self.base, laid, temperature=1.0, hidden=hidden).sum(1)
+            by_token = response_logprobs(
+                self.base, laid, temperature=self.sampled_at, hidden=hidden
+            )
+            return by_token.sum(1)
 
     def _share_reference(self, batch: Sequence[int]) -> None:
         """Exchange the reference's log-probabilities of a batch between the processes."""
@@ -282,7 +223,7 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
             label_smoothing=settings.label_smoothing,
         )
 
-    def _described(self, compared: Compared) -> Metrics:
+    def _described(self, compared: Compared) -> StepMetrics:
         """The implied rewards and the log-probabilities, means over the judgements."""
         ratios = compared.ratios()
         return {
@@ -294,8 +235,112 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
             "logps/rejected": float(compared.rejected.mean()),
         }
 
+    def write_final(self, folder: Path) -> None:
+        """The policy's adapter; beside it the reference if that is an adapter."""
+        self.save_policy(folder)
+        self.write_policy_card(
+            folder, self.about, ("rewards/", "heldout/", "objective/", "response/length")
+        )
+
+
+class DPOTrainer(DirectTrainer[DPOSettings]):
+    """One run: its comparisons, where it stands, and its step.
+
+    Args:
+        model: what the policy starts from; frozen, it is also the reference.
+        rows: the comparisons, as ``encode_comparisons`` takes them.
+        settings: see :class:`DPOSettings`.
+        place: where to write, and who steers.
+        judge: a gold score of the watched answers; the policy never sees it.
+        reward: scores the watched answers, as a config's ``inputs.reward`` describes it
+            (:mod:`workbench.training.reward.reward_sources`); nothing is learned from it.
+        reference: what the policy is compared with, where it is not ``model``.
+
+    Raises:
+        ModelError: a model cannot be loaded, or the reference stands on another base.
+        DataError: no row can be used.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        rows: Sequence[dict[str, Any]],
+        settings: DPOSettings,
+        place: Place,
+        judge: Judge | None = None,
+        reward: Any = None,
+        reference: str | None = None,
+    ) -> None:
+        super().__init__(model, settings, place, reference)
+        self.judge = judge
+        if reward is not None:
+            self.build_reward(reward)
+        comparisons, notices = encode_comparisons(self.base, rows, settings)
+        self.notices += notices
+        batch = batch_for(len(comparisons), settings.batch_size, once=settings.once)
+        self.settings = settings = settings.changed(batch_size=batch)
+        self.hold(*split(comparisons, settings))
+        self._watch_prompts_of(rows)
+        self.about = {"comparisons": self.learned, "kept aside": len(self.heldout)}
+        total = steps_for(self.learned, batch, steps=settings.steps, epochs=settings.epochs)
+        self.build_optimiser(total)
+
+    def _watch_prompts_of(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Watch prompts that nothing is learned from, where some are kept aside."""
+        texts = {prompt_key(row["prompt"]): row["prompt"] for row in rows}
+        own = dict.fromkeys(c.group for c in self.heldout or self.comparisons)
+        prompts = [texts[group] for group in list(own)[:WATCHABLE]]
+        self.prompts = encode_prompts(prompts, self.encoder, room=self.settings.response_length)
+        self.watch_these(self.settings.watch_prompts)
+
+    def chosen(self) -> dict[str, Any]:
+        """The learning rate and the batch size."""
+        rate = self.optimiser.rates["policy"]
+        return {"learning_rate": rate, "batch_size": self.settings.batch_size}
+
+    def state(self) -> dict[str, Any]:
+        """Weights and optimiser, the live settings, and what the reference said so far."""
+        live = [self.temperature, self.beta]
+        return {**super().state(), "live": live, "ref_logprobs": self.ref_logprobs.clone()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take back :meth:`state`."""
+        super().load(state)
+        self.temperature, self.beta = state["live"]
+        self.ref_logprobs = state["ref_logprobs"].clone()
+
+    def train_step(self) -> StepOutcome:
+        """One optimiser step; where answers are watched, a stop puts back what it had changed."""
+        if not self.watches_now():
+            return self._update()
+        before = self.state()
+        return self.attempt(self._update, undo=lambda: self.put_back(before))
+
+    def _update(self) -> StepOutcome:
+        """A step on the comparisons that belong to it; now and then, how the policy does."""
+        settings, clock = self.settings, Clock()
+        size = settings.batch_size
+        batch = batch_indices(self.step, self.learned, size, seed=settings.seed)
+        with clock.phase("optimise"):
+            metrics = self.learn_from(batch)
+        pairs = sum(len(self.comparisons[i].judgements) for i in batch)
+        metrics["pairs_per_second"] = pairs / clock.total()
+        if self.heldout and self.is_due(settings.evaluate_every):
+            with clock.phase("evaluate"):
+                metrics |= self.attempt(self._evaluate)
+        samples: tuple[dict[str, Any], ...] = ()
+        if self.watched and self.watches_now():
+            with clock.phase("watch"):
+                watched, samples = self._look()
+            metrics |= watched
+        metrics |= {f"time/{name}": seconds for name, seconds in clock.seconds.items()}
+        metrics["time/step"] = clock.total()
+        metrics["memory/peak_gb"] = peak_memory_gb(self.base.device)
+        self.figures |= metrics
+        return StepOutcome(metrics, samples)
+
     @torch.no_grad()
-    def _evaluate(self) -> Metrics:
+    def _evaluate(self) -> StepMetrics:
         """Loss, accuracy and margin on the pairs that were kept aside, labels taken as they are."""
         self.at_once = 0
         self.begin("evaluating")
@@ -313,7 +358,7 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
             "pairs_seen": float((self.step + 1) * self.settings.batch_size),
         }
 
-    def _look(self) -> tuple[Metrics, tuple[dict[str, Any], ...]]:
+    def _look(self) -> tuple[StepMetrics, tuple[dict[str, Any], ...]]:
         """What the policy now answers to the watched prompts, in figures and as rows."""
         episodes = self.watched_answers()
         answers = episodes.rows
@@ -323,7 +368,7 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
         kl = torch.zeros(len(answers), dtype=self.ref_logprobs.dtype)
         kl[mine] = exact_response_kl(self.roles, "policy", share, settings, start=self.reference)
         self.team.add(kl)
-        metrics: Metrics = {
+        metrics: StepMetrics = {
             **describe_answers(episodes, kl),
             "response/repetition": repeated_grams([row.response for row in answers]),
         }
@@ -333,11 +378,3 @@ class DPOTrainer(PolicyLoop[DPOSettings]):
         if self.judge is not None:
             metrics["objective/gold"] = sum(row["gold"] for row in rows) / len(rows)
         return metrics, rows
-
-    def write_final(self, folder: Path) -> None:
-        """The policy's adapter; beside it the reference if that is an adapter."""
-        self.save_policy(folder)
-        data = {"comparisons": self.learned, "kept aside": len(self.heldout)}
-        self.write_policy_card(
-            folder, data, ("rewards/", "heldout/", "objective/", "response/length")
-        )

@@ -7,6 +7,7 @@ RATES = {
     "policy": (5e-4, 2e-5),
     "value": (1e-3, 4e-5),
     "dpo": (1e-4, 5e-6),
+    "online_dpo": (5e-4, 2e-5),
     "reward": (2e-3, 1e-4),
     "reward head": (2e-3, 3.5e-4),
     "sft": (2e-4, 1e-4),

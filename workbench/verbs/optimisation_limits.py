@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench import quick
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, check_option
 from workbench.progress import working
 from workbench.runs import Run, run_job
-from workbench.settings import PPOSettings
+from workbench.settings import KINDS, PPOSettings
 from workbench.verbs.batch import Progress
 from workbench.verbs.gold import gold_scores
 from workbench.verbs.load_data import load_prompts
@@ -122,21 +122,27 @@ def overoptimisation(run: Run | str, best_of_n: "BestOfN | None" = None) -> "Ove
 
 
 @working("analytic_check")
-def analytic_check(**settings: Any) -> "AnalyticCheck":
-    """PPO against the best policy that there is, on a model so small that it can be worked out.
+def analytic_check(method: str = "ppo", **settings: Any) -> "AnalyticCheck":
+    """A method against the best policy that there is, on a model so small that it can be counted.
 
     Eight words, answers of at most two, a reward for each of the 57 answers: the optimum is
-    π* ∝ π_ref·exp(r/β). A few seconds in a child process, by the code of every other run.
+    π* ∝ π_ref·exp(r/β), for all methods the same. DPO's pairs are judged by Bradley and Terry's
+    chances of these rewards. A few seconds in a child process, by the code of every other run.
 
     Args:
-        settings: changes of what it runs with, by the names of ``PPOSettings``: ``kl_coef`` is β,
-            ``seed`` draws another model and other rewards.
+        method: ``ppo``, ``rloo``, ``group``, ``online_dpo`` or ``dpo``.
+        settings: changes of what it runs with, by the names of its settings: ``kl_coef`` or
+            ``beta`` is β, ``seed`` draws another model and other rewards.
 
     Returns:
         A report: ``share`` of what can be gained, ``passed``, the exact and the reported KL, and
-        ``frame``, a row an answer with its probability under reference, optimum and PPO's policy.
-    """
-    PPOSettings.from_dict(settings)
-    from workbench.reports.analytic_check import AnalyticCheck
+        ``frame``, a row an answer with its probability under reference, optimum and policy.
 
-    return AnalyticCheck(run_job("optimum", {"changes": settings}))
+    Raises:
+        ConfigError: there is no such method or setting.
+    """
+    from workbench.reports.analytic_check import METHOD_NAMES, AnalyticCheck
+
+    check_option(method, tuple(METHOD_NAMES), "method")
+    KINDS[method if method in KINDS else "ppo"].from_dict(settings)
+    return AnalyticCheck(run_job("optimum", {"method": method, "changes": settings}), method)

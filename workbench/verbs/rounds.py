@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from workbench.widgets.labeller.labeller import Labeller
 
 ROUND, PAIRS = "round.json", "pairs.jsonl"
+_AFTER_DPO = (
+    "a round's reward model learns on, and PPO from it: give a run of wb.train_ppo. Of this one, "
+    "wb.label(wb.sample_pairs(run, prompts), store) collects labels, and "
+    "wb.train_dpo(run, store.pairs(), reference=...) learns from them"
+)
 _POLICY_FIGURES = {  # of the policy's run: what they are called, means over the last ten updates
     "objective/gold": "gold",
     "objective/scores": "score",
@@ -113,7 +118,9 @@ def round_start(run: Run) -> RoundStart:
         raise RunError(
             f"a round goes on from a policy, and {run.name} is a run of {run.kind}",
             where=str(run.path),
-            fix="give a run of wb.train_ppo, or the one that round.train() returned",
+            fix=_AFTER_DPO
+            if run.kind in ("dpo", "online_dpo")
+            else "give a run of wb.train_ppo, or the one that round.train() returned",
         )
     inputs = run.config["inputs"]
     if not isinstance(inputs["reward"], str):

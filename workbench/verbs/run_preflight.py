@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.data.plain_prompts import PLAIN_PROMPTS
 from workbench.html_table import Html, table
 from workbench.progress import working
 from workbench.reports.report import COMPACT, LEFT, ReportPage, state_cell
@@ -13,7 +14,6 @@ from workbench.runs import run_job
 from workbench.settings import PPOSettings
 from workbench.verbs.load_data import load_prompts
 from workbench.verbs.model_names import Model, check_model, check_preset, model_name
-from workbench.verbs.plain_prompts import PROMPTS
 from workbench.verbs.plan_memory import MemoryPlan
 from workbench.verbs.reward_specs import check_reward, ship_reward
 
@@ -114,7 +114,7 @@ def preflight(
     checked = check_preset(preset, {**base, **changes})
     check_model(model, "model", "answers")
     check_reward(reward)
-    messages = list(load_prompts(PROMPTS if prompts is None else prompts))
+    messages = list(load_prompts(PLAIN_PROMPTS if prompts is None else prompts))
     shipped = ship_reward(reward)
     with tempfile.TemporaryDirectory(prefix="workbench-preflight-") as folder:
         for name, content in shipped.files.items():

@@ -20,7 +20,14 @@ from workbench.runs import (
 )
 from workbench.runs import open_run as _open_run
 from workbench.runs.devices import busy
-from workbench.settings import DPOSettings, PPOSettings, RewardSettings, RunSettings, SFTSettings
+from workbench.settings import (
+    DPOSettings,
+    OnlineDPOSettings,
+    PPOSettings,
+    RewardSettings,
+    RunSettings,
+    SFTSettings,
+)
 from workbench.verbs.load_data import as_pairs, load_examples, load_prompts, no_label
 from workbench.verbs.model_names import (
     Model,
@@ -144,6 +151,42 @@ def train_dpo(
     return _launch(_Launch(model, checked, rows, name, fresh, trust, inputs, files))
 
 
+@working("train_online_dpo")
+def train_online_dpo(
+    policy: Model,
+    reward: Any,
+    prompts: Any,
+    *,
+    name: str | None = None,
+    fresh: bool = False,
+    trust: bool = False,
+    judge: str = "auto",
+    reference: Model | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a policy on which of its own two answers a reward prefers (online DPO).
+
+    Args:
+        policy: what it starts from; frozen, it is also the reference.
+        reward: as in :func:`train_ppo`. Only which of two answers scores higher counts; equal ones
+            are left out and counted.
+        prompts: what :func:`load_prompts` reads.
+        name: as in :func:`train_sft`.
+        fresh: as in :func:`train_sft`.
+        trust: as in :func:`train_sft`.
+        judge: as in :func:`train_ppo`.
+        reference: as in :func:`train_dpo`.
+        settings: see ``OnlineDPOSettings``.
+    """
+    checked = OnlineDPOSettings.from_dict(settings)
+    check_option(judge, ("auto", "gold", "none"), "judge")
+    check_model(policy, "policy", "answers")
+    check_reward(reward)
+    rows = [{"prompt": prompt} for prompt in load_prompts(prompts)]
+    inputs, files = _policy_inputs(policy, judge, reward, reference)
+    return _launch(_Launch(policy, checked, rows, name, fresh, trust, inputs, files))
+
+
 @working("train_ppo")
 def train_ppo(
     policy: Model,
@@ -235,6 +278,12 @@ def check_ppo(settings: PPOSettings, *, heldout: bool) -> None:
             where=f"batch_size = {settings.batch_size}, "
             f"samples_per_prompt = {settings.samples_per_prompt}",
             fix="make batch_size a multiple of samples_per_prompt",
+        )
+    if settings.kl_place == "loss" and settings.kl_estimator == "k1":
+        raise ConfigError(
+            "k1 in the loss charges nothing: the mean of its gradient is 0",
+            where="kl_place = 'loss', kl_estimator = 'k1'",
+            fix="set kl_estimator='k3', as GRPO has it, or 'k2'",
         )
     settings.check_heldout(heldout)
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.data.plain_prompts import PLAIN_PROMPTS
 from workbench.errors import ConfigError, RunError
 from workbench.presets import preset_settings
 from workbench.progress import duration, tell, working
@@ -18,7 +19,6 @@ from workbench.runs.folder import LIVE
 from workbench.settings import PPOSettings
 from workbench.verbs.load_data import load_prompts
 from workbench.verbs.model_names import Model, check_model, device_of
-from workbench.verbs.plain_prompts import PROMPTS
 from workbench.verbs.plan_memory import plan
 from workbench.verbs.reward_specs import check_reward, ship_reward
 from workbench.verbs.run_preflight import preflight
@@ -80,7 +80,7 @@ def verify(
     source = TARGET if reward is None else reward
     _check(model, checked)
     check_reward(source)
-    messages = load_prompts(list(PROMPTS) if prompts is None else prompts)
+    messages = load_prompts(list(PLAIN_PROMPTS) if prompts is None else prompts)
     inputs = VerifiedInputs(
         model=_name(model),
         reward=TARGET_WORDS if reward is None else _reward_name(ship_reward(source).spec),

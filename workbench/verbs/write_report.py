@@ -13,6 +13,7 @@ from workbench.verbs.train import open_run
 LAST = {  # what a run has come to, by kind: means over its last ten steps
     "ppo": ("objective/scores", "objective/gold", "objective/kl", "response/length"),
     "dpo": ("heldout/accuracy", "rewards/margins", "objective/kl", "objective/gold"),
+    "online_dpo": ("objective/scores", "objective/gold", "objective/kl", "rewards/margins"),
     "reward": ("heldout/accuracy", "accuracy", "loss"),
     "sft": ("loss", "perplexity"),
 }

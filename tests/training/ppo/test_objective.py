@@ -92,6 +92,34 @@ def test_group_divides_by_the_deviation(episodes):
     torch.testing.assert_close(found[:, 0], torch.tensor([1.0, -1.0]), rtol=0, atol=1e-3)
 
 
+def test_group_without_the_deviation_keeps_the_gap(episodes):
+    """Dr. GRPO: half of RLOO's with two answers, in reward."""
+    given = settings(advantage="group", samples_per_prompt=2, batch_size=2, group_scale="none")
+    found = estimate(episodes, PAID, given, kl_coef=0.1).advantages
+    half = ((2.0 - 0.1) - (-1.5 + 0.03)) / 2
+    torch.testing.assert_close(found[:, 0], torch.tensor([half, -half]))
+
+
+def test_kl_in_the_loss_is_not_in_the_reward(episodes):
+    given = settings(advantage="rloo", samples_per_prompt=2, batch_size=2, kl_place="loss")
+    found = estimate(episodes, PAID, given, kl_coef=0.1).advantages
+    torch.testing.assert_close(found[:, 0], torch.tensor([3.5, -3.5]))  # 2 and -1.5
+
+
+@pytest.mark.parametrize(
+    ("advantage", "asked", "whitens"),
+    [
+        ("gae", "auto", True),
+        ("rloo", "auto", False),
+        ("group", "auto", False),
+        ("rloo", True, True),
+        ("gae", False, False),
+    ],
+)
+def test_advantages_that_compare_answers_are_whitened_where_asked(advantage, asked, whitens):
+    assert settings(advantage=advantage, whiten_advantages=asked).whitens is whitens
+
+
 def test_what_is_told_of_an_update(episodes):
     given = settings(lam=0.0)
     estimates = estimate(episodes, PAID, given, kl_coef=0.1)

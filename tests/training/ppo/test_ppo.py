@@ -22,7 +22,7 @@ from workbench.training.ppo.mini_batches import MiniBatch
 from workbench.training.ppo.objective import estimate
 
 from ...models.tiny import EOS, PAD, load, make_model, tiny_settings, user
-from ..conftest import PROMPTS, Steering, bytes_of, forget_after, make_adapter, metrics
+from ..conftest import PROMPTS, Steering, bytes_of, fill, forget_after, make_adapter, metrics
 
 FIXED = [Encoded([2, 5, 3], [6, 7, EOS]), Encoded([2, 8, 9, 3], [10, 11, 12, 13])]
 
@@ -345,6 +345,36 @@ def test_ending_is_learned(tiny, reward, place):
     made.clipped_steps.take(seen, estimates, [[one]], clip_range=made.clip_range)
     after = logprobs(made, "policy", rows)
     assert float(after[0, 0]) > float(before[0, 0]) + 1e-3
+
+
+SLOPES = {"k2": lambda d: d, "k3": lambda d: 1 - (-d).exp()}  # of each estimate, by log policy
+
+
+@pytest.mark.parametrize("estimator", SLOPES)
+def test_kl_in_the_loss_pulls_by_its_estimators_slope(tiny, reward, place, estimator):
+    """With advantages of 0 the loss is beta times the estimate: d = log policy - log ref."""
+    given = {"advantage": "rloo", "samples_per_prompt": 2, "batch_size": 2}
+    made = trainer(tiny, reward, place(), kl_place="loss", kl_estimator=estimator, **given)
+    fill(made.roles, "policy", 5, std=0.05)  # no longer the reference
+    seen = episodes_of(made, FIXED)
+    part, zero = MiniBatch([0, 1], [[0, 1]]), estimates_of(made, seen, 0.0)
+    zero.advantages.zero_()
+
+    def gradients(advantages, **more):
+        given = zero._replace(advantages=advantages)
+        made.clipped_steps.gradients(part, seen, given, clip_range=0.2, **more)
+        found = [p.grad.clone() for p in made.optimiser.parameters]
+        for parameter in made.optimiser.parameters:
+            parameter.grad = None
+        return found
+
+    d = seen.rollout_logprobs - seen.ref_logprobs
+    pull = torch.where(seen.response_mask, -0.3 * SLOPES[estimator](d), 0.0)
+    expected = gradients(pull)  # -A times the score function, the ratio being 1
+    found = gradients(zero.advantages, kl_coef=0.3)
+    assert any(float(grad.abs().max()) > 1e-4 for grad in found)
+    for mine, its in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, its, atol=1e-6, rtol=1e-4)
 
 
 def test_an_answer_that_did_not_end_pays_the_penalty(tiny, reward, place):

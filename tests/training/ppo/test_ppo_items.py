@@ -74,7 +74,7 @@ named here; what is below fills the gaps. Tests are written as FILE::TEST, from 
         explained variance: algos/test_advantages.py::test_explained_variance_by_hand
     46  one valid token: algos/test_advantages.py::test_one_valid_entry_or_none_divides_nothing_by_zero
     47  a run at rate 0: training/ppo/test_ppo_items.py::test_47_a_whole_run_at_rate_0_leaves_every_byte
-    48  the analytic optimum: training/checks/test_analytic_optimum.py::test_ppo_comes_to_the_optimum
+    48  the analytic optimum: training/checks/test_analytic_optimum.py::test_the_optimum_is_reached
     49  resume: training/ppo/test_ppo.py::test_stopped_in_an_update_and_resumed_is_as_never_stopped
         killed: training/ppo/test_ppo.py::test_killed_and_resumed_is_as_never_killed
     50  half precision: training/ppo/test_ppo_items.py::test_50_half_precision_for_200_updates

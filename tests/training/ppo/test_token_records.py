@@ -46,6 +46,7 @@ SHAPES = [
     {"advantage": "gae", "whiten_advantages": False, "kl_estimator": "k3"},
     {"advantage": "rloo", "samples_per_prompt": 4},
     {"advantage": "group", "samples_per_prompt": 4, "kl_estimator": "k2"},
+    {"advantage": "group", "samples_per_prompt": 4, "group_scale": "none", "clip_range_high": 0.4},
 ]
 
 

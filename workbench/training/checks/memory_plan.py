@@ -204,7 +204,7 @@ class _Plan:
         if ppo is None:
             count = settings.members if isinstance(settings, RewardSettings) else 1
             head = self.base.width if isinstance(settings, RewardSettings) else 0
-            compared = settings.kind == "dpo" and self.source.adapter is not None
+            compared = settings.kind in ("dpo", "online_dpo") and self.source.adapter is not None
             return count * (own + head), own if compared else 0
         heads = self.base.width if ppo.advantage == "gae" else 0
         values = own if ppo.advantage == "gae" and ppo.value == "adapter" else 0

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from workbench.algos.advantages import Estimates
+from workbench.algos.kl import KL_ESTIMATORS
 from workbench.algos.losses import ValueLoss, clipped_policy_loss, clipped_value_loss
 from workbench.models.base import Base
 from workbench.models.encoding import Encoded
@@ -139,12 +140,15 @@ class ClippedSteps:
         epochs: Sequence[Sequence[MiniBatch]],
         *,
         clip_range: float,
+        kl_coef: float = 0.0,
     ) -> dict[str, float | None]:
         """One step on each mini-batch of each epoch; means of their statistics over the steps."""
         sums: dict[str, float] = {}
         taken, first_ratio, grad_norm, rate = 0, 1.0, 0.0, 0.0
         for part in chain.from_iterable(epochs):
-            statistics = self.gradients(part, episodes, estimates, clip_range=clip_range)
+            statistics = self.gradients(
+                part, episodes, estimates, clip_range=clip_range, kl_coef=kl_coef
+            )
             done = self.optimiser.step()
             if taken == 0:
                 first_ratio = statistics["policy/ratio"]
@@ -164,15 +168,26 @@ class ClippedSteps:
         }
 
     def gradients(
-        self, part: MiniBatch, episodes: Episodes, estimates: Estimates, *, clip_range: float
+        self,
+        part: MiniBatch,
+        episodes: Episodes,
+        estimates: Estimates,
+        *,
+        clip_range: float,
+        kl_coef: float = 0.0,
     ) -> dict[str, float]:
-        """Add up the gradients of one mini-batch over its micro-batches; its statistics."""
+        """Add up the gradients of one mini-batch over its micro-batches; its statistics.
+
+        ``kl_coef`` is charged in the loss.
+        """
         tokens = int(episodes.response_mask[part.episodes].sum())
         names: list[str] = [*POLICY_STATISTICS, *(VALUE_STATISTICS if self.value else ())]
         sums = dict.fromkeys(names, 0.0)
         for group in part.micro_batches:
             self.safe_point(len(group))
-            shares = self._losses(group, episodes, estimates, tokens=tokens, clip_range=clip_range)
+            shares = self._losses(
+                group, episodes, estimates, tokens=tokens, clip_range=clip_range, kl_coef=kl_coef
+            )
             for name, share in zip(names, shares, strict=True):
                 sums[name] += float(share.detach())
         return self.team.total(sums)
@@ -185,6 +200,7 @@ class ClippedSteps:
         *,
         tokens: int,
         clip_range: float,
+        kl_coef: float,
     ) -> tuple[Tensor, ...]:
         """Losses of one micro-batch with their statistics, backward done."""
         base, value, coef = self.roles.base, self.value, self.settings.value_coef
@@ -205,14 +221,24 @@ class ClippedSteps:
         # gradients flow within the role: recomputed activations need it again
         with self.roles.acting("policy"):
             hidden = response_hidden(base, batch)
+            logprobs = response_logprobs(
+                base, batch, temperature=episodes.temperature, hidden=hidden
+            )
             policy = clipped_policy_loss(
-                response_logprobs(base, batch, temperature=episodes.temperature, hidden=hidden),
+                logprobs,
                 episodes.rollout_logprobs[group, :width],
                 estimates.advantages[group, :width],
                 mask,
                 clip_range=clip_range,
+                clip_range_high=self.settings.clip_range_high,
                 token_count=tokens,
             )
+            if kl_coef:
+                charge = KL_ESTIMATORS[self.settings.kl_estimator](
+                    logprobs, episodes.ref_logprobs[group, :width]
+                )
+                charged = torch.where(mask, charge, 0.0).sum() / tokens
+                policy = policy._replace(loss=policy.loss + kl_coef * charged)
             if value is not None and value.on_policy_trunk:
                 shared = value_loss(spread(value.from_hidden(hidden), mask))
                 self.backward(policy.loss + coef * shared.loss)

@@ -11,6 +11,7 @@ from workbench.algos.advantages import (
     Estimates,
     explained_variance,
     gae,
+    group_centred,
     group_normalised,
     masked_mean,
     masked_var,
@@ -71,21 +72,25 @@ def estimate(
         episodes.rollout_logprobs,
         episodes.ref_logprobs,
         mask,
-        kl_coef=kl_coef,
+        kl_coef=kl_coef if settings.kl_place == "reward" else 0.0,
         estimator=KL_ESTIMATORS[settings.kl_estimator],
     )
     if settings.advantage == "gae":
         return gae(rewards, episodes.values, mask, gamma=settings.gamma, lam=settings.lam)
     grouped = rewards.sum(1).reshape(-1, settings.samples_per_prompt)
-    alone = settings.advantage == "rloo"
-    relative = rloo(grouped) if alone else group_normalised(grouped, eps=1e-4)
+    if settings.advantage == "rloo":
+        relative = rloo(grouped)
+    elif settings.group_scale == "none":
+        relative = group_centred(grouped)
+    else:
+        relative = group_normalised(grouped, eps=1e-4)
     everywhere = torch.where(mask, relative.reshape(-1, 1), 0.0)
     return Estimates(everywhere, torch.zeros_like(everywhere))
 
 
 def whitened(estimates: Estimates, response_mask: Tensor, settings: PPOSettings) -> Estimates:
     """Advantages as the loss takes them, over all tokens of the update; the returns stay."""
-    if not settings.whiten_advantages:
+    if not settings.whitens:
         return estimates
     return estimates._replace(advantages=whiten(estimates.advantages, response_mask))
 

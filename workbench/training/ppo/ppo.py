@@ -123,9 +123,10 @@ class PPOTrainer(PolicyLoop[PPOSettings]):
         )
 
     def chosen(self) -> dict[str, Any]:
-        """The learning rates."""
-        rates = self.optimiser.rates
-        return {"learning_rate": rates["policy"], "value_learning_rate": rates.get("value")}
+        """The learning rates, and whether advantages are whitened."""
+        rates, whitens = self.optimiser.rates, self.settings.whitens
+        learning = {"learning_rate": rates["policy"], "value_learning_rate": rates.get("value")}
+        return {**learning, "whiten_advantages": whitens}
 
     def set_live(self, name: str, value: Any) -> None:
         """Rates, temperature, KL coefficient, clip range, and the prompts that are watched."""
@@ -185,7 +186,10 @@ class PPOTrainer(PolicyLoop[PPOSettings]):
         # 4: clipped steps on the mini-batches of each epoch
         with clock.phase("optimise"):
             self.begin("optimising", episodes_of(epochs), "answers")
-            metrics = self.clipped_steps.take(episodes, estimates, epochs, clip_range=clip)
+            in_loss = beta if settings.kl_place == "loss" else 0.0
+            metrics = self.clipped_steps.take(
+                episodes, estimates, epochs, clip_range=clip, kl_coef=in_loss
+            )
         metrics |= describe(episodes, paid, raw, settings, kl_coef=beta) | watched
         kl = float(response_kl(episodes).mean())
         self.kl_coef = next_kl_coef(beta, kl, len(rows), settings)

@@ -111,7 +111,6 @@ def measure(
     lengths = torch.tensor([len(row.response) for row in rows], device=base.device)
     mask = torch.arange(longest, device=base.device) < lengths[:, None]
     responses = pad_right([row.response for row in rows], pad=0, device=base.device)
-    texts = [] if reward is None else reward.read(rows, messages)
     for group in micro_batches:
         safe_point(len(group))
         batch = lay([rows[i] for i in group], base)
@@ -120,22 +119,15 @@ def measure(
         for table, part in zip(tables, parts, strict=True):
             table[list(group), :width] = part.to(table.dtype)
     safe_point(0)
-    mine = team.share(range(len(rows)), [len(row.ids) for row in rows])
-    if reward is None:
-        scored = RewardScores(torch.full((len(mine),), math.nan), {})
-    else:
-        scored = reward.scores([texts[i] for i in mine], tokens=tokens)
-    scores, *score_parts = (
-        _placed(part, mine, len(rows)) for part in (scored.total, *scored.parts.values())
-    )
-    team.add(*tables, scores, *score_parts)
+    scored = scored_answers(rows, messages, reward, tokens=tokens, team=team)
+    team.add(*tables)
     rollout_logprobs, ref_logprobs, values, entropy = tables
     return Episodes(
         rows=list(rows),
         messages=list(messages),
         temperature=temperature,
-        scores=scores,
-        parts=dict(zip(scored.parts, score_parts, strict=True)),
+        scores=scored.total,
+        parts=scored.parts,
         ended=ended(responses, mask, base.eos_ids).cpu(),
         rollout_logprobs=rollout_logprobs,
         ref_logprobs=ref_logprobs,
@@ -143,6 +135,30 @@ def measure(
         entropy=entropy,
         response_mask=mask,
     )
+
+
+def scored_answers(
+    rows: Sequence[Encoded],
+    messages: Sequence[list[Message]],
+    reward: RewardSource | None,
+    *,
+    tokens: int,
+    team: Team,
+) -> RewardScores:
+    """Scores ``(B,)`` of answers and what they are made of, shared out over the team.
+
+    ``tokens`` go through the reward at once; without one the scores are not numbers.
+    """
+    if reward is None:
+        return RewardScores(torch.full((len(rows),), math.nan), {})
+    texts = reward.read(rows, messages)
+    mine = team.share(range(len(rows)), [len(row.ids) for row in rows])
+    scored = reward.scores([texts[i] for i in mine], tokens=tokens)
+    total, *parts = (
+        _placed(part, mine, len(rows)) for part in (scored.total, *scored.parts.values())
+    )
+    team.add(total, *parts)
+    return RewardScores(total, dict(zip(scored.parts, parts, strict=True)))
 
 
 def _placed(part: Tensor, mine: Sequence[int], count: int) -> Tensor:

@@ -59,14 +59,18 @@ def token_records(
         )
     mask = episodes.response_mask
     used = {
-        "kl_coef": kl_coef,
+        "kl_coef": kl_coef if settings.kl_place == "reward" else 0.0,
         "gamma": settings.gamma,
         "lam": settings.lam,
         "clip_range": clip_range,
         "advantage": settings.advantage,
         "estimator": settings.kl_estimator,
     }
-    if settings.whiten_advantages:
+    if settings.clip_range_high:
+        used["clip_range_high"] = settings.clip_range_high
+    if settings.group_scale == "none":
+        used["group_scale"] = "none"
+    if settings.whitens:
         used["mean"] = _number(masked_mean(raw.advantages, mask))
         used["std"] = _number(masked_var(raw.advantages, mask).sqrt())
     tables = {"logprobs": episodes.rollout_logprobs, "ref_logprobs": episodes.ref_logprobs}

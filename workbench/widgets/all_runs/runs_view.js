@@ -139,7 +139,7 @@ export default class RunsTable {
       event.preventDefault(); // a search field would empty itself
       this.root.focus();
     });
-    this.kinds = h("select", { "aria-label": "kind of run" }, ...[["", "every kind"], ["ppo", "PPO"], ["dpo", "DPO"], ["reward", "reward"], ["sft", "SFT"]].map(([value, words]) => h("option", { value }, words)));
+    this.kinds = h("select", { "aria-label": "kind of run" }, ...[["", "every kind"], ["ppo", "PPO"], ["dpo", "DPO"], ["online_dpo", "online DPO"], ["reward", "reward"], ["sft", "SFT"]].map(([value, words]) => h("option", { value }, words)));
     this.kinds.addEventListener("change", () => this.showRuns());
     this.count = h("span", { class: "wb-muted wb-num", role: "status" });
     this.clear = h("button", { type: "button", onclick: () => this.pick([]) }, "Pick none", keycap("c"));

@@ -118,8 +118,9 @@ def worked_ppo(
     change = float(record["after_logprobs"][at]) - policy
     lines["ratio"] = f"exp({plain(change)}) = {plain(of('ratio'))}"
     low, high = of("unclipped"), of("clipped")
+    top = 1 + (record.get("clip_range_high") or eps)
     lines["objective"] = f"min({plain(low)}, {plain(high)}) = {plain(of('objective'))}" + (
-        f": clipped, beyond {1 - eps:.2f} … {1 + eps:.2f} nothing more is gained" * (high < low)
+        f": clipped, beyond {1 - eps:.2f} … {top:.2f} nothing more is gained" * (high < low)
     )
     return lines
 
@@ -134,6 +135,8 @@ def _against_the_group(record: Mapping[str, Any], used: Mapping[str, float]) -> 
         mean = sum(others) / len(others)
         return f"{plain(totals[place])} − {_signed(mean)} (mean of {len(others)} other answers)"
     mean = sum(totals) / len(totals)
+    if record.get("group_scale") == "none":
+        return f"{plain(totals[place])} − {_signed(mean)} (mean of {len(totals)} answers)"
     std = (sum((total - mean) ** 2 for total in totals) / len(totals)) ** 0.5
     return f"({plain(totals[place])} − {_signed(mean)}) ÷ {plain(std)} (of {len(totals)} answers)"
 

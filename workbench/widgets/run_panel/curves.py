@@ -185,7 +185,45 @@ _ENDED = _plan(
     (("response/eos_rate", "ended"),),
 )
 
+_CHOSEN = _plan(
+    "Chosen and rejected answers",
+    "points",
+    "β times how far each became likelier than under the reference. They should part; "
+    "where both fall, likelihood goes to answers that nobody has judged.",
+    (("rewards/chosen", "chosen"), ("rewards/rejected", "rejected")),
+    first=True,
+    vital=True,
+)
+
 PLANS: dict[str, tuple[CurveChart, ...]] = {
+    "online_dpo": (
+        _SCORES,
+        _KL,
+        replace(
+            _CHOSEN,
+            help="Of this step's own pairs, β times how far each answer is likelier than under the "
+            "reference. Answers are compared anew at each step, so both may rise.",
+        ),
+        _plan(
+            "Loss",
+            "nats",
+            "ln 2 = 0.693 is guessing which of two answers pays more.",
+            (CurveLine("loss", "training", 5),),
+            first=True,
+        ),
+        _plan(
+            "Equal pairs",
+            "share of prompts",
+            "Prompts whose two answers are worth the same: nothing is learned from them. Near 1 "
+            "the policy says one thing only, or the reward tells nothing apart.",
+            (("objective/ties", "ties"),),
+            vital=True,
+        ),
+        _LENGTH,
+        _REPETITION,
+        _ENDED,
+        *_COMMON,
+    ),
     "dpo": (
         _plan(
             "Margin of the implied rewards",
@@ -206,15 +244,7 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
             "at each token, over the whole vocabulary. If it outruns what is gained, raise beta.",
             lines=(CurveLine("objective/kl", "KL", figure="nats of KL to the reference"),),
         ),
-        _plan(
-            "Chosen and rejected answers",
-            "points",
-            "β times how far each became likelier than under the reference. They should part; "
-            "where both fall, likelihood goes to answers that nobody has judged.",
-            (("rewards/chosen", "chosen"), ("rewards/rejected", "rejected")),
-            first=True,
-            vital=True,
-        ),
+        _CHOSEN,
         replace(
             _SCORES,
             help="Of the watched answers: the reward score, by a model that DPO does not see, and "

@@ -13,7 +13,7 @@ const SILENCE = 12_000; // ms without a word before the panel says that it stand
 const BELOW = 30; // px for the line that counts the answers below
 const WORTH = 56; // px of an answer that are worth showing, faded out
 const MOST = 2000; // rows added before the curves are asked for again, thinned
-const KINDS = { ppo: "PPO", dpo: "DPO", reward: "Reward model", sft: "SFT" };
+const KINDS = { ppo: "PPO", dpo: "DPO", online_dpo: "Online DPO", reward: "Reward model", sft: "SFT" };
 const STATES = {
   starting: ["○ starting", "blue"],
   running: ["● running", "green"],

@@ -1,6 +1,6 @@
 """Plain prompts that any model can answer in a sentence or two: for a look at its machinery."""
 
-PROMPTS = (
+PLAIN_PROMPTS = (
     "Write one sentence about the sea.",
     "What is a good breakfast?",
     "Explain what a river is.",
