@@ -7,7 +7,7 @@ import made_runs
 import pytest
 
 from workbench.runs.alarms import alarms
-from workbench.runs.verdict import course, verdict
+from workbench.runs.verdict import trend_of, verdict
 
 NAN = float("nan")
 
@@ -144,7 +144,16 @@ def test_the_sentence_of_a_dpo_run():
     assert alone.lead.startswith("Right on") and alone.tone == "quiet"
 
 
-@pytest.mark.parametrize("kind", ["sft", "reward", "dpo", "ppo", "of another kind"])
+def test_an_online_dpo_run_is_told_like_ppo_and_sent_to_no_round():
+    score = {"step": [float(n) for n in range(1, 31)], "objective/scores": [1.0] * 30}
+    done = said("online_dpo", score, "finished")
+    assert (
+        done.lead.startswith("Reward score") and "wb.sample_pairs('mine', prompts)" in done.advice
+    )
+    assert "wb.next_round" in said("ppo", score, "finished").advice
+
+
+@pytest.mark.parametrize("kind", ["sft", "reward", "dpo", "online_dpo", "ppo", "of another kind"])
 def test_any_run_with_any_figures_has_a_sentence(kind):
     for columns in ({"step": [1.0]}, {"step": [1.0, 2.0], "odd": [NAN, 1.0]}):
         found = said(kind, columns)
@@ -163,7 +172,7 @@ def test_noise_alone_is_no_movement():
     moved = 0
     for seed in range(60):
         rng = random.Random(seed)
-        found = course(range(60), [rng.gauss(0, 0.1) for _ in range(60)])
+        found = trend_of(range(60), [rng.gauss(0, 0.1) for _ in range(60)])
         moved += found.way != "level" or found.since is not None
     assert moved <= 6
 
@@ -179,15 +188,15 @@ def test_noise_alone_is_no_movement():
     ],
 )
 def test_the_course_of_a_curve(values, way, since):
-    found = course(range(50), values)
+    found = trend_of(range(50), values)
     assert (found.way, found.since) == (way, since)
 
 
 def test_a_course_has_its_start_and_its_end_and_gaps_are_left_out():
     values = [1.0, 2.0, 3.0, 4.0, 5.0, NAN, 7.0, 8.0, 9.0, 10.0, 11.0]
-    found = course(range(11), values)
+    found = trend_of(range(11), values)
     assert (found.start, found.now) == (3.0, 9.0)
-    assert course([1, 2], [NAN, NAN]) is None
+    assert trend_of([1, 2], [NAN, NAN]) is None
 
 
 @pytest.mark.parametrize(

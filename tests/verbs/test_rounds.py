@@ -226,6 +226,15 @@ def test_a_round_goes_on_from_a_policy_alone(first, store):
         wb.next_round("reward", store)
 
 
+@pytest.mark.parametrize("kind", ["dpo", "online_dpo"])
+def test_a_round_does_not_go_on_from_dpo_and_says_what_does(first, store, kind):
+    config = {"model": "builtin:tiny-chat", "inputs": {}, "settings": {}}
+    RunFolder(first.path.parent / kind).create(kind, config, [])
+    with pytest.raises(RunError, match=f"{kind} is a run of {kind}") as caught:
+        wb.next_round(kind, store)
+    assert "wb.train_dpo(run, store.pairs(), reference=...)" in caught.value.fix
+
+
 def test_a_reward_model_that_is_no_run_leaves_no_labels_to_learn_from(first, store):
     config = first.config
     config["inputs"]["reward"] = "/nowhere"

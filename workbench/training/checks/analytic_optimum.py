@@ -27,8 +27,8 @@ from workbench.models.roles import Roles
 from workbench.models.source import resolve
 from workbench.settings import DPOSettings, OnlineDPOSettings, PolicySettings, PPOSettings
 from workbench.training.dpo import DPOTrainer
-from workbench.training.ppo.online_dpo import OnlineDPOTrainer
 from workbench.training.ppo.objective import response_kl
+from workbench.training.ppo.online_dpo import OnlineDPOTrainer
 from workbench.training.ppo.policy_loop import PolicyLoop
 from workbench.training.ppo.ppo import PPOTrainer
 from workbench.training.reward.encoded_pairs import EncodedComparison, Judgement
