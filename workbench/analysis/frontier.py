@@ -22,7 +22,7 @@ class Measured(NamedTuple):
 
     Attributes:
         kl: exact KL to what it started from [nats an answer].
-        score, heldout, gold: reward score, that of the model that watches, the true score.
+        score, heldout, gold: reward score, that of the model that watches, gold score.
     """
 
     kl: float
