@@ -192,6 +192,10 @@ def elsewhere(**values: Any) -> Spoil:
 
 MONTH = 30 * 86400
 NUMBERS = [10**400, -1, "many", [1], {"a": 1}, True, math.nan]
+COLUMNS_OF_100_GB = {
+    **{"length": 9, "metrics": 0, "columns": 0, "rows": (100 << 30) // 16, "damaged": 0},
+    **{"names": ["step", "loss"], "order": "little"},
+}
 FOLDERS: dict[str, Spoil] = {
     # config.json
     "config-empty": text("config.json", ""),
@@ -276,6 +280,11 @@ FOLDERS: dict[str, Spoil] = {
     "summary-fifo": instead("summary.json", os.mkfifo),
     "summary-ahead": text("summary.json", json.dumps(
         {"length": 2**40, "check": 0, "rows": 1, "gaps": 0, "seconds": 0, "figures": {}})),
+    "columns-garbage": text("metrics.columns", '{"length": 10, "rows": "x"}\n' + "y" * 1000),
+    "columns-fifo": instead("metrics.columns", os.mkfifo),
+    "columns-100-gb": both(
+        text("metrics.columns", json.dumps(COLUMNS_OF_100_GB) + "\n"),
+        huge("metrics.columns", (100 << 30) + len(json.dumps(COLUMNS_OF_100_GB)) + 1)),
     # samples.jsonl
     "samples-10-mb": more("samples.jsonl", {"step": 12, "prompt": "p", "response": "x" * 10**7}),
     "samples-60-mb-line": more("samples.jsonl", {"step": 12, "response": "y" * (60 << 20)}),

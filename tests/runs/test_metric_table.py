@@ -152,3 +152,13 @@ def test_a_folder_that_cannot_be_written_is_read_all_the_same(long_run, monkeypa
     assert table.count == 41 and not (long_run.path / KEPT_COLUMNS).exists()
     table.length += 10**9  # as where the file was cut meanwhile
     keep_columns(table, long_run.path)
+
+
+def test_more_than_a_file_may_have_is_neither_written_nor_read(long_run, monkeypatch):
+    parsed = metrics_of(long_run)
+    assert 8 * parsed.count * len(parsed.columns) == 1312  # 41 rows of step, loss, time, kl
+    monkeypatch.setattr(metric_table, "MOST_BYTES", 1311)
+    assert metric_table.kept_columns(long_run.path).length == 0
+    (long_run.path / KEPT_COLUMNS).unlink()
+    assert held(metrics_of(long_run)) == held(parsed)
+    assert not (long_run.path / KEPT_COLUMNS).exists()

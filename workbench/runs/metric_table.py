@@ -20,7 +20,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.json_lines import Block, Follower, encode, open_plain, replacing
+from workbench.json_lines import MOST_BYTES, Block, Follower, encode, open_plain, replacing
 from workbench.runs.file_rules import is_count, is_number, known_metrics, metric_rows
 from workbench.runs.folder import METRICS, RunFolder
 
@@ -105,7 +105,12 @@ def read_on(table: MetricTable, metrics: Follower) -> MetricTable:
 
 
 def keep_columns(table: MetricTable, folder: Path) -> None:
-    """Write a table into its run's folder; one that cannot be written stays as it is."""
+    """Write a table into its run's folder; one that cannot be written stays as it is.
+
+    Columns of more than :data:`MOST_BYTES` are not kept.
+    """
+    if 8 * table.count * len(table.columns) > MOST_BYTES:
+        return
     with suppress(OSError, EOFError):
         header = {
             "length": table.length,
@@ -144,7 +149,7 @@ def _table(header: Any, file: IO[bytes], numbers: int, folder: Path) -> MetricTa
         return None
     table = MetricTable()
     table.length, table.count, table.damaged, columns, metrics = cast("list[int]", counts)
-    if 8 * table.count * len(names) != numbers:
+    if 8 * table.count * len(names) != numbers or numbers > MOST_BYTES:
         return None
     for name in names:
         table.columns[name] = array("d")
