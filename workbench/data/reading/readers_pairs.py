@@ -142,9 +142,9 @@ def _labelled(row: Row, prompt: list[Message], answers: list[list[Message]]) -> 
     scores: list[float | None] = [None, None]
     models: list[Any] = [None, None]
     within = [cast("Row", value).copy() for value in row.values() if isinstance(value, dict)]
-    for given in (row, *within):  # what stands within another field stays there
-        if names := _score_columns(given):
-            scores = take_numbers(given, *names)
+    for fields in (row, *within):  # what stands within another field stays there
+        if names := _score_columns(fields):
+            scores = take_numbers(fields, *names)
             label = by_scores(scores) if scores[0] == scores[1] else {**label, "scores": scores}
             break
     if number(row.get("margin")) is not None:

@@ -83,20 +83,20 @@ def prove_decoding(base: Base, known: Trial | None = None) -> Proof:
 
 def _apart(tried: Trial, make: Make) -> float:
     """How far a decoder's distributions are from the model's own forward, in nats; a row leaves."""
-    drafter = make(tried.prompts)
-    if isinstance(drafter, SlotDecoder):
-        drafter.graphs = False  # a graph for a few tokens takes longer than they do
+    decoder = make(tried.prompts)
+    if isinstance(decoder, SlotDecoder):
+        decoder.graphs = False  # a graph for a few tokens takes longer than they do
     rows = list(range(len(tried.prompts)))
-    logits, worst = drafter.start(), 0.0
+    logits, worst = decoder.start(), 0.0
     for step in range(min(map(len, tried.answers))):
         for at, row in enumerate(rows):
             own, token = tried.own[row][step], tried.answers[row][step]
             worst = max(worst, distance(own[None], log_softmax(logits[at : at + 1]), [token]))
         if step == 1:
             rows = [0, len(rows) - 1]
-            drafter.keep(torch.tensor(rows, device=logits.device))
+            decoder.keep(torch.tensor(rows, device=logits.device))
         tokens = [tried.answers[row][step] for row in rows]
-        logits = drafter.step(torch.tensor(tokens, device=logits.device))
+        logits = decoder.step(torch.tensor(tokens, device=logits.device))
     return worst
 
 
@@ -287,22 +287,22 @@ def _recording(device: torch.device) -> torch.cuda.Stream:
 class _Graph:
     """A step recorded once for so many rows and played as often as they take it."""
 
-    def __init__(self, made: SlotDecoder, tokens: Tensor) -> None:
-        self._made, self.tokens = made, tokens.clone()
+    def __init__(self, decoder: SlotDecoder, tokens: Tensor) -> None:
+        self._decoder, self.tokens = decoder, tokens.clone()
         self._graph: torch.cuda.CUDAGraph | None = None
         if tokens.device.type != "cuda":
             return  # the same path without the recording
-        positions = made.slots.positions.clone()
+        positions = decoder.slots.positions.clone()
         side = _recording(tokens.device)
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # once outside: libraries make their work space
-            made.advance(self.tokens)
+            decoder.advance(self.tokens)
         torch.cuda.current_stream().wait_stream(side)
-        made.slots.positions.copy_(positions)
+        decoder.slots.positions.copy_(positions)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph, stream=side):
-            self._logits = made.advance(self.tokens)
-        made.slots.positions.copy_(
+            self._logits = decoder.advance(self.tokens)
+        decoder.slots.positions.copy_(
             positions
         )  # recording runs nothing; the count moved all the same
 
@@ -310,7 +310,7 @@ class _Graph:
         """Logits ``(B, V)``; the next play writes over them."""
         self.tokens.copy_(tokens)
         if self._graph is None:
-            return self._made.advance(self.tokens)
+            return self._decoder.advance(self.tokens)
         self._graph.replay()
         return self._logits
 
@@ -395,11 +395,11 @@ class GroupDecoder:
 
     def start(self) -> Tensor:
         """All prompts."""
-        return self._joined([made.start() for _, made in self._groups])
+        return self._joined([inner.start() for _, inner in self._groups])
 
     def step(self, tokens: Tensor) -> Tensor:
         """One token a row."""
-        return self._joined([made.step(tokens[rows]) for rows, made in self._groups])
+        return self._joined([inner.step(tokens[rows]) for rows, inner in self._groups])
 
     def _joined(self, logits: Sequence[Tensor]) -> Tensor:
         order = torch.cat([rows for rows, _ in self._groups]).argsort()
@@ -408,12 +408,12 @@ class GroupDecoder:
     def keep(self, rows: Tensor) -> None:
         """Only these rows go on."""
         groups: list[tuple[Tensor, PaddedDecoder]] = []
-        for numbers, made in self._groups:
+        for numbers, inner in self._groups:
             stays = torch.isin(numbers, rows)
             if bool(stays.any()):
                 if not bool(stays.all()):
-                    made.keep(stays.nonzero().squeeze(1))
-                groups.append((torch.searchsorted(rows, numbers[stays]), made))
+                    inner.keep(stays.nonzero().squeeze(1))
+                groups.append((torch.searchsorted(rows, numbers[stays]), inner))
         self._groups = groups
 
 
