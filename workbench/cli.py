@@ -319,15 +319,15 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _frontier(args: argparse.Namespace) -> None:
-    given = typed_values(args.set)
+    typed = typed_values(args.set)
     names = ("methods", "seeds", "budget", "equal", "reward", "heldout_reward", "heldout")
-    asked = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    options = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     for name in ("prices", "rates"):
         if getattr(args, name) is not None:
-            asked[name] = [_number(text, f"--{name}") for text in getattr(args, name)]
+            options[name] = [_number(text, f"--{name}") for text in getattr(args, name)]
     _tell(args)
     out = str(Path(args.out).absolute())
-    print(wb.frontier(args.model, args.data, args.prompts, name=out, **asked, **given))  # noqa: T201
+    print(wb.frontier(args.model, args.data, args.prompts, name=out, **options, **typed))  # noqa: T201
     print(f"written: {Path(out) / 'report.html'}")  # noqa: T201
 
 

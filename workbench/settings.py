@@ -598,8 +598,8 @@ class PPOSettings(PolicySettings):
     @property
     def whitens(self) -> bool:
         """Whether advantages are whitened; rloo's and group's stay as they are unless asked."""
-        asked = self.whiten_advantages
-        return self.advantage == "gae" if asked == "auto" else bool(asked)
+        whitening = self.whiten_advantages
+        return self.advantage == "gae" if whitening == "auto" else bool(whitening)
 
     def check_heldout(self, heldout: bool) -> None:
         """Refuse settings that go by the watched score where there is none.

@@ -3,9 +3,9 @@
 import pytest
 
 from workbench.analysis.frontier import Measured, Moment, Tried
-from workbench.reports.frontier import Asked, Frontier
+from workbench.reports.frontier import Frontier, FrontierTerms
 
-ASKED = Asked("tiny-chat", "2,048 prompts", "1,000 comparisons taught both", 128, 1)
+ASKED = FrontierTerms("tiny-chat", "2,048 prompts", "1,000 comparisons taught both", 128, 1)
 BEST = [
     {"n": 1, "kl_bound": 0.0, "score": 0.0, "heldout": 0.0, "gold": 0.5},
     {"n": 16, "kl_bound": 1.835, "score": 2.0, "heldout": 1.5, "gold": 0.9},

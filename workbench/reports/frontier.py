@@ -32,7 +32,7 @@ MARKS = ("dot", "square", "ring")
 _BEST_OF_N = "best_of_n"
 
 
-class Asked(NamedTuple):
+class FrontierTerms(NamedTuple):
     """What a frontier is of, for the words on its page.
 
     Attributes:
@@ -69,9 +69,9 @@ class Frontier(ReportPage):
         runs: Sequence[Tried],
         starts: Mapping[int, Measured],
         best_of_n: Sequence[Mapping[str, float]],
-        asked: Asked,
+        terms: FrontierTerms,
     ) -> None:
-        self._runs, self._starts, self._asked = list(runs), dict(starts), asked
+        self._runs, self._starts, self._terms = list(runs), dict(starts), terms
         golden = all(start.gold is not None for start in starts.values())
         self.judged = "gold" if golden else "heldout"
         self._shown = [name for name in ("gold", "heldout", "score") if golden or name != "gold"]
@@ -106,9 +106,9 @@ class Frontier(ReportPage):
         }
         if self._best:
             points = [(math.sqrt(row["kl_bound"]), row[self.judged]) for row in self._best]
-            found = [between(points, math.sqrt(nats)) for nats in NATS]
+            values = [between(points, math.sqrt(nats)) for nats in NATS]
             levels[_BEST_OF_N] = [
-                *(None if value is None else Level(value, None, None) for value in found),
+                *(None if value is None else Level(value, None, None) for value in values),
                 None,
             ]
         return levels
@@ -127,43 +127,44 @@ class Frontier(ReportPage):
 
     def _ranking(self, place: int) -> list[tuple[str, Level]]:
         known = [(name, levels[place]) for name, levels in self._levels.items()]
-        found = [(name, level) for name, level in known if level and name != _BEST_OF_N]
-        return sorted(found, key=lambda each: -each[1].mean)
+        scored = [(name, level) for name, level in known if level and name != _BEST_OF_N]
+        return sorted(scored, key=lambda each: -each[1].mean)
 
     def _sentence(self) -> str:
         words = SCORE_KINDS[self.judged].words
         reached = [place for place in range(len(NATS)) if len(self._ranking(place)) > 1]
         if reached:
             place = reached[-1]
-            found = (
+            sentence = (
                 f"At {_nats(NATS[place])} of KL the {words}, from {self._start(self.judged):.2f}"
                 f" before, is {_ranked(self._ranking(place))}"
             )
             late = [name for name in self._ways if self._levels[name][place] is None]
-            found += f"; {' and '.join(late)} did not come so far" if late else ""
+            sentence += f"; {' and '.join(late)} did not come so far" if late else ""
             if (best := self._levels.get(_BEST_OF_N, [None] * 4)[place]) is not None:
-                found += f"; the best of n answers reaches {best.mean:.2f} there at the latest"
+                sentence += f"; the best of n answers reaches {best.mean:.2f} there at the latest"
         else:
             ends = [
                 f"{name} {_mean(runs, self.judged):.2f} at {_mean(runs, 'kl'):.1f} nats"
                 for name, runs in self._ways.items()
             ]
-            found = (
+            sentence = (
                 f"No two ways came as far as {_nats(NATS[0])} with every seed; the {words}, from"
                 f" {self._start(self.judged):.2f} before, ended at {', '.join(ends)}"
             )
         ranking = self._ranking(len(NATS))
         if len(ranking) < 2:
-            return f"{found}."
+            return f"{sentence}."
         timed = SCORE_KINDS[self._in_time].words
-        return f"{found}. After {self.common:.0f} s of learning the {timed} is {_ranked(ranking)}."
+        later = f"After {self.common:.0f} s of learning the {timed} is {_ranked(ranking)}."
+        return f"{sentence}. {later}"
 
     def _limits(self) -> str:
-        asked, seeds = self._asked, len(self._starts)
-        trials = "one rate, its auto" if asked.trials == 1 else f"{asked.trials} rates"
+        terms, seeds = self._terms, len(self._starts)
+        trials = "one rate, its auto" if terms.trials == 1 else f"{terms.trials} rates"
         return (
-            f"This does not show other data, reward models or longer runs: {asked.pairs}, each way"
-            f" had {trials}, each run {asked.budget}, and the intervals are over"
+            f"This does not show other data, reward models or longer runs: {terms.pairs}, each way"
+            f" had {trials}, each run {terms.budget}, and the intervals are over"
             f" {seeds} seed{'s' if seeds > 1 else ''} of the runs, not over reward models or"
             f" prompts."
         )
@@ -255,8 +256,8 @@ class Frontier(ReportPage):
 
     def _note(self) -> Html:
         return Html(
-            f"All from <code>{escape(self._asked.model)}</code>; one answer to each of"
-            f" {self._asked.prompts} held-out prompts, KL exact; a point is a price β, its"
+            f"All from <code>{escape(self._terms.model)}</code>; one answer to each of"
+            f" {self._terms.prompts} held-out prompts, KL exact; a point is a price β, its"
             " interval 95 % by Student's t over seeds. Between the points a seed's own line is"
             " read. Time: sampling, scoring and optimising, by the clock; of each way the price"
             " that the watching model likes best. Best of n stands at an upper bound of its KL"
@@ -273,8 +274,8 @@ _COLUMNS = (
 
 
 def _row(run: Tried) -> tuple[Any, ...]:
-    asked = (run.method, run.price, run.seed, run.rate, run.prompts, run.seconds)
-    return (*asked, *run.reached, run.run)
+    cells = (run.method, run.price, run.seed, run.rate, run.prompts, run.seconds)
+    return (*cells, *run.reached, run.run)
 
 
 def _at_price(runs: Sequence[Tried]) -> list[Tried]:
@@ -301,8 +302,8 @@ def _ranked(ranking: Sequence[tuple[str, Level]]) -> str:
     if first.low is None:
         return f"{', '.join(words)}; one seed tells no two of them apart"
     alike = [name for name, level in ranking[1:] if not told_apart(first, level)]
-    told = f"{' and '.join(alike)} cannot be told from the first" if alike else ""
-    return "; ".join(filter(None, [", ".join(words), told]))
+    unsure = f"{' and '.join(alike)} cannot be told from the first" if alike else ""
+    return "; ".join(filter(None, [", ".join(words), unsure]))
 
 
 def _cell(level: Level | None) -> Html:

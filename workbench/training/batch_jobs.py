@@ -288,9 +288,9 @@ def measured(
         for table in answers(models, prompts, settings, with_kl=True, tell=tell)
     ]
     flat = [row for table in drawn for row in table]
-    asked = [prompt for _ in models for prompt in prompts]
+    repeated = [prompt for _ in models for prompt in prompts]
     for name, reward in rewards.items():
-        by_member = scores(reward, asked, [row["text"] for row in flat], settings, tell=tell)
+        by_member = scores(reward, repeated, [row["text"] for row in flat], settings, tell=tell)
         for row, *own in zip(flat, *by_member, strict=True):
             row[name] = sum(own) / len(own)
     return drawn

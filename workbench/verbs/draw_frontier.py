@@ -122,24 +122,24 @@ def frontier(
         DataError: no pair has a label, or there are too few prompts.
         RunError: a run failed; the next call goes on from there.
     """
-    asked = {m: dict(methods[m]) if isinstance(methods, Mapping) else {} for m in methods}
-    for method in asked:
+    own_settings = {m: dict(methods[m]) if isinstance(methods, Mapping) else {} for m in methods}
+    for method in own_settings:
         check_option(method, (*WAYS, BEST_OF_N), "methods")
     check_option(equal, EQUAL_IN, "equal")
-    _check_numbers(asked, seeds, prices, budget, rates, settings)
-    for method, own in asked.items():
+    _check_numbers(own_settings, seeds, prices, budget, rates, settings)
+    for method, own in own_settings.items():
         _settings(method, {**settings, **own})
     check_model(model, "model", "answers")
-    for argument, given in (("reward", reward), ("heldout_reward", heldout_reward)):
-        if given is not None:
-            check_model(given, argument, "scores")
+    for argument, scorer in (("reward", reward), ("heldout_reward", heldout_reward)):
+        if scorer is not None:
+            check_model(scorer, argument, "scores")
     for source in (pairs, prompts, heldout):
         check_source(source)
     if quick.is_quick():
-        asked = dict(quick.few([*asked.items()], 2))
+        own_settings = dict(quick.few([*own_settings.items()], 2))
         seeds, prices, rates = 1, prices[:1], rates[:1]
     with working("frontier") as work:
-        drawing = _Drawing(model, name, asked, settings, work)
+        drawing = _Drawing(model, name, own_settings, settings, work)
         drawing.prepare(pairs, prompts, heldout, reward, heldout_reward)
         return drawing.draw(range(seeds), tuple(prices), rates, budget, equal)
 
@@ -160,22 +160,22 @@ def _check_numbers(
             f" rates={list(rates)}, budget={budget:g}",
             fix="leave them at their defaults, or give for instance seeds=2, prices=[0.1]",
         )
-    said = {"seed": "seeds=", "steps": "budget=", "kl_coef": "prices=", "beta": "prices="}
-    for name in said.keys() & settings.keys():
+    instead = {"seed": "seeds=", "steps": "budget=", "kl_coef": "prices=", "beta": "prices="}
+    for name in instead.keys() & settings.keys():
         raise ConfigError(
             f"{name} is not one for all runs of a frontier",
             where=f"frontier({name}={settings[name]!r})",
-            fix=f"say it by {said[name]}",
+            fix=f"say it by {instead[name]}",
         )
 
 
-def _settings(method: str, given: Mapping[str, Any]) -> RunSettings | None:
+def _settings(method: str, values: Mapping[str, Any]) -> RunSettings | None:
     """A method's settings, checked; None for best of n, which only samples."""
     if method == BEST_OF_N:
-        PPOSettings.from_dict(given)
+        PPOSettings.from_dict(values)
         return None
     way = WAYS[method]
-    checked = KINDS[way.kind].from_dict({**way.settings, **given})
+    checked = KINDS[way.kind].from_dict({**way.settings, **values})
     if isinstance(checked, PPOSettings):
         check_ppo(checked, heldout=False)
     return checked
@@ -217,7 +217,7 @@ class _Drawing:
     ) -> None:
         self.model, self.methods, self.work = model, methods, work
         self.folder = Path(name).absolute() if "/" in name else runs_root() / name
-        self.given = settings
+        self.settings = settings
         self.done, self.total = 0.0, 0.0  # seconds of the plan
         self.speeds: dict[str, _Speed] = {}
 
@@ -232,13 +232,13 @@ class _Drawing:
         heldout_reward: Model | None,
     ) -> None:
         """Keep prompts aside; train the two reward models where none are given."""
-        asked: list[list[Message]] = list(load_prompts(prompts))
+        messages: list[list[Message]] = list(load_prompts(prompts))
         aside = list(load_prompts(heldout)) if heldout is not None else None
         if aside is None:
-            every = max(2, 8, -(-len(asked) // HELD))
-            aside = asked[::every]
-            asked = [prompt for place, prompt in enumerate(asked) if place % every]
-        self.prompts, self.aside = asked, quick.few(aside[:HELD], quick.PROMPTS)
+            every = max(2, 8, -(-len(messages) // HELD))
+            aside = messages[::every]
+            messages = [prompt for place, prompt in enumerate(messages) if place % every]
+        self.prompts, self.aside = messages, quick.few(aside[:HELD], quick.PROMPTS)
         loaded = as_pairs(pairs)
         parts = {"learn": loaded, "watch": loaded}
         if reward is None or heldout_reward is None:
@@ -255,9 +255,9 @@ class _Drawing:
         }
 
     def _reward(self, name: str, pairs: "Pairs") -> Run:
-        given = {key: self.given[key] for key in _names(RunSettings) & self.given.keys()}
-        RewardSettings.from_dict(given)
-        run = train_reward(self.model, pairs, name=str(self.folder / name), **given)
+        shared = {key: self.settings[key] for key in _names(RunSettings) & self.settings.keys()}
+        RewardSettings.from_dict(shared)
+        run = train_reward(self.model, pairs, name=str(self.folder / name), **shared)
         return self._followed(run, f"the {name} model", 0.0)
 
     # --- the runs ------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ class _Drawing:
         equal: str,
     ) -> "Frontier":
         """Do what is missing, measure it, and put it on a page."""
-        from workbench.reports.frontier import Asked, Frontier
+        from workbench.reports.frontier import Frontier, FrontierTerms
         from workbench.reports.run_page import write_report
 
         ways = [method for method in self.methods if method in WAYS]
@@ -287,11 +287,11 @@ class _Drawing:
         ]
         rest = len(seeds) * len(prices) - (len(rates) > 1)
         self._tell_cost(ways, steps, trials, rest, len(seeds))
-        found = self._results(trials)
+        tried = self._results(trials)
         best = dict.fromkeys(ways, rates[0])
         for job in trials:
             rival = _Job(job.method, middle, best[job.method], seeds[0], job.steps)
-            if found[job].reached.heldout > found[rival].reached.heldout:
+            if tried[job].reached.heldout > tried[rival].reached.heldout:
                 best[job.method] = job.rate
         runs: dict[_Job, Tried] = {}
         for seed in seeds:  # a whole picture of one seed first
@@ -303,8 +303,10 @@ class _Drawing:
             runs |= self._results(jobs)
         starts = {seed: self._measured(self.model, "start", seed)[0] for seed in seeds}
         words = f"{budget:,.0f} {'prompts' if equal == 'prompts' else 'seconds'}"
-        asked = Asked(short_names([self.model])[0], words, self.pairs, len(self.aside), len(rates))
-        page = Frontier([*runs.values()], starts, self._best_of_n(), asked)
+        terms = FrontierTerms(
+            short_names([self.model])[0], words, self.pairs, len(self.aside), len(rates)
+        )
+        page = Frontier([*runs.values()], starts, self._best_of_n(), terms)
         write_report(self.folder / "report.html", title=self.folder.name, more=page._repr_html_())
         return page
 
@@ -335,7 +337,7 @@ class _Drawing:
         way = WAYS[method]
         if equal == "seconds":
             return max(1, round(budget / self.speeds[method].step)) if self.speeds else PROBE
-        checked = cast("Any", _settings(method, {**self.given, **self.methods[method]}))
+        checked = cast("Any", _settings(method, {**self.settings, **self.methods[method]}))
         return max(1, round(budget / (checked.batch_size * way.each)))
 
     def _probed(self, method: str, price: float) -> _Speed:
@@ -358,7 +360,7 @@ class _Drawing:
             **way.settings,
             "watch_prompts": watched,
             "watch_every": max(1, job.steps // LOOKS),
-            **self.given,
+            **self.settings,
             **own,
             way.price: job.price,
             "steps": job.steps,
@@ -406,11 +408,11 @@ class _Drawing:
             words = f"{job.method}, β {job.price:g}, seed {job.seed}"
             runs[job] = self._followed(self._started(job, job.name), words, seconds)
         measured = self._measured_all(runs)
-        found: dict[_Job, Tried] = {}
+        tried: dict[_Job, Tried] = {}
         for job, run in runs.items():
             metrics, config = run.folder.metrics(), run.config
             batch = int(config["settings"]["batch_size"]) * WAYS[job.method].each
-            found[job] = Tried(
+            tried[job] = Tried(
                 job.method,
                 job.price,
                 job.seed,
@@ -421,7 +423,7 @@ class _Drawing:
                 self._way(run, job.seed),
                 run.name,
             )
-        return found
+        return tried
 
     def _measured_all(self, runs: "Mapping[_Job, Run]") -> "dict[_Job, Measured]":
         """Held-out answers of each policy; those of one seed in one job."""
@@ -438,7 +440,7 @@ class _Drawing:
         if not missing:
             return
         own = _names(PolicySettings) - {"watch_prompts", "watch_every"}
-        settings = {key: self.given[key] for key in own & self.given.keys()}
+        settings = {key: self.settings[key] for key in own & self.settings.keys()}
         self._say(f"answers of {len(missing)} policies to {len(self.aside)} held-out prompts")
         request = {
             "models": [model_name(model) for model in missing.values()],
@@ -492,7 +494,7 @@ class _Drawing:
         kept = self._kept()
         if "best_of_n" not in kept:
             own = _names(PolicySettings) - {"watch_prompts", "watch_every"}
-            settings = {key: self.given[key] for key in own & self.given.keys()}
+            settings = {key: self.settings[key] for key in own & self.settings.keys()}
             more: dict[str, Any] = {**settings, "batch_size": 256, **self.methods[BEST_OF_N]}
             drawn = best_of_n(
                 self.model,

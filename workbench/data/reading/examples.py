@@ -238,13 +238,13 @@ def _example(record: Record, name: str, left_out: Counter[str] | None) -> dict[s
             _count(left_out, row, [], {"text"})
             return {"text": text}
         refuse_media(row)
-        asked, answered = _turns(row)
-        prompt, response = _texts(asked), _texts(answered)
+        before, answered = _turns(row)
+        prompt, response = _texts(before), _texts(answered)
         check_prompt(prompt)
         check_response(response)
     except Unusable as why:
         raise _bad_row(why, record, name) from why
-    _count(left_out, row, asked + answered, _PARTS)
+    _count(left_out, row, before + answered, _PARTS)
     return {"prompt": prompt, "response": response}
 
 

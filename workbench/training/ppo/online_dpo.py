@@ -174,7 +174,7 @@ class OnlineDPOTrainer(DirectTrainer[OnlineDPOSettings]):
         is of the implied rewards over beta, is KL(policy || reference) in nats.
         """
         scores, lengths = answered.scores.total, [len(row.response) for row in answered.rows]
-        found: StepMetrics = {
+        metrics: StepMetrics = {
             "objective/scores": float(scores.mean()),
             "objective/scores_std": float(scores.std(correction=0)),
             "objective/ties": 1 - pairs / (len(answered.rows) // TWO),
@@ -183,14 +183,14 @@ class OnlineDPOTrainer(DirectTrainer[OnlineDPOSettings]):
             "response/eos_rate": float(answered.ended.float().mean()),
             "response/repetition": repeated_grams([row.response for row in answered.rows]),
         }
-        found |= {f"reward/{n}": float(p.mean()) for n, p in answered.scores.parts.items()}
+        metrics |= {f"reward/{n}": float(p.mean()) for n, p in answered.scores.parts.items()}
         if pairs:
             both = (learned["rewards/chosen"] or 0.0) + (learned["rewards/rejected"] or 0.0)
-            found["objective/kl"] = both / TWO / self.beta
+            metrics["objective/kl"] = both / TWO / self.beta
         if self.judge is not None:
             gold = [
                 self.judge(messages, self.encoder.decode(row.response))
                 for messages, row in zip(answered.messages, answered.rows, strict=True)
             ]
-            found["objective/gold"] = sum(gold) / len(gold)
-        return found
+            metrics["objective/gold"] = sum(gold) / len(gold)
+        return metrics

@@ -177,8 +177,8 @@ def verdict_sft(record: Mapping[str, Any], at: int) -> str:
     if likeliest == record["tokens"][at]:
         return f"The model expected “{best}” with {share:.0%}, and that is what stands here."
     own = sft_steps(record)["probability"][at]
-    given = f"{own:.2%}" if own >= 5e-5 else "less than 0.01%"
-    return f"The model expected “{best}” with {share:.0%}; “{name}” stands here, with {given}."
+    chance = f"{own:.2%}" if own >= 5e-5 else "less than 0.01%"
+    return f"The model expected “{best}” with {share:.0%}; “{name}” stands here, with {chance}."
 
 
 def _chance(share: float) -> str:
