@@ -7,7 +7,7 @@ import torch
 
 from workbench.events import Phase
 from workbench.model_shapes import TINY_CHAT, Card, step_seconds, update_seconds
-from workbench.settings import PPOSettings, RewardSettings, SFTSettings
+from workbench.settings import OnlineDPOSettings, PPOSettings, RewardSettings, SFTSettings
 from workbench.training import update_time
 from workbench.training.update_time import UpdateTime, UpdateTimes
 
@@ -79,6 +79,16 @@ def test_what_is_planned_is_the_formula_of_the_shapes():
         seconds = 3 * step_seconds(TINY_CHAT, CARD, reward, 10 * size, 0)
         open_ = reward.changed(batch_size=0)
         assert update_time.planned_phases(TINY_CHAT, CARD, open_, rows) == {"training": seconds}
+
+
+def test_online_dpo_is_planned_as_an_update_of_two_answers_to_each_prompt():
+    online = OnlineDPOSettings(batch_size=32)
+    alike = PPOSettings(batch_size=64, advantage="rloo", samples_per_prompt=2, mini_batches=1)
+    one, other = (
+        update_time.planned_phases(TINY_CHAT, CARD, settings, ROWS) for settings in (online, alike)
+    )
+    assert list(one) == ["generating", "scoring", "training"]
+    assert list(one.values()) == list(other.values())
 
 
 def test_a_model_whose_config_cannot_be_read_has_no_plan(tmp_path):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from itertools import islice
 from typing import Any, cast
 
@@ -24,6 +25,8 @@ from workbench.progress import duration
 from workbench.settings import (
     ComparisonSettings,
     DPOSettings,
+    OnlineDPOSettings,
+    PolicySettings,
     PPOSettings,
     RewardSettings,
     RunSettings,
@@ -201,6 +204,13 @@ def planned_phases(
         lengths = Lengths(max(1, round(length)), settings.response_length)
         planned = update_seconds(shape, card, settings, lengths, dense=True)
         return dict(zip(PHASE_METRICS, planned, strict=True))
+    if isinstance(settings, OnlineDPOSettings):  # an update of two answers to each prompt
+        shared = {field.name for field in fields(PolicySettings)}
+        alike = {name: value for name, value in settings.to_dict().items() if name in shared}
+        alike |= {"advantage": "rloo", "samples_per_prompt": 2, "mini_batches": 1}
+        answers = PPOSettings.from_dict({**alike, "batch_size": 2 * settings.batch_size})
+        *before, learning = planned_phases(shape, card, answers, ahead).values()
+        return dict(zip(("generating", "scoring", "training"), (*before, learning), strict=True))
     once = isinstance(settings, ComparisonSettings) and settings.once
     size = batch_for(len(ahead), cast("Any", settings).batch_size, once=once)
     tokens = size * max(1.0, length)

@@ -197,7 +197,7 @@ class _Job(NamedTuple):
 
 
 class _Speed(NamedTuple):
-    """What a method's short run took: seconds a step of learning, to start and end, its rate."""
+    """What a method's short run took: seconds of learning a step, of all else, and its rate."""
 
     step: float
     beside: float
@@ -349,7 +349,7 @@ class _Drawing:
         took = [_learning(row) for row in metrics[1:]]
         begun = datetime.fromisoformat(str(config["created"])).timestamp()
         whole = float(run.folder.written_status()["heartbeat"]) - begun
-        beside = max(0.0, whole - sum(float(row["time/step"]) for row in metrics))
+        beside = max(0.0, whole - sum(map(_learning, metrics)))  # looking on, too
         return _Speed(sum(took) / len(took), beside, float(config["resolved"]["learning_rate"]))
 
     def _started(self, job: _Job, name: str) -> Run:
