@@ -16,7 +16,7 @@ ANSWER = {
 
 def test_sum_gap_and_sentences_are_said():
     shown = repr(ScoreParts([ANSWER]))
-    assert "score +1.50 = +0.50 without a word, +1.00 by its tokens (gap 0e+00)" in shown
+    assert "score +1.50 = +0.50 without a word, +1.00 by its tokens\n" in shown
     assert "“Yes” +2.00, “.” −0.50, “<b>” −0.50" in shown
     assert "+1.50 (left out by itself: +1.25)  Yes." in shown
     assert "−0.50 (left out by itself: −0.50)  <b>" in shown
@@ -25,12 +25,14 @@ def test_sum_gap_and_sentences_are_said():
 def test_a_gap_is_what_the_parts_leave_open():
     parts = ScoreParts([ANSWER, {**ANSWER, "score": 1.75}])
     assert parts.gaps == [0.0, -0.25]
+    assert repr(parts).count("+1.00 by its tokens (0.25 not told by them)") == 1
 
 
 def test_the_heat_map_says_in_words_what_it_says_in_colour():
     html = ScoreParts([ANSWER, ANSWER])._repr_html_()
     assert html.count("title='+2.00 ± 0.10'>Yes</span>") == 2
     assert "border-bottom:2px dotted #E69F00" in html  # not by colour alone
+    assert html.count("<b style='font-size:20px'>+1.50</b>") == 2
     assert "<b>" not in html  # a token stays text
     assert html.count("left out by itself") == 2
 

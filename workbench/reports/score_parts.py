@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 NAMED = 5  # tokens that are said in words
 _CELL = "style='text-align:left;vertical-align:top;padding:2px 12px 2px 0'"
+_QUIET = "<span style='opacity:0.75'>"
 _NUMBER = "style='text-align:right;vertical-align:top;padding:2px 12px 2px 0'"
 
 
@@ -51,7 +52,8 @@ class ScoreParts:
     def __repr__(self) -> str:
         shown = list[str]()
         for answer, gap in zip(self.answers, self.gaps, strict=True):
-            shown += [_sums(answer, gap), f"  most: {_strongest(answer)}"]
+            shown.append(f"score {_signed(answer['score'])} = {_sums(answer, gap)}")
+            shown.append(f"  most: {_strongest(answer)}")
             for text, parts, alone in _by_sentence(answer):
                 shown.append(f"  {parts} (left out by itself: {alone})  {text}")
         return "\n".join(shown)
@@ -84,9 +86,10 @@ def _drawn(answer: Mapping[str, Any], gap: float, most: float) -> str:
     style = "style='border-collapse:collapse;font-size:12px'"
     checked = table(rows, [_CELL, _NUMBER, _NUMBER], heads=heads, attributes=style) if rows else ""
     return (
-        f"<p style='margin:0 0 4px'>{escape(_sums(answer, gap))}</p>"
+        f"<p style='margin:0 0 4px'><b style='font-size:20px'>{_signed(answer['score'])}</b> "
+        f"{_QUIET}reward score: {escape(_sums(answer, gap))}</span></p>"
         f"<p style='margin:0 0 4px;white-space:pre-wrap;line-height:1.7'>{marks}</p>"
-        f"<p style='margin:0 0 4px'>most: {escape(_strongest(answer))}</p>{checked}"
+        f"<p style='margin:0 0 8px'>{_QUIET}most:</span> {escape(_strongest(answer))}</p>{checked}"
     )
 
 
@@ -102,9 +105,10 @@ def _coloured(text: str, share: float, title: str = "") -> Html:
 def _sums(answer: Mapping[str, Any], gap: float) -> str:
     together = answer["together"]
     joined = f"; {together} tokens at a time" if together > 1 else ""
+    left = f" ({abs(gap):.2f} not told by them)" if abs(gap) >= 0.005 else ""
     return (
-        f"score {_signed(answer['score'])} = {_signed(answer['empty'])} without a word, "
-        f"{_signed(sum(answer['parts']))} by its tokens (gap {abs(gap):.0e}){joined}"
+        f"{_signed(answer['empty'])} without a word, "
+        f"{_signed(sum(answer['parts']))} by its tokens{left}{joined}"
     )
 
 
@@ -132,4 +136,4 @@ def _sentence_of(answer: Mapping[str, Any], at: int) -> int:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+    return "0.00" if abs(value) < 0.005 else f"{value:+.2f}".replace("-", "−")
