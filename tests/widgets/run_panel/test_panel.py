@@ -257,8 +257,11 @@ def test_a_missing_plotly_says_what_to_install(page, monkeypatch):
 
 def test_the_bundle_is_the_installed_one_without_the_function_around_it():
     installed, sent = plotly_file().read_text(), plotly_js()
+    if "function(root, factory)" not in installed[:400]:  # plotly 5's is of another shape
+        assert sent == installed
+        return
     assert sent.startswith("/**\n* plotly.js v") and sent.endswith("\nwindow.Plotly = Plotly;\n")
-    assert "function(root, factory)" in installed[:400] and "function(root" not in sent[:400]
+    assert "function(root" not in sent[:400]
     whole = sent.partition("*/")[2].strip()
     assert whole in installed and len(installed) - len(whole) < 500
 

@@ -29,7 +29,7 @@ def plotly_file() -> Path:
         raise ConfigError(
             "plotly is not installed, and curves are drawn with its JavaScript",
             where="the environment of this kernel",
-            fix='pip install "plotly>=6" (it comes with the extra "notebook")',
+            fix='pip install "plotly>=5.24.1" (it comes with the extra "notebook")',
         )
     return path
 
