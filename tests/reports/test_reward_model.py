@@ -80,6 +80,8 @@ def test_figures_hold_the_frames(report):
     assert list(report.figures["annotators"].data[0].x) == list(
         report.frames["annotators"]["accuracy"]
     )
+    gaps = " ".join(report.figures["length"].data[0].y)
+    assert "−" in gaps and "-" not in gaps and "+0" not in gaps  # a real minus; 0 has no sign
     right = report.figures["margins"].data[1]
     assert right.name == "right" and sum(right.y) == 35
 

@@ -168,7 +168,8 @@ def _rows(appraisal: Appraisal, name: str) -> Iterator[Any]:
 
 
 def _gap(row: Any) -> str:
-    return " to ".join(dict.fromkeys([f"{row.gap_from:+,}", f"{row.gap_to:+,}"]))
+    ends = (f"{end:+,}".replace("-", "−") if end else "0" for end in (row.gap_from, row.gap_to))
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _calibration(appraisal: Appraisal) -> SeriesChart:
