@@ -150,11 +150,12 @@ def test_in_a_hurry_two_methods_do(tiny, rewards, here, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"methods": []}, "needs a method"),
+        ({"methods": []}, "needs a method that learns"),
+        ({"methods": ["best_of_n"]}, "needs a method that learns"),
         ({"seeds": 0}, "seeds=0"),
-        ({"prices": []}, "needs a method, a seed, a price"),
-        ({"prices": [0.0]}, "all above 0"),
-        ({"rates": [-1.0]}, "all above 0"),
+        ({"prices": []}, "a method that learns, a seed, a price"),
+        ({"prices": [0.0]}, "budget above 0"),
+        ({"rates": [-1.0]}, "budget above 0"),
         ({"budget": 0}, "budget=0"),
         ({"seed": 3}, "say it by seeds="),
         ({"steps": 3}, "say it by budget="),

@@ -152,10 +152,12 @@ def _check_numbers(
     rates: Sequence[float],
     settings: Mapping[str, Any],
 ) -> None:
-    fits = seeds >= 1 and budget > 0 and len(prices) > 0 and len(rates) > 0 and len(methods) > 0
+    fits = (
+        seeds >= 1 and budget > 0 and len(prices) > 0 and len(rates) > 0 and methods.keys() & WAYS
+    )
     if not fits or min(*prices, *rates, 1.0) <= 0:
         raise ConfigError(
-            "a frontier needs a method, a seed, a price, a rate and a budget, all above 0",
+            "a frontier needs a method that learns, a seed, a price, a rate and a budget above 0",
             where=f"methods={list(methods)}, seeds={seeds}, prices={list(prices)},"
             f" rates={list(rates)}, budget={budget:g}",
             fix="leave them at their defaults, or give for instance seeds=2, prices=[0.1]",
