@@ -81,7 +81,7 @@ test-kernels: $(VENV)/.ready-dev
 
 # What a notebook's kernel does, on exactly the versions that Colab ships. Not what trains: Colab's torch is its own.
 test-colab: $(VENV)/.ready-dev
-	PYTHONPATH=. $$($(PY) .ci/colab.py $(PYTHON313)) -m pytest -p no:cacheprovider -m "not slow and not browser" \
+	python=$$($(PY) .ci/colab.py $(PYTHON313)) && PYTHONPATH=. $$python -m pytest -p no:cacheprovider -m "not slow and not browser" \
 		tests/widgets tests/analysis tests/data tests/runs $(ARGS)
 
 # The same few acts in every host that can be had here; a table into RESULTS.md.

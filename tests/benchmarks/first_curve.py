@@ -31,7 +31,7 @@ UNPACKED = "() => !document.querySelector('.wb-loading')"
 
 def first_curve(browser: Browser, folder: Path) -> float:
     """Seconds from the start of the first cell to the first curve."""
-    runs = {"WORKBENCH_RUNS": str(folder / "runs")}
+    runs = {name: str(folder / name) for name in ("WORKBENCH_RUNS", "WORKBENCH_LOCKS")}
     with start_lab(folder / "lab", **runs) as lab, Notebook(lab, browser, "first") as notebook:
         notebook.path.write_bytes(NOTEBOOK.read_bytes())
         page = notebook.page
@@ -41,7 +41,7 @@ def first_curve(browser: Browser, folder: Path) -> float:
         page.evaluate(RUN_ALL)
         page.locator(CURVE).first.wait_for(state="attached", timeout=SLOW)
         seconds = time.monotonic() - begun
-        wb.open_run(folder / "runs" / "reward").stop(wait=True)  # it outlives the page
+        wb.open_run(folder / "WORKBENCH_RUNS" / "reward").stop(wait=True)  # it outlives the page
     return seconds
 
 
