@@ -42,7 +42,7 @@ def test_a_prompt_is_asked_and_its_best_answer_becomes_a_label(notebook, kernel_
     expect(root.locator(".wbg-card").nth(1)).to_contain_text("waits")
     kernel_eval(page, "go.set()")
     expect(root.locator(".wbg-card").nth(1)).to_contain_text("/ppo at 0.5", timeout=SLOW)
-    expect(first).to_contain_text("score 1.50")
+    expect(first).to_contain_text("reward score 1.50")
     expect(first).to_contain_text("KL 0.90 nats")
     expect(first.locator(".wbg-token").nth(1)).to_have_attribute("title", "0.800 nats")
     page.keyboard.press("2")  # prefer the second

@@ -82,7 +82,7 @@ def test_a_place_without_widgets_shows_an_escaped_table():
     rows = [row("<b>", answer("<script>", 1.0), answer("y", 2.0))]
     html = CompareView(rows, ["<i>", "two"])._repr_mimebundle_()[0]["text/html"]
     assert "&lt;script&gt;" in html and "<script>" not in html and "<i>" not in html
-    assert "score 1.000" in html
+    assert "reward score 1.000" in html
 
 
 def queued(view, index):

@@ -16,7 +16,8 @@ from workbench.widgets.kit.wire import fault, outgoing
 if TYPE_CHECKING:
     from workbench.data.store.labels import LabelStore
 
-_MEASURES = ("gold", "score")
+_NAMES = {"gold": "gold score", "score": "reward score"}
+_MEASURES = tuple(_NAMES)
 _MOST = 2_000  # rows that travel
 _CUT = 20_000  # characters of one answer that travel
 STILL = 5  # rows of the still table
@@ -155,7 +156,8 @@ class CompareView(LoadedWidget):
     def picture(self) -> str:
         """The means and the first rows as an HTML table."""
         means = [
-            ", ".join(f"{name} {row[name]:.3f}" for name in self.measures) for row in self.summary()
+            ", ".join(f"{_NAMES[name]} {row[name]:.3f}" for name in self.measures)
+            for row in self.summary()
         ]
         lines = [["mean", *means]] + [
             [row["prompt"][:500], *(answer["text"][:500] for answer in row["answers"])]

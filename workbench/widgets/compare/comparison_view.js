@@ -221,7 +221,7 @@ export class ComparisonView {
   }
 
   figures(answer) {
-    return this.data.measures.map((name) => h("span", { class: "wb-num wb-muted", title: NAMES_OF[name] }, `${name} ${answer[name].toFixed(2).replace("-", "−")}`));
+    return this.data.measures.map((name) => h("span", { class: "wb-num wb-muted", title: NAMES_OF[name] }, `${NAMES_OF[name]} ${answer[name].toFixed(2).replace("-", "−")}`));
   }
 
   /** One block a model; against the first one's words where that is asked for. */
