@@ -35,7 +35,7 @@ def test_the_table_shows_what_each_sets_and_the_default_elsewhere():
     assert list(table.index) == list(PRESETS)
     assert table.loc["cpu-tiny", "batch_size"] == PPOSettings().batch_size
     assert table.loc["24gb-7b", "micro_batch_tokens"] == 2560
-    assert table["gradient_checkpointing"].tolist() == [False, True, True, True]
+    assert table["gradient_checkpointing"].tolist() == ["auto", True, True, True]
 
 
 SLOW = pytest.mark.slow  # the passes of 24 to 32 layers are gone through

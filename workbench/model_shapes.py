@@ -197,7 +197,7 @@ def update_seconds(
     roles = 3 + own
     score = (roles * layers * tokens + 2 * logits) / flops + roles * micro * a_pass
 
-    times = (1 + own) * (3 if settings.gradient_checkpointing else 2)
+    times = (1 + own) * (3 if settings.recomputes else 2)
     batches = max(micro, settings.mini_batches)
     once = (times * layers * tokens + 3 * logits) / flops + times * batches * a_pass
     return Seconds(generate, score, settings.epochs * once)
@@ -220,7 +220,7 @@ def step_seconds(
         read_tokens: those of them whose logits are read; 0 for a reward model.
     """
     micro = math.ceil(tokens / settings.micro_batch_tokens)
-    times = 3 if settings.gradient_checkpointing else 2
+    times = 3 if settings.recomputes else 2
     flop = times * 2 * shape.linear * tokens + 3 * 2 * shape.head * read_tokens
     a_pass = _unpacking(shape, card, settings) + shape.layers * START
     return flop / (card.share * card.peak) + times * micro * a_pass

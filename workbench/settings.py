@@ -243,8 +243,10 @@ class RunSettings(Checked):
     max_skipped_steps: int = setting(
         5, unit="steps", low=0, help="Stop after so many non-finite gradients in a row; 0 = never."
     )
-    gradient_checkpointing: bool = setting(
-        False, help="Recompute activations in the backward pass: less memory, a third slower."
+    gradient_checkpointing: bool | str = setting(
+        "auto",
+        choices=(True, False, "auto"),
+        help="Compute layers twice: less memory, a third slower; auto: on a GPU where it must be.",
     )
     report_to: tuple[str, ...] = setting(
         (),
@@ -262,6 +264,11 @@ class RunSettings(Checked):
     threads: int = setting(
         0, unit="threads", low=0, help="CPU threads; 0 = one for small models, else all but one."
     )
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether layers forget their activations; what auto means is for the plan to say."""
+        return self.gradient_checkpointing is True
 
     def __post_init__(self) -> None:
         super().__post_init__()

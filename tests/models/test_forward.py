@@ -48,6 +48,7 @@ def widened(batch: Batch, more: int) -> Batch:
         torch.nn.functional.pad(batch.tokens, (0, more), value=PAD),
         torch.nn.functional.pad(batch.response_mask, (0, more), value=False),
         batch.last,
+        batch.at,
     )
 
 
@@ -260,6 +261,7 @@ def _is_weight(tensor: torch.Tensor) -> bool:
     return tuple(tensor.shape) in {(64, 33), (33, 64)}
 
 
-def test_spread_puts_values_where_the_mask_is_true():
-    mask = torch.tensor([[True, False], [True, True]])
-    assert spread(torch.tensor([1.0, 2.0, 3.0]), mask).tolist() == [[1.0, 0.0], [2.0, 3.0]]
+def test_spread_puts_values_where_the_mask_is_true(base):
+    batch = collate([Encoded([5], [6]), Encoded([7], [8, 9])], base)
+    assert batch.response_mask.tolist() == [[True, False], [True, True]]
+    assert spread(torch.tensor([1.0, 2.0, 3.0]), batch).tolist() == [[1.0, 0.0], [2.0, 3.0]]

@@ -217,6 +217,35 @@ def test_recomputed_activations_give_the_same_gradients(tiny):
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("layers", [2, 4])
+def test_switching_a_role_writes_to_no_layer(tmp_path, monkeypatch, layers):
+    """All layers read one list: a switch takes the same few writes whatever their number."""
+    roles = Roles(load(make_model(tmp_path, num_hidden_layers=layers)), tiny_settings())
+    for name in ("policy", "value"):
+        roles.add(name, trainable=True)
+    written = []
+    own = torch.nn.Module.__setattr__
+    monkeypatch.setattr(
+        torch.nn.Module, "__setattr__", lambda *given: (written.append(given[1]), own(*given))[1]
+    )
+    with roles.acting("policy"), roles.acting("value"):
+        assert all(layer.active_adapters == ["value"] for layer in roles._layers)
+    assert all(layer.active_adapters == [] for layer in roles._layers)
+    assert written == []
+
+
+def test_recomputing_keeps_no_generators_state(tiny, monkeypatch):
+    """Nothing in a pass is drawn by lot."""
+    base = load(tiny)
+    roles = Roles(base, tiny_settings(gradient_checkpointing=True))
+    roles.add("policy", trainable=True)
+    head = roles.add_head("policy", trainable=True)
+    monkeypatch.setattr(torch, "get_rng_state", None)
+    with roles.acting("policy"):
+        sequence_scores(base, head, collate(ROWS, base)).sum().backward()
+    assert any(p.grad is not None for p in roles.parameters("policy"))
+
+
 # --- adapters from elsewhere ---------------------------------------------------------------------
 
 

@@ -3,11 +3,13 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import workbench.training.optimiser as module
 from workbench.errors import ConfigError, ModelError
+from workbench.models.fast import on_card
 from workbench.settings import SFTSettings
-from workbench.training.optimiser import Optimiser, make_accelerator
+from workbench.training.optimiser import Optimiser, copied, make_accelerator
 
 from ..models.tiny import tiny_settings
 
@@ -255,3 +257,24 @@ def test_the_accelerator_is_the_cpu_where_it_was_asked_for():
     accelerator = make_accelerator(SFTSettings(device="cpu"))
     assert accelerator.device.type == "cpu"
     assert accelerator.mixed_precision == "no"
+
+
+def test_from_a_card_a_state_comes_in_one_piece_a_precision(monkeypatch):
+    """However many tensors it has: each copy is waited for."""
+    monkeypatch.setattr(on_card, "CARDS", frozenset(("cpu",)))
+    wide, long = torch.arange(6.0).view(2, 3), torch.tensor(7.0)
+    half = torch.ones(4, dtype=torch.bfloat16)
+    value = {"a": [wide, half], "b": {"step": long, "kept": "text", "number": 3}}
+    copies = []
+
+    class Watched(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            copies.extend(["copy"] * (func.name() == "aten::_to_copy"))
+            return func(*args, **(kwargs or {}))
+
+    with Watched():
+        found = copied(value)
+    assert len(copies) == 2
+    wide.zero_()
+    assert found["a"][0].tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+    assert (found["b"], found["a"][1].dtype) == ({**value["b"], "step": 7.0}, torch.bfloat16)

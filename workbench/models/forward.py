@@ -33,6 +33,7 @@ class Batch(NamedTuple):
         tokens: ``(B, R)`` the response tokens; padding holds the pad id.
         response_mask: ``(B, R)`` True where a response token is.
         last: ``(B,)`` position of the last real token.
+        at: ``(M,)`` row and column of each of the M response tokens, one response after the other.
     """
 
     ids: Tensor
@@ -40,6 +41,7 @@ class Batch(NamedTuple):
     tokens: Tensor
     response_mask: Tensor
     last: Tensor
+    at: tuple[Tensor, Tensor]
 
 
 class Flat(NamedTuple):
@@ -53,6 +55,7 @@ class Flat(NamedTuple):
         tokens: ``(B, R)`` the response tokens; padding holds the pad id.
         response_mask: ``(B, R)`` True where a response token is.
         ends: index of each sequence's last token.
+        at: ``(M,)`` row and column of each of the M response tokens, in the order of ``states``.
     """
 
     packed: Packed
@@ -61,6 +64,7 @@ class Flat(NamedTuple):
     tokens: Tensor
     response_mask: Tensor
     ends: tuple[int, ...]
+    at: tuple[Tensor, Tensor]
 
 
 class ResponseStats(NamedTuple):
@@ -75,7 +79,7 @@ def collate(rows: Sequence[Encoded], base: Base) -> Batch:
     device, pad = base.device, base.pad_id
     prompts = torch.tensor([len(r.prompt) for r in rows], device=device)
     responses = torch.tensor([len(r.response) for r in rows], device=device)
-    offsets = torch.arange(int(responses.max()), device=device)
+    offsets = torch.arange(max(len(r.response) for r in rows), device=device)
     mask = offsets < responses[:, None]
     states = torch.where(mask, prompts[:, None] - 1 + offsets, 0)
     return Batch(
@@ -84,7 +88,19 @@ def collate(rows: Sequence[Encoded], base: Base) -> Batch:
         pad_right([r.response for r in rows], pad=pad, device=device),
         mask,
         prompts + responses - 1,
+        response_places(rows, device),
     )
+
+
+def response_places(rows: Sequence[Encoded], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Row and column of each response token in a table ``(B, R)``, one response after the other.
+
+    As a mask says it, but without a look at a number on a card.
+    """
+    row = [i for i, one in enumerate(rows) for _ in one.response]
+    column = [i for one in rows for i in range(len(one.response))]
+    found = torch.tensor([row, column], dtype=torch.long).to(device)
+    return found[0], found[1]
 
 
 def lay(rows: Sequence[Encoded], base: Base) -> Flat | Batch:
@@ -121,7 +137,8 @@ def _flat(rows: Sequence[Encoded], base: Base) -> Flat:
     places = sorted(set(chosen_in))  # answers to one prompt share the state of their first token
     number = {place: i for i, place in enumerate(places)}
     flat = torch.tensor([number[place] for place in chosen_in], device=device)
-    return Flat(packed, tuple(places), flat, tokens, mask, tuple(last))
+    at = response_places(rows, device)
+    return Flat(packed, tuple(places), flat, tokens, mask, tuple(last), at)
 
 
 def by_prompt(rows: Sequence[Encoded], order: Iterable[int]) -> list[list[int]]:
@@ -258,8 +275,7 @@ def response_hidden(base: Base, batch: Flat | Batch) -> Tensor:
 
 def _chosen(hidden: Tensor, batch: Batch) -> Tensor:
     """Of hidden states ``(B, T, D)`` those in which the response tokens are chosen."""
-    rows = torch.arange(len(batch.ids), device=hidden.device)[:, None].expand_as(batch.states)
-    return hidden[rows[batch.response_mask], batch.states[batch.response_mask]]
+    return hidden[batch.at[0], batch.states[batch.at]]
 
 
 def response_stats(
@@ -268,28 +284,26 @@ def response_stats(
     """Log-probabilities and entropies of the response tokens under the acting role."""
     if hidden is None:
         hidden = response_hidden(base, batch)
-    mask = batch.response_mask
     stats = chunked_token_stats(
-        hidden, batch.tokens[mask], base.logits, temperature=temperature, chunk=CHUNK
+        hidden, batch.tokens[batch.at], base.logits, temperature=temperature, chunk=CHUNK
     )
-    return ResponseStats(*(spread(table, mask) for table in stats))
+    return ResponseStats(*(spread(table, batch) for table in stats))
 
 
 def response_logprobs(
     base: Base, batch: Flat | Batch, *, temperature: float, hidden: Tensor
 ) -> Tensor:
     """The log-probabilities ``(B, R)`` of :func:`response_stats`, bit for bit, alone."""
-    mask = batch.response_mask
     logprobs = chunked_token_logprobs(
-        hidden, batch.tokens[mask], base.logits, temperature=temperature, chunk=CHUNK
+        hidden, batch.tokens[batch.at], base.logits, temperature=temperature, chunk=CHUNK
     )
-    return spread(logprobs, mask)
+    return spread(logprobs, batch)
 
 
-def spread(flat: Tensor, mask: Tensor) -> Tensor:
-    """Put ``(N,)`` values where the mask ``(B, R)`` is True, zero elsewhere."""
-    table = torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device)
-    return table.masked_scatter(mask, flat)
+def spread(flat: Tensor, batch: Flat | Batch) -> Tensor:
+    """Put ``(M,)`` values where a batch's response tokens are, ``(B, R)``; zero elsewhere."""
+    table = torch.zeros(batch.response_mask.shape, dtype=flat.dtype, device=flat.device)
+    return table.index_put(batch.at, flat)
 
 
 def head_values(head: nn.Linear, hidden: Tensor) -> Tensor:

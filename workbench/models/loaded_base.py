@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from workbench.errors import ModelError
-from workbench.models.fast import norms
+from workbench.models.fast import norms, rope
 from workbench.models.fast.frozen_products import linear
 from workbench.models.fast.packing_support import rope_kinds
 from workbench.models.fingerprint import fingerprint
@@ -73,6 +73,7 @@ class Base:
 
     def __post_init__(self) -> None:
         norms.take_over_norms(self.model)
+        rope.take_over_rope(self.model)
 
     @cached_property
     def trunk(self) -> nn.Module:
@@ -210,7 +211,8 @@ class Base:
         Args:
             contexts: gives what to enter for a layer's forward, and for its second one.
         """
-        how = {"use_reentrant": False, "context_fn": contexts}
+        # nothing here is drawn by lot, so that no generator's state is kept
+        how = {"use_reentrant": False, "context_fn": contexts, "preserve_rng_state": False}
         self.model.gradient_checkpointing_enable(how)
         self._recomputed = [
             m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)

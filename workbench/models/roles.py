@@ -44,10 +44,18 @@ class Roles:
 
     Switching a role sets which adapter acts and nothing else: ``requires_grad`` was decided when
     the role was added. (PEFT's own ``set_adapter`` and ``disable_adapter`` change it on the way.)
+    All layers read it from one list, so that a switch is one write whatever their number.
     """
 
-    def __init__(self, base: Base, settings: RunSettings) -> None:
-        self.base = base
+    def __init__(self, base: Base, settings: RunSettings, *, unpacks: bool = False) -> None:
+        """Hold a base.
+
+        Args:
+            base: frozen.
+            settings: rank and targets of adapters, and whether layers forget their activations.
+            unpacks: whether a base in 4 bits is unpacked on a card, for good, beside itself.
+        """
+        self.base, self.unpacks = base, unpacks
         self.settings = settings
         self.heads: dict[str, nn.Linear] = {}  # of decoders; an encoder's is in its adapter
         self._headed: set[str] = set()
@@ -55,10 +63,10 @@ class Roles:
         self._trainable: dict[str, bool] = {}
         self._peft: PeftModel | None = None
         self._layers: list[LoraLayer] = []
-        self._acting: str | None = None
-        if settings.gradient_checkpointing:
+        self._acting: list[str] = []  # every layer's active adapters: one, or none
+        if settings.recomputes:
             # a layer runs now, and in the backward pass once more: in the role that acts now
-            base.recompute(lambda: (nullcontext(), self.acting(self._acting)))
+            base.recompute(lambda: (nullcontext(), self.acting(self.role)))
 
     def add(
         self,
@@ -277,26 +285,28 @@ class Roles:
             for copy in wrapper.modules_to_save.values():
                 if not copy._forward_pre_hooks:
                     copy.float().register_forward_pre_hook(_in_fp32)
-        for layer in self._layers:
-            lora_products.take_over(layer)
+        lora_products.take_over_all(self.base.model, unpacks=self.unpacks)
+        for layer in (*self._layers, *self._wrapped):
+            layer._disable_adapters, layer._active_adapter = False, self._acting
         for name, trainable in self._trainable.items():
             for parameter in self.weights(name):
                 parameter.requires_grad_(trainable)
         self._switch(None)
 
+    @property
+    def role(self) -> str | None:
+        """The role that acts now; None means adapters off."""
+        return self._acting[0] if self._acting else None
+
     def _switch(self, name: str | None) -> None:
-        self._acting = name
-        for layer in (*self._layers, *self._wrapped):
-            layer._disable_adapters = name is None
-            if name is not None:
-                layer._active_adapter = [name]
+        self._acting[:] = [] if name is None else [name]
 
     @contextmanager
     def acting(self, name: str | None) -> Iterator[None]:
         """Within the block the base acts in this role; None means adapters off."""
         if name is not None and name not in self._trainable:
             raise KeyError(name)
-        before = self._acting
+        before = self.role
         self._switch(name)
         try:
             yield

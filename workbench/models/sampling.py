@@ -7,10 +7,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.models.fast.decoding import decoder
+from workbench.models.fast.on_card import on_card
 from workbench.models.loaded_base import Base
 
 CHECK_EVERY = 8
 """Decode steps between two looks at pause and stop."""
+FEW, FEW_ON_CARD = 0.75, 0.25
+"""Share of the rows still going at which the others leave: that costs a copy of what these saw, and
+on a card the step is recorded anew, which takes as long as a dozen steps of however many rows.
+"""
 BLOCK = 128
 """Tokens whose probabilities are added up first, when one is drawn."""
 
@@ -53,6 +58,7 @@ def sample_responses(
     alive = torch.arange(rows, device=device)
     going = torch.ones(rows, dtype=torch.bool, device=device)
     decoding = decoder(base, prompts, length=length)
+    few = FEW_ON_CARD if on_card(device) else FEW
     look = 1 if device.type == "cpu" else CHECK_EVERY  # a look makes a GPU wait
     logits = torch.empty(0)
     drawn = alive
@@ -67,7 +73,7 @@ def sample_responses(
             left = int(going.sum())
             if not left:
                 break
-            if left <= 0.75 * len(alive):  # leaving costs the others a copy of what they saw
+            if left <= few * len(alive):
                 keep = going.nonzero().squeeze(1)
                 decoding.keep(keep)
                 drawn, alive, going = drawn[keep], alive[keep], going[keep]

@@ -187,7 +187,7 @@ def exact_response_kl(
     for group in micro_batches(lengths, tokens=settings.micro_batch_tokens):
         batch = collate([rows[i] for i in group], base)
         per_token = _token_kl(roles, role, start, batch, settings.temperature)
-        result[group] = spread(per_token, batch.response_mask).sum(1).cpu()
+        result[group] = spread(per_token, batch).sum(1).cpu()
     return result
 
 

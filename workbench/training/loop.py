@@ -31,7 +31,8 @@ from workbench.training.checkpoint import (
     save_checkpoint,
     unusable,
 )
-from workbench.training.optimiser import Optimiser, make_accelerator
+from workbench.training.checks.memory_plan import ways
+from workbench.training.optimiser import Optimiser, copied, make_accelerator
 from workbench.training.out_of_memory import give_back, ran_out
 from workbench.training.process_group import MemoryRanOut, News, Team
 
@@ -70,8 +71,10 @@ class StepLoop(ABC, Generic[S]):
         self.accelerator = make_accelerator(settings)
         self.team = Team(self.accelerator.process_index, self.accelerator.num_processes)
         self.at_once = 0
+        how = ways(model, settings)
+        settings = settings.changed(gradient_checkpointing=how.recomputes)
         self.base = load_base(resolve(model), settings)
-        self.roles = Roles(self.base, settings)
+        self.roles = Roles(self.base, settings, unpacks=how.unpacks)
         self.notices: list[str] = list(self.base.notices)
         self._asides: list[str] = []
         self.step = 0
@@ -260,7 +263,7 @@ class StepLoop(ABC, Generic[S]):
     def state(self) -> dict[str, Any]:
         """Everything that changes while training; tensors are copies on the CPU."""
         return {
-            "weights": [p.detach().to("cpu", copy=True) for p in self.optimiser.parameters],
+            "weights": copied(list(self.optimiser.parameters)),
             "optimiser": self.optimiser.state(),
             "micro_batch_tokens": self.settings.micro_batch_tokens,
         }

@@ -1,7 +1,7 @@
 """AdamW with a schedule, clipping and a count of what was skipped."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from workbench.errors import ModelError
 from workbench.models.base import pick_device
+from workbench.models.fast.on_card import on_card
 from workbench.settings import RunSettings
 from workbench.training.process_group import TEAM_PATIENCE, Team
 
@@ -131,9 +132,12 @@ class Optimiser:
         factor = self.factor()
         for group in self.adamw.param_groups:
             group["lr"] = self.rates[group["name"]] * factor * self.units[group["name"]]
-        finite = bool(torch.isfinite(norm))
+        found = float(norm)  # the one number of a step that a card is waited for
+        finite = math.isfinite(found)
         if finite:
             self.adamw.step()  # pyright: ignore[reportUnknownMemberType]
+            # its one kernel writes into weights unnoticed; what is made of them must see it
+            torch.autograd.graph.increment_version(self._trained)
             with torch.no_grad():
                 for parameter, master in self._masters():
                     parameter.copy_(master)
@@ -141,7 +145,7 @@ class Optimiser:
         self.adamw.zero_grad(set_to_none=True)
         self.taken += 1
         rate = next(iter(self.rates.values())) * factor
-        return Stepped(float(norm) if finite else math.inf, rate, not finite)
+        return Stepped(found if finite else math.inf, rate, not finite)
 
     def _collect(self) -> None:
         """Add up the gradients of all processes, once, as one flat tensor; take the scale out."""
@@ -199,16 +203,17 @@ class Optimiser:
 
     def state(self) -> dict[str, Any]:
         """All that a later process needs to go on exactly; tensors are copies on the CPU."""
-        return {
-            "adamw": _copied(self.adamw.state_dict()),  # AdamW goes on writing into its own
+        state = {
+            "adamw": self.adamw.state_dict(),  # AdamW goes on writing into its own
             "taken": self.taken,
             "skipped": self.skipped,
             "rates": dict(self.rates),
             "units": dict(self.units),
-            "masters": _copied([master.data for _, master in self._masters()]),
+            "masters": [master.data for _, master in self._masters()],
             "in_a_row": self.in_a_row,
             "scale": [self.scale, self._calm],
         }
+        return copied(state)
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state`."""
@@ -232,12 +237,44 @@ def _master(parameter: nn.Parameter) -> nn.Parameter:
     return nn.Parameter(parameter.detach().float())
 
 
-def _copied(value: Any) -> Any:
-    """Nested values with every tensor copied to the CPU."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
+def numbers(table: Tensor) -> list[Any]:
+    """A table as plain numbers: in one copy, which a card is waited for."""
+    return cast("Any", table).tolist()
+
+
+def copied(value: Any) -> Any:
+    """Nested values with every tensor copied to the CPU, from a card all in one piece."""
+    found: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for tensor in _tensors(value):
+        found.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+    copies: dict[int, Tensor] = {}
+    for (device, _), some in found.items():
+        if on_card(device):
+            flat = torch.cat([tensor.detach().flatten() for tensor in some]).to("cpu", copy=True)
+            parts: list[Tensor] = []
+            for own in some:
+                parts.append(flat[: own.numel()].view(own.shape))
+                flat = flat[own.numel() :]
+        else:
+            parts = [tensor.detach().to("cpu", copy=True) for tensor in some]
+        copies |= {id(own): part for own, part in zip(some, parts, strict=True)}
+    return _replaced(value, copies)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list):
+        items: Iterable[Any] = cast("Any", value)
+        for item in cast("Any", value).values() if isinstance(value, dict) else items:
+            yield from _tensors(item)
+
+
+def _replaced(value: Any, by: dict[int, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return by[id(value)]
     if isinstance(value, dict):
-        return {key: _copied(item) for key, item in cast("dict[Any, Any]", value).items()}
+        return {key: _replaced(item, by) for key, item in cast("dict[Any, Any]", value).items()}
     if isinstance(value, list):
-        return [_copied(item) for item in cast("list[Any]", value)]
+        return [_replaced(item, by) for item in cast("list[Any]", value)]
     return value

@@ -25,7 +25,7 @@ from workbench.training.clock import Clock, peak_memory_gb
 from workbench.training.kept_aside import Example, WatchedAnswers, keep_aside
 from workbench.training.learning_rates import rate_of
 from workbench.training.loop import StepLoop, StepOutcome
-from workbench.training.optimiser import Optimiser
+from workbench.training.optimiser import Optimiser, numbers
 
 EXPECTED = 5
 """How many of the likeliest tokens the microscope shows at each place."""
@@ -217,13 +217,14 @@ class SFTTrainer(StepLoop[SFTSettings]):
         """Add the gradients of the mean over ``tokens``, in micro-batches; returns the mean."""
         lengths = [len(e.encoded.ids) for e in batch]
         mine = self.team.share(batch, lengths)
-        total = 0.0
+        losses: list[Tensor] = []
         budget = self.settings.micro_batch_tokens
         for group in micro_batches([len(e.encoded.ids) for e in mine], tokens=budget):
             self.safe_point(len(group))
             loss = self._nll([mine[i] for i in group]) / tokens
             self.backward(loss)
-            total += float(loss.detach())
+            losses.append(loss.detach())
+        total = float(sum(numbers(torch.stack(losses)))) if losses else 0.0
         return self.team.total({"loss": total})["loss"]
 
     def _counted(self) -> dict[str, int]:

@@ -59,6 +59,11 @@ class MemoryPlan(ReportPage):
         return self.facts["free"] / GB
 
     @property
+    def recomputes(self) -> bool:
+        """Whether layers are computed twice: as was set, or as auto found that it must be."""
+        return bool(self.told.get("recomputes", self.settings.recomputes))
+
+    @property
     def fits(self) -> bool:
         """Whether it does."""
         return self.peak_gb <= self.free_gb
@@ -85,7 +90,7 @@ class MemoryPlan(ReportPage):
         if part.startswith("base"):
             return "take a smaller model"
         if part.startswith("activations"):
-            if not settings.gradient_checkpointing:
+            if not self.recomputes:
                 return "set gradient_checkpointing=True"
             if rows > 1:
                 return f"lower micro_batch_tokens (it is {settings.micro_batch_tokens})"
@@ -113,6 +118,7 @@ class MemoryPlan(ReportPage):
         return (
             f"{facts['model']}, {self.settings.kind}, {facts['device']}, {facts['dtype']}, "
             f"{facts['quantization']}; micro-batch {facts['rows']} × {facts['length']} tokens"
+            f"{', layers computed twice' if self.recomputes else ''}"
         )
 
     def _cells(self) -> "DataFrame":

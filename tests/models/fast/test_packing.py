@@ -7,6 +7,7 @@ import workbench.models.fast.attention as attention_module
 import workbench.models.fast.packing as module
 from workbench.errors import ModelError
 from workbench.models.answer_scores import packed_scores
+from workbench.models.fast import on_card
 from workbench.models.fast.attention import (
     ALIGNED,
     PREFIX,
@@ -95,7 +96,7 @@ def far(one, other) -> float:
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """A packed row goes through the attention in one call."""
-    monkeypatch.setattr(attention_module, "ONE_CALL_DEVICES", frozenset(("cpu",)))
+    monkeypatch.setattr(on_card, "CARDS", frozenset(("cpu",)))
 
 
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out")

@@ -61,7 +61,8 @@ def test_micro_batches_keep_order_and_numbers(scorer):
 def test_scoring_records_no_gradient_and_leaves_the_role_off(scorer):
     found = scorer.scores(ROWS, tokens=4096)
     assert not found.requires_grad
-    assert all(layer._disable_adapters for layer in scorer.roles._layers)
+    assert scorer.roles.role is None
+    assert all(layer.active_adapters == [] for layer in scorer.roles._layers)
 
 
 @pytest.mark.parametrize("which", ["base", "sft"])

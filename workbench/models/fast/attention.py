@@ -13,13 +13,11 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from workbench.models.fast.on_card import on_card
+
 PREFIX = "comparisons_"
 """Before the name of the attention that runs within each comparison."""
 
-ONE_CALL_DEVICES = frozenset(("cuda",))
-"""Kinds of device on which a packed row meets SDPA in one call under a mask of the whole row. A
-call for each sequence leaves out what nobody sees, but on a GPU starting it costs more than that.
-"""
 ROWS = 512
 """Rows of a mask that are made at once, so that making it takes little memory."""
 ALIGNED = 16
@@ -138,10 +136,11 @@ class Sight:
     def at_once(self, query: Tensor, key: Tensor, *, causal: bool) -> bool:
         """Whether all of the row goes through the attention in one call.
 
-        Not with eager attention (the one that is not causal by itself): it would keep its scores
-        of the whole row.
+        On a card: a call for each sequence leaves out what nobody sees, but starting it costs more
+        than that. Not with eager attention (the one that is not causal by itself): it would keep
+        its scores of the whole row.
         """
-        return causal and query.device.type in ONE_CALL_DEVICES and key.shape[2] <= MOST
+        return causal and on_card(query.device) and key.shape[2] <= MOST
 
     def row_mask(self, like: Tensor, window: int | None) -> Tensor:
         """Additive mask ``(1, 1, N, N)`` of the whole row, for one call of attention."""

@@ -114,6 +114,7 @@ class Slots(Sight):
         self.room, self.reach = room, room
         self._tables: dict[int, list[Tensor]] = {}
         self._seen: dict[tuple[int | None, torch.dtype], Tensor] = {}
+        self._rows = torch.arange(rows, device=device)
 
     def put(self, layer: int, rows: Tensor, source: Tensor, parts: Sequence[Tensor]) -> None:
         """Fill the first slots of some rows.
@@ -143,9 +144,8 @@ class Slots(Sight):
         """Attention of one new token a row ``(B, H, 1, d)``: ``(B, 1, H, d)``."""
         self.used = True
         tables = self._tables[_layer(module)]
-        rows = torch.arange(len(self.positions), device=heads.query.device)
         for table, part in zip(tables, heads[1:], strict=True):
-            table[rows, :, self.positions] = part[:, :, 0]
+            table[self._rows, :, self.positions] = part[:, :, 0]
         mask = self._slots(rest.get("sliding_window"), heads.query.dtype)
         keys, values = (table[:, :, : self.reach] for table in tables)
         return attention(module, heads.query, keys, values, mask, **rest)[0]
@@ -162,7 +162,7 @@ class Slots(Sight):
 
     def keep(self, rows: Tensor) -> None:
         """Only these rows go on."""
-        self.positions = self.positions[rows]
+        self.positions, self._rows = self.positions[rows], self._rows[: len(rows)]
         for tables in self._tables.values():
             tables[:] = [table[rows] for table in tables]
 

@@ -6,8 +6,9 @@ each. What is sampled is the same distribution but for rounding; PPO's log-proba
 the training forward all the same.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -16,6 +17,8 @@ from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
 
 from workbench.models.fast.frozen_products import product
+from workbench.models.fast.joined_products import Joined
+from workbench.models.fast.on_card import on_card
 from workbench.models.roles import Roles
 
 SHARE = 0.4
@@ -36,8 +39,8 @@ def dense(roles: Roles, role: str | None) -> Generator[bool, None, None]:
         return
     before = [vars(layer).get("forward") for layer in layers]
     try:
-        for layer in layers:
-            layer.forward = _forward(layer, role, roles.base.dtype)
+        for group in _groups(layers):
+            _take_over(group, role, roles.base.dtype)
         yield True
     finally:
         for layer, own in zip(layers, before, strict=True):
@@ -62,7 +65,7 @@ def _layers(model: nn.Module) -> list[nn.Module]:
 @torch.no_grad()
 def merged(layer: nn.Module, role: str | None, dtype: torch.dtype) -> Tensor:
     """A layer's weight as one dense matrix, 4 bits unpacked and a role's adapter added."""
-    base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
+    base = _base(layer)
     weight = dequantize_module_weight(base).detach().to(dtype)
     if role is not None and isinstance(layer, LoraLayer) and role in layer.lora_A:
         weight = weight + cast("Any", layer).get_delta_weight(role).to(dtype)
@@ -72,7 +75,7 @@ def merged(layer: nn.Module, role: str | None, dtype: torch.dtype) -> Tensor:
 def _plain(layers: list[nn.Module], role: str | None) -> bool:
     """Whether every layer is a linear one whose adapter is simply added."""
     for layer in layers:
-        base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
+        base = _base(layer)
         if not isinstance(base, nn.Linear):
             return False
         if isinstance(layer, LoraLayer) and role in getattr(layer, "lora_variant", {}):
@@ -81,20 +84,47 @@ def _plain(layers: list[nn.Module], role: str | None) -> bool:
 
 
 def _size(layer: nn.Module) -> int:
-    base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
+    base = _base(layer)
     return int(getattr(base, "in_features", 0)) * int(getattr(base, "out_features", 0))
 
 
-@torch.no_grad()
-def _forward(layer: nn.Module, role: str | None, dtype: torch.dtype) -> Callable[..., Tensor]:
-    base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
-    weight = merged(layer, role, dtype)
-    bias = getattr(base, "bias", None)
+def _groups(layers: list[nn.Module]) -> list[Joined]:
+    """Layers that are given the same rows, where they are joined: on a card."""
+    found: dict[int, Joined] = {}
+    for layer in layers:
+        group = vars(layer).get("joined") if on_card(_base(layer).weight.device) else None
+        group = Joined([cast("Any", layer)]) if group is None else group
+        found[id(group)] = group
+    return list(found.values())
 
-    def forward(x: Tensor, *_: object, **__: object) -> Tensor:
+
+@torch.no_grad()
+def _take_over(group: Joined, role: str | None, dtype: torch.dtype) -> None:
+    """Let a group's layers compute on dense weights: below each other where there are several."""
+    parts = [merged(layer, role, dtype) for layer in group.layers]
+    biases = [getattr(_base(layer), "bias", None) for layer in group.layers]
+    sizes = [len(part) for part in parts]
+    weight = parts[0] if len(parts) == 1 else torch.cat(parts)
+    bias = biases[0] if len(parts) == 1 or biases[0] is None else torch.cat(biases)
+
+    def forward_alone(x: Tensor, *_: object, **__: object) -> Tensor:
         return product(x, weight, bias)
 
-    return forward
+    def compute(x: Tensor, some: list[int]) -> Sequence[Tensor]:
+        if len(some) == len(sizes):
+            return product(x, weight, bias).split(sizes, -1)
+        own = weight.split(sizes), bias.split(sizes) if bias is not None else [None] * len(sizes)
+        return [product(x, own[0][i], own[1][i]) for i in some]
+
+    def forward(layer: nn.Module, x: Tensor, *_: object, **__: object) -> Tensor:
+        return group.part(layer, x, "dense", partial(compute, x))
+
+    for layer in group.layers:
+        layer.forward = forward_alone if len(sizes) == 1 else partial(forward, layer)
+
+
+def _base(layer: nn.Module) -> Any:
+    return layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
 
 
 def free_memory(device: torch.device) -> int:

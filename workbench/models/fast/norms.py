@@ -11,6 +11,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from workbench.models.fast.on_card import on_card
+
 SUFFIX = "RMSNorm"
 
 
@@ -58,10 +60,16 @@ def _eps(module: nn.Module) -> float | None:
 def _forward(
     module: nn.Module, own: Any, start: float, x: Tensor, *rest: Any, **named: Any
 ) -> Tensor:
-    """In fp32 by our arithmetic; in other precisions, and where the weight learns, by its own."""
+    """On a card in torch's one kernel; elsewhere in fp32 by our arithmetic, else by its own.
+
+    By its own, too, where the weight learns.
+    """
     weight = cast("Tensor", module.weight)
+    given = rest or named or weight.requires_grad
+    if on_card(x.device) and not (given or start) and x.dtype == weight.dtype:
+        return nn.functional.rms_norm(x, weight.shape, weight, _eps(module))
     fp32 = x.dtype == weight.dtype == torch.float32
-    if rest or named or weight.requires_grad or not fp32:
+    if given or not fp32:
         return own(x, *rest, **named)
     return cast("Tensor", _Norm.apply(x, weight + start if start else weight, _eps(module)))
 

@@ -25,6 +25,7 @@ class Packed(NamedTuple):
         last: ``(S,)`` index of each sequence's last token, in the order they were given.
         ends: the same as numbers, for which no GPU has to be waited for.
         spans: the comparisons.
+        sights: who sees whom, by the places that are asked for; made once for all roles.
     """
 
     ids: Tensor
@@ -32,6 +33,7 @@ class Packed(NamedTuple):
     last: Tensor
     ends: tuple[int, ...]
     spans: tuple[Span, ...]
+    sights: dict[tuple[int, ...], Places]
 
 
 def span_of(sequences: Sequence[list[int]]) -> Span:
@@ -61,7 +63,7 @@ def pack(comparisons: Sequence[Sequence[list[int]]], device: torch.device) -> Pa
         spans.append(span)
     flat = torch.tensor([ids, positions], dtype=torch.long).to(device)
     ends = torch.tensor(last).to(device)
-    return Packed(flat[0], flat[1], ends, tuple(last), tuple(spans))
+    return Packed(flat[0], flat[1], ends, tuple(last), tuple(spans), {})
 
 
 def packed_hidden(base: Base, packed: Packed) -> Tensor:
@@ -85,7 +87,8 @@ def packed_places(base: Base, packed: Packed, places: Sequence[int]) -> Tensor:
     """
     if not places_alone(base):
         return packed_hidden(base, packed)[list(places)]
-    sight = Places(packed.spans, places)
+    known = packed.sights.get(key := tuple(places))
+    sight = packed.sights.setdefault(key, known or Places(packed.spans, places))
     with sight.in_last_layer(base):
         return run_packed(base, packed.ids[None], packed.positions[None], sight).squeeze(0)
 
@@ -97,6 +100,7 @@ def run_packed(base: Base, ids: Tensor, positions: Tensor, sight: Sight) -> Tens
         ModelError: the model's layers do not hand it on to their attention.
     """
     wrap_attention(base.model)
+    sight.used = False
     with base.recomputing():
         hidden = base.trunk(
             input_ids=ids,

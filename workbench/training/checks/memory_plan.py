@@ -18,9 +18,11 @@ from transformers import AutoConfig
 from workbench.algos.logprobs import chunked_token_logprobs, chunked_token_stats
 from workbench.errors import ModelError, WorkbenchError
 from workbench.models.base import DTYPES, Base, auto_class, pick_device, pick_dtype
-from workbench.models.fast.attention import MOST, ONE_CALL_DEVICES
+from workbench.models.fast.attention import MOST
 from workbench.models.fast.decoding import PROMPT_TOKENS
 from workbench.models.fast.dense_weights import SHARE, free_memory, layers_of
+from workbench.models.fast.lora_products import HALF
+from workbench.models.fast.on_card import on_card
 from workbench.models.fast.packing import pack, packed_places
 from workbench.models.fast.packing_support import packs
 from workbench.models.forward import CHUNK, hidden_states
@@ -86,7 +88,7 @@ def plan(model: str, settings: RunSettings, *, card: int | None = None) -> dict[
         device, room = torch.device("cuda"), card
         dtype = DTYPES.get(settings.dtype, torch.bfloat16)
     try:
-        return _Plan(source, settings, device, dtype, room).as_dict() | {"hardware": hardware()}
+        return _told(source, settings, device, dtype, room) | {"hardware": hardware()}
     except WorkbenchError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
@@ -96,6 +98,53 @@ def plan(model: str, settings: RunSettings, *, card: int | None = None) -> dict[
             fix="check the folder or hub id (and the network), and that it is a causal language "
             "model",
         ) from error
+
+
+def _told(
+    source: Source, settings: RunSettings, device: torch.device, dtype: torch.dtype, room: int
+) -> dict[str, Any]:
+    """The plan; where recomputing is left open, without it if that fits, and off a card always."""
+    told = _Plan(source, settings, device, dtype, room).told()
+    left_open = settings.gradient_checkpointing == "auto" and on_card(device)
+    if left_open and _peak(told["parts"]) > room:
+        twice = settings.changed(gradient_checkpointing=True)
+        return _Plan(source, twice, device, dtype, room).told()
+    return told
+
+
+def _peak(parts: list[_Row]) -> int:
+    """The most bytes of any phase."""
+    phases: dict[str, int] = {}
+    for part in parts:
+        phases[part["phase"]] = phases.get(part["phase"], 0) + part["bytes"]
+    return max(phases.values())
+
+
+class Ways(NamedTuple):
+    """What a run does to save memory, or to spend it.
+
+    Attributes:
+        recomputes: layers are computed twice.
+        unpacks: the base in 4 bits lies dense beside itself, to train on.
+    """
+
+    recomputes: bool
+    unpacks: bool
+
+
+def ways(model: str, settings: RunSettings) -> Ways:
+    """What the plan for this machine says; off a card nothing is planned and nothing is spent.
+
+    Raises:
+        ConfigError: CUDA was asked for and is absent.
+    """
+    if not on_card(pick_device(settings.device)):
+        return Ways(settings.recomputes, False)
+    try:
+        told = plan(model, settings)
+    except ModelError:  # such as an encoder: as was set
+        return Ways(settings.recomputes, False)
+    return Ways(told["recomputes"], told["unpacks"])
 
 
 def micro_batch(settings: RunSettings) -> MicroBatchShape:
@@ -247,6 +296,10 @@ class _Plan:
         if self.ppo is not None:
             looked = {seen: self._traced(train=False)}
             phases = {"generate": self._generate(), "score": looked | beside} | phases
+        room = self.free - sum(held.values()) - max(sum(own.values()) for own in phases.values())
+        unpacks = self._can_unpack and self._dense_size <= SHARE * room
+        if unpacks:
+            held["dense copy of the base to train on, where it fits"] = self._dense_size
         rows: list[_Row] = []
         for phase, own in phases.items():
             parts = {**held, **own}
@@ -255,17 +308,14 @@ class _Plan:
             rows += [{"phase": phase, "part": k, "bytes": v} for k, v in parts.items() if v]
         facts = self.shape._asdict() | {"device": self.device.type}
         facts |= {"dtype": str(self.base.dtype).removeprefix("torch.")}
+        facts |= {"recomputes": self.settings.recomputes, "unpacks": unpacks}
         facts |= {"quantization": self.settings.quantization, "model": self.source.reference}
         return {"parts": rows, "free": self.free, "trained": self.trained, **facts}
 
     def _mask(self) -> dict[str, int]:
         """What says who sees whom where a micro-batch meets the attention in one call."""
         tokens = self.shape.tokens
-        once = (
-            self.device.type in ONE_CALL_DEVICES
-            and tokens <= MOST
-            and packs(self.base.model) is None
-        )
+        once = on_card(self.device) and tokens <= MOST and packs(self.base.model) is None
         return {"mask of a micro-batch": tokens * tokens * self.base.dtype.itemsize} if once else {}
 
     def _unpacked(self) -> dict[str, int]:
@@ -294,10 +344,20 @@ class _Plan:
 
     def _dense_copy(self, held: int) -> int:
         """What the dense copy for sampling will take (``models/fast/dense_weights.py``)."""
+        return self._dense_size if self._dense_size <= SHARE * (self.free - held) else 0
+
+    @property
+    def _dense_size(self) -> int:
+        """Bytes of the layers that have adapters, dense."""
         modules = (m for _, m in layers_of(self.base.model))
         layers = [getattr(m, "base_layer", m) for m in modules]
-        size = sum(cast("Tensor", m.weight).numel() for m in layers) * self.base.dtype.itemsize
-        return size if size <= SHARE * (self.free - held) else 0
+        return sum(cast("Tensor", m.weight).numel() for m in layers) * self.base.dtype.itemsize
+
+    @property
+    def _can_unpack(self) -> bool:
+        """Whether training would use a dense copy: in half precision, on a card."""
+        half = self.base.dtype in HALF
+        return self.settings.quantization == "nf4" and half and on_card(self.device)
 
     def _traced(self, *, train: bool, shape: MicroBatchShape | None = None) -> int:
         """Peak bytes of a micro-batch's pass beyond weights, gradients and moments."""

@@ -272,7 +272,8 @@ def _longest(
     give_back()
     name = f"the longest micro-batch fits ({shape.rows} × {shape.length} tokens)"
     advice = "lower micro_batch_tokens or max_length, or set gradient_checkpointing=True"
-    checks = [Check(name, fits, "it does" if fits else "memory ran out", advice)]
+    twice = ", layers computed twice" if trainer.base.recomputes else ""
+    checks = [Check(name, fits, f"it does{twice}" if fits else "memory ran out", advice)]
     if fits:
         figures = f"{measured / 1e9:.3f} GB, planned {planned / 1e9:.3f} GB"
         right = measured <= MEMORY * planned

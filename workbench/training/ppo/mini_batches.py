@@ -20,7 +20,7 @@ from workbench.models.forward import in_batches, lay, response_hidden, response_
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings, RunSettings
 from workbench.training.batches import shuffled
-from workbench.training.optimiser import Optimiser
+from workbench.training.optimiser import Optimiser, numbers
 from workbench.training.ppo.ppo_roles import ValueModel
 from workbench.training.ppo.rollout import Episodes
 from workbench.training.process_group import Team
@@ -180,16 +180,17 @@ class ClippedSteps:
 
         ``kl_coef`` is charged in the loss.
         """
-        tokens = int(episodes.response_mask[part.episodes].sum())
+        tokens = sum(len(episodes.rows[i].response) for i in part.episodes)
         names: list[str] = [*POLICY_STATISTICS, *(VALUE_STATISTICS if self.value else ())]
-        sums = dict.fromkeys(names, 0.0)
+        told: list[Tensor] = []
         for group in part.micro_batches:
             self.safe_point(len(group))
             shares = self._losses(
                 group, episodes, estimates, tokens=tokens, clip_range=clip_range, kl_coef=kl_coef
             )
-            for name, share in zip(names, shares, strict=True):
-                sums[name] += float(share.detach())
+            told.append(torch.stack([share.detach() for share in shares]))
+        table = numbers(torch.stack(told)) if told else []
+        sums = {name: sum((row[i] for row in table), 0.0) for i, name in enumerate(names)}
         return self.team.total(sums)
 
     def _losses(
@@ -240,7 +241,7 @@ class ClippedSteps:
                 charged = torch.where(mask, charge, 0.0).sum() / tokens
                 policy = policy._replace(loss=policy.loss + kl_coef * charged)
             if value is not None and value.on_policy_trunk:
-                shared = value_loss(spread(value.from_hidden(hidden), mask))
+                shared = value_loss(spread(value.from_hidden(hidden), batch))
                 self.backward(policy.loss + coef * shared.loss)
                 return *policy, *shared
             self.backward(policy.loss)

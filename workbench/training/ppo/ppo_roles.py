@@ -40,7 +40,7 @@ class ValueModel:
     def values(self, base: Base, batch: Flat | Batch) -> Tensor:
         """Values ``(b, R)`` of the states in which the response tokens are chosen."""
         with self.roles.acting(self.role):
-            return spread(self.from_hidden(response_hidden(base, batch)), batch.response_mask)
+            return spread(self.from_hidden(response_hidden(base, batch)), batch)
 
     def save(self, folder: Path) -> None:
         """Write its adapter and head, and the normalisation of its output."""

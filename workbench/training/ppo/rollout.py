@@ -69,13 +69,13 @@ def view(
 
     By the same forward as training's; ``(b, R)`` each, zero on padding.
     """
-    base, mask = roles.base, batch.response_mask
+    base = roles.base
     values: Tensor | None = None
     with roles.acting("policy"):
         hidden = response_hidden(base, batch)
         policy = response_stats(base, batch, temperature=temperature, hidden=hidden)
         if value is not None and value.on_policy_trunk:
-            values = spread(value.from_hidden(hidden), mask)
+            values = spread(value.from_hidden(hidden), batch)
     with roles.acting(reference):
         hidden = response_hidden(base, batch)
         ref_logprobs = response_logprobs(base, batch, temperature=temperature, hidden=hidden)

@@ -372,6 +372,11 @@ def scale_of(scores: Tensor, sizes: Tensor) -> dict[str, float]:
     return figures
 
 
+def right(gaps: Tensor) -> Tensor:
+    """1 where the chosen answer scores higher, 0.5 where both score the same, else 0."""
+    return (gaps > 0).double() + 0.5 * (gaps == 0).double()
+
+
 def accuracy(gaps: Tensor) -> float:
     """Share of comparisons whose chosen answer scores higher; an equal score is half right."""
-    return float(((gaps > 0).double() + 0.5 * (gaps == 0).double()).mean())
+    return float(right(gaps).mean())

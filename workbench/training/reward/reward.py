@@ -20,8 +20,9 @@ from workbench.settings import RewardSettings
 from workbench.training.batches import batch_for, steps_for
 from workbench.training.clock import Clock, peak_memory_gb
 from workbench.training.loop import StepLoop, StepOutcome
+from workbench.training.optimiser import numbers
 from workbench.training.reward.encoded_pairs import encode_comparisons
-from workbench.training.reward.members import Judged, Member, Optimisers, accuracy, how_scored
+from workbench.training.reward.members import Judged, Member, Optimisers, how_scored, right
 from workbench.training.reward.shown_pairs import ShownPairs, longer_wins
 
 Metrics = dict[str, float | None]
@@ -189,7 +190,7 @@ class RewardTrainer(StepLoop[RewardSettings]):
             losses.append(loss.detach())
             scores.append(Judged(judged.chosen.detach(), judged.rejected.detach()))
         losses, scores = self.team.gather(losses), Judged.joined(self.team.gather(scores))
-        metrics: Metrics = {"loss": float(torch.stack(losses).sum()), **_described(*scores)}
+        metrics = _described(torch.stack(losses).sum(), *scores)
         if self.step == 0 and member.new_head:
             metrics["first_loss"] = metrics["pair_loss"]
         return metrics
@@ -256,12 +257,15 @@ def mean_of(rows: Sequence[Mapping[str, float | None]]) -> Metrics:
     return {name: sum(row[name] or 0.0 for row in rows) / len(rows) for name in rows[0]}
 
 
-def _described(chosen: Tensor, rejected: Tensor) -> Metrics:
+def _described(loss: Tensor, chosen: Tensor, rejected: Tensor) -> Metrics:
+    """A step's figures, in one copy from a card."""
     gaps = chosen - rejected
-    return {
-        "pair_loss": float(bradley_terry(chosen, rejected).mean()),
-        "accuracy": accuracy(gaps),
-        "margin": float(gaps.mean()),
-        "score/chosen": float(chosen.mean()),
-        "score/rejected": float(rejected.mean()),
+    figures = {
+        "loss": loss,
+        "pair_loss": bradley_terry(chosen, rejected).mean(),
+        "accuracy": right(gaps).mean(),
+        "margin": gaps.mean(),
+        "score/chosen": chosen.mean(),
+        "score/rejected": rejected.mean(),
     }
+    return dict(zip(figures, numbers(torch.stack([*figures.values()])), strict=True))
