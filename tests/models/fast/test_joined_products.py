@@ -4,7 +4,7 @@ import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
 
-from workbench.models.fast import on_card, rope
+from workbench.models.fast import attention, on_card, rope
 from workbench.models.fast.dense_weights import dense
 from workbench.models.forward import lay, response_hidden, response_logprobs
 from workbench.models.roles import Roles
@@ -110,6 +110,21 @@ def test_working_copies_follow_the_weights(folder, monkeypatch):
         assert not torch.equal(before, after)
         assert torch.equal(after, told(fresh)[0])
     assert torch.equal(told(roles, "value")[0], told(made(folder, unpacks=True), "value")[0])
+
+
+def test_roles_share_what_says_who_sees_whom(folder, monkeypatch):
+    as_on_a_card(monkeypatch)
+    roles, masks = made(folder), []
+    real = attention.whole_row
+    monkeypatch.setattr(attention, "whole_row", lambda *a: (masks.append(1), real(*a))[1])
+    batch = lay(ROWS, roles.base)
+    masks.clear()
+    found = []
+    for role in ("policy", "value", "policy"):
+        with roles.acting(role):
+            found.append(response_hidden(roles.base, batch).detach())
+    assert len(masks) == 1
+    assert torch.equal(found[0], found[2]) and not torch.equal(found[0], found[1])
 
 
 def test_sampling_on_joined_dense_weights_says_what_each_layer_says(folder, monkeypatch):

@@ -5,6 +5,7 @@ import torch
 
 from workbench.errors import ConfigError, ModelError
 from workbench.model_shapes import QWEN_7B
+from workbench.models.fast import on_card
 from workbench.settings import PPOSettings, RewardSettings, SFTSettings
 from workbench.training.checks import memory_plan as plans
 from workbench.training.checks.live_bytes import LiveBytes, all_tensors
@@ -134,8 +135,8 @@ def test_each_part_is_counted_as_its_definition_says(shape):
     assert found["gradients"] == 4 * trained
     assert found["AdamW's moments"] == 8 * trained
     assert found["copy of the state, to undo an update"] == 12 * trained
-    on_card = plans.plan(shape, settings.changed(quantization="nf4"), card=10**9)
-    found = parts(on_card, "generate")
+    far = plans.plan(shape, settings.changed(quantization="nf4"), card=10**9)
+    found = parts(far, "generate")
     assert found["base: linear layers"] == round(inside * 4.127 / 8)
     assert found["keys and values"] == 2 * 2 * 64 * 8 * 32 * 2  # layers, width, rows, slots, bf16
     assert "copy of the state, to undo an update" not in found  # it is in the machine's memory
@@ -163,6 +164,43 @@ def test_checkpointing_and_smaller_micro_batches_save_activations(shape):
     usual = activations(micro_batch_tokens=512)
     assert activations(micro_batch_tokens=512, gradient_checkpointing=True) < 0.7 * usual
     assert activations(micro_batch_tokens=256) < 0.6 * usual
+
+
+def test_layers_are_computed_twice_only_where_the_plan_needs_it(shape):
+    """``auto``: the smallest card that holds the run without recomputing does not recompute."""
+    settings = tiny_settings(batch_size=16, mini_batches=1, max_length=64, response_length=60)
+    settings = settings.changed(gradient_checkpointing="auto", micro_batch_tokens=512)
+    never = settings.changed(gradient_checkpointing=False)
+    needed = peak(plans.plan(shape, never, card=1))  # what only fills free room is not in it
+    for card, twice in ((needed, False), (needed - 1, True)):
+        assert plans.plan(shape, settings, card=card)["recomputes"] is twice
+        assert plans.plan(shape, never, card=card)["recomputes"] is False
+        always = settings.changed(gradient_checkpointing=True)
+        assert plans.plan(shape, always, card=card)["recomputes"] is True
+    assert plans.plan(shape, settings)["recomputes"] is False  # off a card never unasked
+
+
+def test_the_base_is_unpacked_to_train_on_where_that_fits(shape):
+    settings = tiny_settings(quantization="nf4")
+    name = "dense copy of the base to train on, where it fits"
+    inside = 2 * (4 * 64 * 64 + 3 * 64 * 128)  # linear weights of two layers
+    for card, fits in ((10**10, True), (1000, False)):
+        told = plans.plan(shape, settings, card=card)
+        assert told["unpacks"] is fits
+        for phase in ("generate", "score", "optimise"):
+            assert parts(told, phase).get(name, 0) == (2 * inside if fits else 0)
+    assert plans.plan(shape, settings)["unpacks"] is False
+    assert plans.plan(shape, settings.changed(quantization="none"), card=10**10)["unpacks"] is False
+
+
+def test_a_run_does_what_the_plan_for_its_machine_says(shape, monkeypatch):
+    settings = tiny_settings(gradient_checkpointing="auto")
+    assert plans.ways(shape, settings) == (False, False)
+    assert plans.ways(shape, settings.changed(gradient_checkpointing=True)) == (True, False)
+    monkeypatch.setattr(on_card, "CARDS", frozenset(("cpu",)))
+    planned = {"recomputes": True, "unpacks": True}
+    monkeypatch.setattr(plans, "plan", lambda *_: planned)
+    assert plans.ways(shape, settings) == (True, True)
 
 
 def test_the_dense_copy_is_taken_where_it_fits(shape):

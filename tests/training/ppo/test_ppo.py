@@ -15,12 +15,14 @@ from workbench.models.fast import decoding
 from workbench.models.forward import lay, response_hidden, response_stats
 from workbench.models.source import resolve
 from workbench.settings import PPOSettings
-from workbench.training import sampled_answers
+from workbench.training import loop, sampled_answers
 from workbench.training.batch_jobs import scores as evaluate
+from workbench.training.checks.memory_plan import Ways
 from workbench.training.ppo import mini_batches, policy_loop, ppo
 from workbench.training.ppo.mini_batches import MiniBatch
 from workbench.training.ppo.objective import estimate
 
+from ...models.fast.launches import as_on_a_card
 from ...models.tiny import EOS, PAD, load, make_model, tiny_settings, user
 from ..conftest import PROMPTS, Steering, bytes_of, fill, forget_after, make_adapter, metrics
 
@@ -87,6 +89,21 @@ def test_before_the_first_step_the_ratio_is_1_and_the_kl_is_0_exactly(
     assert row["objective/kl"] == 0.0
     assert row["policy/approxkl"] == 0.0
     assert row["policy/clipfrac"] == 0.0
+
+
+@pytest.mark.parametrize("unpacks", [False, True])
+def test_so_they_are_on_a_card_with_joined_layers(tiny, reward, place, monkeypatch, unpacks):
+    """In half precision, on a dense copy of the base and without; a CPU stands for the card."""
+    as_on_a_card(monkeypatch)
+    monkeypatch.setattr(loop, "ways", lambda *_: Ways(False, unpacks))
+    how = {"quantization": "nf4", "dtype": "bfloat16", "kl_coef": 0.0}
+    made = trainer(tiny, reward, place(), **how)
+    first = made.train_step().metrics
+    assert first["policy/first_ratio"] == pytest.approx(1.0, abs=1e-6)
+    assert first["objective/kl"] == 0.0
+    dense = [vars(layer)["joined"].dense for layer in made.roles._layers]
+    assert all((matrix is not None) is unpacks for matrix in dense)
+    assert made.train_step().metrics["objective/kl"] != 0.0
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
