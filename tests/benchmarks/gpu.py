@@ -5,8 +5,11 @@ shapes of Qwen2.5's 0.5B and 7B (as Llamas: without the biases of queries, keys 
 a reward model and takes two PPO updates on each, and writes results.json and its table in
 RESULTS.md with the card's name. TRL does the same beside it, in environments that are made where
 there is a network, or that are given: ``--reward-peer PYTHON`` (TRL 1.16), ``--ppo-peer PYTHON``
-(TRL 1.12, both with bitsandbytes). ``--shape tiny`` runs on whatever there is (a CPU, too), to see
-that everything is in place, and writes nothing.
+(TRL 1.12, both with bitsandbytes). It goes piece by piece, what decides most first, and writes
+each as soon as it is there: within ``--minutes`` (a lease), and another call goes on with what is
+missing at this commit. What was not measured keeps its older figure and says since when.
+``--shape tiny`` runs on whatever there is (a CPU, too), to see that everything is in place; it
+writes into ``--results`` where that is given, and into no page.
 """
 
 import argparse
@@ -15,14 +18,19 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import ppo_made
 import reward_made
 import torch
 from peers import child, peer_python
-from record import machine, record, tell
+from record import RESULTS, machine, record, tell
+from torch.profiler import ProfilerActivity, profile
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from workbench.events import Place, Progress
@@ -55,7 +63,7 @@ PAIRS, UPDATES = 64, 2
 LONGEST, ANSWER = 640, 128
 """Tokens of a whole row and of an answer, where memory is measured."""
 PEERS = {"reward": "trl==1.16.0", "ppo": "trl==1.12.0"}
-SHARED = {"lora_rank": 16, "gradient_checkpointing": True, "micro_batch_tokens": 2560}
+SHARED = {"lora_rank": 16, "micro_batch_tokens": 2560}
 
 
 def make(shape: str, folder: Path, device: str) -> Path:
@@ -87,16 +95,60 @@ def peak_gb(device: str) -> float:
     return most
 
 
-def reward_figures(model: Path, device: str) -> dict:
-    """A reward model on pairs with the lengths of dialogue: pairs a second, most memory."""
+def reward_trainer(model: Path, device: str, out: str, **changes) -> RewardTrainer:
+    """A reward model on pairs with the lengths of dialogue."""
     from reward_own import rows_of
 
-    settings = RewardSettings(
-        **SHARED, batch_size=8, holdout=0.0, evaluate_every=0, steps=PAIRS // 8, device=device
-    )
+    few = {**SHARED, "batch_size": 8, "steps": PAIRS // 8, **changes}
+    settings = RewardSettings(**few, holdout=0.0, evaluate_every=0, device=device)
     pairs = reward_made.pairs("dialogue")[:PAIRS]
+    return RewardTrainer(str(model), rows_of(pairs), settings, Place(Path(out)))
+
+
+def launch_figures(model: Path, device: str) -> dict:
+    """A reward step's kernels, the share of it that the card is busy, and times that it waits."""
+    kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device == "cuda")
     with tempfile.TemporaryDirectory() as out:
-        trainer = RewardTrainer(str(model), rows_of(pairs), settings, Place(Path(out)))
+        trainer = reward_trainer(model, device, out)
+        seconds = [_step(trainer, device) for _ in range(4)][-1]
+        with profile(activities=kinds) as seen:
+            _step(trainer, device)
+    events = seen.key_averages()
+    count = {name: sum(e.count for e in events if name in e.key) for name in ("Launch", "Synchro")}
+    busy = sum(getattr(e, "self_device_time_total", 0) for e in events) / 1e6
+    found = {"launches": count["Launch"], "waits": count["Synchro"], "seconds": seconds}
+    return {**found, "busy": busy / seconds if device == "cuda" else None}
+
+
+def _step(trainer: RewardTrainer, device: str) -> float:
+    """Seconds of one step, all of it done."""
+    start = time.perf_counter()
+    trainer.train_step()
+    trainer.step += 1
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def grid_figures(model: Path, device: str) -> list[dict]:
+    """What recomputing, 4 bits and a larger batch cost: pairs a second and most memory of each."""
+    found = []
+    for recompute, form, pairs in product((False, True), ("nf4", "none"), (8, 32)):
+        how = {"gradient_checkpointing": recompute, "quantization": form, "batch_size": pairs}
+        how |= {"steps": 99, "micro_batch_tokens": 8192 if pairs > 8 else 2560}
+        with tempfile.TemporaryDirectory() as out:
+            peak_gb(device)
+            trainer = reward_trainer(model, device, out, **how)
+            pace = pairs / sorted(_step(trainer, device) for _ in range(5))[2]
+            del trainer
+        found.append({**how, "pairs_per_second": pace, "peak_gb": peak_gb(device)})
+    return found
+
+
+def reward_figures(model: Path, device: str) -> dict:
+    """A reward model's training: pairs a second, most memory."""
+    with tempfile.TemporaryDirectory() as out:
+        trainer = reward_trainer(model, device, out)
         rows = [event.metrics for event in trainer.run() if isinstance(event, Progress)]
     rates = sorted(float(row["pairs_per_second"] or 0.0) for row in rows[1:])
     return {"pairs_per_second": rates[len(rates) // 2], "peak_gb": peak_gb(device)}
@@ -167,11 +219,13 @@ def memory_figures(model: Path, device: str) -> dict:
     }
 
 
-def peer_figures(model: Path, what: str, given: str | None) -> dict | None:
+def peer_figures(
+    model: Path, what: str, given: str | None, *, recompute: bool = True
+) -> dict | None:
     """TRL's seconds a step and most memory on the same; None, said aloud, where it cannot run."""
     try:
         python = given or peer_python(PEERS[what])
-        return child(python, "gpu_trl.py", model, what)
+        return child(python, "gpu_trl.py", model, what, "twice" if recompute else "once")
     except (subprocess.CalledProcessError, OSError, SystemExit) as error:
         print(f"{PEERS[what]} did not run: {error}", file=sys.stderr)
         return None
@@ -188,23 +242,23 @@ def share_of_bandwidth(shape: str, figures: dict, card: str) -> float | None:
 
 def table(figures: dict) -> str:
     """The table in RESULTS.md; what was not measured says so."""
-    shapes = figures["shapes"]
+    shapes, about = figures["shapes"], figures["about"]
     heads = [head for shape in shapes for head in (f"{shape}", f"{shape}, TRL")]
     lines = [f"| one {figures['card']}, NF4, random weights | {' | '.join(heads)} |"]
     lines.append("|---" * (1 + len(heads)) + "|")
-    columns = [_columns(row) for row in shapes.values()]
+    columns = [_columns(row, about["commit"]) for row in shapes.values()]
     for name in columns[0]:
         cells = [cell for column in columns for cell in column[name]]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    about = figures["about"]
     lines += [
         "",
-        "Pairs with the lengths of dialogue, 8 a step; PPO with 32 answers of 128 tokens; layers "
-        "recomputed. Our most memory is while answers are sampled, on a dense copy of the weights "
-        "that is made only where there is room for it. The longest micro-batches are 4 rows of "
-        f"{LONGEST} tokens. TRL: its reward model at 1.16; its PPO at 1.12 with an adapter as the "
-        f"critic, sampling 16 answers at a time. Python {about['python']}, torch {about['torch']}; "
-        f"commit {about['commit']}, {about['date']}. Written by `tests/benchmarks/gpu.py`.",
+        "Pairs with the lengths of dialogue, 8 a step; PPO with 32 answers of 128 tokens; our "
+        "layers are recomputed where the plan needs it (before 2026-12: always), TRL's as each row "
+        "says. Our most memory is on dense copies of the weights that are made only where there is "
+        f"room for them. The longest micro-batches are 4 rows of {LONGEST} tokens. TRL: its reward "
+        "model at 1.16; its PPO at 1.12 with an adapter as the critic, sampling 16 answers at a "
+        f"time. Figures without a day: Python {about['python']}, torch {about['torch']}, commit "
+        f"{about['commit']}, {about['date']}. Written by `tests/benchmarks/gpu.py`.",
     ]
     return "\n".join(lines)
 
@@ -212,25 +266,68 @@ def table(figures: dict) -> str:
 NOT_YET = "not measured yet"
 
 
-def _columns(row: dict) -> dict[str, tuple[str, str]]:
-    """By name each figure of a shape: ours, and TRL's."""
-    ours, ppo, peer, memory = row["reward"], row["ppo"], row["peer"], row["memory"]
-    theirs = {what: peer[what] or {"seconds": None, "peak_gb": None} for what in PEERS}
-    pace = theirs["reward"]["seconds"]
-    found = {
-        "reward model: pairs a second": (ours["pairs_per_second"], pace and 8 / pace),
-        "most memory, GB": (ours["peak_gb"], theirs["reward"]["peak_gb"]),
-        "PPO: seconds an update": (sum(ppo["seconds"].values()), theirs["ppo"]["seconds"]),
-        "most memory of it, GB": (ppo["peak_gb"], theirs["ppo"]["peak_gb"]),
+def _columns(row: dict, commit: str) -> dict[str, tuple[str, str]]:
+    """By name each figure of a shape: ours, and TRL's; an older one with its day."""
+
+    def cell(piece: str, show: Callable[[Any], str]) -> str:
+        found, since = row.get(piece), row["since"].get(piece)
+        if found is None:
+            return NOT_YET
+        old = "" if since["commit"] == commit else f" (not measured since {since['date']})"
+        return show(found) + old
+
+    def pace(found: dict) -> str:
+        return _figure(8 / found["seconds"])
+
+    def peak(found: dict) -> str:
+        return _figure(found["peak_gb"])
+
+    def sampled(found: dict) -> str:
+        share = found.get("of_bandwidth")
+        told = "?" if share is None else f"{share:.0%}"
+        return f"{found['tokens_per_second']:,.0f}; {told}"
+
+    def launched(found: dict) -> str:
+        busy = "?" if found["busy"] is None else f"{found['busy']:.0%}"
+        return f"{found['launches']:,}; {busy}; {found['waits']}"
+
+    def best(found: list[dict]) -> str:
+        one = max(found, key=lambda cell: cell["pairs_per_second"])
+        twice = "twice" if one["gradient_checkpointing"] else "once"
+        what = f"{one['batch_size']} a step, {one['quantization']}, layers {twice}"
+        return f"{one['pairs_per_second']:.1f} ({what}; {one['peak_gb']:.1f} GB)"
+
+    told = {
+        "reward model: pairs a second": (
+            cell("reward", lambda found: _figure(found["pairs_per_second"])),
+            f"{cell('peer reward', pace)}; {cell('peer reward once', pace)} without recomputing",
+        ),
+        "most memory, GB": (
+            cell("reward", peak),
+            f"{cell('peer reward', peak)}; {cell('peer reward once', peak)} without recomputing",
+        ),
+        "kernels a reward step; share of it the card is busy; waits": (
+            cell("launches", launched),
+            "",
+        ),
+        "the quickest of recomputing, form and batch": (cell("grid", best), ""),
+        "PPO: seconds an update": (
+            cell("ppo", lambda found: _figure(sum(found["seconds"].values()))),
+            cell("peer ppo", lambda found: _figure(found["seconds"])),
+        ),
+        "most memory of it, GB": (cell("ppo", peak), cell("peer ppo", peak)),
+        "of these generate / score / optimise": (
+            cell("ppo", lambda found: _phases(found["seconds"])),
+            "",
+        ),
+        "tokens sampled a second; of what the memory's bandwidth allows": (
+            cell("ppo", sampled),
+            "",
+        ),
     }
-    told = {name: (_figure(own), _figure(other)) for name, (own, other) in found.items()}
-    told["of these generate / score / optimise"] = _phases(ppo["seconds"]), ""
-    share = "?" if row["of_bandwidth"] is None else f"{row['of_bandwidth']:.0%}"
-    sampled = f"{ppo['tokens_per_second']:,.0f}; {share}"
-    told["tokens sampled a second; of what the memory's bandwidth allows"] = sampled, ""
     for kind in ("planned", "taken"):
         name = f"memory of the longest micro-batches, generate / score / optimise, {kind}, GB"
-        told[name] = (NOT_YET if memory is None else _phases(memory[kind])), ""
+        told[name] = cell("memory", lambda found, kind=kind: _phases(found[kind])), ""
     return told
 
 
@@ -242,36 +339,73 @@ def _phases(found: dict[str, float]) -> str:
     return " / ".join(f"{found[name]:.1f}" for name in ("generate", "score", "optimise"))
 
 
+def pieces(
+    shape: str, model: Path, device: str, card: str, peers: dict[str, str | None]
+) -> dict[str, Callable[[], Any]]:
+    """What is measured of a shape, by name; what decides most comes first."""
+
+    def sampling() -> dict:
+        found = ppo_figures(model, device)
+        return {**found, "of_bandwidth": share_of_bandwidth(shape, found, card)}
+
+    return {
+        "launches": lambda: launch_figures(model, device),
+        "reward": lambda: reward_figures(model, device),
+        "ppo": sampling,
+        "grid": lambda: grid_figures(model, device),
+        "peer reward": lambda: peer_figures(model, "reward", peers["reward"]),
+        "peer reward once": lambda: peer_figures(model, "reward", peers["reward"], recompute=False),
+        "memory": lambda: memory_figures(model, device),
+        "peer ppo": lambda: peer_figures(model, "ppo", peers["ppo"]),
+    }
+
+
 def main() -> int:
     """Measure the shapes, and write."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--shape", choices=SHAPES, nargs="+", default=["0.5B", "7B"])
+    parser.add_argument("--minutes", type=float, default=28.0, help="no piece begins after that")
+    parser.add_argument("--results", type=Path, help="a file of figures in results.json's place")
     for what, peer in PEERS.items():
         parser.add_argument(f"--{what}-peer", metavar="PYTHON", help=f"of an environment of {peer}")
     asked = parser.parse_args()
-    shapes = asked.shape
+    shapes, start = asked.shape, time.monotonic()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and shapes != ["tiny"]:
         print("there is no CUDA card here; --shape tiny shows that everything is in place")
         return 1
     card = torch.cuda.get_device_name() if device == "cuda" else "CPU"
-    figures: dict = {"card": card, "shapes": {}}
+    about = machine() | {"machine": card, "torch": torch.__version__}
+    shown = asked.results is None and device == "cuda" and "tiny" not in shapes
+    results = RESULTS if shown else asked.results
+    known = json.loads(results.read_text())["gpu"] if results and results.exists() else {}
+    figures: dict = {"card": card, "shapes": {}, **known, "about": about}
+    left = []
     for shape in shapes:
+        row = figures["shapes"].setdefault(shape, {"since": {}})
         with tempfile.TemporaryDirectory() as folder:
             model = make(shape, Path(folder) / "model", device)
-            peak_gb(device)
-            row = {"memory": memory_figures(model, device)}
-            row |= {"reward": reward_figures(model, device), "ppo": ppo_figures(model, device)}
-            given = {"reward": asked.reward_peer, "ppo": asked.ppo_peer}
-            row["peer"] = {what: peer_figures(model, what, given[what]) for what in PEERS}
-        row["of_bandwidth"] = share_of_bandwidth(shape, row["ppo"], card)
-        figures["shapes"][shape] = row
-        print(shape, json.dumps(row), flush=True)
-    figures["about"] = machine() | {"machine": card, "torch": torch.__version__}
+            peers = {"reward": asked.reward_peer, "ppo": asked.ppo_peer}
+            for name, measure in pieces(shape, model, device, card, peers).items():
+                if row["since"].get(name, {}).get("commit") == about["commit"]:
+                    continue
+                if time.monotonic() - start > 60 * asked.minutes:
+                    left.append(f"{shape}: {name}")
+                    continue
+                peak_gb(device)
+                found = measure()
+                print(shape, name, json.dumps(found), flush=True)
+                if found is None:
+                    continue
+                row[name] = found
+                row["since"][name] = {key: about[key] for key in ("commit", "date", "torch")}
+                if results:
+                    record({"gpu": figures}, results)
+                if shown:
+                    tell("gpu", table(figures))
     print(table(figures))
-    if device == "cuda" and "tiny" not in shapes:
-        record({"gpu": figures})
-        tell("gpu", table(figures))
+    if left:
+        print(f"no time was left for {', '.join(left)}: the same command goes on with them")
     return 0
 
 

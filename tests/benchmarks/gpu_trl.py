@@ -1,6 +1,7 @@
 """The peer's side of ``gpu.py``: TRL on the same model, pairs and prompts, on what there is.
 
-``python gpu_trl.py MODEL reward|ppo`` prints one JSON line. On a CUDA card the model is in NF4 (the
+``python gpu_trl.py MODEL reward|ppo [once]`` prints one JSON line; with ``once`` nothing is
+recomputed. On a CUDA card the model is in NF4 (the
 environment needs bitsandbytes too), elsewhere in fp32.
 """
 
@@ -33,7 +34,7 @@ CUDA = torch.cuda.is_available()
 PAIRS, BATCH, EPISODES, ANSWER, PROMPTS = 64, 8, 32, 128, 64
 LORA = {"r": 16, "lora_alpha": 32, "target_modules": made.TARGETS}
 COMMON = {
-    "gradient_checkpointing": True,
+    "gradient_checkpointing": "once" not in sys.argv,
     "bf16": CUDA,
     "use_cpu": not CUDA,
     "report_to": "none",

@@ -43,7 +43,9 @@ def _around(own: Any) -> Any:
     @wraps(own)
     def turned(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *rest: Any, **named: Any) -> Any:
         usual = on_card(q.device) and not (rest or named) and q.dim() == 4 and cos.dim() == 3
-        if usual and (*q.shape[2:], q.dtype, q.dtype) == (*k.shape[2:], k.dtype, cos.dtype):
+        # some families turn a part of each head, or heads of two widths
+        usual = usual and q.shape[2:] == k.shape[2:] and q.shape[-1] == cos.shape[-1]
+        if usual and q.dtype == k.dtype == cos.dtype:
             return _Turned.apply(q, k, cos, sin)
         return own(q, k, cos, sin, *rest, **named)
 
