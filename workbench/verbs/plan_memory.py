@@ -61,7 +61,7 @@ class MemoryPlan(ReportPage):
     @property
     def recomputes(self) -> bool:
         """Whether layers are computed twice: as was set, or as auto found that it must be."""
-        return bool(self.told.get("recomputes", self.settings.recomputes))
+        return bool(self.facts.get("recomputes", self.settings.recomputes))
 
     @property
     def fits(self) -> bool:

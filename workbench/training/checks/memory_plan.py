@@ -104,11 +104,11 @@ def _told(
     source: Source, settings: RunSettings, device: torch.device, dtype: torch.dtype, room: int
 ) -> dict[str, Any]:
     """The plan; where recomputing is left open, without it if that fits, and off a card always."""
-    told = _Plan(source, settings, device, dtype, room).told()
+    told = _Plan(source, settings, device, dtype, room).as_dict()
     left_open = settings.gradient_checkpointing == "auto" and on_card(device)
     if left_open and _peak(told["parts"]) > room:
         twice = settings.changed(gradient_checkpointing=True)
-        return _Plan(source, twice, device, dtype, room).told()
+        return _Plan(source, twice, device, dtype, room).as_dict()
     return told
 
 
