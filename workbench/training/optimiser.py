@@ -237,7 +237,7 @@ def _master(parameter: nn.Parameter) -> nn.Parameter:
     return nn.Parameter(parameter.detach().float())
 
 
-def numbers(table: Tensor) -> list[Any]:
+def plain_numbers(table: Tensor) -> list[Any]:
     """A table as plain numbers: in one copy, which a card is waited for."""
     return cast("Any", table).tolist()
 

@@ -25,7 +25,7 @@ from workbench.training.clock import Clock, peak_memory_gb
 from workbench.training.kept_aside import Example, WatchedAnswers, keep_aside
 from workbench.training.learning_rates import rate_of
 from workbench.training.loop import StepLoop, StepOutcome
-from workbench.training.optimiser import Optimiser, numbers
+from workbench.training.optimiser import Optimiser, plain_numbers
 
 EXPECTED = 5
 """How many of the likeliest tokens the microscope shows at each place."""
@@ -224,7 +224,7 @@ class SFTTrainer(StepLoop[SFTSettings]):
             loss = self._nll([mine[i] for i in group]) / tokens
             self.backward(loss)
             losses.append(loss.detach())
-        total = float(sum(numbers(torch.stack(losses)))) if losses else 0.0
+        total = float(sum(plain_numbers(torch.stack(losses)))) if losses else 0.0
         return self.team.total({"loss": total})["loss"]
 
     def _counted(self) -> dict[str, int]:

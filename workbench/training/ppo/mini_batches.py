@@ -20,7 +20,7 @@ from workbench.models.forward import in_batches, lay, response_hidden, response_
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings, RunSettings
 from workbench.training.batches import shuffled
-from workbench.training.optimiser import Optimiser, numbers
+from workbench.training.optimiser import Optimiser, plain_numbers
 from workbench.training.ppo.ppo_roles import ValueModel
 from workbench.training.ppo.rollout import Episodes
 from workbench.training.process_group import Team
@@ -189,7 +189,7 @@ class ClippedSteps:
                 group, episodes, estimates, tokens=tokens, clip_range=clip_range, kl_coef=kl_coef
             )
             told.append(torch.stack([share.detach() for share in shares]))
-        table = numbers(torch.stack(told)) if told else []
+        table = plain_numbers(torch.stack(told)) if told else []
         sums = {name: sum((row[i] for row in table), 0.0) for i, name in enumerate(names)}
         return self.team.total(sums)
 

@@ -20,7 +20,7 @@ from workbench.settings import RewardSettings
 from workbench.training.batches import batch_for, steps_for
 from workbench.training.clock import Clock, peak_memory_gb
 from workbench.training.loop import StepLoop, StepOutcome
-from workbench.training.optimiser import numbers
+from workbench.training.optimiser import plain_numbers
 from workbench.training.reward.encoded_pairs import encode_comparisons
 from workbench.training.reward.members import Judged, Member, Optimisers, how_scored, right
 from workbench.training.reward.shown_pairs import ShownPairs, longer_wins
@@ -268,4 +268,4 @@ def _described(loss: Tensor, chosen: Tensor, rejected: Tensor) -> Metrics:
         "score/chosen": chosen.mean(),
         "score/rejected": rejected.mean(),
     }
-    return dict(zip(figures, numbers(torch.stack([*figures.values()])), strict=True))
+    return dict(zip(figures, plain_numbers(torch.stack([*figures.values()])), strict=True))
