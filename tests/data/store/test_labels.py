@@ -332,15 +332,15 @@ def worker(path: Path, who: str, count: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def test_two_processes_lose_and_double_nothing(tmp_path: Path) -> None:
+def test_four_annotators_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
     path = tmp_path / "x.sqlite"
-    workers = [worker(path, who, 150) for who in ("ada", "bob")]  # both make the file
-    said = [process.communicate(timeout=60)[0].split() for process in workers]
-    assert [process.returncode for process in workers] == [0, 0]
+    workers = [worker(path, who, 75) for who in ("ada", "bob", "cem", "dee")]  # all make the file
+    said = [process.communicate(timeout=120)[0].split() for process in workers]
+    assert [process.returncode for process in workers] == [0, 0, 0, 0]
     with LabelStore(path) as store:
         events = list(store.events()["event_id"])
         assert store.counts()["items"] == 300
-    assert sorted(events) == sorted([*said[0][1:], *said[1][1:]])
+    assert sorted(events) == sorted(event for lines in said for event in lines[1:])
     assert len(events) == len(set(events)) == 300
 
 
