@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from difflib import get_close_matches
 from functools import partial
 from typing import Any, cast
 
@@ -106,10 +107,13 @@ def _checked(columns: Mapping[str, Any], records: list[tuple[str, Record]]) -> d
     known = {str(name).strip().lower() for _, record in records for name in record.fields}
     own = {part: str(column).strip().lower() for part, column in columns.items()}
     if "prompt" not in own or not own.keys() <= set(PROMPT_PARTS):
+        unknown = [str(part) for part in own if part not in PROMPT_PARTS]
+        meant = get_close_matches(unknown[0], PROMPT_PARTS, 1) if unknown else []
         raise ConfigError(
             f"columns names {', '.join(map(str, own)) or 'nothing'}",
             where="load_prompts(columns=...)",
-            fix='give {"prompt": …}, and "system" where there is one',
+            fix=(f"write {meant[0]!r}; " if meant else "")
+            + 'give {"prompt": …}, and "system" where there is one',
         )
     for column in own.values():
         if column not in known:
