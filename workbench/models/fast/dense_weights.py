@@ -102,7 +102,7 @@ def _groups(layers: list[nn.Module]) -> list[Joined]:
 def _take_over(group: Joined, role: str | None, dtype: torch.dtype) -> None:
     """Let a group's layers compute on dense weights: below each other where there are several."""
     parts = [merged(layer, role, dtype) for layer in group.layers]
-    biases = [getattr(_base(layer), "bias", None) for layer in group.layers]
+    biases: list[Any] = [getattr(_base(layer), "bias", None) for layer in group.layers]
     sizes = [len(part) for part in parts]
     weight = parts[0] if len(parts) == 1 else torch.cat(parts)
     bias = biases[0] if len(parts) == 1 or biases[0] is None else torch.cat(biases)
