@@ -55,10 +55,11 @@ def test_the_memory_that_is_told_is_what_is_planned(name, tmp_path):
         str(tmp_path), settings.changed(device="cpu" if card is None else "auto"), card=card
     )
     phases = {}
-    for part in told["parts"]:
+    needed = [p for p in told["parts"] if "to train on" not in p["part"]]  # that fills free room
+    for part in needed:
         phases[part["phase"]] = phases.get(part["phase"], 0) + part["bytes"] / 1e9
     assert on.gb == pytest.approx(max(phases.values()), rel=0.02)
-    assert on.dense == any(part["part"].startswith("dense copy") for part in told["parts"])
+    assert on.dense == any(part["part"].startswith("dense copy") for part in needed)
 
 
 @pytest.mark.parametrize("name", PRESETS)
