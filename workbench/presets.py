@@ -33,8 +33,8 @@ class Planned(NamedTuple):
         shape: with which model.
         lengths: mean tokens of prompts and answers, for the minutes; memory is planned for the
             longest.
-        gb: most of any phase, as ``wb.plan`` has it, but for the dense copy to train on, which fills what is free; a
-            test plans it again. [10⁹ bytes]
+        gb: most of any phase, as ``wb.plan`` has it, but for the dense copy to train on, which
+            fills what is free; a test plans it again. [10⁹ bytes]
         dense: whether that plan has room for the dense copy to sample with.
     """
 
