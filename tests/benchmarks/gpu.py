@@ -274,7 +274,8 @@ def _columns(row: dict, commit: str) -> dict[str, tuple[str, str]]:
         if found is None:
             return NOT_YET
         old = "" if since["commit"] == commit else f" (not measured since {since['date']})"
-        return show(found) + old
+        shown = show(found)
+        return shown if shown == NOT_YET else shown + old
 
     def pace(found: dict) -> str:
         return _figure(8 / found["seconds"])
