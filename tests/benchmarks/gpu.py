@@ -257,10 +257,19 @@ def table(figures: dict) -> str:
         "says. Our most memory is on dense copies of the weights that are made only where there is "
         f"room for them. The longest micro-batches are 4 rows of {LONGEST} tokens. TRL: its reward "
         "model at 1.16; its PPO at 1.12 with an adapter as the critic, sampling 16 answers at a "
-        f"time. Figures without a day: Python {about['python']}, torch {about['torch']}, commit "
-        f"{about['commit']}, {about['date']}. Written by `tests/benchmarks/gpu.py`.",
+        f"time. {_of_when(shapes, about)} Written by `tests/benchmarks/gpu.py`.",
     ]
     return "\n".join(lines)
+
+
+def _of_when(shapes: dict, about: dict) -> str:
+    since = [piece for row in shapes.values() for piece in row["since"].values()]
+    if not any(piece["commit"] == about["commit"] for piece in since):
+        return f"No figure is of the code as it was at commit {about['commit']}, {about['date']}."
+    return (
+        f"Figures without a day: Python {about['python']}, torch {about['torch']}, commit "
+        f"{about['commit']}, {about['date']}."
+    )
 
 
 NOT_YET = "not measured yet"
