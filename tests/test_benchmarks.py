@@ -142,16 +142,18 @@ def test_a_trial_hangs_that_says_nothing_in_time(bench):
 def test_a_look_that_takes_longer_than_promised_is_named(bench):
     import looking
 
-    about = dict.fromkeys(("machine", "python", "commit", "date"), "x")
+    about = {**dict.fromkeys(("machine", "python", "commit", "date"), "x"), "load": 0.1}
+    parts = {"table": about, "report": about, "panel": {**about, "commit": "y"}}
     figures = {**dict.fromkeys(looking.LIMITS, 0.25), "table_cpu": 0.125}
-    figures |= {"runs": 500, "steps": 200_000, "metrics_mb": 90.0, "load": 0.1, "about": about}
+    figures |= {"runs": 500, "steps": 200_000, "metrics_mb": 90.0, "about": parts}
     assert looking.failures(figures) == []
     told = looking.table(figures)
+    assert "table, report: commit x, x, load before 0.1; panel: commit y," in told
     assert (
         "| `wb.runs()` over 500 runs of 200 steps, the first time | 0.25 s | 0.125 s | ≤ 2 s |"
         in (told)
     )
-    assert "| its report | 0.25 s |  | ≤ 5 s |" in told
+    assert "| its report, of such a folder | 0.25 s |  | ≤ 5 s |" in told
     assert looking.failures({**figures, "report_mb": 301.0}) == ["report_mb is 301, above 300"]
 
 

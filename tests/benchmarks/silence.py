@@ -38,6 +38,8 @@ VERBS = {  # in this order: later ones stand on what earlier ones made
     "train_ppo": PPO,
     "train_dpo": "wb.train_dpo(chat, train, name='dpo', steps=4, batch_size=8, watch_prompts=2, "
     "device='cpu').wait()",
+    "train_online_dpo": "wb.train_online_dpo(chat, 'reward', prompts, name='online', steps=2, "
+    "batch_size=8, response_length=16, device='cpu').wait()",
     "open_run": "wb.open_run('ppo')",
     "runs": "wb.runs()",
     "presets": "wb.presets()",
@@ -62,6 +64,8 @@ VERBS = {  # in this order: later ones stand on what earlier ones made
     "learning_curve": "wb.learning_curve(chat, train, [16, 32], heldout=held, steps=2, "
     "batch_size=8, device='cpu')",
     "best_of_n": "wb.best_of_n(chat, 'reward', prompts, [1, 2, 4], **few)",
+    "frontier": "wb.frontier(chat, train, prompts * 4, ['dpo', 'best_of_n'], seeds=1, "
+    "prices=[0.1], budget=32, reward='reward', heldout_reward='reward', device='cpu')",
     "overoptimisation": "wb.overoptimisation('ppo')",
     "analytic_check": "wb.analytic_check()",
     "plan": "wb.plan(chat)",

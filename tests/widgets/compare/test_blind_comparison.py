@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_no_model_score_or_place_travels_before_the_reveal(desk):
     judge(page, desk, prefer("good"))
     sent = json.dumps(page.heard)
     for secret in ("secret", "sft", "0.75", "2.0", "score", "gold", "order", "models"):
-        assert secret not in sent
+        assert not re.search(rf"(?<!\d){re.escape(secret)}", sent)  # 12.0 an hour is not 2.0
     assert "secret" not in json.dumps(desk.get_state(drop_defaults=True), default=str)
     assert "secret" not in str(desk._repr_mimebundle_())
 
