@@ -122,7 +122,7 @@ def test_what_holds_is_no_failure_and_what_does_not_is_named(real):
     }
     assert [line.split(": it")[0] for line in real.failures(found(real, **broken))] == [
         "the first loss is ln 2",
-        "a held-out loss no higher than TRL's best, 0.620",
+        "a held-out loss, mean of all orders, no higher than TRL's best, 0.620",
         "all pairs: below ln 2 by two standard errors",
         "the first ratio is 1",
         "the first KL is 0",
