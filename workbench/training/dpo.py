@@ -311,10 +311,7 @@ class DPOTrainer(DirectTrainer[DPOSettings]):
 
     def train_step(self) -> StepOutcome:
         """One optimiser step; where answers are watched, a stop puts back what it had changed."""
-        if not self.watches_now():
-            return self._update()
-        before = self.state()
-        return self.attempt(self._update, undo=lambda: self.put_back(before))
+        return super().train_step() if self.watches_now() else self._update()
 
     def _update(self) -> StepOutcome:
         """A step on the comparisons that belong to it; now and then, how the policy does."""

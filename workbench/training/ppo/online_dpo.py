@@ -102,11 +102,6 @@ class OnlineDPOTrainer(DirectTrainer[OnlineDPOSettings]):
         self.generator.set_state(state["generator"])
         self.temperature, self.beta = state["live"]
 
-    def train_step(self) -> StepOutcome:
-        """One step; a stop inside it puts everything back as it was before."""
-        before = self.state()
-        return self.attempt(self._update, undo=lambda: self.put_back(before))
-
     def _update(self) -> StepOutcome:
         """Sample, compare, learn; where every pair is a tie there is nothing to learn."""
         settings, clock = self.settings, Clock()

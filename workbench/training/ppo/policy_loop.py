@@ -1,5 +1,6 @@
 """What every trainer of a policy has: its roles, its answers, and the prompts that are watched."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from workbench.models.model_card import Figures, how_to_answer, write_card
 from workbench.models.sampling import CHECK_EVERY, draws
 from workbench.models.source import REFERENCE, resolve
 from workbench.settings import PolicySettings
-from workbench.training.loop import StepLoop
+from workbench.training.loop import StepLoop, StepOutcome
 from workbench.training.ppo.mini_batches import own_micro_batches
 from workbench.training.ppo.ppo_roles import ValueModel, add_policy
 from workbench.training.ppo.prompts import Prompt, watched_prompts
@@ -81,6 +82,15 @@ class PolicyLoop(StepLoop[P]):
         super().load(state)
         self.watch_these(state["watch_prompts"])
         self.rows_at_once = state["rows_at_once"]
+
+    @abstractmethod
+    def _update(self) -> StepOutcome:
+        """A step, inside which a stop may fall."""
+
+    def train_step(self) -> StepOutcome:
+        """One step; a stop inside it puts everything back as it was before."""
+        before = self.state()
+        return self.attempt(self._update, undo=lambda: self.put_back(before))
 
     def put_back(self, before: dict[str, Any]) -> None:
         """Take back a state, but for how much goes through the model at once: that was too much."""

@@ -158,11 +158,6 @@ class PPOTrainer(PolicyLoop[PPOSettings]):
         self.watch.best.load(state["best"])
         self.total = state["total"]
 
-    def train_step(self) -> StepOutcome:
-        """One PPO update; a stop inside it puts everything back as it was before."""
-        before = self.state()
-        return self.attempt(self._update, undo=lambda: self.put_back(before))
-
     def _update(self) -> StepOutcome:
         """One update, in the steps of the module's docstring."""
         settings, clock = self.settings, Clock()
