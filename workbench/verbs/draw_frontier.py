@@ -6,7 +6,7 @@ measured on them, ``report.html`` the page. Asked for again, only what is missin
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -38,6 +38,14 @@ LOOKS, PROBE = 6, 4
 """How often a run is watched; steps of the short run that says what a step takes."""
 LEARNING = ("time/generate", "time/score", "time/optimise")
 """Seconds of a step that count; looking on does not."""
+
+
+def _names(settings: type[RunSettings]) -> set[str]:
+    return {field.name for field in fields(settings)}
+
+
+ANSWERING = _names(PolicySettings) - {"watch_prompts", "watch_every"}
+"""Settings that count where a policy answers and nothing is learned."""
 
 
 class Way(NamedTuple):
@@ -257,10 +265,14 @@ class _Drawing:
         }
 
     def _reward(self, name: str, pairs: "Pairs") -> Run:
-        shared = {key: self.settings[key] for key in _names(RunSettings) & self.settings.keys()}
+        shared = self._shared(_names(RunSettings))
         RewardSettings.from_dict(shared)
         run = train_reward(self.model, pairs, name=str(self.folder / name), **shared)
         return self._followed(run, f"the {name} model", 0.0)
+
+    def _shared(self, names: Collection[str]) -> dict[str, Any]:
+        """The settings of all runs that bear one of these names."""
+        return {name: value for name, value in self.settings.items() if name in names}
 
     # --- the runs ------------------------------------------------------------------------------
 
@@ -441,14 +453,14 @@ class _Drawing:
         missing = {n: m for n, m in models.items() if f"{n} {seed}" not in kept["measured"]}
         if not missing:
             return
-        own = _names(PolicySettings) - {"watch_prompts", "watch_every"}
-        settings = {key: self.settings[key] for key in own & self.settings.keys()}
         self._say(f"answers of {len(missing)} policies to {len(self.aside)} held-out prompts")
         request = {
             "models": [model_name(model) for model in missing.values()],
             "rewards": self.rewards,
             "prompts": self.aside,
-            "settings": PPOSettings.from_dict({**settings, "seed": seed + 1}).to_dict(),
+            "settings": PPOSettings.from_dict(
+                {**self._shared(ANSWERING), "seed": seed + 1}
+            ).to_dict(),
         }
         answers = run_job("measured", request)["answers"]
         for name, rows in zip(missing, answers, strict=True):
@@ -495,9 +507,8 @@ class _Drawing:
             return []
         kept = self._kept()
         if "best_of_n" not in kept:
-            own = _names(PolicySettings) - {"watch_prompts", "watch_every"}
-            settings = {key: self.settings[key] for key in own & self.settings.keys()}
-            more: dict[str, Any] = {**settings, "batch_size": 256, **self.methods[BEST_OF_N]}
+            shared = self._shared(ANSWERING)
+            more: dict[str, Any] = {**shared, "batch_size": 256, **self.methods[BEST_OF_N]}
             drawn = best_of_n(
                 self.model,
                 self.rewards["score"],
@@ -509,10 +520,6 @@ class _Drawing:
             kept["best_of_n"] = cast("Any", drawn.frame).to_dict("records")
             write_json(self.folder / "frontier.json", kept)
         return kept["best_of_n"]
-
-
-def _names(settings: type[RunSettings]) -> set[str]:
-    return {field.name for field in fields(settings)}
 
 
 def _known_by(run: Run) -> str:
