@@ -507,7 +507,7 @@ class PPOSettings(PolicySettings):
         "auto",
         low=0.0,
         live=True,
-        help="Policy's AdamW rate; auto: by the model's width, 5e-4 at 128 to 2e-5 at 4096.",
+        help="Policy's AdamW rate; auto: by the model's width, 1e-3 at 128 to 1e-5 at 4096.",
     )
     value_learning_rate: float | str = setting(
         "auto",

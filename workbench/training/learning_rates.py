@@ -4,7 +4,7 @@ import math
 
 SMALL, LARGE = 128, 4096  # widths; the embedded model has the first, an 8B model the second
 RATES = {
-    "policy": (5e-4, 2e-5),
+    "policy": (1e-3, 1e-5),
     "value": (1e-3, 4e-5),
     "dpo": (1e-4, 5e-6),
     "online_dpo": (5e-4, 2e-5),
