@@ -39,20 +39,22 @@ def test_a_token_is_the_first_whose_cumulative_probability_exceeds_the_uniform()
     """Probabilities 0.2, 0.3, 0.5 end at 0.2, 0.5, 1.0."""
     logits = torch.tensor([0.2, 0.3, 0.5]).log().expand(6, 3)
     uniforms = torch.tensor([0.0, 0.19, 0.21, 0.49, 0.51, 0.9999999], dtype=torch.float64)
-    assert _inverse_cdf(logits, uniforms, 1.0).tolist() == [0, 0, 1, 1, 2, 2]
+    assert _inverse_cdf(logits, uniforms, 1.0)[0].tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_a_token_without_probability_is_never_drawn():
     logits = torch.tensor([[-math.inf, 0.0, -math.inf]]).expand(3, 3)
     uniforms = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
-    assert _inverse_cdf(logits, uniforms, 1.0).tolist()[:2] == [1, 1]
+    assert _inverse_cdf(logits, uniforms, 1.0)[0].tolist()[:2] == [1, 1]
 
 
 def test_temperature_divides_the_logits():
     """At T = 0.5 probabilities 0.2 and 0.8 become 0.04 / 0.68 = 0.0588 and 0.9412."""
     logits = torch.tensor([[0.2, 0.8]]).log().expand(2, 2)
     uniforms = torch.tensor([0.058, 0.060], dtype=torch.float64)
-    assert _inverse_cdf(logits, uniforms, 0.5).tolist() == [0, 1]
+    drawn, chance = _inverse_cdf(logits, uniforms, 0.5)
+    assert drawn.tolist() == [0, 1]
+    assert chance.tolist() == pytest.approx([0.04 / 0.68, 0.64 / 0.68])
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
@@ -62,7 +64,8 @@ def test_every_token_follows_from_the_whole_sequence_without_padding_or_cache(
 ):
     """Redone by definition: one row at a time, a whole forward for each token."""
     base, length = load(tiny, quantization), 10
-    found = sample(base, length=length, temperature=temperature)
+    told = torch.zeros(length, len(PROMPTS), dtype=torch.float64)
+    found = sample(base, length=length, temperature=temperature, logprobs=told)
     uniforms = torch.rand(length, len(PROMPTS), generator=seeded(), dtype=torch.float64)
     for row, (prompt, response) in enumerate(zip(PROMPTS, found, strict=True)):
         for step, token in enumerate(response):
@@ -72,6 +75,7 @@ def test_every_token_follows_from_the_whole_sequence_without_padding_or_cache(
             p = torch.softmax(logits.double() / temperature, dim=0)
             before = float(p[:token].sum())
             assert before - 1e-5 <= float(uniforms[step, row]) <= before + float(p[token]) + 1e-5
+            assert float(told[step, row]) == pytest.approx(float(p[token].log()), abs=1e-5)
         assert len(response) == length or response[-1] == EOS
         assert EOS not in response[:-1]
 
@@ -134,7 +138,7 @@ def test_four_hundred_thousand_draws_are_distributed_as_the_softmax():
     logits = torch.randn(40, generator=generator)
     expected = 400_000 * (logits.double() / 0.7).exp() / (logits.double() / 0.7).exp().sum()
     uniforms = torch.rand(400_000, generator=generator, dtype=torch.float64)
-    drawn = _inverse_cdf(logits.expand(400_000, 40), uniforms, 0.7)
+    drawn, _ = _inverse_cdf(logits.expand(400_000, 40), uniforms, 0.7)
     counts = torch.bincount(drawn, minlength=40)
     assert ((counts - expected) ** 2 / expected).sum() < 72.05
 

@@ -29,6 +29,7 @@ def sample_responses(
     temperature: float,
     generator: torch.Generator | None = None,
     uniforms: Tensor | None = None,
+    logprobs: Tensor | None = None,
     safe_point: Callable[[], None] = lambda: None,
 ) -> list[list[int]]:
     """Sample one response for each prompt under the acting role.
@@ -44,6 +45,8 @@ def sample_responses(
         generator: on the CPU; one number is drawn for each row and step whether or not the row
             has ended, so a row's answer does not depend on when others end.
         uniforms: ``(length, B)`` numbers drawn beforehand (:func:`draws`), in its place.
+        logprobs: ``(length, B)``, on the base's device: takes the log-probability [nats] that each
+            token was drawn with; what lies behind an answer's end has no meaning.
         safe_point: called every few steps; may block (pause) or raise (stop).
 
     Returns:
@@ -66,7 +69,9 @@ def sample_responses(
         if step % CHECK_EVERY == 0:
             safe_point()
         logits = sayable(base, decoding.step(drawn) if step else decoding.start())
-        drawn = _inverse_cdf(logits, uniforms[step, alive], temperature)
+        drawn, chance = _inverse_cdf(logits, uniforms[step, alive], temperature)
+        if logprobs is not None:
+            logprobs[step, alive] = chance.log()
         tokens[alive, step] = drawn
         going &= ~torch.isin(drawn, eos)
         if step % look == 0:
@@ -92,8 +97,12 @@ def draws(length: int, rows: int, generator: torch.Generator | None) -> Tensor:
     return torch.rand(length, rows, generator=generator, dtype=torch.float64)
 
 
-def _inverse_cdf(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+def _inverse_cdf(
+    logits: Tensor, uniforms: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
     """Draw one token a row: the first whose cumulative probability exceeds the uniform.
+
+    Returns the tokens ``(B,)`` and the probability of each, in float64.
 
     Only the sums of blocks are added up for the whole vocabulary, and tokens within one block.
     """
@@ -105,9 +114,11 @@ def _inverse_cdf(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor
     ends = parts.sum(-1, dtype=torch.float64).cumsum(-1)
     threshold = uniforms.to(ends)[:, None] * ends[:, -1:]
     block = _first_above(ends, threshold)
-    inside = parts[torch.arange(len(parts), device=parts.device), block[:, 0]].double().cumsum(-1)
+    chances = parts[torch.arange(len(parts), device=parts.device), block[:, 0]].double()
     before = functional.pad(ends, (1, 0)).gather(-1, block)
-    return (block * BLOCK + _first_above(inside, threshold - before)).squeeze(1)
+    place = _first_above(chances.cumsum(-1), threshold - before)
+    chance = chances.gather(-1, place) / ends[:, -1:]
+    return (block * BLOCK + place).squeeze(1), chance.squeeze(1)
 
 
 def _first_above(cumulative: Tensor, threshold: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from workbench.errors import ConfigError, DataError, ModelError
 from workbench.events import Finished, Notice, Progress, StopRequested
-from workbench.models import forward
+from workbench.models import forward, sampling
 from workbench.models.encoding import Encoded, Encoder
 from workbench.models.fast import decoding
 from workbench.models.forward import lay, response_hidden, response_stats
@@ -89,6 +89,26 @@ def test_before_the_first_step_the_ratio_is_1_and_the_kl_is_0_exactly(
     assert row["objective/kl"] == 0.0
     assert row["policy/approxkl"] == 0.0
     assert row["policy/clipfrac"] == 0.0
+    assert 0.0 <= row["policy/sampler_kl"] < 1e-9  # fp32: rounding alone
+
+
+def test_a_sampler_of_another_distribution_shows_in_its_kl(tiny, reward, place, monkeypatch):
+    """Tokens drawn at temperature 2: k3 from the tokens by hand, each log-ratio in turn."""
+    real = sampling._inverse_cdf
+    monkeypatch.setattr(sampling, "_inverse_cdf", lambda logits, u, t: real(logits, u, 2 * t))
+    made = trainer(tiny, reward, place())
+    again = trainer(tiny, reward, place("again"))
+    row = made.train_step().metrics
+    rows, _ = answers_of(again, numbers_drawn(again))
+    model, terms = load(tiny).model, []
+    for answer in rows:
+        logits = model(input_ids=torch.tensor([answer.ids])).logits[0].double()
+        for at, token in enumerate(answer.response):
+            state = logits[len(answer.prompt) - 1 + at]
+            trained, drawn = (torch.log_softmax(state / t, dim=0)[token] for t in (1.0, 2.0))
+            terms.append(float((trained - drawn).exp() - 1 - (trained - drawn)))
+    assert row["policy/sampler_kl"] == pytest.approx(sum(terms) / len(terms), rel=1e-4)
+    assert row["policy/first_ratio"] == pytest.approx(1.0, abs=1e-6)  # which cannot see it
 
 
 @pytest.mark.parametrize("unpacks", [False, True])
@@ -663,15 +683,15 @@ def test_the_schedule_falls_to_its_end(tiny, reward, place):
 
 
 def test_auto_rates_go_by_the_width_and_are_told(tiny, reward, place):
-    """Width 64 is a fifth of the way below 128: 5e-4 and 1e-3 times 25 ** (1 / 5)."""
+    """Width 64 is a fifth below 128: 1e-3 times 100 ** (1 / 5), and 1e-3 times 25 ** (1 / 5)."""
     made = trainer(tiny, reward, place(), learning_rate="auto", value_learning_rate="auto")
-    up = 25 ** (1 / 5)
-    assert made.optimiser.rates == pytest.approx({"policy": 5e-4 * up, "value": 1e-3 * up})
+    up = 100 ** (1 / 5)
+    assert made.optimiser.rates == pytest.approx({"policy": 1e-3 * up, "value": 1e-3 * 25**0.2})
     setup = next(made.run())
     assert setup.data["learning_rate"] == made.optimiser.rates["policy"]
     made.set_live("learning_rate", 0.5)
     made.set_live("learning_rate", "auto")
-    assert made.optimiser.rates["policy"] == pytest.approx(5e-4 * up)
+    assert made.optimiser.rates["policy"] == pytest.approx(1e-3 * up)
 
 
 # --- controls ------------------------------------------------------------------------------------
@@ -787,7 +807,9 @@ def test_sampling_whose_memory_runs_out_goes_on_with_fewer_at_once(
     monkeypatch.setattr(sampled_answers, "sample_responses", sample)
     events = list(scarce.run())
     assert failed == [8, 4] and scarce.rows_at_once == 2
-    assert metrics(events) == expected  # the same numbers are drawn for each answer
+    found = metrics(events)
+    assert all(row.pop("policy/sampler_kl") < 1e-9 for row in (*found, *expected))  # rounding
+    assert found == expected  # the same numbers are drawn for each answer
     notices = [e.message for e in events if isinstance(e, Notice) and "memory" in e.message]
     assert notices == [
         f"memory ran out while sampling: {count} answers at once from here on" for count in (4, 2)

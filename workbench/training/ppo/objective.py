@@ -18,7 +18,7 @@ from workbench.algos.advantages import (
     rloo,
     whiten,
 )
-from workbench.algos.kl import KL_ESTIMATORS, AdaptiveKL, kl_k1
+from workbench.algos.kl import KL_ESTIMATORS, AdaptiveKL, kl_k1, kl_k3
 from workbench.algos.rewards import token_rewards
 from workbench.algos.scores import RunningMoments, end_rewards, standardised
 from workbench.data.messages import Message
@@ -173,6 +173,17 @@ def response_kl(episodes: Episodes) -> Tensor:
     """KL(policy || reference) of each response by k1, summed over its tokens: ``(B,)`` nats."""
     k1 = kl_k1(episodes.rollout_logprobs, episodes.ref_logprobs)
     return (k1 * episodes.response_mask).sum(1)
+
+
+def sampler_kl(drawn: Tensor, episodes: Episodes) -> float:
+    """KL(sampler || policy as training computes it) per token by k3, in nats; 0 but for rounding.
+
+    ``drawn`` ``(T, B)`` are the log-probabilities that the tokens were drawn with. They come from a
+    decode step, often on other weights of the same values, and the clip takes them for the same.
+    """
+    mask = episodes.response_mask.cpu()
+    trained = episodes.rollout_logprobs.cpu().double()
+    return float(masked_mean(kl_k3(drawn[: mask.shape[1]].T, trained), mask))
 
 
 def sample_rows(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from workbench.data.messages import Message
 from workbench.events import Place
@@ -98,9 +99,15 @@ class PolicyLoop(StepLoop[P]):
         self.load({**before, **sizes, "rows_at_once": self.rows_at_once})
 
     def sample(
-        self, prompts: Sequence[Prompt], generator: torch.Generator | None = None
+        self,
+        prompts: Sequence[Prompt],
+        generator: torch.Generator | None = None,
+        logprobs: Tensor | None = None,
     ) -> list[Encoded]:
-        """One answer to each prompt under the policy; fewer at once where memory runs out."""
+        """One answer to each prompt under the policy; fewer at once where memory runs out.
+
+        ``logprobs`` ``(T, B)`` takes what each token was drawn with, as in :func:`sample_answers`.
+        """
         length = self.settings.response_length
         uniforms = draws(length, len(prompts), generator or self.generator)
 
@@ -115,6 +122,7 @@ class PolicyLoop(StepLoop[P]):
                 temperature=self.temperature,
                 at_once=self.rows_at_once,
                 team=self.team,
+                logprobs=logprobs,
                 safe_point=self.safe_point,
             )
 

@@ -41,6 +41,7 @@ from workbench.training.ppo.objective import (
     next_kl_coef,
     response_kl,
     sample_rows,
+    sampler_kl,
     whitened,
 )
 from workbench.training.ppo.policy_loop import PolicyLoop
@@ -164,7 +165,8 @@ class PPOTrainer(PolicyLoop[PPOSettings]):
         # 1: prompts and answers
         with clock.phase("generate"):
             prompts = self._draw()
-            rows = self.sample(prompts)
+            drawn = torch.zeros(settings.response_length, len(prompts), dtype=torch.float64)
+            rows = self.sample(prompts, logprobs=drawn)
         epochs = shuffled_epochs(rows, settings, self.base, self.team, self.generator)
         # 2: seen with every role, in the micro-batches of the first epoch
         with clock.phase("score"):
@@ -186,6 +188,7 @@ class PPOTrainer(PolicyLoop[PPOSettings]):
                 episodes, estimates, epochs, clip_range=clip, kl_coef=in_loss
             )
         metrics |= describe(episodes, paid, raw, settings, kl_coef=beta) | watched
+        metrics["policy/sampler_kl"] = sampler_kl(drawn, episodes)
         kl = float(response_kl(episodes).mean())
         self.kl_coef = next_kl_coef(beta, kl, len(rows), settings)
         if self.judge is not None:

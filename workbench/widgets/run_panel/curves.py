@@ -342,6 +342,12 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
             "How far a single update moved the policy.",
             (("policy/approxkl", "approximate KL"),),
         ),
+        _plan(
+            "KL of the sampler",
+            "nats per token",
+            "How far what answers were drawn with is from the policy as training computes it.",
+            (("policy/sampler_kl", "sampler to policy"),),
+        ),
         *_COMMON,
     ),
     "reward": (
