@@ -515,7 +515,6 @@ class PPOSettings(PolicySettings):
         live=True,
         help="The value adapter's and head's; auto: 1e-3 at a width of 128 to 4e-5 at 4096.",
     )
-    adam_epsilon: float = setting(1e-5, low=0.0, help="AdamW epsilon, as in PPO's first code.")
     batch_size: int = setting(64, unit="episodes", low=1, help="Episodes in one update.")
     steps: int = setting(70, unit="updates", low=1, help="PPO updates.")
     epochs: int = setting(1, low=1, help="Passes over each update's episodes.")

@@ -97,9 +97,7 @@ def draws(length: int, rows: int, generator: torch.Generator | None) -> Tensor:
     return torch.rand(length, rows, generator=generator, dtype=torch.float64)
 
 
-def _inverse_cdf(
-    logits: Tensor, uniforms: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
+def _inverse_cdf(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Draw one token a row: the first whose cumulative probability exceeds the uniform.
 
     Returns the tokens ``(B,)`` and the probability of each, in float64.
