@@ -99,6 +99,7 @@ soak: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/soak.py
 	$(PY) tests/benchmarks/rounds.py
 	$(PY) tests/benchmarks/why.py
+	$(PY) tests/benchmarks/why_rose.py
 	$(PY) tests/benchmarks/ppo_seeds.py
 	$(PY) tests/benchmarks/frontier.py
 

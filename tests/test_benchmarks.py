@@ -32,6 +32,7 @@ TABLES = {  # the script: its key in results.json (soak's figures stand at the t
     "ppo_seeds": ("ppo_seeds", "ppo_seeds"),
     "rounds": ("rounds", "rounds"),
     "why": ("why", "why"),
+    "why_rose": ("why_rose", "why_rose"),
     "reward_peer": ("reward_peer", "reward-peer"),
     "dpo_peer": ("dpo_peer", "dpo-peer"),
     "frontier": ("frontier", "frontier"),

@@ -18,6 +18,7 @@ from workbench.verbs.batch import score as score
 from workbench.verbs.draw_frontier import frontier as frontier
 from workbench.verbs.explain_scores import influence as influence
 from workbench.verbs.explain_scores import why as why
+from workbench.verbs.explain_scores import why_rose as why_rose
 from workbench.verbs.gold import gold_labels as gold_labels
 from workbench.verbs.load_data import import_pairs as import_pairs
 from workbench.verbs.load_data import load_examples as load_examples

@@ -60,6 +60,7 @@ VERBS = {  # in this order: later ones stand on what earlier ones made
     "quality": "wb.quality(train, held)",
     "evaluate_reward": "wb.evaluate_reward('reward', held, device='cpu')",
     "why": "wb.why('reward', 'Please explain what a crow is.', 'A crow is a bird.', device='cpu')",
+    "why_rose": "wb.why_rose('ppo')",
     "influence": "wb.influence('reward')",
     "learning_curve": "wb.learning_curve(chat, train, [16, 32], heldout=held, steps=2, "
     "batch_size=8, device='cpu')",

@@ -71,6 +71,20 @@ def test_both_curves_and_three_answers_are_in_the_first_view(notebook, tmp_path)
     is_clean(page)
 
 
+def test_why_the_score_rose_is_a_line_that_opens(notebook, tmp_path):
+    page, root = opened(notebook, made_runs.finished_run(tmp_path / "done"), 560)
+    line = root.locator(".wbp-rise summary")
+    expect(line).to_contain_text("Why it rose: of +")
+    rows = root.locator(".wbp-rise tbody tr")
+    expect(rows.last).not_to_be_visible()
+    line.click()
+    expect(rows.last).to_contain_text("rest")
+    expect(root.locator(".wbp-rise code")).to_have_text(f'wb.why_rose("{tmp_path / "done"}")')
+    wide = root.locator(".wbp-rise").evaluate("(node) => node.scrollWidth - node.clientWidth")
+    assert wide == 0
+    is_clean(page)
+
+
 def test_at_560_pixels_no_number_of_the_answers_is_cut_off(notebook, tmp_path):
     page, root = opened(notebook, made_runs.finished_run(tmp_path / "done"), 560)
     found = page.evaluate(CUT)

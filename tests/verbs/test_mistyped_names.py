@@ -50,7 +50,19 @@ NO_NAMES = {  # numbers, switches, new names, objects: nothing that could be loo
     *("annotator", "seed", "best_of", "gold", "queue", "store", "strength", "overlap", "repeats"),
     *("explore", "ranking", "n", "on_progress", "folder", "sizes", "name", "fresh", "timeout"),
     *("card_gb", "minutes", "best_of_n", "private", "path", "repository", "responses", "spread"),
-    *("prompt", "response", "trust", "guidelines", "tags", "planned", "out", "prices", "rates"),
+    *(
+        "prompt",
+        "response",
+        "first",
+        "last",
+        "trust",
+        "guidelines",
+        "tags",
+        "planned",
+        "out",
+        "prices",
+        "rates",
+    ),
 }
 OBJECTS = {("plan", "settings"), ("preflight", "settings"), ("next_round", "pairs")}  # no names
 

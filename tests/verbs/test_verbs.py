@@ -324,6 +324,27 @@ def test_which_labels_did_it(pipeline, here):
         wb.influence(pipeline[0])
 
 
+def test_why_the_score_rose(pipeline):
+    policy = pipeline[2]
+    samples = policy.folder.samples()
+    steps = sorted({row["step"] for row in samples})
+    found = wb.why_rose(policy)
+    assert (found.rise.first, found.rise.last) == (steps[0], steps[-1])
+    ends = [[row["score"] for row in samples if row["step"] == step] for step in found.rise[:2]]
+    means = [sum(scores) / len(scores) for scores in ends]
+    assert found.rise.total == pytest.approx(means[1] - means[0])
+    assert found.frame["part"].sum() == pytest.approx(found.rise.total, abs=1e-6)
+    assert wb.why_rose(policy.path, *found.rise[:2]).rise == found.rise
+    with pytest.raises(ConfigError, match=f"from step {steps[-1]} to step {steps[0]}") as caught:
+        wb.why_rose(policy, steps[-1], steps[0])
+    assert f"{steps[0]}, " in caught.value.fix
+    with pytest.raises(ConfigError, match="to step 12345"):
+        wb.why_rose(policy, last=12345)
+    with pytest.raises(RunError, match="is a sft run whose watched answers have") as caught:
+        wb.why_rose(pipeline[0])
+    assert "wb.train_ppo" in caught.value.fix and str(pipeline[0].path) in caught.value.where
+
+
 def test_an_answer_that_is_too_long_has_no_score_and_disturbs_no_other(reward, here):
     long = " ".join("a" * 40)
     found = wb.score(reward, PROMPTS[:2], [long, "a"], **FEW)

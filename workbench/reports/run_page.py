@@ -193,11 +193,13 @@ def _run(feed: RunFeed, number: int) -> str:
     if status["seconds"]:
         facts.append(f"{status['seconds']:.0f} s")
     failed = f"<pre>{escape(status['error'])}</pre>" if "error" in status else ""
+    rise = feed.rise()
+    why = f"<p>{escape(rise['words'])}</p>" if rise else ""
     events = "".join(map(_event, feed.events()))
     events = f"<details><summary>Events</summary><ul>{events}</ul></details>" if events else ""
     return (
         f"<section><h2>{escape(kind)}: {escape(header['name'])}</h2>"
-        f"<p class='wb-muted'>{escape(' · '.join(facts))}</p>{failed}"
+        f"<p class='wb-muted'>{escape(' · '.join(facts))}</p>{failed}{why}"
         f"<div class='wbp-grid' data-run='{number}'>{still_charts(feed)}</div>"
         f"{run_facts(feed.folder)}{_settings(feed)}{events}</section>"
     )

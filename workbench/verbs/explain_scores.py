@@ -1,8 +1,9 @@
-"""What a reward score is made of, and which labels pushed it."""
+"""What a reward score is made of, why its mean rose, and which labels pushed it."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import DataError, RunError
+from workbench.errors import ConfigError, DataError, RunError
 from workbench.progress import working
 from workbench.runs import Run, run_job
 from workbench.settings import PPOSettings
@@ -13,6 +14,7 @@ from workbench.verbs.train import open_run
 if TYPE_CHECKING:
     from workbench.reports.label_influence import LabelInfluence
     from workbench.reports.score_parts import ScoreParts
+    from workbench.reports.why_rose import WhyRose
 
 
 @working("why")
@@ -94,6 +96,50 @@ def influence(
     result = run_job("influences", {**request, **settings})
     learned = [rows[number] for number in result["rows"]]
     return LabelInfluence(run.name, learned, result["pushes"], result["margins"], result["targets"])
+
+
+@working("why_rose")
+def why_rose(run: Run | str | Path, first: int | None = None, last: int | None = None) -> "WhyRose":
+    """Why the reward score rose: its change between two updates, split into named features.
+
+    Of the watched answers: length, refusals, lists, repetition and their like, and the openings,
+    closings and phrases that came or went. A feature's part is how much of the change it tells;
+    the parts and a rest add up to it. ``.frame`` has a row a feature.
+
+    Args:
+        run: of :func:`train_ppo`, :func:`train_online_dpo`, or :func:`train_dpo` with a reward;
+            itself, its name or its folder.
+        first: the earlier update, one at which the watched prompts were answered; None: the first.
+        last: the later one; None: the newest.
+
+    Raises:
+        RunError: there is no such run, or its answers have no reward scores at two updates.
+        ConfigError: no answers were sampled at such an update.
+    """
+    from workbench.analysis.score_rise import rise_of_steps
+    from workbench.reports.why_rose import WhyRose
+
+    run = run if isinstance(run, Run) else open_run(run)
+    rows = [row for row in run.folder.samples() if row.get("score") is not None]
+    steps = sorted({row["step"] for row in rows})
+    if len(steps) < 2:
+        raise RunError(
+            f"{run.name} is a {run.kind} run whose watched answers have reward scores at "
+            f"{len(steps)} of its steps; it takes two",
+            where=str(run.path),
+            fix="give a run of wb.train_ppo or wb.train_online_dpo with watch_prompts above 0, or "
+            "one of wb.train_dpo with reward=, after its second look",
+        )
+    ends = steps[0] if first is None else first, steps[-1] if last is None else last
+    if not set(ends) <= set(steps) or ends[0] >= ends[1]:
+        raise ConfigError(
+            f"no change can be told from step {ends[0]} to step {ends[1]}",
+            where=f"wb.why_rose, run {run.name}",
+            fix=f"choose two of {', '.join(map(str, steps))}, the earlier one first",
+        )
+    rise = rise_of_steps(steps, lambda step: [r for r in rows if r["step"] == step], *ends)
+    assert rise is not None, "both steps have answers"
+    return WhyRose(run.name, rise, "update" if run.kind == "ppo" else "step")
 
 
 def _reward_run(reward: Model) -> Run:

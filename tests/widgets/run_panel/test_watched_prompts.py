@@ -35,6 +35,25 @@ def test_the_first_answers_stand_for_the_start_where_the_trainer_wrote_no_refere
     assert table["rows"][0]["last"]["response"] == "two"
 
 
+def test_why_the_score_rose_is_told_of_the_first_and_the_newest_answers(watched):
+    texts = {1: "It is so.", 6: "It is so.", 11: "Please, it is so."}
+    rows = [
+        {"step": step, "prompt": f"p{i}", "response": text, "score": float("Please" in text) + i}
+        for step, text in texts.items()
+        for i in range(4)
+    ]
+    found = watched(*rows)
+    rise = found.rise()
+    assert (rise["first"], rise["last"], rise["total"]) == (1, 11, 1.0)
+    (cause,) = rise["causes"]
+    assert cause["part"] + rise["rest"] == pytest.approx(1.0)
+    assert [one["response"] for one in cause["example"]] == ["It is so.", "Please, it is so."]
+    assert rise["words"] == f"Why it rose: of +1.00, {cause['name']} +1.00, rest 0.00"
+    assert found.rise() is rise  # counted once for each step
+    assert watched(*rows[:4]).rise() is None
+    assert watched(*({**row, "score": None} for row in rows)).rise() is None
+
+
 def test_at_the_first_step_there_is_nothing_to_compare_with(watched):
     table = watched({"step": 1, "prompt": "p", "response": "one"}).table()
     assert (table["before"], table["start"]) == (None, None)

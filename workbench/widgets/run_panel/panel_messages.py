@@ -69,6 +69,7 @@ class PanelMessages:
             "alarms": self.feed.alarms(),
             "charts": self.feed.charts(),
             "samples": self.feed.samples(),
+            "rise": self.feed.rise(),
         }
         self._serial += 1
         return {"serial": self._serial, **changed_parts(whole, seen)}

@@ -5,6 +5,7 @@ import { brief, packedPlotly, pagePlotly, takePlotly } from "../kit/plot.js";
 import { Buttons, LiveSettings } from "./controls.js";
 import { Curves, remembered } from "./curves.js";
 import { SampleTable } from "./samples.js";
+import { Rise } from "./rise.js";
 import { Alarms } from "./alarms.js";
 
 const POLL = 1000; // ms between questions while the run is live
@@ -218,6 +219,7 @@ export class Panel {
       (step) => this.plots.pin(step),
     );
     this.none = h("p", { class: "wbp-none wb-muted" });
+    this.rise = new Rise();
     const left = h("div", { class: "wbp-left" }, this.plots.large, this.plots.vitals.root);
     this.inner = h("div", { class: "wbp-inner" }, this.samples.root, this.none);
     this.below = h("button", { type: "button", class: "wb-link wbp-below", hidden: true, onclick: () => this.cockpit.classList.toggle("tall") && this.fit() });
@@ -233,7 +235,7 @@ export class Panel {
     this.drawer = h("div", { class: "wbp-drawer" }, this.settings.root, this.plots.root, this.news);
     const still = `.wb-still[data-panel="${this.model.get("still")}"]`;
     this.still = h("style", {}, `${still}, .jp-OutputArea-child:has(${still}) { display: none; }`); // while this view lives
-    this.root = h("section", { class: "wb wbp", "aria-label": "Run panel" }, this.still, top, this.standstill, this.complaint, this.failure, this.alarms.root, this.cockpit, this.alarms.past, this.foot, this.drawer);
+    this.root = h("section", { class: "wb wbp", "aria-label": "Run panel" }, this.still, top, this.standstill, this.complaint, this.failure, this.alarms.root, this.rise.root, this.cockpit, this.alarms.past, this.foot, this.drawer);
     this.openDrawer(remembered());
     guardKeys(this.root, (key) => this.press(key));
   }
@@ -298,7 +300,7 @@ export class Panel {
     this.kind = kind;
     this.base.textContent = `${KINDS[kind] ?? kind} on ${arrive(model)}${paid ? `, paid by ${arrive(paid)}` : ""}`;
     this.step = kind === "ppo" ? "update" : "step";
-    for (const part of [this.samples, this.buttons, this.settings, this.alarms]) part.step = this.step;
+    for (const part of [this.samples, this.buttons, this.settings, this.alarms, this.rise]) part.step = this.step;
     this.plots.name(this.step);
     this.root.setAttribute("aria-label", `Run panel of ${name}`);
     this.standstill.firstChild.textContent =
@@ -308,7 +310,7 @@ export class Panel {
 
   /** Draw the parts in `fresh` (names) anew. */
   show(fresh) {
-    const { status, verdict, guides, settings, commands, events, alarms, changes, charts, samples } = this.parts;
+    const { status, verdict, guides, settings, commands, events, alarms, changes, charts, samples, rise } = this.parts;
     if (fresh.has("status")) this.showStatus(status);
     if (fresh.has("verdict")) this.showVerdict(verdict);
     if (fresh.has("guides") || fresh.has("status")) this.plots.showGuides(guides, status.live ? status.total : null);
@@ -319,6 +321,7 @@ export class Panel {
     if (fresh.has("alarms")) this.plots.showAlarms(alarms);
     if (fresh.has("charts")) this.plots.showCharts(charts);
     if (fresh.has("charts") || fresh.has("status")) this.openDrawer(!this.drawer.hidden);
+    if (fresh.has("rise")) this.rise.show(rise, this.address);
     if (fresh.has("changes")) this.plots.showChanges(changes);
     if (fresh.has("samples")) this.samples.take(samples, { newest: true });
     if (fresh.has("samples") || fresh.has("status")) this.showNone(samples, status);

@@ -71,6 +71,8 @@ def run_picture(feed: RunFeed) -> str:
     ]
     if verdict.advice:
         parts.append(f"<p style='margin:0 0 8px'>{escape(verdict.advice)}</p>")
+    if rise := feed.rise():
+        parts.append(f"<p style='margin:0 0 8px'>{escape(rise['words'])}</p>")
     if status["state"] == "failed":
         parts.append(f"<pre style='white-space:pre-wrap'>{escape(status['error'])}</pre>")
     sides = [side for side in (deciding_charts(feed), _answers(feed.samples())) if side]

@@ -282,6 +282,11 @@ class RunFeed:
         with self._lock:
             return self._watched.table(index)
 
+    def rise(self) -> dict[str, Any] | None:
+        """Why the watched answers' score rose: :meth:`WatchedPrompts.rise`."""
+        with self._lock:
+            return self._watched.rise()
+
     def two_answers(self, index: int, row: int, field: str) -> tuple[Any, str, str] | None:
         """What a row would ask a labeller: :meth:`WatchedPrompts.two_answers`."""
         with self._lock:

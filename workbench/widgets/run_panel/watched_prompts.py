@@ -3,13 +3,16 @@
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.json_lines import Block, blocks
 from workbench.runs.alarms import repeated_share
 from workbench.runs.file_rules import answer_rows
 from workbench.widgets.kit.texts import abridged, as_text
 from workbench.widgets.kit.wire import outgoing
+
+if TYPE_CHECKING:
+    from workbench.analysis.score_rise import ScoreRise
 
 LONGEST = 4_000
 """Characters of a prompt or an answer in the sample table; it says how many there are beyond."""
@@ -42,6 +45,7 @@ class WatchedPrompts:
         self._places: dict[int, list[tuple[int, int]]] = {}  # where a step's lines begin and end
         self._counts: dict[int, int] = {}
         self._fresh: dict[int, None] = {}
+        self._rise: tuple[Any, dict[str, Any] | None] = (None, None)
 
     def take(self, block: Block) -> None:
         """Lines that were written since the last time; they are parsed when asked for."""
@@ -119,6 +123,21 @@ class WatchedPrompts:
         now, then = (_spread_of(self.rows(one)) for one in (step, first))
         return {} if now is None else {"spread": {**now, "first": then}}
 
+    def rise(self) -> dict[str, Any] | None:
+        """Why the score rose from the first of :attr:`steps` to the newest, for the page.
+
+        ``{"first", "last", "total", "rest", "words", "causes"}``, each cause with ``name``,
+        ``part``, ``means`` in words, and as ``example`` an answer before and one after, or None.
+        None where fewer than two steps have scores.
+        """
+        from workbench.analysis.score_rise import rise_of_steps
+
+        known = len(self.steps), self._counts[self.steps[-1]] if self.steps else 0
+        if self._rise[0] != known:
+            rise = rise_of_steps(self.steps, self.rows) if len(self.steps) > 1 else None
+            self._rise = known, None if rise is None else _rise(rise)
+        return self._rise[1]
+
     def two_answers(self, index: int, row: int, field: str) -> tuple[Any, str, str] | None:
         """A row's prompt as it was written, its answer, and the earlier one (``last``, ``first``).
 
@@ -163,6 +182,18 @@ def _sample(row: dict[str, Any]) -> dict[str, Any]:
     texts = {name: outgoing(abridged(text, LONGEST)) for name, text in whole.items()}
     numbers = {name: row.get(name) for name in ("score", "kl", "gold")}
     return {**texts, **numbers}
+
+
+def _rise(rise: "ScoreRise") -> dict[str, Any]:
+    """A change of the score, with one example of each cause."""
+    facts = {name: getattr(rise, name) for name in ("first", "last", "total", "rest")}
+    facts["words"] = outgoing(rise.words)
+    causes: list[dict[str, Any]] = []
+    for cause in rise.causes:
+        pair = [_sample(answer._asdict()) for one in cause.examples[:1] for answer in one]
+        shown = {"name": outgoing(cause.name), "part": cause.part, "means": cause.means}
+        causes.append({**shown, "example": pair or None})
+    return {**facts, "causes": causes}
 
 
 def _pair(row: dict[str, Any]) -> dict[str, Any]:
