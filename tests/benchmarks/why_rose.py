@@ -3,7 +3,7 @@
 ``python tests/benchmarks/why_rose.py`` trains 20 policies on ``builtin:tiny-chat``, each paid by
 half of the gold score and by one thing more (five causes, four seeds; about 10 CPU seconds each),
 asks why their reward score rose, and writes results.json and its table in RESULTS.md. ``--runs
-FOLDER`` keeps the runs there, and goes on with those it has; ``--only CAUSE`` prints, and writes
+FOLDER`` keeps the runs there, and takes the finished ones as they are; ``--only CAUSE`` prints, and writes
 nothing.
 """
 
@@ -53,6 +53,8 @@ class Planted:
 def trained(cause: str, seed: int, root: Path) -> Run:
     """The policy, trained in this process: that saves 20 times the loading of torch."""
     folder = root / f"{cause.replace(' ', '_')}-{seed}"
+    if (folder / "final" / "workbench.json").exists():
+        return wb.open_run(folder)
     return wb.train_ppo(
         *("builtin:tiny-chat", Planted(cause), "sample:prompts_ppo"),
         **{"name": str(folder), "seed": seed, **SETTINGS},
