@@ -46,7 +46,8 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == [worker.SIGN]:
         from workbench.training.playground_models import Stage
 
-        return worker.serve({"play": Stage().play})
+        stage = Stage()
+        return worker.serve({"play": stage.play, "explain": stage.explain})
     return run_training(RunFolder(Path(arguments[0])))
 
 

@@ -3,8 +3,7 @@
 ``python tests/benchmarks/why_rose.py`` trains 20 policies on ``builtin:tiny-chat``, each paid by
 half of the gold score and by one thing more (five causes, four seeds; about 10 CPU seconds each),
 asks why their reward score rose, and writes results.json and its table in RESULTS.md. ``--runs
-FOLDER`` keeps the runs there, and takes the finished ones as they are; ``--only CAUSE`` prints, and writes
-nothing.
+FOLDER`` keeps the runs there, and takes finished ones as they are; ``--only CAUSE`` only prints.
 """
 
 import argparse

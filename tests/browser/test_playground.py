@@ -58,6 +58,44 @@ def test_a_prompt_is_asked_and_its_best_answer_becomes_a_label(notebook, kernel_
     assert page.problems == [] and page.outside == []
 
 
+WHY = """
+def explain(request, told):
+    texts = [request["response"][:4], request["response"][4:]]
+    sentences = [{"first": 0, "end": 1, "without": 1.0}, {"first": 1, "end": 2, "without": 0.25}]
+    return {"texts": texts, "parts": [0.5, -0.25], "score": 1.5, "empty": 1.25,
+            "errors": [0.0, 0.0], "together": 1, "sentences": sentences}
+go.set()
+desk = Playground({"sft": "/sft"}, ask, explain=explain, reward="/reward")
+desk
+"""
+
+
+def test_a_key_shows_where_the_scores_come_from(notebook):
+    page = notebook(SETUP.replace("play.sqlite", "why.sqlite"), WHY)
+    root = page.locator(".wbg")
+    root.wait_for(state="attached")
+    root.scroll_into_view_if_needed()
+    why = root.get_by_role("button", name="Why these scores")
+    expect(why).to_be_disabled(timeout=SLOW)
+    root.locator("textarea").click()
+    page.keyboard.type("Describe a crow.")
+    page.keyboard.press("Enter")
+    expect(root.locator(".wbg-card")).to_contain_text("reward score 1.50", timeout=SLOW)
+    page.keyboard.press("w")
+    heat = root.locator(".wbg-card .wb-heat")
+    expect(heat.locator("span").first).to_have_attribute("title", "Score part +0.500 points")
+    expect(heat).to_contain_text("<b>0</b>")
+    expect(root.locator(".wb-strongest").last).to_have_text(
+        "score +1.50: +1.25 without a word, +0.25 by its tokens"
+    )
+    expect(root.locator(".wb-sentences li").last).to_contain_text(
+        "−0.25 (left out by itself: +1.25)"
+    )
+    why.click()  # as before
+    expect(heat).to_have_count(0)
+    assert page.problems == [] and page.outside == []
+
+
 def test_each_card_is_preferred_by_mouse_and_a_conversation_goes_on(notebook, kernel_eval):
     quick = SETUP.replace("go.wait(60)", 'told({"phase": "loading sft"}); go.wait(60)')
     quick = quick.replace('told({"text": "a <img src=x onerror=alert(1)> gro"})', "")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.errors import ModelError
+from workbench.errors import DataError, ModelError
 from workbench.settings import PPOSettings
 from workbench.training.batch_jobs import answers
 from workbench.training.playground_models import Stage, pieces
@@ -30,6 +30,18 @@ def test_an_answer_grows_and_comes_with_its_tokens_kl_and_score(tiny, tuned, rew
     assert found["scores"] == [found["score"]] and isinstance(found["score"], float)
     again = stage.play(request(tuned, reward=reward), told.append, lambda: False)
     assert again == found  # the same seed
+
+
+def test_an_answer_s_score_is_taken_apart(tiny, reward):
+    stage, told = Stage(), []
+    asked = request(tiny, reward=str(reward), response="c d e")
+    found = stage.explain(asked, told.append, lambda: False)
+    assert "".join(found["texts"]).startswith("c d e")
+    assert sum(found["parts"]) == pytest.approx(found["score"] - found["empty"], abs=1e-4)
+    assert told == [{"phase": f"why, by {Path(reward).name}"}]
+    assert stage.explain(asked, told.append, lambda: False) == found
+    with pytest.raises(DataError, match="fills max_length"):
+        stage.explain({**asked, "response": "c " * 500}, told.append, lambda: False)
 
 
 def test_the_base_itself_has_moved_by_nothing_and_no_reward_model_gives_no_score(tiny):

@@ -18,6 +18,7 @@ from workbench.models.source import Source, resolve
 from workbench.settings import PPOSettings
 from workbench.training.batch_jobs import per_token_kl, sampled_batches, short_name
 from workbench.training.optimiser import make_accelerator
+from workbench.training.reward.attribution import taken_apart
 from workbench.training.reward.scorer import Scorer
 
 EVERY = 0.08  # seconds between two looks at a text that grows
@@ -86,6 +87,25 @@ class Stage:
             "scores": scores,
         }
 
+    @torch.no_grad()
+    def explain(self, values: dict[str, Any], tell: _Tell, stopped: Stopped) -> dict[str, Any]:
+        """Why one answer scores what it scores: an ``Attribution`` as plain values.
+
+        Args:
+            values: ``reward``, ``prompt`` (messages), ``response`` and ``settings``.
+            tell: told ``{"phase"}``, what takes the time.
+            stopped: not asked; it takes a second or two.
+
+        Raises:
+            DataError: the answer is so long that it has no score.
+        """
+        settings = PPOSettings.from_dict(values["settings"])
+        tell({"phase": f"why, by {short_name(values['reward'])}"})
+        scorer = self._scorer(values["reward"], settings)
+        asked = [values["prompt"]], [values["response"]]
+        (found,) = taken_apart(scorer, *asked, settings)
+        return found._asdict()
+
     @staticmethod
     def _key(source: Source, settings: PPOSettings) -> tuple[str, str, str, str]:
         return source.base, source.tokenizer, settings.quantization, settings.dtype
@@ -133,16 +153,19 @@ class Stage:
     ) -> list[float | None]:
         if values.get("reward") is None:
             return [None] * len(texts)
-        key = (str(values["reward"]), settings.quantization, settings.dtype)
-        if key not in self._scorers:
-            roles = Roles(load_base(resolve(key[0]), settings), settings)
-            self._scorers[key] = Scorer.attach(key[0], roles, settings)
-        scorer = self._scorers[key]
+        scorer = self._scorer(values["reward"], settings)
         encoder = scorer.encoder(settings)
         rows = [encoder.pair(values["prompt"], as_messages(text, "assistant")) for text in texts]
         usable = [row for row in rows if row is not None]
         scores = iter(scorer.scores(usable, tokens=settings.micro_batch_tokens) if usable else ())
         return [None if row is None else float(next(scores)) for row in rows]
+
+    def _scorer(self, reward: str, settings: PPOSettings) -> Scorer:
+        key = (str(reward), settings.quantization, settings.dtype)
+        if key not in self._scorers:
+            roles = Roles(load_base(resolve(key[0]), settings), settings)
+            self._scorers[key] = Scorer.attach(key[0], roles, settings)
+        return self._scorers[key]
 
 
 def tokens(base: Base, prompt: list[int], settings: PPOSettings) -> Generator[int, None, None]:

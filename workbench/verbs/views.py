@@ -277,7 +277,7 @@ def playground(
 
     The models stay loaded in one worker process, which ends when a run starts, after five idle
     minutes, or by :func:`release`. With a store, "prefer this one" is a label in it, and a key
-    sends the answers to the labeller.
+    sends the answers to the labeller; another shows which tokens a reward score comes from.
 
     Args:
         models: names, folders or runs.
@@ -303,6 +303,7 @@ def playground(
     return Playground(
         dict(zip(short_names(models), names, strict=True)),
         lambda request, on_event: shared.ask("play", request, on_event),
+        explain=lambda request, on_event: shared.ask("explain", request, on_event),
         stop=shared.stop,
         reward=None if reward is None else model_name(reward),
         store=_opened(store),

@@ -64,6 +64,36 @@ def ask(widget, **more):
     return state
 
 
+PARTS = {"texts": ["go", "od"], "parts": [1.0, 0.75], "score": 1.5, "empty": -0.25}
+
+
+def test_a_score_is_taken_apart_once(made, worker):
+    asked = []
+
+    def explain(request, told):
+        asked.append(request)
+        told({"phase": "why, by reward"})
+        if len(asked) == 2:
+            raise DataError("the answer fills max_length", where="answer", fix="a shorter one")
+        return PARTS
+
+    assert tell(made, type="look")["explains"] is False
+    made._explain = explain
+    assert tell(made, type="why", columns=[0])["said"].startswith("there is no score to explain")
+    ask(made)
+    tell(made, type="why", columns=[0, 1, 7])
+    made._thread.join(5)
+    first, second = tell(made, type="look")["columns"]
+    assert first["why"] == PARTS and second["why"]["fault"]["fix"] == "a shorter one"
+    assert asked[0]["response"] == first["text"] and asked[0]["reward"] == "/reward"
+    assert asked[0]["prompt"] == [{"role": "user", "content": "hello"}]
+    tell(made, type="why", columns=[0])
+    made._thread.join(5)
+    assert len(asked) == 2  # it is there
+    ask(made)
+    assert "why" not in tell(made, type="look")["columns"][0]
+
+
 def test_each_model_answers_at_each_temperature(made, worker):
     ask(made, temperatures=[0.5, 1.0], best_of=4)
     state = tell(made, type="look")

@@ -77,7 +77,22 @@ def attributions(
     tell(0, len(responses), "loading the reward model")
     roles = Roles(load_base(resolve(reward), settings), settings)
     scorer = Scorer.attach(reward, roles, settings)
-    encoder, explained = scorer.encoder(settings), list[Attribution]()
+    return taken_apart(scorer, prompts, responses, settings, tell)
+
+
+def taken_apart(
+    scorer: Scorer,
+    prompts: Sequence[Sequence[Message]],
+    responses: Sequence[str],
+    settings: PPOSettings,
+    tell: Callable[[int, int, str], None] = lambda done, total, text: None,
+) -> list[Attribution]:
+    """The same by a reward model that is loaded.
+
+    Raises:
+        DataError: an answer is so long that it has no score.
+    """
+    encoder, found = scorer.encoder(settings), list[Attribution]()
     for number, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         row = encoder.pair(prompt, as_messages(response, "assistant"))
         if row is None:
@@ -86,9 +101,9 @@ def attributions(
                 where=f"answer {number + 1} of {len(responses)}",
                 fix="give a larger max_length, or a shorter answer",
             )
-        explained.append(attribution(scorer, row, encoder.pieces(row.response), settings))
+        found.append(attribution(scorer, row, encoder.pieces(row.response), settings))
         tell(number + 1, len(responses), "answers taken apart")
-    return explained
+    return found
 
 
 def attribution(

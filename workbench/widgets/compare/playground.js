@@ -1,6 +1,7 @@
 // The playground: one prompt, several models and temperatures, answers as they grow.
 import { guardKeys, h, keycap, newId } from "../kit/dom.js";
 import { arrive, textBlock, visible } from "../kit/safe_text.js";
+import { heatScale, partsBlock } from "../kit/token_heat.js";
 
 const SOON = 120; // ms between two looks while something is to come
 const LATE = 3000; // ms between two looks else: another view may have asked
@@ -15,6 +16,7 @@ export default class Playground {
     this.view = newId();
     this.state = null;
     this.marked = true;
+    this.apart = false; // answers by the parts of their scores
     this.build();
     el.append(this.root);
     this.take = (message) => message.type === "state" && message.to === this.view && this.show(message);
@@ -63,9 +65,10 @@ export default class Playground {
     this.again = h("button", { type: "button", class: "wb-quiet", onclick: () => this.ask(true) }, "Another draw", keycap("r"));
     this.halt = h("button", { type: "button", class: "wb-quiet", onclick: () => this.tell({ type: "stop" }) }, "Stop", keycap("s"));
     this.marks = h("button", { type: "button", class: "wb-quiet", onclick: () => this.toggle() }, "KL by token", keycap("k"));
+    this.whys = h("button", { type: "button", class: "wb-quiet", hidden: true, title: "which tokens a reward score comes from", onclick: () => this.why() }, "Why these scores", keycap("w"));
     this.queue = h("button", { type: "button", class: "wb-quiet", onclick: () => this.tell({ type: "queue" }) }, "Send to the labeller", keycap("q"));
     this.note = h("span", { class: "wbg-said", role: "status" });
-    const fields = h("div", { class: "wbg-bar" }, h("label", { class: "wbg-field" }, "Temperature", this.temperatures), h("label", { class: "wbg-field" }, "At most", this.tokens, "tokens"), this.best, this.go, this.again, this.halt, this.marks, this.queue, this.anew, this.note);
+    const fields = h("div", { class: "wbg-bar" }, h("label", { class: "wbg-field" }, "Temperature", this.temperatures), h("label", { class: "wbg-field" }, "At most", this.tokens, "tokens"), this.best, this.go, this.again, this.halt, this.marks, this.whys, this.queue, this.anew, this.note);
     this.columns = h("div", { class: "wbg-columns", "aria-live": "polite" });
     this.root = h("section", { class: "wb wbg", "aria-label": "Playground" }, h("div", { class: "wbg-prompt" }, this.setUp, this.turns, this.prompt), fields, this.columns);
     this.cards = [];
@@ -78,7 +81,7 @@ export default class Playground {
   }
 
   press(key) {
-    const acts = { Enter: () => this.ask(false), r: () => this.ask(true), s: () => this.tell({ type: "stop" }), k: () => this.toggle(), q: () => this.tell({ type: "queue" }), n: () => this.tell({ type: "anew" }), "/": () => this.prompt.focus() };
+    const acts = { Enter: () => this.ask(false), r: () => this.ask(true), s: () => this.tell({ type: "stop" }), k: () => this.toggle(), w: () => this.why(), q: () => this.tell({ type: "queue" }), n: () => this.tell({ type: "anew" }), "/": () => this.prompt.focus() };
     const act = acts[key.length === 1 ? key.toLowerCase() : key];
     const column = /^[1-9]$/.test(key) ? Number(key) - 1 : null;
     if (column !== null && this.state?.stored && this.state.columns[column]) this.tell({ type: "prefer", column });
@@ -100,6 +103,16 @@ export default class Playground {
     }
     const best_of = this.best.hidden ? 1 : this.count;
     this.tell({ type: "ask", prompt: this.prompt.value, system: this.system.value, length, temperatures, best_of, again });
+  }
+
+  /** Show the answers by the parts of their scores, which are asked for once; or as before. */
+  why() {
+    if (this.whys.hidden || this.whys.disabled) return;
+    this.apart = !this.apart;
+    const without = this.state.columns.map((column, at) => (scored(column) && !column.why ? at : -1)).filter((at) => at >= 0);
+    if (this.apart && without.length) this.tell({ type: "why", columns: without });
+    this.drawn = [];
+    this.show(this.state);
   }
 
   toggle(on = !this.marked) {
@@ -124,6 +137,10 @@ export default class Playground {
     this.showTurns(state.turns);
     this.best.hidden = !state.scored;
     this.queue.hidden = !state.stored;
+    this.whys.hidden = !(state.explains && state.scored);
+    this.whys.disabled = state.busy || !state.columns.some(scored);
+    if (!state.columns.some(scored)) this.apart = false; // other answers are on their way
+    this.whys.setAttribute("aria-pressed", String(this.apart));
     this.halt.disabled = !state.busy;
     this.go.disabled = this.again.disabled = state.busy;
     this.note.textContent = arrive(state.said);
@@ -160,7 +177,7 @@ export default class Playground {
   }
 
   showColumn(column, at) {
-    const drawing = JSON.stringify([column, this.state.busy]); // of which the buttons depend
+    const drawing = JSON.stringify([column, this.state.busy, this.scale()]); // of which the buttons depend
     if (this.drawn[at] === drawing && this.cards[at]) return;
     this.drawn[at] = drawing;
     const name = h("span", { class: "wbg-model" }, visible(arrive(column.model)));
@@ -181,6 +198,17 @@ export default class Playground {
     this.cards[at] = card;
   }
 
+  /** The largest part of any answer: full colour in all. */
+  scale() {
+    return heatScale(this.state.columns.map(({ why }) => ({ tokens: { part: why?.parts } })), "part");
+  }
+
+  reasons({ text, why }) {
+    if (why.parts) return h("div", {}, ...partsBlock(why, this.scale()));
+    const words = why.fault ? [why.fault.what, why.fault.fix].join(": ") : `${why.phase}…`;
+    return h("div", {}, textBlock(arrive(text)), h("p", { class: "wb-muted" }, arrive(words)));
+  }
+
   body(column) {
     if (column.state === "failed") {
       const { what, where, fix } = column.fault;
@@ -189,6 +217,7 @@ export default class Playground {
     if (column.state === "stopped" && !column.text) return h("p", { class: "wb-muted" }, "stopped before its turn came");
     if (column.state === "waits") return h("p", { class: "wb-muted" }, "waits for its turn");
     if (column.state === "answers" && !column.text) return h("p", { class: "wb-muted" }, `${arrive(column.phase)}…`);
+    if (this.apart && column.why) return this.reasons(column);
     const done = column.state === "done" && column.pieces;
     if (!this.marked || !done || !column.kl.some((value) => value > 0)) return textBlock(arrive(column.text || "(empty)"));
     const tokens = column.pieces.map((piece, i) => {
@@ -200,6 +229,8 @@ export default class Playground {
     return h("p", { class: "wb-text" }, ...tokens);
   }
 }
+
+const scored = (column) => column.state === "done" && typeof column.score === "number";
 
 function figures(column) {
   if (column.state !== "done") return [h("span", { class: "wb-chip" }, STATES[column.state])];

@@ -31,6 +31,7 @@ class Playground(LoadedWidget):
     Args:
         models: their names on screen, and what the worker calls them.
         ask: asks the worker: a request and what is called with each event; returns the answer.
+        explain: asks the worker why an answer has its score; None offers no reasons.
         stop: ends the answer that is growing.
         reward: what the worker calls the reward model; None shows no scores.
         store: where preferences and sent pairs go; None offers neither.
@@ -49,6 +50,7 @@ class Playground(LoadedWidget):
         models: Mapping[str, str],
         ask: Ask,
         *,
+        explain: Ask | None = None,
         stop: Callable[[], None] = lambda: None,
         reward: str | None = None,
         store: "LabelStore | None" = None,
@@ -69,7 +71,7 @@ class Playground(LoadedWidget):
         self.turns: list[dict[str, str]] = []  # of the conversation before the prompt
         self.length = int(self.settings.get("response_length", PPOSettings().response_length))
         self.seed = int(self.settings.get("seed", 0))
-        self._ask, self._stop = ask, stop
+        self._ask, self._explain, self._stop = ask, explain, stop
         self._guard = threading.RLock()
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -120,6 +122,27 @@ class Playground(LoadedWidget):
             self._stopping, self._words = False, ""
             self._serial += 1
             self._thread = threading.Thread(target=self._answer_all, daemon=True)
+            self._thread.start()
+            return self._thread
+
+    def why(self, columns: Sequence[int]) -> threading.Thread:
+        """Begin to take answers apart: which tokens their reward scores come from, in a thread.
+
+        Raises:
+            DataError: none of these columns has a score, or an answer is still to come.
+        """
+        with self._guard:
+            chosen = [self.columns[at] for at in columns if 0 <= at < len(self.columns)]
+            chosen = [column for column in chosen if column.get("score") is not None]
+            if self.busy or self._explain is None or not chosen:
+                raise DataError(
+                    "there is no score to explain",
+                    where="wb.playground",
+                    fix="give reward=, and wait until the answer is there",
+                )
+            self._stopping = False
+            self._serial += 1
+            self._thread = threading.Thread(target=self._explain_all, args=[chosen], daemon=True)
             self._thread.start()
             return self._thread
 
@@ -212,6 +235,19 @@ class Playground(LoadedWidget):
                 continue
             self._put(column, **answer, state="done")
 
+    def _explain_all(self, columns: Sequence[dict[str, Any]]) -> None:
+        assert self._explain is not None
+        for column in columns:
+            if self._stopping or "parts" in column.get("why", {}):
+                continue
+            request = {**self._request(column), "response": column["text"]}
+            self._put(column, why={"phase": "starting the models' process"})
+            try:
+                told = self._explain(request, lambda e, c=column: self._put(c, why={**e}))
+            except Exception as error:  # shown in its place
+                told = {"fault": fault(error)}
+            self._put(column, why=told)
+
     def _request(self, column: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "model": self.models[column["model"]],
@@ -291,6 +327,8 @@ class Playground(LoadedWidget):
                 system=None if system is None else incoming(system, MOST_PROMPT),
                 length=None if content.get("length") is None else int(content["length"]),
             )
+        elif kind == "why":
+            self.why([int(at) for at in content.get("columns") or []])
         elif kind == "stop":
             self.stop()
         elif kind == "prefer":
@@ -319,6 +357,7 @@ class Playground(LoadedWidget):
                 "turns": outgoing_messages(self.turns, cut=None),
                 "models": [outgoing(name) for name in self.models],
                 "scored": self.reward is not None,
+                "explains": self._explain is not None,
                 "stored": self.store is not None,
                 "said": outgoing(self._words),
                 "columns": [_travelling(column) for column in self.columns],
@@ -357,4 +396,8 @@ class Playground(LoadedWidget):
 def _travelling(column: Mapping[str, Any]) -> dict[str, Any]:
     pieces = [outgoing(piece) for piece in column.get("pieces", ())]
     texts = {name: outgoing(column[name]) for name in ("model", "text")}
-    return {**column, **texts, **({"pieces": pieces} if pieces else {})}
+    why = {**column.get("why", {})}
+    if "texts" in why:
+        why["texts"] = [outgoing(text) for text in why["texts"]]
+    more = {name: value for name, value in (("pieces", pieces), ("why", why)) if value}
+    return {**column, **texts, **more}

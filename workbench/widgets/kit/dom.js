@@ -19,6 +19,17 @@ export function grouped(n) {
   return n.toLocaleString("en");
 }
 
+/** A number as a person reads it: about three figures. */
+export function brief(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  if (size === 0) return "0";
+  if (size < 1e-3 || size >= 1e6) return value.toExponential(1).replace("e+", "e").replace("-", "−").replace("e-", "e−");
+  if (size >= 1000) return Math.round(value).toLocaleString("en").replace("-", "−");
+  const digits = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3;
+  return value.toFixed(digits).replace("-", "−");
+}
+
 /** A new id for an event; `crypto.randomUUID` is missing on plain http pages. */
 export function newId() {
   if (globalThis.crypto?.randomUUID) return crypto.randomUUID();

@@ -1,5 +1,6 @@
 // Curves: Plotly once a page, small charts, smoothing. Shared by the run panel and the report.
-import { h } from "./dom.js";
+import { brief, h } from "./dom.js";
+export { brief } from "./dom.js";
 
 const SHARED = "__workbenchPlotly";
 const COLOURS = {
@@ -131,17 +132,6 @@ export function watchTheme(change) {
 }
 
 // --- numbers -----------------------------------------------------------------------------------
-
-/** A number as a person reads it: about three figures. */
-export function brief(value) {
-  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
-  const size = Math.abs(value);
-  if (size === 0) return "0";
-  if (size < 1e-3 || size >= 1e6) return value.toExponential(1).replace("e+", "e").replace("-", "−").replace("e-", "e−");
-  if (size >= 1000) return Math.round(value).toLocaleString("en").replace("-", "−");
-  const digits = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3;
-  return value.toFixed(digits).replace("-", "−");
-}
 
 /** Two decimals where these say something: figures beside each other then line up. */
 export const hundredths = (value) => (Math.abs(value) >= 0.1 && Math.abs(value) < 100 ? value.toFixed(2).replace("-", "−") : brief(value));

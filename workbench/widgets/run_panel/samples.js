@@ -4,7 +4,7 @@ import { arrive, textBlock } from "../kit/safe_text.js";
 import { wordDiff } from "../kit/word_diff.js";
 import { brief } from "../kit/plot.js";
 import { PairRows } from "./heldout_pairs.js";
-import { HEATS, heatBlock, heatLegend, heatScale, heatsOf } from "./token_heat.js";
+import { HEATS, heatBlock, heatLegend, heatScale, heatsOf } from "../kit/token_heat.js";
 
 // what stands before an answer: the row's field
 const AGAINST = { changed: "last", start: "first" };
