@@ -85,6 +85,38 @@ def test_why_the_score_rose_is_a_line_that_opens(notebook, tmp_path):
     is_clean(page)
 
 
+WHY = """
+import json
+from pathlib import Path
+from workbench.widgets.run_panel.panel import RunPanel
+config = Path({path!r}, "config.json")
+config.write_text(json.dumps({{**json.loads(config.read_text()), "inputs": {{"reward": "/r"}}}}))
+panel = RunPanel({path!r})
+panel.explain = lambda request: {{
+    "texts": [request["response"][:3], "<b>", request["response"][3:]], "parts": [0.5, -0.25, 0.0],
+    "score": 1.5, "empty": 1.25, "together": 1, "sentences": []}}
+panel
+"""
+
+
+def test_a_key_takes_the_marked_answer_apart(notebook, tmp_path):
+    folder = made_runs.finished_run(tmp_path / "done")
+    page = notebook(WHY.format(path=str(folder.path)))
+    rows = page.locator(".wbp-rows > li")
+    rows.first.locator(".wbp-prompt").click()
+    page.keyboard.press("w")
+    heat = rows.first.locator(".wb-heat")
+    expect(heat.locator(".plus")).to_have_attribute("title", "Score part +0.500 points")
+    expect(heat).to_contain_text("<b>")
+    expect(rows.first).to_contain_text("score +1.50: +1.25 without a word, +0.25 by its tokens")
+    expect(rows.nth(1).locator(".wb-heat")).to_have_count(0)
+    page.keyboard.press("w")  # as before
+    expect(heat).to_have_count(0)
+    rows.nth(1).get_by_role("button", name="why the score").click()
+    expect(rows.nth(1).locator(".wb-heat")).to_have_count(1)
+    is_clean(page)
+
+
 def test_at_560_pixels_no_number_of_the_answers_is_cut_off(notebook, tmp_path):
     page, root = opened(notebook, made_runs.finished_run(tmp_path / "done"), 560)
     found = page.evaluate(CUT)

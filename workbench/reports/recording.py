@@ -43,6 +43,7 @@ def record_panel(run: Run) -> Recording:
     panel = RunPanel(run)
     whole = answer_of(panel, {"type": "ready"})
     whole["header"]["address"] = run.name  # not the folder of whoever sends the page
+    whole["header"]["explains"] = False  # that takes a kernel
     parts = whole["parts"]
     parts["status"] |= {"live": False, "left": None, "silent": 0}
     parts["commands"] = [row for row in parts["commands"] if row["answer"]]

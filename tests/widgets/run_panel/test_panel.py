@@ -387,3 +387,47 @@ def test_a_row_goes_to_the_labellers_queue(tmp_path):
     assert pair.responses[1][0]["content"] == "it is a tower. tower. tower."
     same = page.tell(type="label", index=2, row=1, first=False)
     assert "no other answer" in same["fault"]["what"]
+
+
+def paid_by(folder, reward):
+    """The same run, paid by a reward model."""
+    path = folder.path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "inputs": {"reward": reward}}))
+    return folder
+
+
+def test_a_row_s_score_is_taken_apart_in_a_thread(tmp_path):
+    page = Page(RunPanel(paid_by(made_runs.finished_run(tmp_path / "done"), "/the/reward")))
+    assert page.tell(type="ready")["header"]["explains"] is True
+    asked, go, told = [], threading.Event(), {"texts": ["a\ud800"], "parts": [0.5]}
+
+    def explain(request):
+        asked.append(request)
+        assert go.wait(5)
+        return told
+
+    page.panel.explain = explain
+    place = {"type": "why", "index": 1, "row": 0}
+    assert page.tell(**place)["type"] == "alive"
+    assert page.sent[-2] == {**place, "why": {"phase": "taking the answer apart"}}
+    busy = page.tell(**place)
+    assert busy["type"] == "fault" and "one answer at a time" in busy["fault"]["fix"]
+    go.set()
+    page.panel.explaining.join(5)
+    assert page.sent[-1] == {**place, "why": {"texts": ["a\ufdd0D800\ufdd1"], "parts": [0.5]}}
+    row = page.panel.feed.answers_at(1)[0]
+    assert asked[0]["reward"] == "/the/reward" and asked[0]["response"] == row["response"]
+    assert asked[0]["prompt"] == [{"role": "user", "content": row["prompt"]}]
+    told.clear()
+    page.tell(**place)
+    page.panel.explaining.join(5)
+    (failed,) = [one["why"]["fault"] for one in page.sent if "fault" in one.get("why", {})]
+    assert "texts" in failed["what"]
+
+
+def test_no_score_is_taken_apart_of_a_live_run_or_one_paid_otherwise(page, tmp_path):
+    assert page.tell(type="why", index=0, row=0)["type"] == "fault"
+    mixed = paid_by(made_runs.finished_run(tmp_path / "done"), {"ensemble": ["a", "b"]})
+    other = Page(RunPanel(mixed))
+    assert other.tell(type="ready")["header"]["explains"] is False
+    assert other.tell(type="why", index=0, row=0)["type"] == "fault"

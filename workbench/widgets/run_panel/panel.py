@@ -9,7 +9,9 @@ first panel sends it unasked, after the page's code and before the view, and onl
 folder.
 """
 
+import threading
 import uuid
+from collections.abc import Callable
 from os import PathLike
 from typing import Any, ClassVar
 
@@ -20,6 +22,7 @@ from workbench.errors import ConfigError
 from workbench.runs import Run, RunFolder
 from workbench.widgets.kit.loaded_widget import LoadedWidget
 from workbench.widgets.kit.plotly_source import packed_plotly
+from workbench.widgets.kit.wire import fault, outgoing
 from workbench.widgets.run_panel.panel_messages import PanelMessages
 from workbench.widgets.run_panel.picture import run_picture
 from workbench.widgets.run_panel.push import PanelPush
@@ -52,7 +55,10 @@ class RunPanel(LoadedWidget):
             "samples": self._on_samples,
             "ask": self._on_ask,
             "label": self._on_label,
+            "why": self._on_why,
         }
+        self.explain: Callable[[dict[str, Any]], dict[str, Any]] = ask_worker
+        self.explaining: threading.Thread | None = None
         super().__init__(still=uuid.uuid4().hex[:8])
 
     # --- what the page asks -----------------------------------------------------------------------
@@ -122,6 +128,38 @@ class RunPanel(LoadedWidget):
         sent = store.send(pair, seen_in=f"{self.run.name}, step {step}")
         return {"type": "labelled", "row": row, "index": index, "sent": sent}
 
+    def _on_why(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Begin to take a row's answer apart, in a thread; its parts are said when they are there.
+
+        Raises:
+            ConfigError: the run is live, is paid by no single reward model, or another answer is
+                being taken apart.
+        """
+        index, row = int(message["index"]), int(message["row"])
+        header, live = self.feed.header(), self._messages.live
+        if live or not header["explains"] or (self.explaining and self.explaining.is_alive()):
+            raise ConfigError(
+                "this score cannot be explained now",
+                where=f"run {self.run.name}",
+                fix="one answer at a time, of a run that is over and was paid by one reward model",
+            )
+        request = self.feed.why_request(index, row)
+        place = {"type": "why", "index": index, "row": row}
+        self.explaining = threading.Thread(
+            target=self._explain, args=(place, request), name="why", daemon=True
+        )
+        self._say({**place, "why": {"phase": "taking the answer apart"}})  # before what it finds
+        self.explaining.start()
+        return {"type": "alive"}
+
+    def _explain(self, place: dict[str, Any], request: dict[str, Any]) -> None:
+        try:
+            why = self.explain(request)
+            why = {**why, "texts": [outgoing(text) for text in why["texts"]]}
+        except Exception as error:  # shown in its place
+            why = {"fault": fault(error)}
+        self._say({**place, "why": why})
+
     def close(self) -> None:
         """Stop watching the folder; the run goes on."""
         if hasattr(self, "_push"):  # not where the folder is unreadable
@@ -174,3 +212,10 @@ class RunPanel(LoadedWidget):
         for handle in self._pictures:
             if handle is not None:
                 handle.update(HTML(self._marked(self.picture())))
+
+
+def ask_worker(request: dict[str, Any]) -> dict[str, Any]:
+    """Why an answer has its score, by the process that keeps models loaded."""
+    from workbench.runs import worker
+
+    return worker.shared().ask("explain", request)

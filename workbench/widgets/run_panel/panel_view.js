@@ -121,6 +121,7 @@ export class Panel {
     if (message.type === "all" && (mine || (!message.to && this.epoch < 0))) this.takeAll(message);
     if (message.type === "new") this.takeNew(message);
     if (message.type === "samples" && mine) this.samples.take(message.samples, { newest: false });
+    if (message.type === "why") this.samples.takeWhy(message);
     if (message.type === "labelled" && mine) this.samples.labelled(message);
     if (message.type === "fault" && (mine || !message.to)) this.takeFault(message);
   }
@@ -217,6 +218,7 @@ export class Panel {
       "step",
       (index, row, first) => this.send({ type: "label", key: "label", index, row, first }),
       (step) => this.plots.pin(step),
+      (index, row) => this.send({ type: "why", key: "why", index, row }),
     );
     this.none = h("p", { class: "wbp-none wb-muted" });
     this.rise = new Rise();
@@ -284,6 +286,7 @@ export class Panel {
       t: () => this.samples.nextHeat(),
       n: () => this.samples.goNewest(),
       q: () => this.samples.toLabeller(),
+      w: () => this.samples.why(),
       arrowup: () => this.samples.markRow(-1),
       arrowdown: () => this.samples.markRow(1),
       arrowleft: () => this.samples.go(this.samples.at() - 1),
@@ -294,7 +297,8 @@ export class Panel {
     return Boolean(act);
   }
 
-  header({ name, kind, model, address, paid }) {
+  header({ name, kind, model, address, paid, explains }) {
+    this.explains = explains;
     this.name.textContent = name;
     this.address = address;
     this.kind = kind;
@@ -323,6 +327,7 @@ export class Panel {
     if (fresh.has("charts") || fresh.has("status")) this.openDrawer(!this.drawer.hidden);
     if (fresh.has("rise")) this.rise.show(rise, this.address);
     if (fresh.has("changes")) this.plots.showChanges(changes);
+    if (fresh.has("status")) this.samples.offerReasons(this.explains && !status.live);
     if (fresh.has("samples")) this.samples.take(samples, { newest: true });
     if (fresh.has("samples") || fresh.has("status")) this.showNone(samples, status);
   }

@@ -4,7 +4,7 @@ import { arrive, textBlock } from "../kit/safe_text.js";
 import { wordDiff } from "../kit/word_diff.js";
 import { brief } from "../kit/plot.js";
 import { PairRows } from "./heldout_pairs.js";
-import { HEATS, heatBlock, heatLegend, heatScale, heatsOf } from "../kit/token_heat.js";
+import { HEATS, heatBlock, heatLegend, heatScale, heatsOf, partsBlock } from "../kit/token_heat.js";
 
 // what stands before an answer: the row's field
 const AGAINST = { changed: "last", start: "first" };
@@ -17,7 +17,10 @@ export const FIGURES = [
 
 /** `fetch({index} or {at})` asks Python for one table; `label` sends a row to be labelled. */
 export class SampleTable {
-  constructor(fetch, step, label, shows = () => {}) {
+  constructor(fetch, step, label, shows = () => {}, explain = () => {}) {
+    this.explain = explain; // (index, row): ask why an answer has its score
+    this.explains = false;
+    this.whys = new Map(); // "index:row" -> { shown, why }
     this.fetch = fetch;
     this.label = label; // (index, row, against the first?): send a row to the labeller
     this.shows = shows; // (step, or null for the newest): these answers are shown now
@@ -71,7 +74,7 @@ export class SampleTable {
   /** The newest table, or (`asked`) one that was fetched. */
   take(table, { newest }) {
     if (newest) {
-      if (this.newest && table.count < this.newest.count) this.seen.clear(); // a resumed run was cut
+      if (this.newest && table.count < this.newest.count) this.forget(); // a resumed run was cut
       this.newest = table;
       this.slider.max = Math.max(0, table.count - 1);
       this.root.hidden = table.count === 0;
@@ -84,6 +87,11 @@ export class SampleTable {
     }
     if (newest ? this.follow : table.index === this.wanted) this.show(table);
     else this.tools();
+  }
+
+  forget() {
+    this.seen.clear();
+    this.whys.clear();
   }
 
   go(index) {
@@ -184,6 +192,41 @@ export class SampleTable {
     if (this.shown?.rows[row] && !this.shown.rows[row].pair) this.label(this.shown.index, row, this.mark !== "changed");
   }
 
+  offerReasons(on) {
+    if (on === this.explains) return;
+    this.explains = on;
+    this.show(this.shown);
+  }
+
+  /** Show which tokens a row's reward score comes from, which is asked for once; or as before. */
+  why(row = this.row) {
+    if (!this.explains || typeof this.shown?.rows[row]?.score !== "number") return;
+    const key = `${this.shown.index}:${row}`;
+    const known = this.whys.get(key);
+    if (known) known.shown = !known.shown;
+    if (!known || (known.shown && known.why.fault)) this.explain(this.shown.index, row);
+    if (known) this.redraw(row);
+  }
+
+  takeWhy({ index, row, why }) {
+    const key = `${index}:${row}`;
+    this.whys.set(key, { shown: this.whys.get(key)?.shown ?? true, why });
+    if (this.shown?.index === index) this.redraw(row);
+  }
+
+  /** One row anew. */
+  redraw(row) {
+    const scale = this.heat ? heatScale(this.shown.rows, this.heat) : 0;
+    this.body.children[row]?.replaceWith(this.rowOf(this.shown.rows[row], row, scale));
+    this.markRow(0);
+  }
+
+  /** An answer by the parts of its score; or what it waits for. */
+  apart({ phase, fault, ...why }, response) {
+    if (why.parts) return partsBlock(why, why.parts.reduce((most, part) => Math.max(most, Math.abs(part)), 0));
+    return [textBlock(arrive(response)), h("p", { class: "wb-muted" }, fault ? arrive([fault.what, fault.fix].join(": ")) : `${phase}…`)];
+  }
+
   /** What became of it. */
   labelled({ row, index, sent }) {
     if (this.shown?.index !== index) return;
@@ -197,16 +240,19 @@ export class SampleTable {
     const marked = this.mark !== "off" && !this.heat && before;
     const change = marked ? wordDiff(arrive(before.response), arrive(row.response)) : null;
     const answer = h("div", { class: "wbp-answer" });
-    if (this.heat && row.tokens?.[this.heat]) answer.append(...heatBlock(row.tokens, this.heat, scale));
+    const known = this.whys.get(`${this.shown.index}:${i}`);
+    if (known?.shown) answer.append(...this.apart(known.why, row.response));
+    else if (this.heat && row.tokens?.[this.heat]) answer.append(...heatBlock(row.tokens, this.heat, scale));
     else answer.append(textBlock(arrive(row.response), change?.right ?? null, "ins"));
     const was = h("div", { class: "wbp-was" });
     if (before) was.append(textBlock(arrive(before.response), change?.left ?? null, "del"));
     else was.append(h("span", { class: "wb-none" }, "no earlier answer"));
     const button = h("button", { type: "button", class: "wb-link wbp-label", title: "send this answer and the earlier one to the labeller", "aria-label": `send row ${i + 1} to the labeller`, onclick: () => this.toLabeller(i) }, keycap("q"));
     const asked = h("div", { class: "wbp-prompt" }, textBlock(arrive(row.prompt)));
-    const known = FIGURES.filter(([name]) => typeof row[name] === "number");
-    const figures = h("div", { class: "wbp-figures wb-num" }, ...known.map((figure) => figureOf(figure, row, before)), row.last || row.first ? button : null);
-    const node = h("li", {}, h("div", { class: `wbp-asked${known.length ? "" : " bare"}` }, asked, figures), h("div", { class: "wbp-two" }, was, answer));
+    const measured = FIGURES.filter(([name]) => typeof row[name] === "number");
+    const why = this.explains && typeof row.score === "number" ? h("button", { type: "button", class: "wb-link wbp-label wbp-why-row", title: "which tokens this reward score comes from", "aria-label": `why the score of row ${i + 1}`, "aria-pressed": String(Boolean(known?.shown)), onclick: () => this.why(i) }, keycap("w")) : null;
+    const figures = h("div", { class: "wbp-figures wb-num" }, ...measured.map((figure) => figureOf(figure, row, before)), row.last || row.first ? button : null, why);
+    const node = h("li", {}, h("div", { class: `wbp-asked${measured.length ? "" : " bare"}` }, asked, figures), h("div", { class: "wbp-two" }, was, answer));
     node.addEventListener("click", () => this.markRow(i - this.row));
     return node;
   }
