@@ -18,6 +18,7 @@ import workbench as wb
 
 METHODS = ("ppo", "rloo", "group", "online_dpo", "dpo", "best_of_n")
 SEEDS, PRICES, BUDGET = 4, (0.05, 0.2), 2048
+RATES = (1.0, 3.0)  # trials of each method's learning rate, in multiples of its auto
 MOST = 45.0  # minutes
 PLACES = ("1 nat", "2 nats", "3 nats", "seconds")
 
@@ -32,6 +33,7 @@ def measure(out: Path) -> dict:
         METHODS,
         seeds=SEEDS,
         prices=PRICES,
+        rates=RATES,
         budget=BUDGET,
         heldout="sample:prompts_heldout",
         name=str(out),
@@ -68,7 +70,9 @@ def table(figures: dict) -> str:
     lines += [
         "",
         f"{figures['sentence']} {figures['limits']} {SEEDS} seeds, prices of a nat "
-        f"{', '.join(f'{price:g}' for price in PRICES)}; 95 % intervals by Student's t; best of n "
+        f"{', '.join(f'{price:g}' for price in PRICES)}; each method's rate is the better for the "
+        f"watching model of {' and '.join(f'{rate:g}' for rate in RATES)} times its auto, tried at "
+        "the first seed; 95 % intervals by Student's t; best of n "
         f"at an upper bound of its KL. {figures['minutes']:g} minutes in all (promised: {MOST:g}). "
         f"Machine: {about['machine']}, Python {about['python']}; commit {about['commit']}, "
         f"{about['date']}. Written by `tests/benchmarks/frontier.py`.",
