@@ -57,3 +57,27 @@ def test_one_answer_is_taken_apart_by_hand(notebook, kernel_eval):
         .filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.textContent)"""
     assert root.evaluate(cut) == []
     assert page.problems == [] and page.outside == []
+
+
+WHY = """
+parts = {"texts": ["<b>a</b>", " b"], "parts": [0.5, -0.25], "score": 2.0, "empty": 1.75,
+         "together": 1, "sentences": []}
+scope = Microscope(lambda: rows, compute, name="why", kind="ppo", explain=lambda record: parts)
+scope
+"""
+
+
+def test_a_key_shows_the_parts_of_the_score(notebook):
+    page = notebook(SETUP, WHY)
+    root = page.locator(".wbm")
+    root.scroll_into_view_if_needed()
+    root.locator(".wbm-title").click()
+    page.keyboard.press("w")
+    heat = root.locator(".wb-heat")
+    expect(heat.locator(".plus")).to_have_attribute("title", "Score part +0.500 points")
+    expect(root.locator(".wbm-why")).to_contain_text("score +2.00: +1.75 without a word")
+    root.get_by_role("button", name="Worst").click()
+    expect(heat).to_contain_text("<b>a</b>")  # of the other answer
+    root.get_by_role("button", name="Why this score").click()
+    expect(heat).to_have_count(0)
+    assert page.problems == [] and page.outside == []

@@ -47,3 +47,25 @@ def test_a_run_that_goes_on_is_read_on_and_a_resumed_one_again(tmp_path):
     assert scope.show(3).steps == [1, 2, 3]
     lines.write_text(json.dumps({"step": 1, **row}) + "\n")  # shorter: a resumed run cut it
     assert scope.show(1).steps == [1]
+
+
+def test_a_finished_run_of_one_reward_model_can_say_why(tmp_path, monkeypatch):
+    from workbench.widgets.kit import why_score
+
+    monkeypatch.setattr(why_score, "ask_why", lambda question: question)
+    scopes = {}
+    row = {"step": 1, "tokens": ["a"], "prompt": "say a", "response": "a"}
+    for name, reward in (("one", "/the/reward"), ("mix", {"mix": []})):
+        config = {"inputs": {"reward": reward}, "settings": {"dtype": "float32", "kl_coef": 0.1}}
+        folder = RunFolder(tmp_path / name).create("ppo", config, [])
+        (folder.path / "tokens.jsonl").write_text(json.dumps(row) + "\n")
+        assert microscope(Run(folder))._explain is None  # it is live
+        (folder.path / "status.json").write_text(json.dumps({"state": "finished"}))
+        scopes[name] = microscope(Run(folder))
+    assert scopes["mix"]._explain is None
+    assert scopes["one"]._explain(row) == {
+        "reward": "/the/reward",
+        "prompt": [{"role": "user", "content": "say a"}],
+        "response": "a",
+        "settings": {"dtype": "float32"},
+    }

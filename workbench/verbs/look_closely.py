@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import DataError
 from workbench.progress import working
 from workbench.runs import Run
-from workbench.runs.folder import TOKENS
+from workbench.runs.folder import LIVE, TOKENS
 from workbench.verbs.train import open_run
 
 if TYPE_CHECKING:
@@ -66,7 +67,18 @@ def microscope(run: Run | str | Path | None = None) -> "Microscope":
         rows.extend(fresh.rows)
         return rows
 
-    return Microscope(as_it_grows, compute, name=run.name, kind=run.kind)
+    explain = _explainer(run)
+    return Microscope(as_it_grows, compute, name=run.name, kind=run.kind, explain=explain)
+
+
+def _explainer(run: Run) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+    """Says why an answer has its score; None of a live run, or where no one model scored it."""
+    from workbench.widgets.kit.why_score import ask_why, reward_of, why_question
+
+    config = run.config
+    if run.status in LIVE or reward_of(config) is None:
+        return None
+    return lambda record: ask_why(why_question(config, record))
 
 
 def loss_explorer(run: Run | str | Path | None = None) -> "LossExplorer":

@@ -182,3 +182,35 @@ def test_fine_tuning_shows_what_was_expected_and_the_mask():
     assert "does not count" in scope._state()["worked"]["loss"]
     with pytest.raises(ConfigError, match="no slider"):
         scope.set(kl_coef=1.0)
+
+
+def test_a_score_is_taken_apart_once_and_shown_where_it_belongs(rows):
+    asked = []
+
+    def explain(record):
+        asked.append(record)
+        if record["rank"] == "worst":
+            raise DataError("it has no score", where="answer", fix="a shorter one")
+        return {"texts": ["Hi"], "parts": [0.5]}
+
+    scope = Microscope(lambda: rows, steps, name="mine", kind="ppo", explain=explain)
+    told = said(scope)
+    for _ in range(2):
+        scope._answer_page({"type": "why"})
+        scope.explaining.join(5)
+    assert [message["why"] for message in told] == [
+        {"phase": "taking the answer apart"},
+        {"texts": ["Hi"], "parts": [0.5]},
+    ]
+    assert asked == [rows[-1]]
+    scope.show(4, "worst")
+    assert told[-1]["why"] is None
+    scope._answer_page({"type": "why"})
+    scope.explaining.join(5)
+    assert told[-1]["why"]["fault"]["fix"] == "a shorter one"
+
+
+def test_where_nobody_can_explain_it_is_not_offered(scope):
+    told = said(scope)
+    scope._answer_page({"type": "why"})
+    assert told == [] and scope._answer_page({"type": "ready"})["explains"] is False

@@ -1,6 +1,7 @@
 // The microscope: rows of numbers over the tokens of one answer, and sliders that move them.
 import { guardKeys, h, keycap, newId } from "../kit/dom.js";
 import { arrive, visible } from "../kit/safe_text.js";
+import { partsBlock } from "../kit/token_heat.js";
 
 const LATE = 4000; // ms between two questions whether the run has gone on, while nobody touches it
 const RANK_WORDS = { best: "Best", middle: "Middle", worst: "Worst" };
@@ -80,6 +81,9 @@ export default class Microscope {
     this.sliders = h("div", { class: "wbm-sliders" });
     this.sheet = h("div", { class: "wbm-sheet" });
     this.expected = h("div", { class: "wbm-expected" });
+    this.apart = false; // the answer by the parts of its score
+    this.whyButton = h("button", { type: "button", class: "wb-quiet", hidden: true, onclick: () => this.why() }, "Why this score", keycap("w"));
+    this.reasons = h("div", { class: "wbm-why" });
     this.sums = h("div", { class: "wbm-sums wb-num" });
     const keys = h("p", { class: "wbm-keys wb-muted" }, keycap("ArrowLeft"), keycap("ArrowRight"), " token ", keycap("ArrowUp"), keycap("ArrowDown"), (this.walk = h("span")));
     this.keys = keys;
@@ -92,7 +96,8 @@ export default class Microscope {
       h("div", { class: "wbm-scroll" }, this.sheet),
       this.verdict,
       this.expected,
-      h("footer", { class: "wbm-foot" }, this.sums, keys),
+      this.reasons,
+      h("footer", { class: "wbm-foot" }, this.sums, this.whyButton, keys),
     );
     guardKeys(this.root, (key) => this.press(key));
   }
@@ -108,9 +113,33 @@ export default class Microscope {
     else if (key === "ArrowUp" && at > 0) this.choose(state.steps[at - 1]);
     else if (key === "ArrowDown" && at + 1 < state.steps.length) this.choose(state.steps[at + 1]);
     else if (key.toLowerCase() === "r" && state.sliders) this.tell({ type: "reset" });
+    else if (key.toLowerCase() === "w" && state.explains) this.why();
     else if (rank) this.choose(state.step, rank.rank);
     else return key === "ArrowUp" || key === "ArrowDown";
     return true;
+  }
+
+  /** Show which tokens the reward score comes from, which is asked for once; or hide it. */
+  why() {
+    this.apart = !this.apart;
+    this.showReasons();
+  }
+
+  showReasons() {
+    const { explains, why } = this.state;
+    this.whyButton.hidden = !explains;
+    this.whyButton.setAttribute("aria-pressed", String(this.apart));
+    const drawing = JSON.stringify([this.apart, why]);
+    if (drawing === this.reasoned) return;
+    this.reasoned = drawing;
+    this.reasons.replaceChildren();
+    if (!this.apart) return;
+    if (!why) {
+      this.reasoned = null; // asked again with the next state, where another answer is under way
+      return this.tell({ type: "why" });
+    }
+    if (why.parts) return this.reasons.append(...partsBlock(why, why.parts.reduce((most, part) => Math.max(most, Math.abs(part)), 0)));
+    this.reasons.append(h("p", { class: "wb-muted" }, why.fault ? arrive([why.fault.what, why.fault.fix].join(": ")) : `${why.phase}…`));
   }
 
   select(token) {
@@ -153,6 +182,7 @@ export default class Microscope {
     this.place();
     this.verdict.textContent = arrive(state.verdict);
     this.showExpected();
+    this.showReasons();
     this.showSums();
     if (first) this.keys.append(...(state.sliders ? [keycap("1"), keycap("2"), keycap("3"), " answer ", keycap("r"), " as in the run"] : []));
     if (moved) this.intoView();

@@ -1,12 +1,14 @@
 """The microscope: one recorded answer of one update, token by token, with sliders."""
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.errors import ConfigError, DataError
 from workbench.html_table import table
 from workbench.widgets.kit.loaded_widget import LoadedWidget
+from workbench.widgets.kit.why_score import shown_why
 from workbench.widgets.kit.wire import outgoing
 from workbench.widgets.microscope.formulas import (
     PPO_ROWS,
@@ -70,6 +72,7 @@ class Microscope(LoadedWidget):
         *,
         name: str,
         kind: str,
+        explain: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ) -> None:
         """Show the last update's best answer first.
 
@@ -78,11 +81,14 @@ class Microscope(LoadedWidget):
             compute: PPO's steps of a record under given settings.
             name: of the run, for the heading.
             kind: ``ppo`` or ``sft``.
+            explain: says why a record's answer has its score, in a while; None: nobody can.
 
         Raises:
             DataError: nothing was recorded.
         """
         self._read, self._compute, self.name, self.kind = records, compute, name, kind
+        self._explain, self._whys = explain, dict[tuple[int, str], dict[str, Any]]()
+        self.explaining: threading.Thread | None = None
         self._rows: list[dict[str, Any]] = []
         self._changed: dict[str, float] = {}
         self.token = 0
@@ -249,6 +255,8 @@ class Microscope(LoadedWidget):
             "tokens": [outgoing(token) for token in tokens],
             "token": at,
             "rows": rows,
+            "explains": self._explain is not None,
+            "why": self._whys.get((self.step, self.rank)),
         }
         if self.kind == "ppo":
             used = self.settings
@@ -293,6 +301,23 @@ class Microscope(LoadedWidget):
             "verdict": outgoing(verdict),
         }
 
+    def _begin_to_explain(self) -> None:
+        """Have the shown answer taken apart in a thread, one at a time and each once."""
+        place = self.step, self.rank
+        busy = self.explaining is not None and self.explaining.is_alive()
+        if self._explain is None or busy or "parts" in self._whys.get(place, {}):
+            return
+        ask, record = self._explain, self.record
+
+        def work() -> None:
+            self._whys[place] = shown_why(ask, record)
+            self._tell_pages()
+
+        self._whys[place] = {"phase": "taking the answer apart"}
+        self._tell_pages()
+        self.explaining = threading.Thread(target=work, name="why", daemon=True)
+        self.explaining.start()
+
     def _tell_pages(self) -> None:
         self._say(self._state())
 
@@ -307,6 +332,8 @@ class Microscope(LoadedWidget):
             self._tell_pages()
         elif kind == "reset":
             self.reset()
+        elif kind == "why":
+            self._begin_to_explain()
         elif kind == "ready":
             self._load()
             return self._state()

@@ -22,7 +22,7 @@ from workbench.errors import ConfigError
 from workbench.runs import Run, RunFolder
 from workbench.widgets.kit.loaded_widget import LoadedWidget
 from workbench.widgets.kit.plotly_source import packed_plotly
-from workbench.widgets.kit.wire import fault, outgoing
+from workbench.widgets.kit.why_score import ask_why, shown_why
 from workbench.widgets.run_panel.panel_messages import PanelMessages
 from workbench.widgets.run_panel.picture import run_picture
 from workbench.widgets.run_panel.push import PanelPush
@@ -57,7 +57,7 @@ class RunPanel(LoadedWidget):
             "label": self._on_label,
             "why": self._on_why,
         }
-        self.explain: Callable[[dict[str, Any]], dict[str, Any]] = ask_worker
+        self.explain: Callable[[dict[str, Any]], dict[str, Any]] = ask_why
         self.explaining: threading.Thread | None = None
         super().__init__(still=uuid.uuid4().hex[:8])
 
@@ -153,12 +153,7 @@ class RunPanel(LoadedWidget):
         return {"type": "alive"}
 
     def _explain(self, place: dict[str, Any], request: dict[str, Any]) -> None:
-        try:
-            why = self.explain(request)
-            why = {**why, "texts": [outgoing(text) for text in why["texts"]]}
-        except Exception as error:  # shown in its place
-            why = {"fault": fault(error)}
-        self._say({**place, "why": why})
+        self._say({**place, "why": shown_why(self.explain, request)})
 
     def close(self) -> None:
         """Stop watching the folder; the run goes on."""
@@ -212,10 +207,3 @@ class RunPanel(LoadedWidget):
         for handle in self._pictures:
             if handle is not None:
                 handle.update(HTML(self._marked(self.picture())))
-
-
-def ask_worker(request: dict[str, Any]) -> dict[str, Any]:
-    """Why an answer has its score, by the process that keeps models loaded."""
-    from workbench.runs import worker
-
-    return worker.shared().ask("explain", request)

@@ -20,7 +20,7 @@ from workbench.runs.launcher import within_root
 from workbench.runs.metric_table import MetricTable, read_on
 from workbench.runs.verdict import Verdict, verdict
 from workbench.settings import KINDS
-from workbench.widgets.kit.texts import as_text
+from workbench.widgets.kit.why_score import reward_of, why_question
 from workbench.widgets.kit.wire import outgoing
 from workbench.widgets.run_panel.curves import MOST_POINTS, charts_for, charts_to_come, downsample
 from workbench.widgets.run_panel.guides import guides_now
@@ -33,8 +33,6 @@ NOTED = ("warning", "alarm", "saved", "finished", "refused", "dropped")
 LISTED = 200  # newest events that travel
 MOST_EVENTS = 20_000  # newest rows of events and of commands that are held
 _ROWS_OF = {EVENTS: event_rows, CONTROL: control_rows}
-LOADED_WITH = ("quantization", "dtype", "device", "max_length", "micro_batch_tokens", "seed")
-"""Settings of a run that its reward model is loaded and asked with."""
 SILENT = 20.0  # seconds without a heartbeat that are worth a word
 
 
@@ -131,18 +129,13 @@ class RunFeed:
             "model": outgoing(within_root(str(self.config.get("model", "")))),
             "address": within_root(self.folder.path),
             "paid": self._paid(),
-            "explains": self._reward() is not None,
+            "explains": reward_of(self.config) is not None,
         }
 
     def _paid(self) -> str:
         """What a PPO run is paid by, in a word; empty for other runs."""
-        reward = self._reward()
+        reward = reward_of(self.config)
         return "" if reward is None else outgoing(Path(reward).name)
-
-    def _reward(self) -> str | None:
-        """The one reward model that scores the answers; None where it is something else."""
-        reward = (self.config.get("inputs") or {}).get("reward")
-        return reward if isinstance(reward, str) else None
 
     def status(self) -> dict[str, Any]:
         """State, step, time left [s], and what a failed run says of itself."""
@@ -342,13 +335,7 @@ class RunFeed:
 
     def why_request(self, index: int, row: int) -> dict[str, Any]:
         """What the worker is asked about a row's score, at one of :meth:`sample_steps`."""
-        answer, settings = self.answers_at(index)[row], self._settings()
-        prompt = answer.get("prompt")
-        if not isinstance(prompt, list):
-            prompt = [{"role": "user", "content": as_text(prompt)}]
-        shared = {name: settings[name] for name in LOADED_WITH if name in settings}
-        asked = {"prompt": prompt, "response": as_text(answer.get("response"))}
-        return {"reward": self._reward(), **asked, "settings": shared}
+        return why_question(self.config, self.answers_at(index)[row])
 
     def alarms(self) -> list[dict[str, Any]]:
         """What rings, and after it what rang before (``workbench.runs.alarms``)."""
