@@ -48,6 +48,7 @@ def widened(batch: Batch, more: int) -> Batch:
         torch.nn.functional.pad(batch.tokens, (0, more), value=PAD),
         torch.nn.functional.pad(batch.response_mask, (0, more), value=False),
         batch.last,
+        batch.sizes,
         batch.at,
     )
 

@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from workbench.errors import ConfigError, DataError, ModelError
 from workbench.events import Finished, Notice, Progress
+from workbench.models.fast import on_card
 from workbench.models.source import CARD, resolve
 from workbench.settings import SFTSettings
 from workbench.training import sft
@@ -50,6 +51,21 @@ def test_instructions_are_learned(tiny, place, quantization):
     found = losses(events)
     assert found[-1] < 0.5 * found[0]
     assert isinstance(events[-1], Finished)
+
+
+@pytest.mark.parametrize("rank", [4, 0], ids=["adapter", "whole"])
+def test_without_padding_as_on_a_card_it_learns_the_same(tiny, place, monkeypatch, rank):
+    found = []
+    for cards in ((), ("cpu",)):
+        trainer = sft.SFTTrainer(str(tiny), ROWS, settings(lora_rank=rank), place(str(len(found))))
+        monkeypatch.setattr(on_card, "CARDS", frozenset(cards))
+        loss = trainer._nll(trainer.examples)
+        loss.backward()
+        gradients = [weight.grad for weight in trainer.optimiser.parameters]
+        found.append([loss.detach(), *gradients])
+    assert any(float(gradient.abs().max()) > 1e-3 for gradient in found[0][1:])
+    for card, plain in zip(found[1], found[0], strict=True):
+        assert float((card - plain).norm()) <= 1e-5 * float(plain.norm()) + 1e-7
 
 
 def test_texts_are_learned(tiny, place):

@@ -176,8 +176,10 @@ def centring(chosen_scores: Tensor, rejected_scores: Tensor) -> Tensor:
 
 def _share(per_token: Tensor, mask: Tensor, token_count: int | Tensor) -> Tensor:
     """Scalar: the sum over valid tokens, divided by the whole mini-batch's count (at least 1)."""
-    count = torch.as_tensor(token_count).clamp(min=1)
-    return torch.where(mask, per_token, 0.0).sum() / count.to(per_token.device)
+    total = torch.where(mask, per_token, 0.0).sum()
+    if isinstance(token_count, Tensor):
+        return total / token_count.clamp(min=1).to(total.device)
+    return total / max(1, token_count)  # a number: a GPU need not be sent one, and waited for
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.models.encoding import pad_right
+from workbench.models.fast.on_card import upload
 from workbench.models.fast.packing import pack, packed_places, span_of
 from workbench.models.forward import ALONE, PADDED, head_values, hidden_states, prove_padding
 from workbench.models.loaded_base import Base, Proof
@@ -48,14 +49,14 @@ def separate_scores(
     alone = proof is not None and proof.way == ALONE
     groups = [[i] for i in range(len(rows))] if alone else similar(lengths)
     scores = [_side_by_side(base, head, [rows[i] for i in group]) for group in groups]
-    order = torch.tensor([i for group in groups for i in group], device=base.device)
-    return torch.cat(scores)[order.argsort()]
+    place = {i: at for at, i in enumerate(i for group in groups for i in group)}
+    return torch.cat(scores)[upload([place[i] for i in range(len(rows))], base.device)]
 
 
 def _side_by_side(base: Base, head: nn.Linear | None, rows: Sequence[list[int]]) -> Tensor:
     """Raw scores ``(B,)`` of rows in one forward. An encoder sees no padding: it is masked."""
     ids = pad_right(rows, pad=base.pad_id, device=base.device)
-    last = torch.tensor([len(row) - 1 for row in rows], device=base.device)
+    last = upload([len(row) - 1 for row in rows], base.device)
     mask = torch.arange(ids.shape[1], device=base.device) <= last[:, None]
     if head is None:
         with base.recomputing():

@@ -12,6 +12,7 @@ from workbench.data.messages import Message
 from workbench.errors import ConfigError, DataError
 from workbench.models.bounds import token_ids
 from workbench.models.chat_template import ChatTemplate, adds_bos
+from workbench.models.fast.on_card import upload
 from workbench.models.loaded_base import Base
 from workbench.models.special_tokens import end_token
 from workbench.settings import RunSettings
@@ -411,7 +412,7 @@ def pad_right(rows: Sequence[Sequence[int]], *, pad: int, device: torch.device) 
     """
     longest = max(len(row) for row in rows)
     table = [[*row, *([pad] * (longest - len(row)))] for row in rows]
-    return torch.tensor(table, dtype=torch.long, device=device)
+    return upload(table, device, torch.long)
 
 
 def micro_batches(lengths: Sequence[int], *, tokens: int) -> list[list[int]]:

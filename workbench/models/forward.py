@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from workbench.algos.logprobs import chunked_token_logprobs, chunked_token_stats
 from workbench.models.encoding import Encoded, micro_batches, pad_right
+from workbench.models.fast.on_card import upload
 from workbench.models.fast.packing import Packed, pack, packed_places
 from workbench.models.fast.packing_support import packs, refuse_packing
 from workbench.models.loaded_base import Base, Proof
@@ -33,6 +34,7 @@ class Batch(NamedTuple):
         tokens: ``(B, R)`` the response tokens; padding holds the pad id.
         response_mask: ``(B, R)`` True where a response token is.
         last: ``(B,)`` position of the last real token.
+        sizes: of each row without its padding, as numbers.
         at: ``(M,)`` row and column of each of the M response tokens, one response after the other.
     """
 
@@ -41,6 +43,7 @@ class Batch(NamedTuple):
     tokens: Tensor
     response_mask: Tensor
     last: Tensor
+    sizes: tuple[int, ...]
     at: tuple[Tensor, Tensor]
 
 
@@ -77,8 +80,8 @@ class ResponseStats(NamedTuple):
 def collate(rows: Sequence[Encoded], base: Base) -> Batch:
     """Put encoded rows side by side on the base's device."""
     device, pad = base.device, base.pad_id
-    prompts = torch.tensor([len(r.prompt) for r in rows], device=device)
-    responses = torch.tensor([len(r.response) for r in rows], device=device)
+    prompts = upload([len(r.prompt) for r in rows], device)
+    responses = upload([len(r.response) for r in rows], device)
     offsets = torch.arange(max(len(r.response) for r in rows), device=device)
     mask = offsets < responses[:, None]
     states = torch.where(mask, prompts[:, None] - 1 + offsets, 0)
@@ -88,6 +91,7 @@ def collate(rows: Sequence[Encoded], base: Base) -> Batch:
         pad_right([r.response for r in rows], pad=pad, device=device),
         mask,
         prompts + responses - 1,
+        tuple(len(r.ids) for r in rows),
         response_places(rows, device),
     )
 
@@ -99,7 +103,7 @@ def response_places(rows: Sequence[Encoded], device: torch.device) -> tuple[Tens
     """
     row = [i for i, one in enumerate(rows) for _ in one.response]
     column = [i for one in rows for i in range(len(one.response))]
-    found = torch.tensor([row, column], dtype=torch.long).to(device)
+    found = upload([row, column], device, torch.long)
     return found[0], found[1]
 
 
@@ -131,12 +135,12 @@ def _flat(rows: Sequence[Encoded], base: Base) -> Flat:
             last[i] = own - 1
         start += span.size
     tokens = pad_right([r.response for r in rows], pad=base.pad_id, device=device)
-    lengths = torch.tensor([len(r.response) for r in rows], device=device)
+    lengths = upload([len(r.response) for r in rows], device)
     mask = torch.arange(tokens.shape[1], device=device) < lengths[:, None]
     chosen_in = [place for one in states for place in one]
     places = sorted(set(chosen_in))  # answers to one prompt share the state of their first token
     number = {place: i for i, place in enumerate(places)}
-    flat = torch.tensor([number[place] for place in chosen_in], device=device)
+    flat = upload([number[place] for place in chosen_in], device)
     at = response_places(rows, device)
     return Flat(packed, tuple(places), flat, tokens, mask, tuple(last), at)
 
@@ -223,7 +227,7 @@ def _apart(base: Base, tried: Trial, batch: Flat | Batch, *, alone: bool = False
     own = torch.cat(tried.own)
     whole = torch.empty(0)
     if isinstance(batch, Batch):
-        whole = _alone(base, batch.ids, batch.last) if alone else _side_by_side(base, batch.ids)
+        whole = _alone(base, batch.ids, batch.sizes) if alone else _side_by_side(base, batch.ids)
     if base.answers:
         hidden = response_hidden(base, batch) if isinstance(batch, Flat) else _chosen(whole, batch)
         tokens = [token for answer in tried.answers for token in answer]
@@ -233,19 +237,19 @@ def _apart(base: Base, tried: Trial, batch: Flat | Batch, *, alone: bool = False
     return score_distance(own.float(), (ends.float() @ base.trained_head.T)[:, 0])
 
 
-def hidden_states(base: Base, ids: Tensor, last: Tensor | None = None) -> Tensor:
+def hidden_states(base: Base, ids: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
     """Ids ``(B, T)``, padded right, to the trunk's last hidden states ``(B, T, D)``.
 
     Args:
         base: its acting role is asked.
         ids: of the rows.
-        last: ``(B,)`` position of each row's last real token; None where there is no padding. A
-            model that is not exact beside padding sees each row by itself, and gives zero there.
+        sizes: of each row without its padding; None where there is none. A model that is not exact
+            beside padding sees each row by itself, and gives zero there.
     """
-    if last is not None and len(ids) > 1:
+    if sizes is not None and len(ids) > 1:
         proof = prove_padding(base)
         if proof is not None and proof.way == ALONE:
-            return _alone(base, ids, last)
+            return _alone(base, ids, sizes)
     return _side_by_side(base, ids)
 
 
@@ -254,13 +258,12 @@ def _side_by_side(base: Base, ids: Tensor) -> Tensor:
         return base.trunk(input_ids=ids, use_cache=False).last_hidden_state
 
 
-def _alone(base: Base, ids: Tensor, last: Tensor) -> Tensor:
-    return one_by_one(lambda row: _side_by_side(base, row), ids, last)
+def _alone(base: Base, ids: Tensor, sizes: Sequence[int]) -> Tensor:
+    return one_by_one(lambda row: _side_by_side(base, row), ids, sizes)
 
 
-def one_by_one(states: Callable[[Tensor], Tensor], ids: Tensor, last: Tensor) -> Tensor:
+def one_by_one(states: Callable[[Tensor], Tensor], ids: Tensor, sizes: Sequence[int]) -> Tensor:
     """Right-padded rows ``(B, T)`` through a model without their padding: ``(B, T, D)``."""
-    sizes = [int(end) + 1 for end in last]
     rows = [states(row[None, :size])[0] for row, size in zip(ids, sizes, strict=True)]
     room = [(0, 0, 0, ids.shape[1] - size) for size in sizes]
     return torch.stack([nn.functional.pad(row, pad) for row, pad in zip(rows, room, strict=True)])
@@ -270,7 +273,7 @@ def response_hidden(base: Base, batch: Flat | Batch) -> Tensor:
     """Hidden states ``(M, D)`` in which the M response tokens of the batch are chosen."""
     if isinstance(batch, Flat):
         return packed_places(base, batch.packed, batch.places)[batch.states]
-    return _chosen(hidden_states(base, batch.ids, batch.last), batch)
+    return _chosen(hidden_states(base, batch.ids, batch.sizes), batch)
 
 
 def _chosen(hidden: Tensor, batch: Batch) -> Tensor:
@@ -315,15 +318,15 @@ def sequence_scores(base: Base, head: nn.Linear, batch: Flat | Batch) -> Tensor:
     """Raw score ``(B,)`` of each sequence, read at its last real token."""
     if isinstance(batch, Flat):
         return head_values(head, _ends(base, batch))
-    return head_values(head, _at_last(hidden_states(base, batch.ids, batch.last), batch))
+    return head_values(head, _at_last(hidden_states(base, batch.ids, batch.sizes), batch))
 
 
 def _ends(base: Base, batch: Flat) -> Tensor:
     """Hidden states ``(B, D)`` at each sequence's last token."""
     rising = sorted(range(len(batch.ends)), key=batch.ends.__getitem__)
     states = packed_places(base, batch.packed, [batch.ends[row] for row in rising])
-    order = torch.tensor(rising, device=states.device).argsort()
-    return states[order]
+    place = {row: i for i, row in enumerate(rising)}
+    return states[upload([place[row] for row in range(len(rising))], states.device)]
 
 
 def _at_last(hidden: Tensor, batch: Batch) -> Tensor:

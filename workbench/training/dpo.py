@@ -16,6 +16,7 @@ from torch import Tensor
 from workbench.algos.direct_losses import DIRECT_LOSSES, LogRatios
 from workbench.events import Place
 from workbench.models.answer_scores import packed_tokens, separate_tokens
+from workbench.models.fast.on_card import on_card, upload
 from workbench.models.fast.packing_support import packs
 from workbench.models.forward import lay, prove_packing, response_hidden, response_logprobs
 from workbench.settings import DirectSettings, DPOSettings
@@ -126,6 +127,7 @@ class DirectTrainer(PolicyLoop[D]):
             self.first.append(self.first[-1] + len(comparison.answers))
         wide = torch.promote_types(self.base.dtype, torch.float32)
         self.ref_logprobs = torch.full((self.first[-1],), math.nan, dtype=wide)
+        self._seen: list[_FromReference] = []  # on the device, until the step is done
 
     def set_live(self, name: str, value: Any) -> None:
         """The rate, beta, the temperature of the watched answers, and their prompts."""
@@ -177,22 +179,27 @@ class DirectTrainer(PolicyLoop[D]):
         answers = [answer for comparison in comparisons for answer in comparison.answers]
         laid = lay(answers, self.base)
         numbers = [n for i in group for n in range(self.first[i], self.first[i + 1])]
-        if bool(self.ref_logprobs[numbers].isnan().any()):
+        known, device = self.ref_logprobs[numbers], self.base.device
+        if bool(known.isnan().any()):
             with torch.no_grad():
-                logprobs = self._logprobs(self.reference, laid)
-            self.ref_logprobs[numbers] = logprobs.to(self.ref_logprobs)
+                reference = self._logprobs(self.reference, laid)
+            self._seen.append(_FromReference(numbers, reference))
+        else:
+            reference = known.to(device, non_blocking=on_card(device))
         policy = self._logprobs("policy", laid)
-        reference = self.ref_logprobs[numbers].to(policy.device)
-        lengths = policy.new_tensor([len(answer.response) for answer in answers])
+        first, second = upload([chosen, rejected], device)
+        facts = [[j.margin for j in judgements], [j.weight for j in judgements]]
+        facts += [[len(answers[i].response) for i in side] for side in (chosen, rejected)]
+        margin, weight, chosen_tokens, rejected_tokens = upload(facts, device, policy.dtype)
         return Compared(
-            policy[chosen],
-            policy[rejected],
-            reference[chosen],
-            reference[rejected],
-            lengths[chosen],
-            lengths[rejected],
-            policy.new_tensor([judgement.margin for judgement in judgements]),
-            policy.new_tensor([judgement.weight for judgement in judgements]),
+            policy[first],
+            policy[second],
+            reference[first],
+            reference[second],
+            chosen_tokens,
+            rejected_tokens,
+            margin,
+            weight,
         )
 
     def _logprobs(self, role: str | None, laid: Any) -> Tensor:
@@ -205,7 +212,10 @@ class DirectTrainer(PolicyLoop[D]):
             return by_token.sum(1)
 
     def _share_reference(self, batch: Sequence[int]) -> None:
-        """Exchange the reference's log-probabilities of a batch between the processes."""
+        """Remember the reference's log-probabilities of a batch, in all processes."""
+        for part in self._seen:
+            self.ref_logprobs[part.numbers] = part.logprobs.to(self.ref_logprobs)
+        self._seen.clear()
         if self.team.count == 1:
             return
         numbers = [n for i in batch for n in range(self.first[i], self.first[i + 1])]

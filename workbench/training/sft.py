@@ -14,7 +14,8 @@ from workbench.errors import ConfigError, DataError
 from workbench.events import Place
 from workbench.models.base import Base
 from workbench.models.encoding import Encoded, Encoder, in_row, micro_batches
-from workbench.models.forward import collate, response_hidden, response_stats
+from workbench.models.fast.on_card import on_card, upload
+from workbench.models.forward import collate, lay, response_hidden, response_stats
 from workbench.models.model_card import how_to_answer, write_card
 from workbench.models.model_kinds import text_weights
 from workbench.models.sampling import CHECK_EVERY
@@ -235,12 +236,13 @@ class SFTTrainer(StepLoop[SFTSettings]):
         """Summed negative log-likelihood of the tokens that are learned, in nats."""
         acting = self.roles.acting("policy" if self.settings.lora_rank else None)
         with acting:
-            batch = collate([row.encoded for row in rows], self.base)
+            # without padding, of which transformers' masks make a card wait
+            side = lay if on_card(self.base.device) else collate
+            batch = side([row.encoded for row in rows], self.base)
             logprobs = response_stats(self.base, batch, temperature=1.0).logprobs
-        learned = logprobs.new_zeros(logprobs.shape)
-        for index, row in enumerate(rows):
-            learned[index, : len(row.learned)] = logprobs.new_tensor(row.learned)
-        return -(logprobs * learned).sum()
+        width = logprobs.shape[1]
+        learned = [[*row.learned, *([False] * (width - len(row.learned)))] for row in rows]
+        return -(logprobs * upload(learned, logprobs.device, logprobs.dtype)).sum()
 
     def write_final(self, folder: Path) -> None:
         """Write what transformers (and peft) load alone."""

@@ -112,9 +112,10 @@ def test_working_copies_follow_the_weights(folder, monkeypatch):
     assert torch.equal(told(roles, "value")[0], told(made(folder, unpacks=True), "value")[0])
 
 
-def test_roles_share_what_says_who_sees_whom(folder, monkeypatch):
+@pytest.mark.parametrize("recompute", [False, True])
+def test_roles_share_what_says_who_sees_whom(folder, monkeypatch, recompute):
     as_on_a_card(monkeypatch)
-    roles, masks = made(folder), []
+    roles, masks = made(folder, gradient_checkpointing=recompute), []
     real = attention.whole_row
     monkeypatch.setattr(attention, "whole_row", lambda *a: (masks.append(1), real(*a))[1])
     batch = lay(ROWS, roles.base)

@@ -13,7 +13,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from workbench.models.fast.on_card import on_card
+from workbench.models.fast.on_card import on_card, upload
 
 PREFIX = "comparisons_"
 """Before the name of the attention that runs within each comparison."""
@@ -202,7 +202,7 @@ def whole_row(spans: Sequence[Span], like: Tensor, window: int | None) -> Tensor
             shares += [common] * size
             positions += range(begin, begin + size)
             number += 1
-    known = torch.tensor([sequences, shares, positions], dtype=torch.int32).to(like.device)
+    known = upload([sequences, shares, positions], like.device, torch.int32)
     sequence, shared, position = known
     count = len(position)
     # rows begin where kernels can read them: else each layer would copy the mask

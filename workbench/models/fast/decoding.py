@@ -428,8 +428,9 @@ class WholeDecoder:
         """Logits after the prompts."""
         base = self.base
         ids = pad_right(self._rows, pad=base.pad_id, device=base.device)
-        last = torch.tensor([len(row) - 1 for row in self._rows], device=base.device)
-        hidden = hidden_states(base, ids, last)
+        sizes = [len(row) for row in self._rows]
+        last = torch.tensor(sizes, device=base.device) - 1
+        hidden = hidden_states(base, ids, sizes)
         return base.logits(hidden[torch.arange(len(last), device=base.device), last])
 
     def step(self, tokens: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.models.fast.attention import Attention, Heads, Sight, Span, additive, apart
+from workbench.models.fast.on_card import upload
 from workbench.models.loaded_base import Base
 
 #: Families whose trunk lays its output out again by the length of its input.
@@ -84,7 +85,7 @@ class Places(Sight):
 
     def __init__(self, spans: tuple[Span, ...], places: Sequence[int]) -> None:
         super().__init__(spans)
-        self.places = torch.tensor(places)
+        self.places = tuple(places)
         self._places: Tensor | None = None
         self.looks = looks_of(spans, places)
         self._looking = False
@@ -117,7 +118,7 @@ class Places(Sight):
     def _at(self, like: Tensor) -> Tensor:
         """The places, on the row's device."""
         if self._places is None:
-            self._places = self.places.to(like.device)
+            self._places = upload(self.places, like.device)
         return self._places
 
     def _keys(self, heads: Tensor, look: Look) -> Tensor:
@@ -133,7 +134,7 @@ class Places(Sight):
         key = (look.before, look.size, look.offsets, window, like.dtype)
         if key not in self._seen:
             at = torch.arange(look.before + look.size, device=like.device)
-            own = torch.tensor(look.offsets, device=like.device) + look.before
+            own = upload(look.offsets, like.device) + look.before
             mask = additive(own[:, None] - at, window, like.dtype)
             self._seen[key] = mask[None, None]
         return self._seen[key]

@@ -13,6 +13,7 @@ from torch import Tensor
 from workbench.errors import ModelError
 from workbench.models.fast.attention import Sight, Span, wrap_attention
 from workbench.models.fast.last_layer import Places, places_alone
+from workbench.models.fast.on_card import upload
 from workbench.models.loaded_base import Base
 
 
@@ -25,7 +26,8 @@ class Packed(NamedTuple):
         last: ``(S,)`` index of each sequence's last token, in the order they were given.
         ends: the same as numbers, for which no GPU has to be waited for.
         spans: the comparisons.
-        sights: who sees whom, by the places that are asked for; made once for all roles.
+        sights: who sees whom, by the places that are asked for (none: all tokens); made once for
+            all roles.
     """
 
     ids: Tensor
@@ -33,7 +35,7 @@ class Packed(NamedTuple):
     last: Tensor
     ends: tuple[int, ...]
     spans: tuple[Span, ...]
-    sights: dict[tuple[int, ...], Places]
+    sights: dict[tuple[int, ...], Sight]
 
 
 def span_of(sequences: Sequence[list[int]]) -> Span:
@@ -61,8 +63,7 @@ def pack(comparisons: Sequence[Sequence[list[int]]], device: torch.device) -> Pa
             positions += range(span.shared, len(sequence))
             last.append(len(ids) - 1)
         spans.append(span)
-    flat = torch.tensor([ids, positions], dtype=torch.long).to(device)
-    ends = torch.tensor(last).to(device)
+    flat, ends = upload([ids, positions], device, torch.long), upload(last, device)
     return Packed(flat[0], flat[1], ends, tuple(last), tuple(spans), {})
 
 
@@ -74,9 +75,8 @@ def packed_hidden(base: Base, packed: Packed) -> Tensor:
     Raises:
         ModelError: the model's layers do not hand the comparisons on to their attention.
     """
-    return run_packed(base, packed.ids[None], packed.positions[None], Sight(packed.spans)).squeeze(
-        0
-    )
+    sight = packed.sights.setdefault((), packed.sights.get(()) or Sight(packed.spans))
+    return run_packed(base, packed.ids[None], packed.positions[None], sight).squeeze(0)
 
 
 def packed_places(base: Base, packed: Packed, places: Sequence[int]) -> Tensor:
@@ -87,8 +87,9 @@ def packed_places(base: Base, packed: Packed, places: Sequence[int]) -> Tensor:
     """
     if not places_alone(base):
         return packed_hidden(base, packed)[list(places)]
-    known = packed.sights.get(key := tuple(places))
-    sight = packed.sights.setdefault(key, known or Places(packed.spans, places))
+    sight = packed.sights.get(key := tuple(places))
+    if not isinstance(sight, Places):
+        sight = packed.sights[key] = Places(packed.spans, places)
     with sight.in_last_layer(base):
         return run_packed(base, packed.ids[None], packed.positions[None], sight).squeeze(0)
 

@@ -16,6 +16,7 @@ from workbench.algos.kl import KL_ESTIMATORS
 from workbench.algos.losses import ValueLoss, clipped_policy_loss, clipped_value_loss
 from workbench.models.base import Base
 from workbench.models.encoding import Encoded
+from workbench.models.fast.on_card import upload
 from workbench.models.forward import in_batches, lay, response_hidden, response_logprobs, spread
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings, RunSettings
@@ -207,13 +208,13 @@ class ClippedSteps:
         base, value, coef = self.roles.base, self.value, self.settings.value_coef
         batch = lay([episodes.rows[i] for i in group], base)
         mask = batch.response_mask
-        width = mask.shape[1]
+        width, at = mask.shape[1], upload(group, base.device)
 
         def value_loss(values: Tensor) -> ValueLoss:
             return clipped_value_loss(
                 values,
-                episodes.values[group, :width],
-                estimates.returns[group, :width],
+                episodes.values[at, :width],
+                estimates.returns[at, :width],
                 mask,
                 clip_range=self.settings.value_clip_range,
                 token_count=tokens,
@@ -227,8 +228,8 @@ class ClippedSteps:
             )
             policy = clipped_policy_loss(
                 logprobs,
-                episodes.rollout_logprobs[group, :width],
-                estimates.advantages[group, :width],
+                episodes.rollout_logprobs[at, :width],
+                estimates.advantages[at, :width],
                 mask,
                 clip_range=clip_range,
                 clip_range_high=self.settings.clip_range_high,
@@ -236,7 +237,7 @@ class ClippedSteps:
             )
             if kl_coef:
                 charge = KL_ESTIMATORS[self.settings.kl_estimator](
-                    logprobs, episodes.ref_logprobs[group, :width]
+                    logprobs, episodes.ref_logprobs[at, :width]
                 )
                 charged = torch.where(mask, charge, 0.0).sum() / tokens
                 policy = policy._replace(loss=policy.loss + kl_coef * charged)

@@ -13,6 +13,7 @@ from torch import Tensor
 from workbench.algos.rewards import ended
 from workbench.data.messages import Message
 from workbench.models.encoding import Encoded, pad_right
+from workbench.models.fast.on_card import upload
 from workbench.models.forward import (
     Batch,
     Flat,
@@ -108,16 +109,16 @@ def measure(
     longest = max(len(row.response) for row in rows)
     wide = torch.promote_types(base.dtype, torch.float32)  # float64 stays exact
     tables = [torch.zeros(len(rows), longest, dtype=wide, device=base.device) for _ in range(4)]
-    lengths = torch.tensor([len(row.response) for row in rows], device=base.device)
+    lengths = upload([len(row.response) for row in rows], base.device)
     mask = torch.arange(longest, device=base.device) < lengths[:, None]
     responses = pad_right([row.response for row in rows], pad=0, device=base.device)
     for group in micro_batches:
         safe_point(len(group))
         batch = lay([rows[i] for i in group], base)
         parts = view(roles, batch, reference=reference, value=value, temperature=temperature)
-        width = batch.response_mask.shape[1]
+        width, at = batch.response_mask.shape[1], upload(list(group), base.device)
         for table, part in zip(tables, parts, strict=True):
-            table[list(group), :width] = part.to(table.dtype)
+            table[at, :width] = part.to(table.dtype)
     safe_point(0)
     scored = scored_answers(rows, messages, reward, tokens=tokens, team=team)
     team.add(*tables)

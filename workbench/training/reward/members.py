@@ -22,6 +22,7 @@ from workbench.models.answer_scores import (
 )
 from workbench.models.base import Base
 from workbench.models.encoding import Encoded
+from workbench.models.fast.on_card import upload
 from workbench.models.fast.packing_support import packs
 from workbench.models.roles import Roles
 from workbench.models.sampling import draws
@@ -201,20 +202,27 @@ class Member:
     def judge(self, group: Sequence[EncodedComparison]) -> Judged:
         """Raw scores of both answers of each judgement."""
         scores, (chosen, rejected) = self.score(group), judged_answers(group)
-        return Judged(scores[chosen], scores[rejected])
+        numbers = upload([chosen, rejected], scores.device)
+        return Judged(scores[numbers[0]], scores[numbers[1]])
 
     def loss(self, judged: Judged, group: Sequence[EncodedComparison]) -> Tensor:
         """Loss ``(J,)`` of each judgement, times its weight."""
         judgements = [judgement for c in group for judgement in c.judgements]
+        scores = judged.chosen
+        told = upload(
+            [[j.margin for j in judgements], [j.weight for j in judgements]],
+            scores.device,
+            scores.dtype,
+        )
         loss = bradley_terry(
             judged.chosen,
             judged.rejected,
-            margin=judged.chosen.new_tensor([j.margin for j in judgements]),
+            margin=told[0],
             label_smoothing=self.settings.label_smoothing,
         )
         if self.settings.centering:
             loss = loss + self.settings.centering * centring(judged.chosen, judged.rejected)
-        return loss * judged.chosen.new_tensor([j.weight for j in judgements])
+        return loss * told[1]
 
     def note(self, step: int, figures: dict[str, float]) -> None:
         """Remember the weights where the held-out loss is the lowest so far (the first of equals).
