@@ -1,8 +1,8 @@
 """The real shapes on a GPU, in NF4, with random weights: ``make bench-gpu``.
 
 ``python tests/benchmarks/gpu.py`` needs a CUDA card and nothing from a hub. It makes models of the
-shapes of Qwen2.5's 0.5B and 7B (as Llamas: without the biases of queries, keys and values), trains
-a reward model and takes two PPO updates on each, and writes results.json and its table in
+shapes of Qwen2.5's 0.5B, 7B and 1.5B (as Llamas: without the biases of queries, keys and values),
+trains a reward model and takes two PPO updates on each, and writes results.json and its table in
 RESULTS.md with the card's name. TRL does the same beside it, in environments that are made where
 there is a network, or that are given: ``--reward-peer PYTHON`` (TRL 1.16), ``--ppo-peer PYTHON``
 (TRL 1.12, both with bitsandbytes). It goes piece by piece, what decides most first, and writes
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
@@ -35,6 +35,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from workbench.events import Place, Progress
 from workbench.model_shapes import QWEN_05B, QWEN_7B, Shape
+from workbench.models.fast.packing import pack, packed_places
+from workbench.models.forward import head_values
 from workbench.settings import PPOSettings, RewardSettings
 from workbench.training.checks.memory_plan import plan
 from workbench.training.clock import Clock
@@ -55,11 +57,25 @@ SHAPES = {
         },
     ),
     "0.5B": QWEN_05B,
+    "1.5B": Shape(
+        "Qwen2.5-1.5B",
+        {
+            "hidden_size": 1536,
+            "intermediate_size": 8960,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 12,
+            "num_key_value_heads": 2,
+            "vocab_size": 151936,
+            "tie_word_embeddings": True,
+        },
+    ),
     "7B": QWEN_7B,
 }
 #: What a card can read from its memory. [bytes a second]
 BANDWIDTH = {"T4": 320e9, "A100": 2039e9, "H100": 3350e9, "H200": 4800e9}
 PAIRS, UPDATES = 64, 2
+CAPS = (14.7, 9.5)
+"""What a T4 has, and what TRL's reward model took at 7B: so much and no more is then given. [GB]"""
 LONGEST, ANSWER = 640, 128
 """Tokens of a whole row and of an answer, where memory is measured."""
 PEERS = {"reward": "trl==1.16.0", "ppo": "trl==1.12.0"}
@@ -120,6 +136,78 @@ def launch_figures(model: Path, device: str) -> dict:
     return {**found, "busy": busy / seconds if device == "cuda" else None}
 
 
+def graph_figures(model: Path, device: str) -> dict:
+    """What graphs could bring: seconds of a micro-batch, kernel by kernel and replayed.
+
+    Its forward and backward are captured as one CUDA graph, which does the same sums. Off a card,
+    or where that fails, there is no second figure.
+    """
+    with tempfile.TemporaryDirectory() as out:
+        trainer = reward_trainer(model, device, out, gradient_checkpointing=False)
+    member, base = trainer.members[0], trainer.base
+    group = member.groups(member.batch(0))[0]
+    packed = pack([comparison.sequences for comparison in group], base.device)
+
+    def once() -> None:
+        for weight in trainer.optimiser.parameters:
+            weight.grad = None
+        with trainer.roles.acting(member.role):
+            head_values(member.head, packed_places(base, packed, packed.ends)).sum().backward()
+
+    found = {"tokens": len(packed.ids), "seconds": _pace(once, device), "replayed": None}
+    if device == "cuda":
+        known = [weight.grad for weight in trainer.optimiser.parameters]
+        try:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                once()
+            found["replayed"] = _pace(graph.replay, device)
+        except RuntimeError as error:
+            print(f"no graph could be captured: {error}", file=sys.stderr)
+        else:
+            for weight, grad in zip(trainer.optimiser.parameters, known, strict=True):
+                torch.testing.assert_close(weight.grad, grad, rtol=1e-2, atol=1e-4)
+    return found
+
+
+def _pace(work: Callable[[], None], device: str) -> float:
+    """Median seconds of five calls, after two; all of each done."""
+    seconds = []
+    for _ in range(7):
+        start = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return sorted(seconds[2:])[2]
+
+
+def capped_figures(model: Path, device: str) -> list[dict]:
+    """A reward model and PPO's four roles where a card has no more than so much memory."""
+    found = []
+    for cap in CAPS:
+        with capped(device, cap):
+            own: dict[str, Any] = {"cap_gb": cap, "reward": reward_figures(model, device)}
+            if cap == CAPS[0]:
+                own["ppo"] = ppo_figures(model, device)
+        found.append(own)
+    return found
+
+
+@contextmanager
+def capped(device: str, gb: float) -> Iterator[None]:
+    """Within the block a card gives no more; a CPU gives what it has."""
+    if device == "cpu":
+        yield
+        return
+    peak_gb(device)
+    torch.cuda.set_per_process_memory_fraction(gb * 1e9 / torch.cuda.mem_get_info()[1])
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
 def _step(trainer: RewardTrainer, device: str) -> float:
     """Seconds of one step, all of it done."""
     start = time.perf_counter()
@@ -167,12 +255,16 @@ def ppo_figures(model: Path, device: str) -> dict:
         peak_gb(device)
         trainer = ppo.PPOTrainer(str(model), str(reward), prompts, settings, Place(Path(out)), None)
         rows = [event.metrics for event in trainer.run() if isinstance(event, Progress)]
+        start = time.perf_counter()
+        trainer.state()
+        undo = time.perf_counter() - start
     last = rows[-1]
     seconds = {name: last[f"time/{name}"] for name in ("generate", "score", "optimise")}
     return {
         "first_ratio": rows[0]["policy/first_ratio"],
         "first_kl": rows[0]["objective/kl"],
         "seconds": seconds,
+        "undo_seconds": undo,
         "tokens_per_second": last["tokens_per_second"],
         "rows": settings.batch_size,
         "peak_gb": peak_gb(device),
@@ -301,6 +393,18 @@ def _columns(row: dict, commit: str) -> dict[str, tuple[str, str]]:
         busy = "?" if found["busy"] is None else f"{found['busy']:.0%}"
         return f"{found['launches']:,}; {busy}; {found['waits']}"
 
+    def replayed(found: dict) -> str:
+        graph = found["replayed"]
+        times = "?" if graph is None else f"{1000 * graph:.1f} ({found['seconds'] / graph:.1f}×)"
+        return f"{1000 * found['seconds']:.1f}; {times}"
+
+    def within(found: list[dict]) -> str:
+        wide, narrow = found
+        both = [cap["reward"] for cap in (wide, narrow)]
+        paces = " / ".join(f"{own['pairs_per_second']:.1f}" for own in both)
+        peaks = " / ".join(_figure(own["peak_gb"]) for own in (*both, wide["ppo"]))
+        return f"{paces}; {sum(wide['ppo']['seconds'].values()):.1f}; {peaks} GB"
+
     def best(found: list[dict]) -> str:
         one = max(found, key=lambda cell: cell["pairs_per_second"])
         twice = "twice" if one["gradient_checkpointing"] else "once"
@@ -320,6 +424,12 @@ def _columns(row: dict, commit: str) -> dict[str, tuple[str, str]]:
             cell("launches", launched),
             "",
         ),
+        "a micro-batch forward and backward, ms: kernel by kernel; as one CUDA graph": (
+            cell("graph", replayed),
+            "",
+        ),
+        f"within {CAPS[0]} / {CAPS[1]} GB: pairs a second; PPO, seconds an update (the first "
+        "alone); most memory of each": (cell("capped", within), ""),
         "the quickest of recomputing, form and batch": (cell("grid", best), ""),
         "PPO: seconds an update": (
             cell("ppo", lambda found: _figure(sum(found["seconds"].values()))),
@@ -360,9 +470,11 @@ def pieces(
 
     return {
         "launches": lambda: launch_figures(model, device),
+        "graph": lambda: graph_figures(model, device),
         "reward": lambda: reward_figures(model, device),
         "ppo": sampling,
         "grid": lambda: grid_figures(model, device),
+        "capped": lambda: capped_figures(model, device),
         "peer reward": lambda: peer_figures(model, "reward", peers["reward"]),
         "peer reward once": lambda: peer_figures(model, "reward", peers["reward"], recompute=False),
         "memory": lambda: memory_figures(model, device),
@@ -373,7 +485,7 @@ def pieces(
 def main() -> int:
     """Measure the shapes, and write."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--shape", choices=SHAPES, nargs="+", default=["0.5B", "7B"])
+    parser.add_argument("--shape", choices=SHAPES, nargs="+", default=["0.5B", "7B", "1.5B"])
     parser.add_argument("--minutes", type=float, default=28.0, help="no piece begins after that")
     parser.add_argument("--results", type=Path, help="a file of figures in results.json's place")
     for what, peer in PEERS.items():

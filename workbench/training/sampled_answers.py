@@ -10,6 +10,10 @@ from workbench.models.roles import Roles
 from workbench.models.sampling import sample_responses
 from workbench.training.process_group import Team
 
+SAMPLED_AT_ONCE = 128
+"""Answers side by side where a reward model's scale is told: of all, keys and values may not fit.
+"""
+
 
 def sample_answers(
     roles: Roles,

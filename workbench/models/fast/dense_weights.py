@@ -128,9 +128,12 @@ def _base(layer: nn.Module) -> Any:
 
 
 def free_memory(device: torch.device) -> int:
-    """Free bytes on the device; on a CPU what the system says is available."""
+    """Free bytes on the device, as far as this process may take them; on a CPU as it says."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        free, total = torch.cuda.mem_get_info(device)
+        known = getattr(torch.cuda, "get_per_process_memory_fraction", None)  # torch 2.8 or newer
+        own = int((known(device) if known else 1.0) * total) - torch.cuda.memory_reserved(device)
+        return min(free, max(0, own))
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             table = dict(line.split(":") for line in file)

@@ -39,6 +39,7 @@ from workbench.settings import (
 from workbench.training.batches import SIZES
 from workbench.training.checks.live_bytes import LiveBytes
 from workbench.training.hardware import hardware
+from workbench.training.sampled_answers import SAMPLED_AT_ONCE
 
 NF4_BITS = 4.127
 """Of a weight in 4 bits with double quantisation (Dettmers et al. 2023, section 3)."""
@@ -106,18 +107,11 @@ def _told(
     """The plan; where recomputing is left open, without it if that fits, and off a card always."""
     told = _Plan(source, settings, device, dtype, room).as_dict()
     left_open = settings.gradient_checkpointing == "auto" and on_card(device)
-    if left_open and _peak(told["parts"]) > room:
+    learning = sum(p["bytes"] for p in told["parts"] if p["phase"] == "optimise")
+    if left_open and learning > room:  # elsewhere nothing is recorded to be computed again
         twice = settings.changed(gradient_checkpointing=True)
         return _Plan(source, twice, device, dtype, room).as_dict()
     return told
-
-
-def _peak(parts: list[_Row]) -> int:
-    """The most bytes of any phase."""
-    phases: dict[str, int] = {}
-    for part in parts:
-        phases[part["phase"]] = phases.get(part["phase"], 0) + part["bytes"]
-    return max(phases.values())
 
 
 class Ways(NamedTuple):
@@ -295,7 +289,13 @@ class _Plan:
         phases = {"optimise": learned | beside}
         if self.ppo is not None:
             looked = {seen: self._traced(train=False)}
-            phases = {"generate": self._generate(), "score": looked | beside} | phases
+            phases = {
+                "generate": self._generate(self.ppo.batch_size, self.shape.answer),
+                "score": looked | beside,
+            } | phases
+        if isinstance(self.settings, RewardSettings) and self.settings.normalise == "samples":
+            # answers by which its scale is told, at the end
+            phases["generate"] = self._generate(SAMPLED_AT_ONCE, self.shape.length // 2)
         room = self.free - sum(held.values()) - max(sum(own.values()) for own in phases.values())
         unpacks = self._can_unpack and self._dense_size <= SHARE * room
         if unpacks:
@@ -324,17 +324,16 @@ class _Plan:
             return {}
         return {"one layer out of its 4 bits": self.largest * self.base.dtype.itemsize}
 
-    def _generate(self) -> dict[str, int]:
-        """Keys and values of all answers, and the last step's logits over the vocabulary."""
-        assert self.ppo is not None
-        config, rows = self.config, self.ppo.batch_size
+    def _generate(self, rows: int, answer: int) -> dict[str, int]:
+        """Keys and values of so many answers, and the last step's logits over the vocabulary."""
+        config = self.config
         queries = getattr(config, "num_attention_heads", None) or 0  # none in a recurrent model
         heads = getattr(config, "num_key_value_heads", None) or queries
         size = getattr(config, "head_dim", None) or config.hidden_size // max(queries, 1)
         room = self.shape.length
         cache = 2 * config.num_hidden_layers * heads * size * rows * room
         logits = rows * config.vocab_size * (self.base.dtype.itemsize + 3 * 4)
-        prompt = max(1, room - self.shape.answer)
+        prompt = max(1, room - answer)
         prompts = MicroBatchShape(max(1, min(rows, PROMPT_TOKENS // prompt)), prompt, 1)
         return {
             "keys and values": cache * self.base.dtype.itemsize,
@@ -383,7 +382,7 @@ class _Plan:
         """Forward, and backward, as a training step takes them."""
         base = self.base
         last = range(shape.length - 1, shape.tokens, shape.length)
-        if isinstance(self.settings, RewardSettings):
+        if train and isinstance(self.settings, RewardSettings):
             torch.autograd.backward(_hidden(base, shape, [*last]).float().sum())
             return
         at = [end - shape.answer + i for end in last for i in range(shape.answer)]

@@ -37,7 +37,7 @@ from workbench.training.reward.encoded_pairs import (
     own_groups,
     split,
 )
-from workbench.training.sampled_answers import sample_answers
+from workbench.training.sampled_answers import SAMPLED_AT_ONCE, sample_answers
 
 ROLE = "reward"
 """The first member's role; the others' have their number behind it."""
@@ -67,8 +67,6 @@ SURE = 100
 SCALED, MOST_SCALED = 200, 512
 """Comparisons from which the scale of scores is told: 200 at two answers each tell it to about
 4 %. Of those kept aside more are taken, up to the second figure."""
-SAMPLED_AT_ONCE = 128
-"""Answers sampled side by side for the scale: keys, values and logits of all would not fit."""
 
 PACKED = Scoring(packed_scores, packed_tokens)
 SEPARATE = Scoring(separate_scores, separate_tokens)
