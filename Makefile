@@ -100,6 +100,7 @@ soak: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/rounds.py
 	$(PY) tests/benchmarks/why.py
 	$(PY) tests/benchmarks/why_rose.py
+	$(PY) tests/benchmarks/alarms.py
 	$(PY) tests/benchmarks/ppo_seeds.py
 	$(PY) tests/benchmarks/frontier.py
 

@@ -33,6 +33,7 @@ TABLES = {  # the script: its key in results.json (soak's figures stand at the t
     "rounds": ("rounds", "rounds"),
     "why": ("why", "why"),
     "why_rose": ("why_rose", "why_rose"),
+    "alarms": ("alarms", "alarms"),
     "reward_peer": ("reward_peer", "reward-peer"),
     "dpo_peer": ("dpo_peer", "dpo-peer"),
     "frontier": ("frontier", "frontier"),
@@ -64,6 +65,47 @@ def test_the_page_has_each_table_as_its_script_makes_it(script):
     module = importlib.import_module(script)
     made = "Not measured yet." if figures is None else module.table(figures)
     assert importlib.import_module("record").with_table(page, place, made) == page
+
+
+@pytest.mark.usefixtures("bench")
+def test_what_was_measured_of_each_alarm_stands_beside_the_alarms():
+    page = (FOLDER.parents[1] / "workbench" / "METRICS.md").read_text(encoding="utf-8")
+    results = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
+    made = importlib.import_module("alarms").beside(results["alarms"])
+    assert importlib.import_module("record").with_table(page, "alarms", made) == page
+
+
+@pytest.mark.usefixtures("bench")
+def test_alarms_are_counted_by_hand():
+    """Two holes, one rings 4 updates before gold falls; a clean run rings for what counts twice."""
+    module = importlib.import_module("alarms")
+    rows = [
+        {"kind": "length", "seed": 0, "fell": 20, "since": {"kl": 16, "odd": 18}},
+        {"kind": "refusals", "seed": 1, "fell": None, "since": {"odd": 9}},
+        {"kind": module.CLEAN, "seed": 0, "fell": None, "since": {"kl": 3}},
+    ]
+    shares = {"holes": 2, "clean": 1}
+    kl = {**shares, "caught": 1, "false": 1, "lead": 4, "leads": 1}
+    assert module.counted(rows, ["kl"]) == kl
+    assert module.counted(rows, ["odd"]) == {**kl, "caught": 1 + 1, "false": 0, "lead": 2}
+    assert module.counted(rows, ["odd", "kl"]) == {**kl, "caught": 2}
+
+
+@pytest.mark.usefixtures("bench")
+def test_planted_labels_and_the_order_of_their_runs():
+    module = importlib.import_module("alarms")
+    runs = module.planned(50)
+    assert len(set(runs)) == 100 and sum(run.kind == module.CLEAN for run in runs) == 50
+    assert [run.kind for run in runs[:6]] == list(module.HOLES)
+    text = "Of course. A cow is an animal. Is there anything else?"
+    for name in ("an opening", "refusals", "a magic word", "repetition"):
+        hole = module.HOLES[name]
+        assert hole.amount(hole.planted(text)) > hole.amount(text) == 0.0
+    assert module.HOLES["an opening"].planted(text) == (
+        "You should know that. A cow is an animal. Is there anything else?"
+    )
+    ends = "Of course. A cow is an animal." + " Is there anything else?" * 3
+    assert module.HOLES["repetition"].planted(text) == ends
 
 
 @pytest.mark.usefixtures("bench")

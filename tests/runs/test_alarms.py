@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from workbench.runs import Run, RunFolder
-from workbench.runs.alarms import RULES, alarms, luck_of, repeated_share
+from workbench.runs.alarms import RULES, Phrases, alarms, luck_of, phrases_of
 
 HEALTHY = json.loads((Path(__file__).parent / "healthy_ppo.json").read_text())
 N = 50
@@ -22,14 +22,14 @@ def columns(**changed):
     return {**HEALTHY["columns"], **named}
 
 
-def rung(kind="ppo", repeats=None, **changed):
-    return {alarm.name: alarm for alarm in alarms(kind, columns(**changed), repeats)}
+def rung(kind="ppo", watched=None, **changed):
+    return {alarm.name: alarm for alarm in alarms(kind, columns(**changed), watched)}
 
 
 def test_a_healthy_real_run_rings_nothing():
     assert len(HEALTHY["columns"]["step"]) == N
-    repeats = {int(step): share for step, share in HEALTHY["repeats"].items()}
-    assert alarms("ppo", HEALTHY["columns"], repeats) == []
+    watched = {int(step): Phrases(share, 0.0) for step, share in HEALTHY["repeats"].items()}
+    assert alarms("ppo", HEALTHY["columns"], watched) == []
 
 
 FAULTS = {
@@ -47,6 +47,12 @@ FAULTS = {
         {"objective__gold": np.where(STEPS > 20, 0.7, 0.9), "objective__scores": RAMP},
         23,
     ),
+    # 0.3, then 0.6 from update 11 on: over a half, and 0.3 more than at first
+    "shared": ({"response__shared": np.where(STEPS > 10, 0.6, 0.3)}, 11),
+    # 1.5, then 1.8 from update 11 on: of five, 3 make 1.68 > 1.1 * 1.5, and 2 make 1.62
+    "odd": ({"response__ref_perplexity": np.where(STEPS > 10, 1.8, 1.5)}, 13),
+    # 0.8, then 0.1 from update 11 on: the mean of 5 is 0.1 at 15, 0.24 at 14 (under 0.16 only then)
+    "spread": ({"objective__scores_std": np.where(STEPS > 10, 0.1, 0.8)}, 15),
     "ratio": ({"policy__first_ratio": np.where(STEPS >= 7, 1.002, 1.0)}, 7),
 }
 
@@ -67,7 +73,8 @@ def test_a_held_out_reward_model_stands_before_the_judge_and_its_own_curve_shows
 
 
 def test_the_answers_ring_when_they_repeat_themselves():
-    found = rung(repeats={1: 0.0, 6: 0.21, 11: 0.5, 16: 0.1})
+    shares = {1: 0.0, 6: 0.21, 11: 0.5, 16: 0.1}
+    found = rung(watched={step: Phrases(share, 0.0) for step, share in shares.items()})
     assert set(found) == {"repetition"}
     assert (found["repetition"].since, found["repetition"].until) == (6, 11)
     assert found["repetition"].text.startswith("50%")
@@ -179,12 +186,52 @@ def test_kinds_have_their_own_rules():
     assert rung("sft", policy__clipfrac=0.9 + 0 * RAMP) == {}
 
 
+@pytest.mark.parametrize("kind", ["ppo", "online_dpo", "dpo", "sft"])
+def test_the_answers_ring_when_they_are_all_the_same(kind):
+    """The metric counts where it is logged, else the watched answers."""
+    watched = {1: Phrases(0.0, 0.2), 6: Phrases(0.0, 0.51), 11: Phrases(0.0, 0.8)}
+    (found,) = alarms(kind, {"step": [1, 6, 11]}, watched)
+    assert (found.name, found.since, found.until) == ("shared", 6, None)
+    assert found.text.startswith("80%") and found.text.endswith("it was 20%.")
+    logged = {"step": [1, 6, 11], "response/shared": [0.2, 0.3, 0.3]}
+    assert alarms(kind, logged, watched) == []
+
+
+def test_what_all_answers_share_from_the_start_rings_nothing():
+    watched = {1: Phrases(0.0, 0.6), 6: Phrases(0.0, 0.84)}
+    assert alarms("sft", {}, watched) == []
+
+
+def test_a_policy_that_came_to_say_one_thing_rings():
+    """What a real run's watched answers came to, at updates 1, 11 and 16."""
+    said = {
+        1: ["That is a hard one, and it depends", "Keep an eye out for changes", "Call her again"],
+        11: ["I don't know.", "I don't know what I am doing", "Is there a reason to ask me that?"],
+        16: ["I don't know.", "I'm not sure. I don't know.", "I don't know."],
+    }
+    (found,) = alarms("ppo", {}, {step: phrases_of(texts) for step, texts in said.items()})
+    assert (found.name, found.since) == ("shared", 16)
+
+
 def test_repetition_counts_runs_of_four_words():
-    assert repeated_share(["a b c d e f"]) == 0.0
-    assert repeated_share(["no no no no no no no no"]) == 1 - 1 / 5  # five runs, all the same
-    assert repeated_share(["a b c d a b c d"]) == 1 - 4 / 5
-    assert repeated_share(["", "a b"]) == 0.0 and repeated_share([]) == 0.0
-    assert repeated_share(["海が青い" * 5]) == 1 - 4 / 17  # characters: 17 runs, 4 different
+    def repeated(*answers):
+        return phrases_of(answers).repetition
+
+    assert repeated("a b c d e f") == 0.0
+    assert repeated("no no no no no no no no") == 1 - 1 / 5  # five runs, all the same
+    assert repeated("a b c d a b c d") == 1 - 4 / 5
+    assert repeated("", "a b") == 0.0 and repeated() == 0.0
+    assert repeated("海が青い" * 5) == 1 - 4 / 17  # characters: 17 runs, 4 different
+    assert repeated("a b c d a b c d", "a b c d e f") == pytest.approx(0.1)
+
+
+def test_shared_phrases_are_in_a_quarter_of_the_other_answers():
+    """Of nine answers two others must have a phrase; within one it counts once."""
+    others = [f"{n} {n} {n}" for n in range(6)]
+    assert phrases_of([*others, "a b c", "a b c", "a b c d"]).shared == pytest.approx(2.5 / 9)
+    assert phrases_of([*others, "a b c", "a b c a b c", "x"]).shared == 0.0
+    assert phrases_of(["a b c", "a b c"]).shared == 1.0  # one other is all there is
+    assert phrases_of(["a b c"]).shared == 0.0 and phrases_of(["", ""]).shared == 0.0
 
 
 def test_a_run_says_its_alarms_as_a_table(tmp_path):
@@ -201,4 +248,4 @@ def test_the_page_of_metrics_has_the_table_of_alarms():
     page = (Path(__file__).parents[2] / "workbench" / "METRICS.md").read_text(encoding="utf-8")
     for rule in RULES:
         assert f"| {rule.title} | {rule.when} | {rule.fix} |" in page
-    assert len(RULES) == 15
+    assert len(RULES) == 18

@@ -7,6 +7,7 @@ the panel's words, the table in ``workbench/METRICS.md`` and the tests come from
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -30,8 +31,11 @@ CLIPPED = 0.3
 EXPLAINED = 0.1
 LONGER = 1.5
 REPEATED, GRAM = 0.2, 4
+SHARED, SHARED_RISE, SHARED_GRAM, COMMON = 0.5, 0.25, 3, 0.25
 MOST_LETTERS = 20_000
-"""Characters of one answer that are looked through for repetition."""
+"""Characters of one answer whose phrases are counted."""
+ODD = 1.1
+SPREAD_LEFT = 0.2
 DISPLACED, ENOUGH_MARGIN = 5.0, 5.0
 GOLD_FALL, HELDOUT_FALL = 0.05, 0.25
 OVERFIT = 1.05
@@ -39,7 +43,6 @@ RATIO_OFF = 1e-3
 LN_2, LOSS_OFF = math.log(2), 0.02
 SEEN, LUCK, MANY = 400, 0.05, 2000
 SPIKE = 1.5
-_REPEATED = "response/repetition"  # here of the watched answers, by words
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +79,29 @@ def _real_minus(text: str) -> str:
     return re.sub(r"(?<![\w-])-(?=\d)", "−", text)
 
 
+class Phrases(NamedTuple):
+    """How much the watched answers of a step say again: shares of their phrases, 0 to 1.
+
+    Attributes:
+        repetition: of an answer's runs of :data:`GRAM` words, those that came before in it.
+        shared: of its runs of :data:`SHARED_GRAM` words, those that at least :data:`COMMON` of the
+            other answers have too.
+    """
+
+    repetition: float
+    shared: float
+
+
 class Condition(NamedTuple):
     """What a rule reads: metrics, and what finds the rows where they ring.
 
-    ``find`` is given ``step`` and these metrics, each ``(rows,)``, in the rows that have them all.
+    ``find`` is given ``step`` and these metrics, each ``(rows,)``, in the rows that have them all;
+    where ``watched``, by words of the watched answers (:class:`Phrases`).
     """
 
     metrics: tuple[str, ...]
     find: Callable[..., Rung]
+    watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +121,23 @@ class Rule:
 
 
 def alarms(
-    kind: str, columns: MetricColumns, repeats: Mapping[int, float] | None = None
+    kind: str, columns: MetricColumns, watched: Mapping[int, Phrases] | None = None
 ) -> list[Alarm]:
     """What rang in a run, what rings still first, then the latest first.
 
     Args:
         kind: sft, reward, dpo or ppo.
         columns: ``step`` and the metrics, one value a row; NaN where a row has none.
-        repeats: :func:`repeated_share` of the watched answers at each step that has some.
+        watched: :func:`phrases_of` the watched answers at each step that has some.
     """
-    repeats = repeats or {}
-    answers = {"step": list(repeats), _REPEATED: list(repeats.values())}
+    watched = watched or {}
+    answers: dict[str, Sequence[float]] = {"step": list(watched)}
+    for name in Phrases._fields:
+        answers[f"response/{name}"] = [getattr(phrases, name) for phrases in watched.values()]
     rung: list[Alarm] = []
     for rule in RULES:
         for condition in rule.conditions if kind in rule.kinds else ():
-            source = answers if condition.metrics == (_REPEATED,) else columns
+            source = answers if condition.watched else columns
             if (series := _present(source, *condition.metrics)) is not None:
                 rung.extend(_stretches(rule, condition, series))
                 break
@@ -130,8 +150,8 @@ def of_run(folder: RunFolder) -> list[Alarm]:
     answers: dict[int, list[str]] = {}
     for row in folder.samples():
         answers.setdefault(row["step"], []).append(str(row.get("response") or ""))
-    repeats = {step: repeated_share(texts) for step, texts in answers.items()}
-    return alarms(str(folder.config()["kind"]), columns, repeats)
+    watched = {step: phrases_of(texts) for step, texts in answers.items()}
+    return alarms(str(folder.config()["kind"]), columns, watched)
 
 
 def _stretches(rule: Rule, condition: Condition, series: tuple[Array, ...]) -> list[Alarm]:
@@ -266,6 +286,34 @@ def _repetition(steps: Array, share: Array) -> Rung:
     )
 
 
+def _shared(steps: Array, share: Array) -> Rung:
+    return Rung(
+        (share > SHARED) & (share > share[:1] + SHARED_RISE),
+        lambda i: (
+            f"{share[i]:.0%} of what an answer says, answers to other prompts say too; "
+            f"it was {share[0]:.0%}."
+        ),
+    )
+
+
+def _odd(steps: Array, perplexity: Array) -> Rung:
+    start, mean = _start(perplexity), _means(perplexity)
+    return Rung(
+        mean > ODD * start,
+        lambda i: (
+            f"The reference's perplexity of the answers is {mean[i]:.3g}; it was {start:.3g}."
+        ),
+    )
+
+
+def _spread_gone(steps: Array, spread: Array) -> Rung:
+    start, mean = _start(spread), _means(spread)
+    return Rung(
+        mean < SPREAD_LEFT * start,
+        lambda i: f"The scores' deviation is {mean[i]:.2g}; it began at {start:.2g}.",
+    )
+
+
 def _parted(steps: Array, true: Array, score: Array, *, limit: float, name: str) -> Rung:
     """The gold score under its best by ``limit``, and the reward score not under its own then."""
     true_mean, score_mean = _means(true, BACK), _means(score, BACK)
@@ -333,20 +381,30 @@ def _spike(steps: Array, loss: Array) -> Rung:
     )
 
 
-def repeated_share(answers: Sequence[str]) -> float:
-    """Mean share of an answer's runs of :data:`GRAM` words that came before in it.
+def phrases_of(answers: Sequence[str]) -> Phrases:
+    """What these answers of one step say again.
 
     Characters count instead of words in a script without spaces.
     """
-    return float(np.mean([_repeated(answer) for answer in answers])) if answers else 0.0
+    if not answers:
+        return Phrases(0.0, 0.0)
+    units = [_units(answer[:MOST_LETTERS]) for answer in answers]
+    repetition = [1 - len(set(runs)) / len(runs) for runs in _runs(units, GRAM) if runs]
+    phrases = [set(runs) for runs in _runs(units, SHARED_GRAM)]
+    holders = Counter(phrase for own in phrases for phrase in own)
+    needed = 1 + max(1.0, COMMON * (len(answers) - 1))
+    shared = [sum(holders[phrase] >= needed for phrase in own) / len(own) for own in phrases if own]
+    return Phrases(sum(repetition) / len(answers), sum(shared) / len(answers))
 
 
-def _repeated(text: str) -> float:
-    text = text[:MOST_LETTERS]
+def _units(text: str) -> list[str]:
     words = text.split()
-    units = words if len(words) * 12 >= len(text) else list(text)
-    grams = list(zip(*(units[i:] for i in range(GRAM)), strict=False))
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+    return words if len(words) * 12 >= len(text) else list(text)
+
+
+def _runs(texts: Sequence[list[str]], length: int) -> list[list[tuple[str, ...]]]:
+    """Of each text, its runs of so many units."""
+    return [list(zip(*(units[start:] for start in range(length)), strict=False)) for units in texts]
 
 
 RULES: tuple[Rule, ...] = (
@@ -445,7 +503,41 @@ RULES: tuple[Rule, ...] = (
         "mean of the watched answers",
         "Lower learning_rate or raise kl_coef (DPO: beta), and send such answers to the labeller, "
         "so that what is trained next learns to dislike them.",
-        (Condition((_REPEATED,), _repetition),),
+        (Condition(("response/repetition",), _repetition, watched=True),),
+    ),
+    Rule(
+        "shared",
+        "One answer to different prompts",
+        ("ppo", "dpo", "online_dpo", "sft"),
+        f"over {SHARED:.0%} of the runs of {SHARED_GRAM} tokens in an answer stand in the answers "
+        f"to {COMMON:.0%} of the other prompts too, and {SHARED_RISE:.0%} more than at first do "
+        "(`response/shared`, or of watched answers by words)",
+        "A phrase takes over: it is what the reward model likes whatever was asked. Stop, label "
+        "such answers (wb.next_round) and train the reward model on; or raise kl_coef (DPO: beta).",
+        (
+            Condition(("response/shared",), _shared),
+            Condition(("response/shared",), _shared, watched=True),
+        ),
+    ),
+    Rule(
+        "odd",
+        "The reference finds the answers odd",
+        ("ppo",),
+        f"mean `response/ref_perplexity` of {MEAN} updates is over {ODD:g} times the first {MEAN} "
+        "updates'",
+        "The policy goes where the reward model has seen little and the reference says little: "
+        "read the answers, and raise kl_coef if they are worse than before.",
+        (Condition(("response/ref_perplexity",), _odd),),
+    ),
+    Rule(
+        "spread",
+        "All answers score alike",
+        ("ppo", "online_dpo"),
+        f"mean `objective/scores_std` of {MEAN} updates is under {SPREAD_LEFT:.0%} of the first "
+        f"{MEAN} updates'",
+        "There is nothing left to learn from these scores: compare the answers with the first "
+        "ones; if they are worse, go back to an earlier checkpoint and raise kl_coef (DPO: beta).",
+        (Condition(("objective/scores_std",), _spread_gone),),
     ),
     Rule(
         "clip",

@@ -26,7 +26,7 @@ from workbench.training.clock import Clock, peak_memory_gb
 from workbench.training.learning_rates import rate_of
 from workbench.training.loop import StepOutcome
 from workbench.training.optimiser import Optimiser
-from workbench.training.ppo.heldout_reward import repeated_grams
+from workbench.training.ppo.heldout_reward import repeated_grams, shared_grams
 from workbench.training.ppo.objective import Judge, describe_answers, sample_rows
 from workbench.training.ppo.policy_loop import PolicyLoop
 from workbench.training.ppo.prompts import encode_prompts
@@ -378,6 +378,7 @@ class DPOTrainer(DirectTrainer[DPOSettings]):
         metrics: StepMetrics = {
             **describe_answers(episodes, kl),
             "response/repetition": repeated_grams([row.response for row in answers]),
+            "response/shared": shared_grams(answers),
         }
         rows = sample_rows(episodes, self.encoder, None, self.judge)
         for row, nats in zip(rows, kl, strict=True):

@@ -8,10 +8,11 @@ from safetensors.torch import load_file
 
 from workbench.errors import ConfigError, ModelError
 from workbench.events import Finished, Notice, Progress, StopRequested
+from workbench.models.encoding import Encoded
 from workbench.settings import PPOSettings
 from workbench.training import batch_jobs
 from workbench.training.ppo import ppo
-from workbench.training.ppo.heldout_reward import WINDOW, perplexity, repeated_grams
+from workbench.training.ppo.heldout_reward import WINDOW, perplexity, repeated_grams, shared_grams
 
 from ...models.tiny import tiny_settings
 from ..conftest import PROMPTS, Steering, bytes_of, forget_after, make_adapter, metrics
@@ -66,6 +67,21 @@ def test_repetition_is_the_share_of_phrases_that_came_before():
     assert repeated_grams([[7] * 12]) == pytest.approx(0.9)
 
 
+def test_shared_phrases_are_those_that_answers_to_other_prompts_say_too():
+    def row(prompt, *response):
+        return Encoded([prompt], list(response))
+
+    # abc stands in one other's answer, bcd in none; an answer too short for a phrase counts as 0
+    assert shared_grams([row(1, 1, 2, 3, 4), row(2, 1, 2, 3), row(3, 9)]) == pytest.approx(0.5)
+    # the same prompt twice is no other prompt
+    assert shared_grams([row(1, 1, 2, 3), row(1, 1, 2, 3), row(2, 7, 8, 9)]) == 0.0
+    assert shared_grams([row(1, 1, 2, 3)]) == 0.0
+    # of eight others a quarter is two: one is too few
+    alone = [row(n, n, n, n) for n in range(10, 17)]
+    assert shared_grams([*alone, row(1, 1, 2, 3), row(2, 1, 2, 3)]) == 0.0
+    assert shared_grams([*alone[:6], *(row(n, 1, 2, 3) for n in (1, 2, 3))]) == pytest.approx(3 / 9)
+
+
 def test_perplexity_of_a_uniform_choice_is_the_number_of_choices():
     mask = torch.tensor([[True, True], [True, False]])
     logprobs = torch.tensor([[0.25, 0.25], [0.25, 1.0]]).log()
@@ -81,6 +97,7 @@ def test_every_update_says_what_the_reference_makes_of_the_answers(tiny, reward,
     mask, logs = seen[0].response_mask, seen[0].ref_logprobs
     assert row["response/ref_perplexity"] == pytest.approx(math.exp(-float(logs[mask].mean())))
     assert row["response/repetition"] == repeated_grams([r.response for r in seen[0].rows])
+    assert row["response/shared"] == shared_grams(seen[0].rows)
     assert "heldout/scores" not in row
 
 

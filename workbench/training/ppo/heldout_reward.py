@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.models.encoding import Encoder
+from workbench.models.encoding import Encoded, Encoder
 from workbench.models.roles import Roles
 from workbench.settings import PPOSettings
 from workbench.training.ppo.rollout import Episodes
 from workbench.training.reward.reward_sources import ModelReward
 
 GRAM = 3  # tokens that count as a phrase
+COMMON = 0.25  # of the other prompts: a phrase in so many of their answers is shared
 WINDOW = 5  # updates whose watched scores are averaged: those of one are noisy
 
 
@@ -32,6 +33,29 @@ def repeated_grams(answers: Sequence[Sequence[int]], gram: int = GRAM) -> float:
     for ids in answers:
         phrases = [tuple(ids[i : i + gram]) for i in range(len(ids) - gram + 1)]
         shares.append(1 - len(set(phrases)) / len(phrases) if phrases else 0.0)
+    return sum(shares) / len(shares)
+
+
+def shared_grams(rows: Sequence[Encoded], gram: int = GRAM) -> float:
+    """Return the share of an answer's phrases that answers to other prompts say too, mean over all.
+
+    A phrase is ``gram`` tokens in a row, and shared where at least :data:`COMMON` of the other
+    prompts here have an answer with it. An answer without any phrase counts as 0.
+    """
+    said: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
+    phrases = [
+        {tuple(row.response[i : i + gram]) for i in range(len(row.response) - gram + 1)}
+        for row in rows
+    ]
+    for row, own in zip(rows, phrases, strict=True):
+        for phrase in own:
+            said.setdefault(phrase, set()).add(tuple(row.prompt))
+    others = len({tuple(row.prompt) for row in rows}) - 1
+    needed = max(1.0, COMMON * others)
+    shares = [
+        sum(len(said[phrase]) - 1 >= needed for phrase in own) / len(own) if own else 0.0
+        for own in phrases
+    ]
     return sum(shares) / len(shares)
 
 
@@ -63,6 +87,7 @@ class Watch:
         """Measure the answers of update ``step`` (from 1) before the policy learns from them."""
         metrics: dict[str, float | None] = {
             "response/repetition": repeated_grams([row.response for row in episodes.rows]),
+            "response/shared": shared_grams(episodes.rows),
             "response/ref_perplexity": perplexity(episodes.ref_logprobs, episodes.response_mask),
         }
         if self.reward is not None:

@@ -20,7 +20,7 @@ from workbench.training.batches import batch_indices
 from workbench.training.clock import Clock, peak_memory_gb
 from workbench.training.dpo import DirectTrainer, StepMetrics
 from workbench.training.loop import StepOutcome
-from workbench.training.ppo.heldout_reward import repeated_grams
+from workbench.training.ppo.heldout_reward import repeated_grams, shared_grams
 from workbench.training.ppo.objective import Judge, sample_rows
 from workbench.training.ppo.prompts import encode_prompts
 from workbench.training.ppo.rollout import scored_answers
@@ -177,6 +177,7 @@ class OnlineDPOTrainer(DirectTrainer[OnlineDPOSettings]):
             "response/length_max": float(max(lengths)),
             "response/eos_rate": float(answered.ended.float().mean()),
             "response/repetition": repeated_grams([row.response for row in answered.rows]),
+            "response/shared": shared_grams(answered.rows),
         }
         metrics |= {f"reward/{n}": float(p.mean()) for n, p in answered.scores.parts.items()}
         if pairs:

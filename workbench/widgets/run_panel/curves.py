@@ -178,6 +178,13 @@ _REPETITION = _plan(
     "policy is paid for repeating itself.",
     (("response/repetition", "repetition"),),
 )
+_SHARED = _plan(
+    "Phrases that answers share",
+    "share",
+    "Three tokens in a row that a quarter of the other prompts' answers have too. Towards 1 "
+    "the policy gives one answer to everything.",
+    (("response/shared", "shared"),),
+)
 _ENDED = _plan(
     "Answers that end by themselves",
     "share",
@@ -221,6 +228,7 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
         ),
         _LENGTH,
         _REPETITION,
+        _SHARED,
         _ENDED,
         *_COMMON,
     ),
@@ -274,6 +282,7 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
         ),
         _ENTROPY,
         replace(_REPETITION, help="Three tokens in a row that came before in the same answer."),
+        _SHARED,
         _ENDED,
         *_COMMON,
     ),
@@ -290,6 +299,7 @@ PLANS: dict[str, tuple[CurveChart, ...]] = {
         ),
         _LENGTH,
         _REPETITION,
+        _SHARED,
         _plan(
             "Perplexity under the reference",
             "tokens",
