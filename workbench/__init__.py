@@ -17,6 +17,7 @@ from workbench.verbs.batch import sample_pairs as sample_pairs
 from workbench.verbs.batch import score as score
 from workbench.verbs.draw_frontier import frontier as frontier
 from workbench.verbs.explain_scores import influence as influence
+from workbench.verbs.explain_scores import relabel_and_retrain as relabel_and_retrain
 from workbench.verbs.explain_scores import why as why
 from workbench.verbs.explain_scores import why_rose as why_rose
 from workbench.verbs.gold import gold_labels as gold_labels

@@ -62,6 +62,8 @@ VERBS = {  # in this order: later ones stand on what earlier ones made
     "why": "wb.why('reward', 'Please explain what a crow is.', 'A crow is a bird.', device='cpu')",
     "why_rose": "wb.why_rose('ppo')",
     "influence": "wb.influence('reward')",
+    "relabel_and_retrain": "wb.relabel_and_retrain('reward', "
+    "leave_out=wb.influence('reward').blamed(4), heldout=held)",
     "learning_curve": "wb.learning_curve(chat, train, [16, 32], heldout=held, steps=2, "
     "batch_size=8, device='cpu')",
     "best_of_n": "wb.best_of_n(chat, 'reward', prompts, [1, 2, 4], **few)",

@@ -25,7 +25,9 @@ RUN = ("polciy-pets", "did you mean policy-pets")
 MISTYPED: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("model", "models", "policy", "reference"), MODEL),
     **dict.fromkeys(("reward", "heldout_reward"), REWARD),
-    **dict.fromkeys(("pairs", "prompts", "data", "source", "heldout", "against"), FILE),
+    **dict.fromkeys(
+        ("pairs", "prompts", "data", "source", "heldout", "against", "again", "leave_out"), FILE
+    ),
     **dict.fromkeys(("run", "name_or_path"), RUN),
     "format": ("ultrafedback", "did you mean ultrafeedback"),
     "columns": ({"promt": "question", "chosen": "good", "rejected": "bad"}, "write 'prompt'"),
@@ -112,7 +114,7 @@ def right(tmp_path, monkeypatch):
         "reward": "reward-pets",
         **{name: ["say a"] for name in ("prompts", "data")},
         "source": [{"question": "p", "good": "a", "bad": "b"}],
-        "pairs": PAIRS,
+        **dict.fromkeys(("pairs", "heldout"), PAIRS),
         "store": wb.LabelStore(tmp_path / "labels.sqlite"),
         "run": "policy-pets",
         "prompt": "say a",

@@ -4,17 +4,19 @@ import json
 import math
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import workbench as wb
 from workbench import child
-from workbench.data.pairs import Pairs
+from workbench.data.pairs import Pair, Pairs
 from workbench.data.store.labels import LabelStore
 from workbench.errors import ConfigError, DataError, ModelError, RunError
 from workbench.json_lines import clean
 from workbench.models.source import RewardStats
+from workbench.reports.label_influence import pair_of_row
 from workbench.runs import Run, RunFolder, attach_or_create, devices
 from workbench.verbs import batch, explain_scores, model_names, train
 from workbench.verbs import load_data as given
@@ -322,6 +324,41 @@ def test_which_labels_did_it(pipeline, here):
         wb.influence(run, PAIRS, prompt="a", response="b")
     with pytest.raises(RunError, match="is a sft run"):
         wb.influence(pipeline[0])
+
+
+def test_labels_mended_and_trained_again(pipeline, here):
+    """One pair is turned, one goes out, one is a tie; one keeps its label, one is not the run's."""
+    run = pipeline[1]
+    rows = list(run.folder.data_rows())[:4]
+    turned, tie, gone, same = (pair_of_row(row) for row in rows)
+    again = [
+        replace(turned, responses=turned.responses[::-1]),
+        replace(tie, label={"kind": "tie"}),
+        same,
+        Pair.make(turned.prompt, [turned.responses[0], tie.prompt], label=turned.label),
+    ]
+    found = wb.relabel_and_retrain(
+        run,
+        Pairs.from_items(again),
+        leave_out=Pairs.from_items([gone]),
+        heldout=PAIRS,
+        prompt="say a",
+        response="a good",
+    )
+    assert found.changed.ids() == [turned.id, tie.id, gone.id]
+    was, now = (
+        [(row["prompt"], row["chosen"]) for row in each.folder.data_rows()]
+        for each in (run, found.run)
+    )
+    assert now == [(turned.prompt, turned.responses[1]), *was[3:]]
+    assert found.run.config["settings"] == run.config["settings"]
+    scores = wb.score(run, ["say a"], ["a good"])
+    assert found.scores[0][-1] == pytest.approx(scores[0], abs=1e-5)
+    assert [len(own) for own in found.scores] == [7, 7]
+    with pytest.raises(DataError, match="no label of this run would change"):
+        wb.relabel_and_retrain(run, Pairs.from_items([same]), heldout=PAIRS)
+    with pytest.raises(DataError, match="takes a prompt and a response"):
+        wb.relabel_and_retrain(run, heldout=PAIRS, prompt="a")
 
 
 def test_why_the_score_rose(pipeline):

@@ -1,14 +1,20 @@
-"""Which labels pushed a score, as rows to read and to judge again."""
+"""Which labels pushed a score, as rows to judge again, and what mending them changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from workbench.data.pairs import Pair, Pairs
 from workbench.shown_results import rows_as_html
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from workbench.reports.reward_model import RewardReport
+    from workbench.runs import Run
 
 SHOWN = 5  # pairs of each direction
 
@@ -86,6 +92,73 @@ class LabelInfluence:
         ]
 
 
+class Retrained(NamedTuple):
+    """A reward run, and the one trained again with some of its labels mended.
+
+    Attributes:
+        before: the first run on the held-out pairs.
+        after: the new run on the same.
+        run: the new run.
+        changed: the pairs that have another label now, or went out, labelled as they were.
+        scores: of each run: ``chosen`` of all changed pairs, then ``rejected`` of all, then the
+            answer that was asked about, if one was. [reward points]
+    """
+
+    before: "RewardReport"
+    after: "RewardReport"
+    run: "Run"
+    changed: Pairs
+    scores: list[list[float]]
+
+    def gain(self) -> tuple[float, float, float]:
+        """The change of accuracy on the same held-out items, with its 95 % interval."""
+        from workbench.analysis.learning_curve import rightness_by_item
+
+        right = rightness_by_item([each.frames["pairs"] for each in (self.before, self.after)])
+        gains = right[:, 1] - right[:, 0]
+        mean, error = float(gains.mean()), float(gains.std() / np.sqrt(len(gains)))
+        return mean, mean - 1.96 * error, mean + 1.96 * error
+
+    @property
+    def margins(self) -> list[list[float]]:
+        """Of each run, by how much it prefers the answers that the changed pairs' labels chose."""
+        count = len(self.scores[0]) // 2  # an answer asked about makes the number odd
+        return [[own[n] - own[n + count] for n in range(count)] for own in self.scores]
+
+    def __repr__(self) -> str:
+        return "\n".join([self._words(), *(": ".join(row.values()) for row in self._rows())])
+
+    def _repr_html_(self) -> str:
+        rows = self._rows()
+        return rows_as_html(self._words(), rows, len(rows))
+
+    def _words(self) -> str:
+        count = len(self.changed)
+        mended = "1 label" if count == 1 else f"{count:,} labels"
+        return f"{self.run.name}: trained again with {mended} mended, the same settings and seed"
+
+    def _rows(self) -> list[dict[str, str]]:
+        change = "{:+.1%} ({:+.1%} to {:+.1%})".format(*self.gain())
+        before, after = (
+            f"{each['accuracy']:.1%} ({each['low']:.1%} to {each['high']:.1%})"
+            for each in (self.before, self.after)
+        )
+        shown = [
+            ("right of the held-out pairs (95 % interval)", before, after),
+            ("change on the same pairs (95 % interval)", "", change),
+        ]
+        if self.margins[0]:
+            was, now = (f"{fmean(own):+.2f}" for own in self.margins)
+            shown.append(("mean margin of the mended pairs, by their old labels", was, now))
+        if len(self.scores[0]) % 2:
+            was, now = (f"{own[-1]:+.2f}" for own in self.scores)
+            shown.append(("score of the answer asked about", was, now))
+        return [
+            {"": words, "before": was.replace("-", "−"), "after": now.replace("-", "−")}
+            for words, was, now in shown
+        ]
+
+
 _SIDES = ("prompt", "chosen", "rejected")
 
 
@@ -99,3 +172,14 @@ def pair_of_row(row: Mapping[str, Any]) -> Pair:
     if row.get("margin") is not None:
         label["margin"] = row["margin"]
     return Pair.make(row["prompt"], [row["chosen"], row["rejected"]], label=label)
+
+
+def pairs_of_rows(rows: Iterable[Mapping[str, Any]]) -> Pairs:
+    """The labelled pairs that training rows came from; two rows that contradict are a tie."""
+    known: dict[str, Pair] = {}
+    for row in rows:
+        pair = pair_of_row(row)
+        first = known.setdefault(pair.id, pair)
+        if first.responses != pair.responses:
+            known[pair.id] = Pair.make(first.prompt, first.responses, label={"kind": "tie"})
+    return Pairs.from_items(known.values())

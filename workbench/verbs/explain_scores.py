@@ -1,4 +1,4 @@
-"""What a reward score is made of, why its mean rose, and which labels pushed it."""
+"""What a reward score is made of, why its mean rose, which labels pushed it; those judged again."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,12 +7,15 @@ from workbench.errors import ConfigError, DataError, RunError
 from workbench.progress import working
 from workbench.runs import Run, run_job
 from workbench.settings import PPOSettings
-from workbench.verbs.load_data import as_pairs, load_prompts
+from workbench.verbs import batch
+from workbench.verbs.load_data import as_pairs, check_source, load_prompts
 from workbench.verbs.model_names import Model, check_model, model_name
-from workbench.verbs.train import open_run
+from workbench.verbs.reward_evaluation import evaluate_reward
+from workbench.verbs.train import finished, open_run, train_reward
 
 if TYPE_CHECKING:
-    from workbench.reports.label_influence import LabelInfluence
+    from workbench.data.pairs import Pair, Pairs
+    from workbench.reports.label_influence import LabelInfluence, Retrained
     from workbench.reports.score_parts import ScoreParts
     from workbench.reports.why_rose import WhyRose
 
@@ -96,6 +99,89 @@ def influence(
     result = run_job("influences", {**request, **settings})
     learned = [rows[number] for number in result["rows"]]
     return LabelInfluence(run.name, learned, result["pushes"], result["margins"], result["targets"])
+
+
+@working("relabel_and_retrain")
+def relabel_and_retrain(
+    reward: Model,
+    again: Any = None,
+    *,
+    leave_out: Any = None,
+    heldout: Any,
+    prompt: Any = None,
+    response: str | None = None,
+    name: str | None = None,
+) -> "Retrained":
+    """Train a reward run again with some of its labels mended, and show what that changed.
+
+    The new run has the settings and the seed of the first. Both are measured on the same held-out
+    pairs.
+
+    Args:
+        reward: a finished run of :func:`train_reward`.
+        again: pairs of it with their labels as they are now, such as ``store.pairs()``; one that
+            is a tie now has no winner to learn; one without a label stays as it was.
+        leave_out: pairs of it that go out, such as ``wb.influence(run).blamed(100)``.
+        heldout: labelled pairs to measure on, which neither run learned from.
+        prompt: with ``response``, of an answer whose score is shown, before and after.
+        response: the answer.
+        name: of the new run; None: the first one's with ``-again``.
+
+    Raises:
+        RunError: it is no reward run of ours, or is not finished.
+        DataError: none of the pairs is one of its with another label, or a response has no prompt.
+    """
+    from workbench.reports.label_influence import Retrained, pairs_of_rows
+
+    check_model(reward, "reward")
+    for source in (again, leave_out, heldout):
+        check_source(source)
+    run = _reward_run(reward)
+    if (prompt is None) != (response is None):
+        raise DataError(
+            "an answer's score takes a prompt and a response",
+            where="wb.relabel_and_retrain",
+            fix="give prompt=... and response=..., or neither",
+        )
+    learned = pairs_of_rows(run.folder.data_rows())
+    kept, changed = _mended(
+        learned,
+        {} if again is None else {pair.id: pair for pair in as_pairs(again) if pair.label},
+        set() if leave_out is None else {pair.id for pair in as_pairs(leave_out)},
+    )
+    if not len(changed):
+        raise DataError(
+            "no label of this run would change",
+            where=f"{run.name}, which learned from {len(learned):,} pairs",
+            fix="give pairs of wb.influence(run).blamed(): judged again, or as leave_out=",
+        )
+    settings, title = run.config["settings"], name or f"{run.name}-again"
+    trained = finished(train_reward(run.config["model"], kept, name=title, **settings))
+    rows = changed.training_rows()
+    prompts = [row["prompt"] for row in rows] * 2
+    answers = [row[side] for side in ("chosen", "rejected") for row in rows]
+    if response is not None:
+        prompts, answers = [*prompts, load_prompts([prompt])[0]], [*answers, response]
+    scores = [
+        list(batch.score(each, prompts, answers)) if answers else [] for each in (run, trained)
+    ]
+    before, after = (evaluate_reward(each, heldout) for each in (run, trained))
+    return Retrained(before, after, trained, changed, scores)
+
+
+def _mended(learned: "Pairs", judged: dict[str, "Pair"], gone: set[str]) -> "tuple[Pairs, Pairs]":
+    """The pairs to learn from now, and those that are other now or gone, as they were."""
+    from workbench.data.pairs import Pairs, choice_rows
+
+    kept, changed = list["Pair"](), list["Pair"]()
+    for pair in learned:
+        now = judged.get(pair.id, pair)
+        was, wins = ([row["chosen"] for row in choice_rows(each)] for each in (pair, now))
+        if pair.id in gone or was != wins:
+            changed.append(pair)
+        if pair.id not in gone:
+            kept.append(pair if was == wins else now)
+    return Pairs.from_items(kept), Pairs.from_items(changed)
 
 
 @working("why_rose")
