@@ -81,3 +81,4 @@ def test_what_mending_changed_is_told_on_the_same_pairs():
     html = told._repr_html_()
     for words in ("mine-again: trained again with 1 label mended", "+50.0%", "−1.00", "+3.00"):
         assert words in html
+    assert "  score of the answer asked about: +3.00 → −1.00" in repr(told).splitlines()

@@ -126,7 +126,8 @@ class Retrained(NamedTuple):
         return [[own[n] - own[n + count] for n in range(count)] for own in self.scores]
 
     def __repr__(self) -> str:
-        return "\n".join([self._words(), *(": ".join(row.values()) for row in self._rows())])
+        rows = [[text for text in row.values() if text] for row in self._rows()]
+        return "\n".join([self._words(), *(f"  {r[0]}: {' → '.join(r[1:])}" for r in rows)])
 
     def _repr_html_(self) -> str:
         rows = self._rows()
