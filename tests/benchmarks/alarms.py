@@ -323,9 +323,12 @@ def table(figures: dict) -> str:
         fell, rang = (sum(bool(row[part]) for row in own) for part in ("fell", "since"))
         lines.append(f"| {kind} | {len(own)} | {fell} | {rang} |")
     lines += ["", *_counts(others, f"{len(others)} runs of other benchmarks")]
-    about = figures["about"]
+    about, clean = figures["about"], [row for row in rows if row["kind"] == CLEAN]
+    fell = sum(row["fell"] is not None for row in clean)
     lines += [
         "",
+        f"**Of the {len(clean)} clean runs here {fell} fell in gold too: they over-optimise a "
+        "sound reward model, and what rang there is counted as false all the same.** "
         f"{len(rows)} of {2 * RUNS} runs of `builtin:tiny-chat`, {PPO['steps']} updates of "
         f"{PPO['batch_size']} answers; the watched score is of a second reward model, taught by "
         "other labels of the same kind; the alarms did not see the gold score. It fell where the "
