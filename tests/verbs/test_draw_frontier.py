@@ -7,6 +7,7 @@ import pytest
 
 import workbench as wb
 from workbench import child
+from workbench.analysis.frontier import Measured, Tried
 from workbench.cli import main
 from workbench.errors import ConfigError, ModelError
 from workbench.json_lines import clean
@@ -115,6 +116,16 @@ def test_each_method_has_the_same_trials_of_its_rate(tiny, rewards, here):
              ("dpo-0.1-x0.5-0", "dpo-0.1-0")}  # fmt: skip
     assert rates["dpo-0.1-x0.5-0"] == pytest.approx(rates["dpo-0.1-0"] / 2)
     assert found.frame["rate"].nunique() == 1 and "2 rates" in found.limits
+
+
+def test_a_trial_is_worth_its_watched_score_less_the_price_of_its_nats():
+    """1.5 - 0.2 * 6 = 0.3, less than the 1.0 - 0.2 * 1 = 0.8 of the slower rate."""
+    fast, slow = Measured(6.0, 9.0, 1.5, 0.1), Measured(1.0, 0.5, 1.0, 0.9)
+    worth = [
+        draw_frontier._worth(Tried("dpo", 0.2, 0, 1e-3, 1, 1.0, reached, [], "a"))
+        for reached in (fast, slow)
+    ]
+    assert worth == pytest.approx([0.3, 0.8])
 
 
 def test_equal_in_seconds_a_faster_method_takes_more_steps(tiny, rewards, monkeypatch):

@@ -110,8 +110,8 @@ def frontier(
         budget: of each run, in what ``equal`` says.
         equal: ``prompts``: each time that the policy answers one counts, and each comparison of
             DPO's; ``seconds``: of learning by the clock, by what short runs took.
-        rates: trials of each method's learning rate, as multiples of its own; the one that the
-            watching model likes best at the first seed is taken.
+        rates: trials of each method's learning rate, as multiples of its own; at the first seed
+            the one is taken whose watched score less the price of its nats is the highest.
         reward: what pays and is learned from these pairs, a run of :func:`train_reward`; None
             trains one.
         heldout_reward: what only watches; None trains one on the other half of the pairs.
@@ -189,6 +189,11 @@ def _settings(method: str, values: Mapping[str, Any]) -> RunSettings | None:
     if isinstance(checked, PPOSettings):
         check_ppo(checked, heldout=False)
     return checked
+
+
+def _worth(run: "Tried") -> float:
+    """What a run is after, by the model that watches: its score less the price of its nats."""
+    return run.reached.heldout - run.price * run.reached.kl
 
 
 class _Job(NamedTuple):
@@ -305,7 +310,7 @@ class _Drawing:
         best = dict.fromkeys(ways, rates[0])
         for job in trials:
             rival = _Job(job.method, middle, best[job.method], seeds[0], job.steps)
-            if tried[job].reached.heldout > tried[rival].reached.heldout:
+            if _worth(tried[job]) > _worth(tried[rival]):
                 best[job.method] = job.rate
         runs: dict[_Job, Tried] = {}
         for seed in seeds:  # a whole picture of one seed first
