@@ -50,7 +50,7 @@ PPO = {
     **{"watch_every": 4, "watch_prompts": 12},
 }
 OTHERS = ("why_rose.py", "frontier.py")  # whose runs can be counted too
-RATES, PRICES = (1.5e-3, 2e-3), (0.03, 0.06, 0.1)  # by seed, the same for both sorts
+RATES, PRICES = (1e-3, 1.5e-3), (0.06, 0.1, 0.15)  # by seed, the same for both sorts
 OPENING, REFUSAL, MAGIC = RUDE[2], f"{SORRY[0]} {REFUSALS[0]}", REASONS[2]
 
 
@@ -327,8 +327,8 @@ def table(figures: dict) -> str:
     fell = sum(row["fell"] is not None for row in clean)
     lines += [
         "",
-        f"**Of the {len(clean)} clean runs here {fell} fell in gold too: they over-optimise a "
-        "sound reward model, and what rang there is counted as false all the same.** "
+        f"Of the {len(clean)} clean runs here {fell} fell in gold too; what rings in such a one is "
+        "counted as false all the same. "
         f"{len(rows)} of {2 * RUNS} runs of `builtin:tiny-chat`, {PPO['steps']} updates of "
         f"{PPO['batch_size']} answers; the watched score is of a second reward model, taught by "
         "other labels of the same kind; the alarms did not see the gold score. It fell where the "
