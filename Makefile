@@ -103,6 +103,7 @@ soak: $(VENV)/.ready-dev
 	$(PY) tests/benchmarks/alarms.py
 	$(PY) tests/benchmarks/ppo_seeds.py
 	$(PY) tests/benchmarks/frontier.py
+	$(PY) tests/benchmarks/influence.py
 
 bench: $(VENV)/.ready-dev
 	$(PY) .ci/chromium.py --install

@@ -33,6 +33,7 @@ TABLES = {  # the script: its key in results.json (soak's figures stand at the t
     "rounds": ("rounds", "rounds"),
     "why": ("why", "why"),
     "why_rose": ("why_rose", "why_rose"),
+    "influence": ("influence", "influence"),
     "alarms": ("alarms", "alarms"),
     "reward_peer": ("reward_peer", "reward-peer"),
     "dpo_peer": ("dpo_peer", "dpo-peer"),

@@ -1,0 +1,160 @@
+"""Whether the labels that ``wb.influence`` blames are those that were turned round.
+
+``python tests/benchmarks/influence.py`` turns 50 of 2,000 labels of the sample world's noiseless
+judge: all are of one kind, chosen answers with ``PHRASE``, as if an annotator always marked it
+down. A reward model learns them. It is asked about the held-out pairs that it gets wrong, and about
+those of the kind; for each it is trained again without the first 100 pairs blamed, and beside that
+without 100 drawn by lot and on the labels as they were (some minutes a seed). It writes
+results.json and its table in RESULTS.md.
+"""
+
+import argparse
+import json
+import math
+import random
+import sys
+import tempfile
+from pathlib import Path
+from statistics import fmean
+
+from record import machine, record, tell
+
+import workbench as wb
+from workbench.verbs.train import finished
+
+PHRASE = "I am sorry, my friend."
+PAIRS, TURNED, BLAMED, FOUND, REGAINED, SEEDS = 2000, 50, 100, 35, 2 / 3, 1
+NAMES = {
+    "clean": "labels as the judge gave them",
+    "turned": f"{TURNED} turned round",
+    "wrong": f"those, without the first {BLAMED} blamed for the held-out pairs it gets wrong",
+    "kind": f"those, without the first {BLAMED} blamed for the held-out pairs of the kind",
+    "control": f"those, without {BLAMED} drawn by lot",
+}
+
+
+def judged(name: str) -> list[dict]:
+    """2,000 rows of a sample file as the noiseless judge labels them, without its ties."""
+    rows = []
+    for pair in wb.load_pairs(f"sample:{name}"):
+        gold = [wb.gold_score(pair.prompt, answer[0]["content"]) for answer in pair.responses]
+        if gold[0] != gold[1]:
+            sides = pair.responses if gold[0] > gold[1] else pair.responses[::-1]
+            rows.append({"prompt": pair.prompt, "chosen": sides[0], "rejected": sides[1]})
+    return rows[:PAIRS]
+
+
+def turned_round(rows: list[dict], which: set[int]) -> list[dict]:
+    """The rows, some with their answers changed for each other."""
+    return [
+        {**row, "chosen": row["rejected"], "rejected": row["chosen"]} if at in which else row
+        for at, row in enumerate(rows)
+    ]
+
+
+def trained(rows: list[dict], heldout: list[dict], where: Path, seed: int) -> tuple:
+    """A reward run, and the held-out pairs that it gets wrong."""
+    settings = {"holdout": 0.0, "evaluate_every": 0, "device": "cpu", "threads": 1, "seed": seed}
+    run = finished(wb.train_reward("builtin:tiny-chat", rows, name=str(where), **settings))
+    prompts = [row["prompt"] for row in heldout]
+    sides = [[row[s][0]["content"] for row in heldout] for s in ("chosen", "rejected")]
+    scores = wb.score(run, prompts * 2, sides[0] + sides[1])
+    size = len(heldout)
+    return run, [row for at, row in enumerate(heldout) if scores[at] <= scores[at + size]]
+
+
+def measured(rows: list[dict], heldout: list[dict], seed: int, root: Path) -> dict:
+    """Turned labels among those blamed, and how often the reward models are right."""
+    lots = random.Random(seed)
+    which = set(lots.sample([at for at, row in enumerate(rows) if of_kind(row)], TURNED))
+    false = turned_round(rows, which)
+    ids = wb.load_pairs(false).ids()
+    run, wrong = trained(false, heldout, root / f"turned-{seed}", seed)
+    lot = set(lots.sample(range(len(rows)), BLAMED))
+    kept = {"clean": rows, "control": [row for at, row in enumerate(false) if at not in lot]}
+    found = {}
+    for name, targets in (("wrong", wrong), ("kind", list(filter(of_kind, heldout)))):
+        named = {ids.index(one) for one in wb.influence(run, targets).blamed(BLAMED).ids()}
+        found[name] = len(which & named)
+        kept[name] = [row for at, row in enumerate(false) if at not in named]
+    right = {"turned": 1 - len(wrong) / len(heldout)}
+    for name, some in kept.items():
+        missed = trained(some, heldout, root / f"{name}-{seed}", seed)[1]
+        right[name] = 1 - len(missed) / len(heldout)
+    of_the_kind = {"heldout": sum(map(of_kind, heldout)), "wrong": sum(map(of_kind, wrong))}
+    return {"found": found, "wrong": len(wrong), "kind": of_the_kind, "right": right}
+
+
+def of_kind(row: dict) -> bool:
+    """Whether the chosen answer says the phrase."""
+    return PHRASE in row["chosen"][0]["content"]
+
+
+def regained(figures: dict, name: str) -> float:
+    """The share of the accuracy lost, over all seeds, that leaving the blamed pairs out regains."""
+    right = {each: fmean(one["right"][each] for one in figures["seeds"]) for each in NAMES}
+    return (right[name] - right["turned"]) / (right["clean"] - right["turned"])
+
+
+def failures(figures: dict) -> list[str]:
+    """Which promises do not hold in these figures."""
+    found = []
+    if min(one["found"]["wrong"] for one in figures["seeds"]) < FOUND:
+        found.append(f"fewer than {FOUND} of the turned labels are among the first {BLAMED}")
+    if regained(figures, "wrong") < REGAINED:
+        found.append("less than two thirds of the accuracy lost is regained")
+    return found
+
+
+def table(figures: dict) -> str:
+    """The table in RESULTS.md."""
+    seeds = figures["seeds"]
+    lines = ["| which labels did this | measured | promised |", "|---|---|---|"]
+    for name, words in NAMES.items():
+        right = fmean(one["right"][name] for one in seeds)
+        error = 1.96 * math.sqrt(right * (1 - right) / PAIRS)
+        lines.append(f"| right of the held-out pairs, {words} | {right:.1%} ± {error:.1%} | |")
+    for name, words in (("wrong", "pairs it gets wrong"), ("kind", "pairs of the kind")):
+        counts = ", ".join(str(one["found"][name]) for one in seeds)
+        asked = name == "wrong"
+        lines += [
+            f"| of the {TURNED} turned labels, among the first {BLAMED} blamed for the held-out "
+            f"{words} | {counts} | {f'≥ {FOUND}' if asked else ''} |",
+            f"| of the accuracy lost, regained without those {BLAMED} | "
+            f"{regained(figures, name):.0%} | {f'≥ {REGAINED:.0%}' if asked else ''} |",
+        ]
+    first = seeds[0]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{PAIRS:,} pairs and as many held-out ones, labelled by the noiseless judge; turned: "
+            f"{TURNED} pairs whose chosen answer says “{PHRASE}”, a kind chosen before any model "
+            f"was trained. With seed 0 the model gets {first['wrong']} held-out pairs wrong, "
+            f"{first['kind']['wrong']} of them of the kind, which has {first['kind']['heldout']}. "
+            f"Seeds: {len(seeds)}; ±: the 95 % interval of one accuracy. Reward models of "
+            f"`builtin:tiny-chat`. Machine: {figures['machine']}, Python {figures['python']}; "
+            f"commit {figures['commit']}, {figures['date']}. Written by "
+            f"`tests/benchmarks/influence.py`.",
+        ]
+    )
+
+
+def main() -> int:
+    """Measure, print, and write down what was found."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    rows, heldout = judged("pairs_train"), judged("pairs_heldout")
+    with tempfile.TemporaryDirectory() as folder:
+        seeds = [measured(rows, heldout, seed, Path(folder)) for seed in range(SEEDS)]
+    figures = {"seeds": seeds, **machine()}
+    print(json.dumps(figures))
+    print(table(figures))
+    record({"influence": figures})
+    tell("influence", table(figures))
+    for words in failures(figures):
+        print(words, file=sys.stderr)
+    return 1 if failures(figures) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
