@@ -56,13 +56,13 @@ def test_what_it_does_not_show_is_said(found):
     page = found._repr_html_()
     assert found.limits.split(":")[0] in page
     assert "Learning rates: ppo 0.0005; rloo 0.0005; dpo 0.0005" in page
-    assert "best of n, at most" in page and "upper bound" in page
+    assert "best of n, bound of KL" in page and "upper bound" in page
 
 
 def test_each_picture_has_every_way(found):
-    assert list(found.figures) == ["gold", "heldout", "score", "seconds"]
+    assert list(found.figures) == ["gold", "seconds", "heldout", "score"]
     names = [trace.name for trace in found.figures["gold"].data if trace.mode == "markers"]
-    assert names == ["ppo", "rloo", "dpo", "best of n, at most"]
+    assert names == ["ppo", "rloo", "dpo", "best of n, bound of KL"]
     assert list(found.figures["gold"].data[1].x) == pytest.approx([1.0, 2.0])
     assert len(found.frame) == 16 and len(found.best_of_n) == 2
 
@@ -71,7 +71,7 @@ def test_without_a_judge_the_watching_model_judges():
     runs = [tried("ppo", 0.1, 0, 1.0, 0.8, 4.0), tried("dpo", 0.1, 0, 0.2, 0.6, 2.0)]
     runs = [run._replace(reached=run.reached._replace(gold=None)) for run in runs]
     found = Frontier(runs, {0: Measured(0.0, 0.0, 0.1, None)}, [], ASKED)
-    assert found.judged == "heldout" and list(found.figures) == ["heldout", "score", "seconds"]
+    assert found.judged == "heldout" and list(found.figures) == ["heldout", "seconds", "score"]
     assert "No two ways came as far as 1 nat" in found.sentence
     assert "ppo 0.80 at 1.0 nats, dpo 0.60 at 0.2 nats" in found.sentence
     assert "one seed tells no two of them apart" in found.sentence

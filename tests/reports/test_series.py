@@ -14,6 +14,7 @@ RUN = Series(
     [Point(0, 0.5, None, None), Point(2, 0.9, None, None)],
     line=[(0, 0.5), (1, 0.8), (2, 0.9)],
     dashed=True,
+    fitted=True,
     labels=["update 1", "update 2"],
 )
 BEST = Series(
@@ -22,7 +23,7 @@ BEST = Series(
 FIELD = SeriesChart("Gold", "√KL", "0 to 1", [RUN, BEST], [(1.5, "peak <2>")])
 
 
-@pytest.mark.parametrize("mark", ["dot", "square", "diamond", "ring"])
+@pytest.mark.parametrize("mark", ["dot", "square", "diamond", "ring", "triangle", "box"])
 def test_a_picture_follows_the_page_and_stays_inside(mark):
     drawn = picture(FIELD._replace(series=[RUN._replace(mark=mark), BEST]))
     assert "<b>run" not in drawn and "&lt;b&gt;run" in drawn and "peak &lt;2&gt;" in drawn

@@ -88,7 +88,9 @@ class AnalyticCheck(ReportPage):
         top = [Point(end, self.best, None, None)]
         level = [(0.0, self.best), (end, self.best)]
         best = Series("optimum J*", OKABE_ITO["green"], "diamond", top, level, dashed=True)
-        return SeriesChart("Worth of the policy, counted", "step", "J = E[r] − β·KL", [own, best])
+        return SeriesChart(
+            "Worth of the policy, counted", "step", "J = E[r] − β·KL, reward", [own, best]
+        )
 
     def _probabilities(self) -> SeriesChart:
         rows = self._rows

@@ -27,8 +27,8 @@ from workbench.widgets.kit.theme import OKABE_ITO
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-COLOURS = ("blue", "orange", "green", "vermillion", "purple", "sky")
-MARKS = ("dot", "square", "ring")
+COLOURS = ("blue", "orange", "green", "purple", "vermillion")
+MARKS = ("dot", "square", "ring", "triangle", "box")
 _BEST_OF_N = "best_of_n"
 
 
@@ -60,8 +60,8 @@ class Frontier(ReportPage):
             with its 95 % interval over seeds.
         best_of_n: a row a number of answers, at an upper bound of its KL; empty where not asked.
         judged: which measure ``at`` and the sentence are about: gold where there is a judge.
-        figures: ``gold`` (where there is a judge), ``heldout``, ``score`` against √KL, and
-            ``seconds``: the judged measure against the seconds of learning.
+        figures: ``gold`` (where there is a judge), ``heldout``, ``score`` against √KL;
+            ``seconds``: gold, or the reward score, against the seconds of learning.
     """
 
     def __init__(
@@ -179,10 +179,11 @@ class Frontier(ReportPage):
         return OKABE_ITO[COLOURS[place % len(COLOURS)]], MARKS[place % len(MARKS)]
 
     def _drawn(self) -> dict[str, SeriesChart]:
-        charts = {name: self._against_kl(name) for name in self._shown}
+        first, *others = self._shown
+        charts = {first: self._against_kl(first)}
         if self._runs:
             charts["seconds"] = self._against_time()
-        return charts
+        return charts | {name: self._against_kl(name) for name in others}
 
     def _against_kl(self, measure: str) -> SeriesChart:
         kind = SCORE_KINDS[measure]
@@ -214,11 +215,17 @@ class Frontier(ReportPage):
             labels = [f"best of {row['n']:g}" for row in self._best]
             line = [(point.x, point.y) for point in bound]
             best = Series(
-                "best of n, at most", GREY, "diamond", bound, line, dashed=True, labels=labels
+                "best of n, bound of KL",
+                GREY,
+                "diamond",
+                bound,
+                line,
+                dashed=True,
+                labels=labels,
             )
             series.append(best)
         title = f"{kind.words[0].upper()}{kind.words[1:]} against √KL"
-        return SeriesChart(title, X_TITLE, kind.unit, series)
+        return SeriesChart(title, X_TITLE, f"{kind.words}, {kind.unit}", series)
 
     def _against_time(self) -> SeriesChart:
         kind, series = SCORE_KINDS[self._in_time], list[Series]()
@@ -234,13 +241,13 @@ class Frontier(ReportPage):
             names = [f"{point.x:.0f} s" for point in points]
             series.append(Series(label, *self._look(name), points, line, labels=names))
         title = f"{kind.words[0].upper()}{kind.words[1:]} against time"
-        return SeriesChart(title, "seconds of learning", kind.unit, series)
+        return SeriesChart(title, "seconds of learning", f"{kind.words}, {kind.unit}", series)
 
     def __repr__(self) -> str:
         return f"{self.sentence}\n{self.limits}\n{self.at.round(3).to_string(index=False)}"
 
     def _table(self) -> Html:
-        heads = ["", *map(_nats, NATS), f"{self.common:.0f} s"]
+        heads = ["", *(f"at {_nats(nats)}" for nats in NATS), f"after {self.common:.0f} s"]
         rows = [
             [name, *(_cell(level) for level in levels)] for name, levels in self._levels.items()
         ]

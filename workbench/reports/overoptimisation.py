@@ -159,6 +159,7 @@ class Overoptimisation(ReportPage):
             [Point(x, y, None, None) for x, y in zip(xs, ys, strict=True)],
             line=() if fit is None else _line(fit),
             dashed=True,
+            fitted=True,
             labels=[f"update {s}, {kl:.2f} nats" for s, kl in zip(steps, self._kl, strict=True)],
         )
 

@@ -22,7 +22,14 @@ from workbench.widgets.kit.theme import GRID_INK, PLOT_FONT
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-SYMBOLS = {"dot": "circle", "square": "square", "diamond": "diamond-open", "ring": "circle-open"}
+SYMBOLS = {
+    "dot": "circle",
+    "square": "square",
+    "ring": "circle-open",
+    "triangle": "triangle-up",
+    "box": "square-open",
+    "diamond": "diamond-open",
+}
 MARKER = {"color": MARK, "size": 9, "line": {"color": GREY, "width": 1}}
 GUIDE = {"color": GREY, "dash": "dash", "width": 1}
 
@@ -154,8 +161,8 @@ def _draw_series(drawn: Any, chart: SeriesChart) -> None:
                 y=[y for _, y in series.line],
                 mode="lines",
                 line={"color": colour, "width": 1.6, "dash": "dash" if dashed else "solid"},
-                name=f"{series.name}, fitted" if points and dashed else series.name,
-                showlegend=dashed,
+                name=f"{series.name}, fitted" if points and series.fitted else series.name,
+                showlegend=series.fitted or not points,
                 hoverinfo="skip",
             )
         if not points:

@@ -21,6 +21,14 @@ AXIS = "stroke='currentColor' stroke-opacity='.3'"
 GRID = "stroke='currentColor' stroke-opacity='.1'"
 INTERVAL = f"stroke='{BAND}' stroke-width='3' stroke-opacity='.75'"
 
+CORNERS = {
+    "square": ((-3, -3), (3, -3), (3, 3), (-3, 3)),
+    "box": ((-3.5, -3.5), (3.5, -3.5), (3.5, 3.5), (-3.5, 3.5)),
+    "diamond": ((0, -5), (5, 0), (0, 5), (-5, 0)),
+    "triangle": ((0, -4.5), (4.2, 3), (-4.2, 3)),
+}
+"""Marks with corners, from their middle [px]; box and diamond are empty."""
+
 Scale = Callable[[float], float]  # from a value to its place in the picture [px]
 
 
@@ -81,10 +89,11 @@ class Series(NamedTuple):
     """Marks at points, and a line that may go elsewhere.
 
     Attributes:
-        mark: dot, square, diamond or ring.
+        mark: dot or ring, or one of :data:`CORNERS`.
         points: where the marks stand; empty for a line alone.
         line: corners of the line; empty for none.
-        dashed: a line that was fitted, not measured.
+        dashed: a line that was not measured.
+        fitted: a line that was fitted to the points.
         labels: what each point is called when it is pointed at; empty for its place.
     """
 
@@ -95,6 +104,7 @@ class Series(NamedTuple):
     line: Sequence[tuple[float, float]] = ()
     dashed: bool = False
     labels: Sequence[str] = ()
+    fitted: bool = False
 
 
 class SeriesChart(NamedTuple):
@@ -219,12 +229,10 @@ def _mark(series: Series, x: float, y: float, words: str = "") -> str:
     full = f"{_ink('fill', series.colour)} fill-opacity='.85'"
     empty = f"fill='none' {_ink('stroke', series.colour)} stroke-width='1.6'"
     title = f"<title>{escape(words)}</title>" if words else ""
-    if series.mark == "square":
-        return f"<rect x='{x - 3:.1f}' y='{y - 3:.1f}' width='6' height='6' {full}>{title}</rect>"
-    if series.mark == "diamond":
-        corners = ((x, y - 5), (x + 5, y), (x, y + 5), (x - 5, y))
-        way = " ".join(f"{a:.1f},{b:.1f}" for a, b in corners)
-        return f"<polygon points='{way}' {empty}>{title}</polygon>"
+    if (corners := CORNERS.get(series.mark)) is not None:
+        way = " ".join(f"{x + right:.1f},{y + down:.1f}" for right, down in corners)
+        look = empty if series.mark in ("diamond", "box") else full
+        return f"<polygon points='{way}' {look}>{title}</polygon>"
     if not series.points:
         return _stroke([x - 6, x + 6], [y, y], f"{empty} stroke-dasharray='5 3'")
     look = full if series.mark == "dot" else empty
@@ -364,7 +372,7 @@ def _series(chart: SeriesChart, series: Series, to_x: Scale, to_y: Scale) -> lis
         x = to_x(point.x)
         if point.low is not None and point.high is not None:
             ends = [to_y(point.low), to_y(point.high)]
-            drawn.append(_stroke([x, x], ends, f"{stroke} stroke-opacity='.6'"))
+            drawn.append(_stroke([x, x], ends, f"{stroke} stroke-width='1.6'"))
         words = f"{series.name}, {label}: {_value(point.y, chart.y_form)}"
         drawn.append(_mark(series, x, to_y(point.y), words))
     return drawn
