@@ -19,7 +19,8 @@ LECTURE = [
     "04_ppo",
     "05_compare",
     "06_iterate",
-    "07_your_own_model",
+    "07_dpo_and_the_frontier",
+    "08_your_own_model",
 ]
 CELLS, LINES, PROSE = 12, 3, range(60, 91)
 BELONGS_IN_THE_PACKAGE = (
@@ -88,13 +89,13 @@ def test_links_and_pictures_lead_somewhere(path):
             assert re.match(r"[a-z]+:", link) or (FOLDER / link).exists(), link
 
 
-# ------------------------------------------------------------------ the first cell of 07
+# ------------------------------------------------------------------ the first cell of 08
 
 
 @pytest.fixture
 def bare_machine(tmp_path):
     """Run what the first cell hands to a shell, on folders of ours, with a stand-in for pip."""
-    cell = cells(FOLDER / "07_your_own_model.ipynb", "code")[0].source
+    cell = cells(FOLDER / "08_your_own_model.ipynb", "code")[0].source
     (shell,) = [line.removeprefix("!") for line in cell.splitlines() if line.startswith("!")]
     pip = tmp_path / "bin" / "pip"
     pip.parent.mkdir()
@@ -145,7 +146,7 @@ def test_the_first_cell_does_nothing_elsewhere(bare_machine):
 
 
 def test_drive_is_mounted_only_when_asked():
-    source = cells(FOLDER / "07_your_own_model.ipynb", "code")[0].source
+    source = cells(FOLDER / "08_your_own_model.ipynb", "code")[0].source
     assert source.startswith("ON_DRIVE = False ")
     (line,) = [line for line in source.splitlines() if ".mount(" in line]
     assert line.startswith("ON_DRIVE and ")

@@ -13,7 +13,7 @@ from workbench.errors import ConfigError, ModelError
 from workbench.json_lines import clean
 from workbench.runs import Run, devices
 from workbench.runs import run as run_module
-from workbench.verbs import draw_frontier, optimisation_limits
+from workbench.verbs import draw_frontier, frontier_worth, optimisation_limits
 
 from ..models.tiny import make_model
 from ..training.conftest import make_adapter
@@ -54,7 +54,7 @@ def here(monkeypatch, tmp_path):
     monkeypatch.delenv("WORKBENCH_QUICK", raising=False)
     monkeypatch.setattr(Run, "start", start)
     monkeypatch.setattr(run_module, "LEAVING", 0.0)
-    for module in (draw_frontier, optimisation_limits):
+    for module in (frontier_worth, optimisation_limits):
         monkeypatch.setattr(
             module,
             "run_job",

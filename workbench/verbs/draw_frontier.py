@@ -1,12 +1,13 @@
-"""Every way of aligning on one picture: the runs behind it, one after another, and their measure.
+"""Every way of aligning on one picture: the runs behind it, one after another, and their cost.
 
 A frontier is a folder among the runs: its runs lie in it, ``frontier.json`` holds what was
-measured on them, ``report.html`` the page. Asked for again, only what is missing is done.
+measured on them (``frontier_worth.py``), ``report.html`` the page. Asked for again, only what is
+missing is done.
 """
 
 import random
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -14,38 +15,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from workbench import quick
 from workbench.errors import ConfigError, check_option
-from workbench.json_lines import read_json, write_json
 from workbench.progress import Work, duration, tell, working
-from workbench.runs import Run, run_job, runs_root
-from workbench.settings import KINDS, PolicySettings, PPOSettings, RewardSettings, RunSettings
-from workbench.verbs.gold import gold_scores
+from workbench.runs import Run, runs_root
+from workbench.settings import KINDS, PPOSettings, RewardSettings, RunSettings
+from workbench.verbs.frontier_worth import WATCHED, FrontierWorth, learning_seconds
 from workbench.verbs.load_data import as_pairs, check_source, load_prompts, no_label
 from workbench.verbs.model_names import Model, check_model, model_name, short_names
-from workbench.verbs.optimisation_limits import SIZES, best_of_n
 from workbench.verbs.train import check_ppo, train_dpo, train_online_dpo, train_ppo, train_reward
 
 if TYPE_CHECKING:
-    from workbench.analysis.frontier import Measured, Tried
+    from workbench.analysis.frontier import Tried
     from workbench.data.messages import Message
     from workbench.data.pairs import Pairs
     from workbench.reports.frontier import Frontier
 
 BEST_OF_N = "best_of_n"
 EQUAL_IN = ("prompts", "seconds")
-HELD, WATCHED = 128, 32
-"""Prompts kept aside to measure on, and those of them that are watched on the way."""
+HELD = 128
+"""Prompts kept aside to measure on."""
 LOOKS, PROBE = 6, 4
 """How often a run is watched; steps of the short run that says what a step takes."""
-LEARNING = ("time/generate", "time/score", "time/optimise")
-"""Seconds of a step that count; looking on does not."""
-
-
-def _names(settings: type[RunSettings]) -> set[str]:
-    return {field.name for field in fields(settings)}
-
-
-ANSWERING = _names(PolicySettings) - {"watch_prompts", "watch_every"}
-"""Settings that count where a policy answers and nothing is learned."""
 
 
 class Way(NamedTuple):
@@ -250,7 +239,7 @@ class _Drawing:
         messages: list[list[Message]] = list(load_prompts(prompts))
         aside = list(load_prompts(heldout)) if heldout is not None else None
         if aside is None:
-            every = max(2, 8, -(-len(messages) // HELD))
+            every = max(8, -(-len(messages) // HELD))
             aside = messages[::every]
             messages = [prompt for place, prompt in enumerate(messages) if place % every]
         self.prompts, self.aside = messages, quick.few(aside[:HELD], quick.PROMPTS)
@@ -268,16 +257,16 @@ class _Drawing:
             "score": model_name(reward or self._reward("reward", parts["learn"])),
             "heldout": model_name(heldout_reward or self._reward("watching", parts["watch"])),
         }
+        self.worth = FrontierWorth(
+            self.folder, self.model, self.aside, self.rewards, self.settings, self._say
+        )
 
     def _reward(self, name: str, pairs: "Pairs") -> Run:
-        shared = self._shared(_names(RunSettings))
+        every_kind = {field.name for field in fields(RunSettings)}
+        shared = {name: value for name, value in self.settings.items() if name in every_kind}
         RewardSettings.from_dict(shared)
         run = train_reward(self.model, pairs, name=str(self.folder / name), **shared)
         return self._followed(run, f"the {name} model", 0.0)
-
-    def _shared(self, names: Collection[str]) -> dict[str, Any]:
-        """The settings of all runs that bear one of these names."""
-        return {name: value for name, value in self.settings.items() if name in names}
 
     # --- the runs ------------------------------------------------------------------------------
 
@@ -320,12 +309,14 @@ class _Drawing:
                 for price in prices
             ]
             runs |= self._results(jobs)
-        starts = {seed: self._measured(self.model, "start", seed)[0] for seed in seeds}
+        starts = {seed: self.worth.start(seed) for seed in seeds}
         words = f"{budget:,.0f} {'prompts' if equal == 'prompts' else 'seconds'}"
         terms = FrontierTerms(
             short_names([self.model])[0], words, self.pairs, len(self.aside), len(rates)
         )
-        page = Frontier([*runs.values()], starts, self._best_of_n(), terms)
+        chosen = self.methods.get(BEST_OF_N)
+        bound = [] if chosen is None else self.worth.best_of_n(chosen)
+        page = Frontier([*runs.values()], starts, bound, terms)
         write_report(self.folder / "report.html", title=self.folder.name, more=page._repr_html_())
         return page
 
@@ -365,10 +356,10 @@ class _Drawing:
         run = self._started(job, f"probe-{method}")
         self._followed(run, f"how long a step of {method} takes", 0.0)
         metrics, config = run.folder.metrics(), run.config
-        took = [_learning(row) for row in metrics[1:]]
+        took = [learning_seconds(row) for row in metrics[1:]]
         begun = datetime.fromisoformat(str(config["created"])).timestamp()
         whole = float(run.folder.written_status()["heartbeat"]) - begun
-        beside = max(0.0, whole - sum(map(_learning, metrics)))  # looking on, too
+        beside = max(0.0, whole - sum(map(learning_seconds, metrics)))  # looking on, too
         return _Speed(sum(took) / len(took), beside, float(config["resolved"]["learning_rate"]))
 
     def _started(self, job: _Job, name: str) -> Run:
@@ -426,7 +417,11 @@ class _Drawing:
             seconds = speed.beside + speed.step * job.steps if speed else 0.0
             words = f"{job.method}, β {job.price:g}, seed {job.seed}"
             runs[job] = self._followed(self._started(job, job.name), words, seconds)
-        measured = self._measured_all(runs)
+        by_seed: dict[int, list[Run]] = {}
+        for job, run in runs.items():
+            by_seed.setdefault(job.seed, []).append(run)
+        for seed, own in by_seed.items():
+            self.worth.measure(own, seed)
         tried: dict[_Job, Tried] = {}
         for job, run in runs.items():
             metrics, config = run.folder.metrics(), run.config
@@ -437,108 +432,9 @@ class _Drawing:
                 job.seed,
                 float(config["resolved"]["learning_rate"]),
                 len(metrics) * batch,
-                sum(map(_learning, metrics)),
-                measured[job],
-                self._way(run, job.seed),
+                sum(map(learning_seconds, metrics)),
+                self.worth.of(run, job.seed),
+                self.worth.on_the_way(run, job.seed),
                 run.name,
             )
         return tried
-
-    def _measured_all(self, runs: "Mapping[_Job, Run]") -> "dict[_Job, Measured]":
-        """Held-out answers of each policy; those of one seed in one job."""
-        by_seed: dict[int, dict[str, Model]] = {}
-        for job, run in runs.items():
-            by_seed.setdefault(job.seed, {"start": self.model})[_known_by(run)] = run
-        for seed, models in by_seed.items():
-            self._measure(models, seed)
-        return {job: self._measured(run, _known_by(run), job.seed)[0] for job, run in runs.items()}
-
-    def _measure(self, models: "Mapping[str, Model]", seed: int) -> None:
-        kept = self._kept()
-        missing = {n: m for n, m in models.items() if f"{n} {seed}" not in kept["measured"]}
-        if not missing:
-            return
-        self._say(f"answers of {len(missing)} policies to {len(self.aside)} held-out prompts")
-        request = {
-            "models": [model_name(model) for model in missing.values()],
-            "rewards": self.rewards,
-            "prompts": self.aside,
-            "settings": PPOSettings.from_dict(
-                {**self._shared(ANSWERING), "seed": seed + 1}
-            ).to_dict(),
-        }
-        answers = run_job("measured", request)["answers"]
-        for name, rows in zip(missing, answers, strict=True):
-            gold = gold_scores(self.aside, [row["text"] for row in rows])
-            some = [_means(rows[:most], gold and gold[:most]) for most in (len(rows), WATCHED)]
-            kept["measured"][f"{name} {seed}"] = some
-        write_json(self.folder / "frontier.json", kept)
-
-    def _measured(self, model: Model, name: str, seed: int) -> "tuple[Measured, Measured]":
-        """On all held-out prompts, and on those that are watched."""
-        from workbench.analysis.frontier import Measured
-
-        self._measure({name: model}, seed)
-        both = self._kept()["measured"][f"{name} {seed}"]
-        return Measured(**both[0]), Measured(**both[1])
-
-    def _kept(self) -> dict[str, Any]:
-        """What was measured so far, on these prompts by these models; else nothing yet."""
-        by = {"prompts": self.aside, "rewards": self.rewards, "model": model_name(self.model)}
-        kept = read_json(self.folder / "frontier.json")
-        same = kept is not None and kept["by"] == by
-        return kept if kept is not None and same else {"by": by, "measured": {}}
-
-    def _way(self, run: Run, seed: int) -> list[Any]:
-        """What the watched answers were worth on the way, with the seconds until then."""
-        from workbench.analysis.frontier import Moment
-
-        start = self._measured(self.model, "start", seed)[1]
-        moments, seconds, by_step = [Moment(0, 0.0, start.score, start.gold)], 0.0, {}
-        for row in run.folder.samples():
-            by_step.setdefault(int(row["step"]), []).append(row)
-        for row in run.folder.metrics():
-            seconds += _learning(row)
-            if (seen := by_step.get(int(row["step"]))) is not None:
-                gold = [each.get("gold") for each in seen]
-                known = None if None in gold else sum(gold) / len(gold)
-                score = sum(each["score"] for each in seen) / len(seen)
-                moments.append(Moment(int(row["step"]), seconds, score, known))
-        return moments
-
-    def _best_of_n(self) -> list[dict[str, float]]:
-        """What choosing among several answers of the model brings, a row a number."""
-        if BEST_OF_N not in self.methods:
-            return []
-        kept = self._kept()
-        if "best_of_n" not in kept:
-            shared = self._shared(ANSWERING)
-            more: dict[str, Any] = {**shared, "batch_size": 256, **self.methods[BEST_OF_N]}
-            drawn = best_of_n(
-                self.model,
-                self.rewards["score"],
-                self.aside,
-                SIZES[:3] if quick.is_quick() else SIZES[:-1],
-                heldout_reward=self.rewards["heldout"],
-                **more,
-            )
-            kept["best_of_n"] = cast("Any", drawn.frame).to_dict("records")
-            write_json(self.folder / "frontier.json", kept)
-        return kept["best_of_n"]
-
-
-def _known_by(run: Run) -> str:
-    """A run's name, and when it was made: another one may come in its place."""
-    return f"{run.name} of {run.config['created']}"
-
-
-def _learning(row: Mapping[str, Any]) -> float:
-    return sum(float(row.get(name) or 0.0) for name in LEARNING)
-
-
-def _means(rows: Sequence[Mapping[str, Any]], gold: Sequence[float] | None) -> dict[str, Any]:
-    means: dict[str, Any] = {
-        name: sum(float(row[name]) for row in rows) / len(rows)
-        for name in ("kl", "score", "heldout")
-    }
-    return {**means, "gold": None if gold is None else sum(gold) / len(gold)}

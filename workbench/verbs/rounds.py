@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import ConfigError, DataError, RunError
 from workbench.json_lines import read_json, write_json
 from workbench.progress import working
+from workbench.reports.round_summary import as_html
 from workbench.runs import Run, RunFolder, runs_root
 from workbench.runs.catalogue import paid_by
 from workbench.runs.identity import move_aside
 from workbench.verbs.draw_pairs import RoundStart, draw_round
 from workbench.verbs.model_names import model_name
-from workbench.verbs.round_summary import as_html
 from workbench.verbs.train import finished, open_run, train_ppo, train_reward
 
 if TYPE_CHECKING:

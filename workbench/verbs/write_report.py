@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from workbench.progress import working
+from workbench.reports.round_summary import FIGURE_WORDS, conclusion_of
 from workbench.runs import Run
 from workbench.shown_results import WrittenPath
-from workbench.verbs.round_summary import FIGURE_WORDS, conclusion_of
 from workbench.verbs.rounds import Round
 from workbench.verbs.train import open_run
 

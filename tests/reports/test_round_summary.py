@@ -1,4 +1,4 @@
-from workbench.verbs.round_summary import conclusion_of
+from workbench.reports.round_summary import conclusion_of
 
 LABELS = {"round": 2, "pairs": 64, "labelled": 48, "old_agrees": 0.5, "heldout_accuracy": 0.8125}
 
