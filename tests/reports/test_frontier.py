@@ -73,5 +73,5 @@ def test_without_a_judge_the_watching_model_judges():
     found = Frontier(runs, {0: Measured(0.0, 0.0, 0.1, None)}, [], ASKED)
     assert found.judged == "heldout" and list(found.figures) == ["heldout", "seconds", "score"]
     assert "No two ways came as far as 1 nat" in found.sentence
-    assert "ppo 0.80 at 1.0 nats, dpo 0.60 at 0.2 nats" in found.sentence
+    assert "ppo 0.80 at 1 nat, dpo 0.60 at 0.2 nats" in found.sentence
     assert "one seed tells no two of them apart" in found.sentence

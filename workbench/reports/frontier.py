@@ -145,7 +145,7 @@ class Frontier(ReportPage):
                 sentence += f"; the best of n answers reaches {best.mean:.2f} there at the latest"
         else:
             ends = [
-                f"{name} {_mean(runs, self.judged):.2f} at {_mean(runs, 'kl'):.1f} nats"
+                f"{name} {_mean(runs, self.judged):.2f} at {_nats(_mean(runs, 'kl'))}"
                 for name, runs in self._ways.items()
             ]
             sentence = (
@@ -295,7 +295,7 @@ def _mean(runs: Sequence[Tried], measure: str) -> float:
 
 
 def _nats(nats: float) -> str:
-    return f"{nats:g} nat{'' if nats == 1 else 's'}"
+    return f"{nats:.2g} nat{'' if nats == 1 else 's'}"
 
 
 def _interval(level: Level) -> str:

@@ -372,7 +372,7 @@ def _series(chart: SeriesChart, series: Series, to_x: Scale, to_y: Scale) -> lis
         x = to_x(point.x)
         if point.low is not None and point.high is not None:
             ends = [to_y(point.low), to_y(point.high)]
-            drawn.append(_stroke([x, x], ends, f"{stroke} stroke-width='1.6'"))
+            drawn.append(_stroke([x, x], ends, f"{stroke} stroke-width='1.6' stroke-opacity='.6'"))
         words = f"{series.name}, {label}: {_value(point.y, chart.y_form)}"
         drawn.append(_mark(series, x, to_y(point.y), words))
     return drawn
