@@ -24,8 +24,8 @@ import workbench as wb
 from workbench.analysis.blind_comparison import BlindComparison
 from workbench.data.pairs import Pairs
 from workbench.errors import RunError
-from workbench.reports.recorded_page import placed, write_recorded
-from workbench.reports.recording import record_panel
+from workbench.reports.without_kernel.recorded_page import placed, write_recorded
+from workbench.reports.without_kernel.recording import record_panel
 from workbench.runs import Run
 from workbench.runs.alarms import of_run
 from workbench.runs.folder import LIVE

@@ -1,7 +1,8 @@
 """Views that a visitor of the gallery works in, recorded in every way that it can go.
 
-As in ``workbench/reports/recording.py`` the widgets' own message handlers are driven; a page that
-plays it back (``recorded_page.js``) goes from node to node as the visitor chooses.
+As in ``workbench/reports/without_kernel/recording.py`` the widgets' own message handlers are
+driven; a page that plays it back (``recorded_page.js``) goes from node to node as the visitor
+chooses.
 """
 
 import json
@@ -15,7 +16,7 @@ from workbench.data.labelling.session import LabelSession
 from workbench.data.pairs import Pairs
 from workbench.data.store.label_events import new_id
 from workbench.data.store.labels import LabelStore
-from workbench.reports.recording import (
+from workbench.reports.without_kernel.recording import (
     Recording,
     answer_of,
     as_key,

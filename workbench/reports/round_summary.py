@@ -7,7 +7,7 @@ from typing import Any
 from workbench.html_table import Html, table
 from workbench.runs.verdict import Verdict
 
-FIGURE_WORDS = {
+ROUND_WORDS = {
     "round": "round",
     "pairs": "pairs drawn",
     "labelled": "of these labelled, with a winner",
@@ -39,7 +39,7 @@ def as_html(title: str, figures: Mapping[str, Any]) -> str:
     """A round's figures: what was drawn and learned, then the policy before and now."""
     both = {name for turn in _TURNS for name in (turn, f"{turn}_before")}
     facts = [
-        (FIGURE_WORDS.get(name, name), _bold(f"{value:.0%}" if name in _SHARES else f"{value:,}"))
+        (ROUND_WORDS.get(name, name), _bold(f"{value:.0%}" if name in _SHARES else f"{value:,}"))
         for name, value in figures.items()
         if name not in {"round", *both}
     ]

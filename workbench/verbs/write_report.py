@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.progress import working
-from workbench.reports.round_summary import FIGURE_WORDS, conclusion_of
+from workbench.reports.round_summary import ROUND_WORDS, conclusion_of
 from workbench.runs import Run
 from workbench.shown_results import WrittenPath
 from workbench.verbs.rounds import Round
@@ -69,7 +69,7 @@ def share(run: "Run | str", out: str | Path | None = None) -> WrittenPath:
         RunError: there is no such run, or the file cannot be written there.
         ConfigError: plotly is not installed.
     """
-    from workbench.reports.recorded_page import share_run
+    from workbench.reports.without_kernel.recorded_page import share_run
 
     opened = run if isinstance(run, Run) else open_run(run)
     return WrittenPath(share_run(opened, opened.path / "panel.html" if out is None else out))
@@ -92,7 +92,7 @@ def _of_round(turn: Round, path: str | Path | None) -> WrittenPath:
         Path(path) if path is not None else turn.path / "report.html",
         title=f"Round {turn.number}: {turn.path.name}",
         runs=runs or [first],
-        summary={FIGURE_WORDS.get(name, name): value for name, value in turn.figures().items()},
+        summary={ROUND_WORDS.get(name, name): value for name, value in turn.figures().items()},
         samples=answers_between(first, last),
         conclusion=conclusion_of(turn.figures()) if runs else None,
         more=labelled(pairs),

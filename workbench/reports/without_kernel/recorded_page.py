@@ -14,8 +14,8 @@ from html import escape
 from pathlib import Path
 
 from workbench.json_lines import clean
-from workbench.reports.recording import Recording, record_panel
 from workbench.reports.run_page import written
+from workbench.reports.without_kernel.recording import Recording, record_panel
 from workbench.runs import Run
 from workbench.runs.folder import LIVE
 from workbench.widgets.kit import theme
@@ -77,9 +77,9 @@ def _page(title: str, body: str, recordings: Mapping[str, Recording]) -> str:
     packed = {name: {"state": r.state, "kernel": r.kernel} for name, r in recordings.items()}
     shared = theme.style()  # once, first: it must not come after what overrules it
     styles = [recording.style for recording in recordings.values()]
-    own = dict.fromkeys([*styles, theme.style("reports/recorded_page.css")])
+    own = dict.fromkeys([*styles, theme.style("reports/without_kernel/recorded_page.css")])
     style = "\n".join([shared, *(each.removeprefix(shared) for each in own)])
-    scripts = [theme.module("reports/recorded_page.js")]
+    scripts = [theme.module("reports/without_kernel/recorded_page.js")]
     scripts += [_shown(name, recording.script) for name, recording in recordings.items()]
     held = {
         "wb-recordings": _packed(json.dumps(clean(packed), allow_nan=False)),

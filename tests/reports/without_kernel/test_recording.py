@@ -12,8 +12,8 @@ from workbench.analysis.blind_comparison import BlindComparison
 from workbench.cli import main
 from workbench.data.pairs import Pair, Pairs
 from workbench.errors import RunError
-from workbench.reports import recording
-from workbench.reports.recording import record_panel
+from workbench.reports.without_kernel import recording
+from workbench.reports.without_kernel.recording import record_panel
 from workbench.runs import FolderWriter, Run
 
 
