@@ -475,6 +475,10 @@ class DPOSettings(ComparisonSettings, DirectSettings):
     )
 
 
+PERSON, PERSON_STORE, PERSON_ASKED = "person", "labels.sqlite", "waiting for labels"
+"""Online DPO's reward where a person judges; the store in the run's folder that asks; the phase."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class OnlineDPOSettings(DirectSettings):
     """Settings for DPO on the policy's own answers, compared by a reward (online DPO)."""

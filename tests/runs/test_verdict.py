@@ -216,3 +216,13 @@ def test_six_runs_are_told_apart_by_their_first_words(tmp_path, name, lead):
     feed = RunFeed(made_runs.character(tmp_path / name, name))
     feed.refresh()
     assert feed.verdict().lead == lead
+
+
+def test_a_run_that_waits_for_a_person_says_so_first():
+    asks = {"phase": "waiting for labels"}
+    found = said("online_dpo", {"step": []}, **asks)
+    assert str(found) == "It waits for labels. wb.label(run) shows what it asks."
+    columns = {"step": [1, 2], "objective/kl": [0.0, 0.5], "rewards/margins": [0.0, 0.1]}
+    after = said("online_dpo", columns, **asks)
+    assert after.lead == found.lead and after.rest.startswith(found.rest) and after.tone == "warn"
+    assert "waits" not in said("online_dpo", columns, "stopped", **asks).lead

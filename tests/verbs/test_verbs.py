@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from workbench.json_lines import clean
 from workbench.models.source import RewardStats
 from workbench.reports.label_influence import pair_of_row
 from workbench.runs import Run, RunFolder, attach_or_create, devices
-from workbench.verbs import batch, explain_scores, model_names, train
+from workbench.runs.folder import LIVE
+from workbench.training.ppo.person import Person
+from workbench.verbs import batch, explain_scores, model_names, train, views
 from workbench.verbs import load_data as given
 from workbench.world.judge import gold_score
 from workbench.world.sample_files import sample_dir
@@ -647,6 +650,75 @@ def test_a_cell_that_is_run_again_shows_what_the_first_desk_held(tmp_path):
     assert first.session.current().position == 0
     assert wb.label(rows, store, "bob").session.current().position == 1
     assert wb.label(rows, store).session.current().position == 0
+
+
+@pytest.fixture
+def asking(tmp_path):
+    """A run that waits for a person, and the person's side of it."""
+    config = {"model": "m", "inputs": {"reward": "person"}}
+    run = Run(RunFolder(tmp_path / "asks").create("online_dpo", config, []))
+    return run, Person(run.path)
+
+
+def test_what_a_run_asks_is_labelled_and_then_what_it_asks_next(asking):
+    run, person = asking
+    first = person.ask([{"role": "user", "content": "q1"}], ["a", "b"], "step 1")
+    desk = wb.label(run, tags=["short"])
+    assert desk.store.path == run.path / "labels.sqlite"
+    assert desk.answer_to({"type": "ready"})["progress"]["asks"] is True
+    desk.session.choose("left", tags=["short"])
+    assert person.said([first]).keys() == {first}
+    assert desk.answer_to({"type": "here"})["queue"] == []
+    second = person.ask([{"role": "user", "content": "q2"}], ["a", "b"], "step 2")
+    (item,) = desk.answer_to({"type": "here"})["items"]
+    assert item["prompt"][0]["content"] == "q2"
+    desk.session.skip(token=item["token"])
+    assert person.said([first, second])[second] is None
+    before = desk.session
+    assert desk.answer_to({"type": "here"})["queue"] == [] and desk.session is before
+
+
+def test_a_run_that_has_not_asked_yet_is_waited_for(asking, monkeypatch):
+    run, person = asking
+    prompt = [{"role": "user", "content": "q"}]
+    monkeypatch.setattr(views.time, "sleep", lambda _: person.ask(prompt, ["a", "b"], "step 1"))
+    assert wb.label(run).session.current().prompt == prompt
+
+
+def test_a_run_that_asks_nobody_is_told(asking, tmp_path, monkeypatch):
+    run, _ = asking
+    with pytest.raises(ConfigError, match="has a store of its own"):
+        wb.label(run, tmp_path / "other.sqlite")
+    monkeypatch.setattr(Run, "status", "finished")
+    with pytest.raises(RunError, match="is finished, and waits for no labels"):
+        wb.label(run)
+    other = Run(RunFolder(tmp_path / "ppo").create("ppo", {"inputs": {"reward": "m"}}, []))
+    with pytest.raises(ConfigError, match="asks nobody"):
+        wb.label(other)
+    with pytest.raises(ConfigError, match="labels need a store"):
+        wb.label([{"prompt": "a", "responses": ["b", "c"]}])
+
+
+def test_a_run_waits_for_a_person_and_stopped_meanwhile_it_goes_on(tiny):
+    more = {"steps": 2, "batch_size": 2, "watch_every": 0, "beta": 0.2}
+    run = wb.train_online_dpo(tiny, "person", PROMPTS, name="asks", **more, **SAMPLING)
+    assert run.config["inputs"]["reward"] == "person"
+    desk = wb.label(run)
+    until = time.monotonic() + 120
+    while (told := run.folder.status()).get("phase") != "waiting for labels":
+        assert time.monotonic() < until, told
+        time.sleep(0.05)
+    assert told["phase_unit"] == "pairs" and told["phase_total"] >= 1
+    desk.session.choose("left")
+    run.stop(wait=True)
+    assert run.status == "stopped" and len(run.metrics()) == 0
+    run.resume()
+    while run.status in LIVE and time.monotonic() < until:
+        for item in desk.answer_to({"type": "here"})["queue"][:1]:
+            desk.session.choose("right", token=item["token"])
+        time.sleep(0.05)
+    assert run.wait(timeout=30, progress=False).status == "finished"
+    assert len(run.metrics()) == 2 and len(desk.store.labels()) >= 3
 
 
 def test_of_many_pairs_some_come_back(tmp_path):

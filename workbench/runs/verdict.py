@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from workbench.runs.alarms import MEAN, RULES
 from workbench.runs.folder import LIVE
+from workbench.settings import PERSON_ASKED
 
 Array = NDArray[np.float64]
 
@@ -118,7 +119,7 @@ def verdict(
         kind: sft, reward, dpo or ppo.
         columns: ``step`` and the metrics, one value a row; NaN where a row has none.
         alarms: as ``workbench.runs.alarms.alarms`` finds them, each as a dict.
-        status: ``state`` and ``step``, and of a failed run its ``error``.
+        status: ``state``, ``step`` and ``phase``, and of a failed run its ``error``.
         name: the run's, for what to do next.
         model: what it was trained from, for the same.
     """
@@ -128,12 +129,16 @@ def verdict(
     if state == "failed":
         reason = str(status.get("error") or "no reason was written").splitlines()[0]
         return Verdict(f"It failed at {word} {step}", f": {reason.rstrip('.')[:200]}.", tone="bad")
+    asks = not facts.over and status.get("phase") == PERSON_ASKED
+    waits = Verdict("It waits for labels.", " wb.label(run) shows what it asks.", tone="warn")
     if not len(columns.get("step", ())):
-        return _no_figures(facts)
+        return waits if asks else _no_figures(facts)
     gained = SENTENCES.get(kind, _any_run)(facts)
     ringing = [alarm for alarm in alarms if alarm.get("until") is None]
     if ringing:
         return _alarmed(gained, ringing)
+    if asks:
+        return _with(waits, rest=f"{waits.rest} {gained.lead}{gained.rest}.")
     early = len(columns["step"]) < LEAST
     if not facts.over:
         rest = f"{gained.rest}{'; too early to say more' if early else ''}."

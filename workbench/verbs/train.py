@@ -21,6 +21,7 @@ from workbench.runs import (
 from workbench.runs import open_run as _open_run
 from workbench.runs.devices import busy
 from workbench.settings import (
+    PERSON,
     DPOSettings,
     OnlineDPOSettings,
     PPOSettings,
@@ -169,7 +170,8 @@ def train_online_dpo(
     Args:
         policy: what it starts from; frozen, it is also the reference.
         reward: as in :func:`train_ppo`. Only which of two answers scores higher counts; equal ones
-            are left out and counted.
+            are left out and counted. Or ``"person"``: each step waits until its pairs are judged
+            in ``wb.label(run)``; take a ``batch_size`` of few prompts, and few ``steps``.
         prompts: what :func:`load_prompts` reads.
         name: as in :func:`train_sft`.
         fresh: as in :func:`train_sft`.
@@ -181,9 +183,13 @@ def train_online_dpo(
     checked = OnlineDPOSettings.from_dict(settings)
     check_option(judge, ("auto", "gold", "none"), "judge")
     check_model(policy, "policy", "answers")
-    check_reward(reward)
+    asks = isinstance(reward, str) and reward == PERSON
+    if not asks:
+        check_reward(reward)
     rows = [{"prompt": prompt} for prompt in load_prompts(prompts)]
-    inputs, files = _policy_inputs(policy, judge, reward, reference)
+    inputs, files = _policy_inputs(policy, judge, None if asks else reward, reference)
+    if asks:
+        inputs = {"reward": PERSON, **inputs}
     return _launch(_Launch(policy, checked, rows, name, fresh, trust, inputs, files))
 
 

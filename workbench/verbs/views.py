@@ -1,16 +1,20 @@
 """What a person looks at and labels in: widgets and reports."""
 
 import math
+import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from workbench.data.labelling.item_order import ORDERS
-from workbench.errors import check_option
+from workbench.errors import ConfigError, RunError, check_option
 from workbench.progress import working
-from workbench.settings import PPOSettings
+from workbench.runs import Run
+from workbench.runs.folder import LIVE
+from workbench.settings import PERSON, PERSON_STORE, PPOSettings
 from workbench.verbs import batch
 from workbench.verbs.load_data import as_pairs, check_source, load_prompts
 from workbench.verbs.model_names import Model, check_model, model_name, short_names
@@ -58,6 +62,7 @@ def _opened(store: "StoreOrPath | None", argument: str = "store") -> "LabelStore
 
 
 REPEATS, REPEATS_FROM = 0.05, 100  # of fewer items than that, a rate says nothing
+WAITING = 0.3  # seconds between two looks at whether a run has asked
 
 
 _View = TypeVar("_View", bound="Labeller")
@@ -67,7 +72,7 @@ _SESSIONS: "WeakValueDictionary[tuple[str, str], LabelSession]" = WeakValueDicti
 @working("label")
 def label(
     pairs: Any,
-    store: "StoreOrPath",
+    store: "StoreOrPath | None" = None,
     annotator: str = "me",
     *,
     seed: int = 0,
@@ -86,10 +91,12 @@ def label(
     """Judge pairs by keys; each label is on disk before the screen says so.
 
     Pairs that were sent to the store's queue (from a comparison, a playground, a sample table) and
-    have no label yet come first.
+    have no label yet come first. A run of ``train_online_dpo(policy, "person", prompts)`` asks for
+    labels itself: ``label(run)`` shows what it waits for, and after that what it asks next.
 
     Args:
-        pairs: what :func:`load_pairs` reads; labels that came with them are not shown.
+        pairs: what :func:`load_pairs` reads; labels that came with them are not shown. Or such a
+            run, which has a store of its own.
         store: where the labels go: a label store, or the path of one, which is made where there is
             none. ``.store`` of what is returned is that store.
         annotator: who labels; several people may share a store.
@@ -112,11 +119,14 @@ def label(
 
     Raises:
         DataError: the store is damaged or cannot be written; the guidelines cannot be read.
-        ConfigError: a key, a tag or another wish cannot be.
+        ConfigError: a key, a tag or another wish cannot be; there is no store.
+        RunError: the run has ended, and waits for nothing.
     """
+    asking = pairs if isinstance(pairs, Run) else None
+    place = store if asking is None else _asking_store(asking, store)
     if reward is not None:
         check_model(reward, "reward", "scores")
-    for source in (pairs, gold):
+    for source in (None if asking else pairs, gold):
         check_source(source)
     check_option(order, ORDERS, "order")
     from workbench.data.labelling.guidelines import read_guidelines
@@ -127,13 +137,17 @@ def label(
 
     reasons = tag_keys(tags, key_map(keys))
     read_guidelines(guidelines)  # what cannot be is said now, not when the data has been read
-    store = as_store(store, write=True)
-    items = with_queue(as_pairs(pairs), store)
+    if place is None:
+        raise ConfigError(
+            "labels need a store", where="label(pairs)", fix="label(pairs, 'labels.sqlite')"
+        )
+    labels = as_store(place, write=True)
+    items = _first_asked(asking, labels) if asking else with_queue(as_pairs(pairs), labels)
     if repeats is None:
         repeats = REPEATS if len(items) >= REPEATS_FROM else 0.0
-    session = LabelSession(
-        items,
-        store,
+    shown = partial(
+        LabelSession,
+        store=labels,
         annotator=annotator,
         seed=seed,
         order=order,
@@ -147,8 +161,49 @@ def label(
         guidelines=guidelines,
         tags=reasons.values(),
     )
-    view = Labeller(session, keys, ranking=ranking, tags=reasons)
-    return _with_own_session(view, store, annotator)
+    view = Labeller(shown(items), keys, ranking=ranking, tags=reasons)
+    if asking is not None:
+
+        def next_asked() -> "LabelSession | None":
+            waiting = labels.queue()
+            session = shown(waiting) if len(waiting) else None
+            if session is None or session.current() is None:  # skipped before
+                return None
+            _SESSIONS[str(labels.path), annotator] = session
+            return session
+
+        view.more = next_asked
+    return _with_own_session(view, labels, annotator)
+
+
+def _asking_store(run: Run, given: "StoreOrPath | None") -> Path:
+    """The store in which a run asks a person; it is the run's own."""
+    if given is not None:
+        raise ConfigError(
+            "a run that asks has a store of its own",
+            where=f"label({run.name}, store={given!r:.80})",
+            fix="leave store out: label(run)",
+        )
+    if run.config["inputs"].get("reward") != PERSON:
+        raise ConfigError(
+            "this run asks nobody for labels",
+            where=f"label({run.name})",
+            fix="label(pairs, store); one that asks is train_online_dpo(policy, 'person', prompts)",
+        )
+    return run.path / PERSON_STORE
+
+
+def _first_asked(run: Run, store: "LabelStore") -> "Pairs":
+    """What a run waits for; until it has asked, this waits for it."""
+    while not len(waiting := store.queue()):
+        if run.status not in LIVE:
+            raise RunError(
+                f"{run.name} is {run.status}, and waits for no labels",
+                where=str(run.path),
+                fix="run.resume() if it should go on, and label(run) again",
+            )
+        time.sleep(WAITING)
+    return waiting
 
 
 def _with_own_session(view: _View, store: "LabelStore", annotator: str) -> _View:

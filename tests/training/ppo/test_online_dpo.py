@@ -1,13 +1,15 @@
 """Online DPO: what a step compares and learns, what it tells, stopped and resumed."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.functional import logsigmoid
 
-from workbench.errors import DataError, ModelError
+from workbench.data.labelling.session import LabelSession
+from workbench.errors import ConfigError, DataError, ModelError
 from workbench.events import Notice, Progress
 from workbench.models.encoding import Encoded
 from workbench.settings import OnlineDPOSettings
@@ -200,3 +202,77 @@ def test_what_it_needs(tiny, reward, place):
         trainer_of(tiny, reward, place(), prompts=[])
     with pytest.raises(ModelError):
         trainer_of(tiny, str(Path(tiny)), place("no"))
+
+
+# --------------------------------------------------------------- a person in the reward's place
+
+
+class Likes:
+    """A person who thinks as :class:`Rule` does, and judges one pair at each look."""
+
+    def __init__(self, monkeypatch):
+        self.trainer, self.looks = None, 0
+        monkeypatch.setattr(module.time, "sleep", self.judge)
+
+    def judge(self, _):
+        self.looks += 1
+        store = self.trainer.person.store
+        session = LabelSession(store.queue(), store, annotator="ada")
+        shown = session.current()
+        word = self.trainer.encoder.decode([LIKES])
+        left, right = (
+            side[-1]["content"].split().count(word) for side in (shown.left, shown.right)
+        )
+        session.choose("tie" if left == right else "left" if left > right else "right")
+        session.close()
+
+
+@pytest.fixture
+def likes(monkeypatch):
+    return Likes(monkeypatch)
+
+
+def judged_by(likes, tiny, where, **changes):
+    likes.trainer = trainer_of(tiny, "person", where, missing_eos_penalty=0.0, **changes)
+    return list(likes.trainer.run())
+
+
+def test_a_person_who_thinks_as_the_reward_does_teaches_the_same(tiny, reward, place, likes):
+    paid = trainer_of(tiny, reward, place("paid"), missing_eos_penalty=0.0)
+    paid.reward = Rule()
+    expected = metrics(list(paid.run()))
+    told = metrics(judged_by(likes, tiny, place("judged")))
+    assert likes.looks > 0 and all("objective/scores" not in row for row in told)
+    own = {"objective/scores", "objective/scores_std"}
+    assert [{k: v for k, v in row.items() if k not in own} for row in expected] == told
+    card = (place("judged").folder / "final" / "README.md").read_text()
+    assert "a person" in card
+
+
+def test_it_says_what_it_waits_for(tiny, place, likes):
+    phases = []
+    where = replace(place(), tell=phases.append)
+    judged_by(likes, tiny, where, steps=1)
+    waits = [phase for phase in phases if phase.name == "waiting for labels"]
+    assert {phase.unit for phase in waits} == {"pairs"} and waits[0].total == likes.looks
+    assert [phase.done for phase in waits] == sorted(phase.done for phase in waits)
+
+
+def test_stopped_while_it_waits_it_asks_for_the_rest_and_is_the_same_run(tiny, place, likes):
+    whole = place("whole")
+    expected = metrics(judged_by(likes, tiny, whole))
+    asked = likes.looks
+    for stop_at in (5, 8, 12, 17, 23):
+        likes.looks, name = 0, f"stop{stop_at}"
+        first = metrics(judged_by(likes, tiny, place(name, Steering(stop_at=stop_at))))
+        rest = metrics(judged_by(likes, tiny, place(name)))
+        assert first + rest == expected
+        assert likes.looks == asked  # nobody is asked twice
+        assert bytes_of(place(name).folder / "final") == bytes_of(whole.folder / "final")
+
+
+def test_several_processes_cannot_wait_for_one_person(tiny, place):
+    made = trainer_of(tiny, "person", place())
+    made.team.count = 2
+    with pytest.raises(ConfigError, match="several processes"):
+        made._person()

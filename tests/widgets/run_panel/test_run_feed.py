@@ -123,6 +123,14 @@ def test_the_first_update_is_seen_from_inside(folder, writer):
     assert feed_of(folder).count == 0
 
 
+def test_how_long_a_person_takes_is_not_guessed(folder, writer):
+    writer.estimate(200.0, "its shape")
+    writer.phase(Phase(1, 10, "waiting for labels", 1, 8, "pairs"))
+    status = feed_of(folder).status()
+    assert (status["left"], status["estimate"]) == (None, "")
+    assert status["now"] == "update 1: waiting for labels 1 of 8 pairs"
+
+
 def test_time_left_is_the_median_step_times_the_steps_to_go(folder, writer):
     writer.set_state("running", step=4, total=10)
     times = [100.0, 102.0, 104.0, 604.0]  # a pause of 500 s before the last

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from workbench.data.labelling.session import LabelSession
@@ -62,6 +62,9 @@ class Labeller(LoadedWidget):
         ranking: put more than two answers in order; False only asks for the best one.
         tags: the session's reasons, by the key that gives each; None finds keys for them.
 
+    Attributes:
+        more: asked for the next session when all is decided; None where there is no more.
+
     Raises:
         ConfigError: no such action, or one key for two actions.
     """
@@ -83,6 +86,7 @@ class Labeller(LoadedWidget):
         self.key_map = key_map(keys)
         self.tag_keys = tag_keys(session.tags, self.key_map) if tags is None else dict(tags)
         self.error: BaseException | None = None
+        self.more: Callable[[], LabelSession | None] | None = None
         self._guard = threading.Lock()
         self._window: dict[str, DisplayedItem] = {}  # what the page holds, by token
         self.on_msg(self._take)
@@ -193,6 +197,10 @@ class Labeller(LoadedWidget):
     def _state(self) -> dict[str, Any]:
         """Return what to show now: the next items, with the texts that the page has not got."""
         current = self.session.current()
+        if current is None and self.more is not None and (after := self.more()) is not None:
+            self.session.close()
+            self.session, self._window = after, {}
+            current = after.current()
         queue = [] if current is None else [current, *self.session.upcoming(AHEAD - 1)]
         fresh = [shown for shown in queue if shown.token not in self._window]
         self._window = {shown.token: shown for shown in queue}
@@ -200,7 +208,8 @@ class Labeller(LoadedWidget):
         return {
             "type": "state",
             "annotator": outgoing(self.session.annotator),
-            "progress": {name: progress[name] for name in PROGRESS},
+            "progress": {name: progress[name] for name in PROGRESS}
+            | ({"asks": True} if self.more else {}),
             "queue": [_marks(shown, self.session.tags) for shown in queue],
             "items": [_texts(shown) for shown in fresh],
         }

@@ -85,8 +85,17 @@ export function helpOf(keys, tags = []) {
 }
 
 /** What is said when all is decided. */
-export function endOf({ done, skipped, flagged, left, total }) {
+export function endOf({ done, skipped, flagged, left, total, asks }) {
   if (left) return waitingOf(left, done);
+  if (asks)
+    return [
+      h("h3", {}, "All that the run asked is decided"),
+      h(
+        "p",
+        { class: "wb-muted" },
+        "It learns from these labels now. What it asks next comes here by itself.",
+      ),
+    ];
   const others = total - done - skipped;
   const rest = [
     others > 0 && `${grouped(others)} by other people`,

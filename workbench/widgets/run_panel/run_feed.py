@@ -19,7 +19,7 @@ from workbench.runs.folder import CONTROL, EVENTS, LIVE, METRICS, SAMPLES
 from workbench.runs.launcher import within_root
 from workbench.runs.metric_table import MetricTable, read_on
 from workbench.runs.verdict import Verdict, verdict
-from workbench.settings import KINDS
+from workbench.settings import KINDS, PERSON_ASKED
 from workbench.widgets.kit.why_score import reward_of, why_question
 from workbench.widgets.kit.wire import outgoing
 from workbench.widgets.run_panel.curves import MOST_POINTS, charts_for, charts_to_come, downsample
@@ -141,6 +141,7 @@ class RunFeed:
         """State, step, time left [s], and what a failed run says of itself."""
         status = self.folder.status()
         live = status["state"] in LIVE
+        asks = live and status.get("phase") == PERSON_ASKED  # how long that takes, nobody knows
         phases, seldom = self._phases()
         step = max(int(status["step"] or 0), self._last_step())  # status.json may lag by a second
         facts = {
@@ -148,9 +149,9 @@ class RunFeed:
             "live": live,
             "step": step,
             "total": status["total_steps"],
-            "left": self._time_left(step, status, seldom) if live else None,
+            "left": self._time_left(step, status, seldom) if live and not asks else None,
             "now": phase_words(status),
-            "estimate": estimate_words(status),
+            "estimate": "" if asks else estimate_words(status),
             "seconds": None if live else self._time_taken(),
             "silent": _silence(status["heartbeat"]) if live else 0,
             "phases": phases,
