@@ -321,16 +321,23 @@ def test_ppo_by_the_true_score_shows_both_sides(bench):
     from ppo_gold import failures, table
 
     row = {"kl": 1.0, "score": 0.2, "seconds": 10.0}
-    golds = {"ours": (0.5, 0.6, 0.7), "TRL, slow": (0.9,), "TRL, fast": (0.4, 0.6, 0.8)}
+    golds = {
+        "workbench, its defaults": (0.9, 0.95, 1.0),
+        "TRL, slow": (0.99,),
+        "TRL, fast": (0.8, 0.95, 1.1),
+    }
     rows = [{"name": name, "gold": gold, **row} for name, found in golds.items() for gold in found]
     about = dict.fromkeys(("machine", "python", "commit", "date"), "x")
     figures = {"episodes": 4480, "kl_coef": 0.1, "rows": rows, "about": about}
     told = table(figures)
     assert "after 4,480 episodes, β = 0.1" in told
-    assert "| TRL, fast | 0.600 | 0.400, 0.600, 0.800 | 1.00 | 0.20 | 10 |" in told
+    assert "| TRL, fast | 0.950 | 0.800, 0.950, 1.100 | 1.00 | 0.20 | 10 |" in told
     assert failures(figures) == []  # one seed of the peer's is no mean of three
-    rows[0]["gold"] = 0.4
-    assert failures(figures) == ["gold score 0.567, the peer's best 0.600"]
+    rows[0]["gold"] = 0.6
+    assert failures(figures) == [
+        "gold score 0.850, the peer's best 0.950",
+        "our defaults: 0.850 at 1.00 nats",
+    ]
 
 
 def test_the_peer_goes_on_at_the_rate_that_was_best_on_the_first_seed(bench):
