@@ -156,6 +156,7 @@ def test_a_line_without_end_is_never_held_and_counts_as_damaged(folder):
         gzip.compress(b"{\n"),
         gzip.compress(b"x" * (LONGEST_LINE + 5)),
     ],
+    ids=["no gzip", "cut", "half a line", "no end"],  # gzip writes the second into it
 )
 def test_data_that_cannot_be_read_says_so(folder, content):
     (folder.path / DATA).write_bytes(content)
