@@ -9,7 +9,7 @@ import pytest
 @pytest.fixture
 def peer(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).with_name("benchmarks")))
-    for name in ("ppo_peer", "ppo_made", "record"):
+    for name in ("ppo_peer", "ppo_own", "ppo_made", "record"):
         sys.modules.pop(name, None)
     import ppo_peer
 
@@ -28,6 +28,27 @@ def test_operations_by_hand(peer, monkeypatch):
     lora = decoded + 2 * (3 * 10 + 3) * 6 + 6 * (4 * 13 + 4 * 10)
     assert peer.flops(run, "lora") == lora
     assert peer.flops(run, "full") == lora + 6 * 2 * 10
+
+
+@pytest.mark.parametrize("value", ["adapter", "shared"])
+def test_our_side_and_its_floor_run(peer, monkeypatch, tmp_path, value):
+    """Two updates of four answers of four tokens to prompts of three."""
+    import ppo_own
+    import torch
+
+    for owner, name in ((ppo_own.ppo, "Clock"), (ppo_own.ppo.PPOTrainer, "sample")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # it changes them for its process
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    monkeypatch.setattr(peer.made, "SIZES", {**peer.made.SIZES, **small, **heads})
+    for name, size in {"PROMPTS": 8, "BATCH": 4, "ANSWER": 4, "FIXED_PROMPT": 3}.items():
+        monkeypatch.setattr(peer.made, name, size)
+    peer.made.make(tmp_path)
+    found = ppo_own.run(str(tmp_path), "fixed", value, 2)
+    assert found["sizes"] == [[(3, 4)] * 4] * 2
+    assert (found["prompt_tokens"], found["response_tokens"]) == (24, 32)
+    assert ppo_own.floor(str(tmp_path), "fixed", value, found["sizes"])["cpu_seconds"] > 0
 
 
 def test_a_promise_that_does_not_hold_is_named(peer):
