@@ -13,7 +13,7 @@ from workbench.settings import PPOSettings
 def test_every_preset_holds_settings_that_are_allowed_and_fit_together(name):
     made = PPOSettings.from_dict(PRESETS[name].settings)
     assert made.max_length > made.response_length
-    assert made.micro_batch_tokens >= made.max_length  # the longest answer fits into one forward
+    assert made.tokens_at_once >= made.max_length  # the longest answer fits into one forward
     assert made.batch_size % (made.mini_batches * made.samples_per_prompt) == 0
     assert made.learning_rate == "auto"
 
@@ -59,7 +59,8 @@ def test_the_memory_that_is_told_is_what_is_planned(name, tmp_path):
     for part in needed:
         phases[part["phase"]] = phases.get(part["phase"], 0) + part["bytes"] / 1e9
     assert on.gb == pytest.approx(max(phases.values()), rel=0.02)
-    assert on.dense == any(part["part"].startswith("dense copy") for part in needed)
+    copied = any(part["part"].startswith("dense copy") for part in needed)
+    assert on.dense == (copied or told["unpacks"])  # what is dense to train on is sampled from too
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -188,7 +188,7 @@ def update_seconds(
     logits = 2 * shape.head * rows * lengths.answer
     flops = card.share * card.peak
     own = int(settings.advantage == "gae" and settings.value == "adapter")
-    micro = math.ceil(tokens / settings.micro_batch_tokens)
+    micro = math.ceil(tokens / settings.tokens_at_once)
     a_pass = _unpacking(shape, card, settings) + shape.layers * START
 
     prompts = layers * rows * lengths.prompt / flops + a_pass
@@ -219,7 +219,7 @@ def step_seconds(
         tokens: that go through the model in one step.
         read_tokens: those of them whose logits are read; 0 for a reward model.
     """
-    micro = math.ceil(tokens / settings.micro_batch_tokens)
+    micro = math.ceil(tokens / settings.tokens_at_once)
     times = 3 if settings.recomputes else 2
     flop = times * 2 * shape.linear * tokens + 3 * 2 * shape.head * read_tokens
     a_pass = _unpacking(shape, card, settings) + shape.layers * START

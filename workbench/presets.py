@@ -133,7 +133,7 @@ PRESETS: dict[str, Preset] = {
             "checkpoint_every": 10,
             "watch_every": 10,
         },
-        Planned(A100, LLAMA_8B, Lengths(768, 512), 55.8, dense=True),
+        Planned(A100, LLAMA_8B, Lengths(768, 512), 41.8, dense=True),
     ),
 }
 

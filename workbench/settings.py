@@ -234,7 +234,10 @@ class RunSettings(Checked):
     weight_decay: float = setting(0.0, low=0.0, help="AdamW weight decay.")
     adam_epsilon: float = setting(1e-8, low=0.0, help="AdamW epsilon.")
     micro_batch_tokens: int = setting(
-        2048, unit="tokens", low=16, help="Padded tokens in one forward; less saves memory."
+        0,
+        unit="tokens",
+        low=0,
+        help="Padded tokens in one forward; less saves memory; 0 = 2048, on a GPU as it has room.",
     )
     checkpoint_every: int = setting(
         0, unit="steps", low=0, help="A checkpoint every so many steps; 0 = none."
@@ -264,6 +267,11 @@ class RunSettings(Checked):
     threads: int = setting(
         0, unit="threads", low=0, help="CPU threads; 0 = one for small models, else all but one."
     )
+
+    @property
+    def tokens_at_once(self) -> int:
+        """Padded tokens of a micro-batch; what auto means on a GPU is for the plan to say."""
+        return self.micro_batch_tokens or 2048
 
     @property
     def recomputes(self) -> bool:

@@ -20,7 +20,12 @@ PARTS = [
 
 def made(free, settings=None, **changes):
     told = {"parts": PARTS, "free": free * 10**9, "rows": 2, "length": 640, "device": "cuda"}
-    told |= {"dtype": "bfloat16", "quantization": "nf4", "model": "some <model>"}
+    told |= {
+        "micro_batch_tokens": 2048,
+        "dtype": "bfloat16",
+        "quantization": "nf4",
+        "model": "some <model>",
+    }
     return plan_memory.MemoryPlan({**told, **changes}, settings or PPOSettings())
 
 

@@ -184,7 +184,7 @@ def exact_response_kl(
     if role is None:
         return result
     lengths = [len(r.ids) for r in rows]
-    for group in micro_batches(lengths, tokens=settings.micro_batch_tokens):
+    for group in micro_batches(lengths, tokens=settings.tokens_at_once):
         batch = collate([rows[i] for i in group], base)
         per_token = _token_kl(roles, role, start, batch, settings.temperature)
         result[group] = spread(per_token, batch).sum(1).cpu()
@@ -256,7 +256,7 @@ def scores(
         usable = [row for row in rows if row is not None]
         result[:, kept] = scorer.member_scores(
             usable,
-            tokens=settings.micro_batch_tokens,
+            tokens=settings.tokens_at_once,
             tell=lambda scored: tell(scored, len(rows), "scores"),
         )
     tell(len(rows), len(rows), "scores")

@@ -168,7 +168,7 @@ class DirectTrainer(PolicyLoop[D]):
 
     def _groups(self, batch: Sequence[int]) -> list[list[int]]:
         """This process's micro-batches of comparisons, similar lengths together."""
-        sizes, tokens = [self.sizes[i] for i in batch], self.settings.micro_batch_tokens
+        sizes, tokens = [self.sizes[i] for i in batch], self.settings.tokens_at_once
         return own_groups(batch, sizes, self.team, tokens=tokens)
 
     def _compare(self, group: Sequence[int]) -> Compared:

@@ -72,6 +72,8 @@ class StepLoop(ABC, Generic[S]):
         self.team = Team(self.accelerator.process_index, self.accelerator.num_processes)
         self.at_once = 0
         how = ways(model, settings)
+        if self.team.count == 1:  # several would have to agree
+            self.settings = settings.changed(micro_batch_tokens=how.tokens)
         settings = settings.changed(gradient_checkpointing=how.recomputes)
         self.base = load_base(resolve(model), settings)
         self.roles = Roles(self.base, settings, unpacks=how.unpacks)
@@ -133,7 +135,7 @@ class StepLoop(ABC, Generic[S]):
 
     def smaller(self) -> str | None:
         """Send less through the model at once; says what, or None where it cannot be less."""
-        tokens = self.settings.micro_batch_tokens
+        tokens = self.settings.tokens_at_once
         if tokens <= SMALLEST:
             return None
         left = max(SMALLEST, tokens // 2)
@@ -265,13 +267,13 @@ class StepLoop(ABC, Generic[S]):
         return {
             "weights": copied(list(self.optimiser.parameters)),
             "optimiser": self.optimiser.state(),
-            "micro_batch_tokens": self.settings.micro_batch_tokens,
+            "micro_batch_tokens": self.settings.tokens_at_once,
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Take back :meth:`state`."""
         tokens = state["micro_batch_tokens"]
-        if tokens != self.settings.micro_batch_tokens:
+        if tokens != self.settings.tokens_at_once:
             self.use_micro_batches(tokens)
         self.optimiser.load(state["optimiser"])
         with torch.no_grad():

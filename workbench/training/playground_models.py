@@ -157,7 +157,7 @@ class Stage:
         encoder = scorer.encoder(settings)
         rows = [encoder.pair(values["prompt"], as_messages(text, "assistant")) for text in texts]
         usable = [row for row in rows if row is not None]
-        scores = iter(scorer.scores(usable, tokens=settings.micro_batch_tokens) if usable else ())
+        scores = iter(scorer.scores(usable, tokens=settings.tokens_at_once) if usable else ())
         return [None if row is None else float(next(scores)) for row in rows]
 
     def _scorer(self, reward: str, settings: PPOSettings) -> Scorer:

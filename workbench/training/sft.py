@@ -172,7 +172,7 @@ class SFTTrainer(StepLoop[SFTSettings]):
         """Mean over the tokens of the examples that were kept aside, in nats."""
         mine = self.team.share(self.aside, [len(e.encoded.ids) for e in self.aside])
         lengths, summed = [len(e.encoded.ids) for e in mine], 0.0
-        for group in micro_batches(lengths, tokens=self.settings.micro_batch_tokens):
+        for group in micro_batches(lengths, tokens=self.settings.tokens_at_once):
             if safe:
                 self.safe_point(len(group))
             summed += float(self._nll([mine[i] for i in group]))
@@ -219,7 +219,7 @@ class SFTTrainer(StepLoop[SFTSettings]):
         lengths = [len(e.encoded.ids) for e in batch]
         mine = self.team.share(batch, lengths)
         losses: list[Tensor] = []
-        budget = self.settings.micro_batch_tokens
+        budget = self.settings.tokens_at_once
         for group in micro_batches([len(e.encoded.ids) for e in mine], tokens=budget):
             self.safe_point(len(group))
             loss = self._nll([mine[i] for i in group]) / tokens

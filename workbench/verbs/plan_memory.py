@@ -93,10 +93,10 @@ class MemoryPlan(ReportPage):
             if not self.recomputes:
                 return "set gradient_checkpointing=True"
             if rows > 1:
-                return f"lower micro_batch_tokens (it is {settings.micro_batch_tokens})"
+                return f"lower micro_batch_tokens (it is {self.facts['micro_batch_tokens']})"
             return f"lower max_length (it is {settings.max_length})"
         if part.startswith("mask"):
-            return f"lower micro_batch_tokens (it is {settings.micro_batch_tokens})"
+            return f"lower micro_batch_tokens (it is {self.facts['micro_batch_tokens']})"
         if part.startswith(("keys and values", "prompts")):
             return f"lower batch_size or max_length (it is {settings.max_length})"
         if part.startswith(("adapters", "float32", "gradients", "AdamW", "copy of")):

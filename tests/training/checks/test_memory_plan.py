@@ -180,6 +180,55 @@ def test_layers_are_computed_twice_only_where_the_plan_needs_it(shape):
     assert plans.plan(shape, settings)["recomputes"] is False  # off a card never unasked
 
 
+def test_micro_batches_left_open_are_the_largest_that_a_card_holds(shape):
+    """64 answers of 64 tokens: all at once, in halves before layers are computed twice, and so on.
+
+    Each card holds just what was planned for that size, or one byte less.
+    """
+    auto = tiny_settings(batch_size=64, mini_batches=1, max_length=64, response_length=60)
+    auto = auto.changed(gradient_checkpointing="auto", micro_batch_tokens=0)
+
+    def needed(tokens, twice):
+        told = plans.plan(
+            shape, auto.changed(micro_batch_tokens=tokens, gradient_checkpointing=twice), card=1
+        )
+        return sum(parts(told, "optimise").values())
+
+    def chosen(card, settings=auto):
+        told = plans.plan(shape, settings, card=card)
+        assert told["rows"] == told["micro_batch_tokens"] // 64
+        return told["micro_batch_tokens"], told["recomputes"]
+
+    assert chosen(needed(4096, False)) == (4096, False)
+    assert chosen(needed(4096, False) - 1) == (2048, False)
+    assert needed(1024, True) < needed(2048, True) < needed(2048, False)
+    assert chosen(needed(2048, True)) == (2048, True)
+    assert chosen(needed(1024, True)) == (1024, True)
+    assert chosen(1) == (512, True)  # the least that is tried
+    never = auto.changed(gradient_checkpointing=False)
+    assert chosen(needed(1024, False), never) == (1024, False)
+    assert chosen(10**10, auto.changed(micro_batch_tokens=256)) == (256, False)
+
+
+def test_room_for_a_dense_base_goes_before_a_larger_micro_batch(shape, monkeypatch):
+    settings = tiny_settings(batch_size=64, mini_batches=1, max_length=64, response_length=60)
+    settings = settings.changed(quantization="nf4", micro_batch_tokens=0)
+    monkeypatch.setattr(plans, "SHARE", 1.0)
+    whole = {
+        tokens: peak(plans.plan(shape, settings.changed(micro_batch_tokens=tokens), card=1))
+        for tokens in (4096, 2048)
+    }
+    dense = 2 * 2 * (4 * 64 * 64 + 3 * 64 * 128)  # linear weights of two layers, in two bytes
+    assert whole[2048] + dense < whole[4096]  # so the card below holds either, not both
+    for card, tokens, unpacks in (
+        (whole[4096], 2048, True),
+        (whole[4096] + dense, 4096, True),
+        (whole[2048], 2048, False),
+    ):
+        told = plans.plan(shape, settings, card=card)
+        assert (told["micro_batch_tokens"], told["unpacks"]) == (tokens, unpacks)
+
+
 def test_the_base_is_unpacked_to_train_on_where_that_fits(shape):
     settings = tiny_settings(quantization="nf4")
     name = "dense copy of the base to train on, where it fits"
@@ -195,12 +244,14 @@ def test_the_base_is_unpacked_to_train_on_where_that_fits(shape):
 
 def test_a_run_does_what_the_plan_for_its_machine_says(shape, monkeypatch):
     settings = tiny_settings(gradient_checkpointing="auto")
-    assert plans.ways(shape, settings) == (False, False)
-    assert plans.ways(shape, settings.changed(gradient_checkpointing=True)) == (True, False)
+    settings = settings.changed(micro_batch_tokens=0)
+    assert plans.ways(shape, settings) == (False, False, 2048)
+    assert plans.ways(shape, settings.changed(gradient_checkpointing=True)) == (True, False, 2048)
+    assert plans.ways(shape, settings.changed(micro_batch_tokens=99)) == (False, False, 99)
     monkeypatch.setattr(on_card, "CARDS", frozenset(("cpu",)))
-    planned = {"recomputes": True, "unpacks": True}
+    planned = {"recomputes": True, "unpacks": True, "micro_batch_tokens": 1024}
     monkeypatch.setattr(plans, "plan", lambda *_: planned)
-    assert plans.ways(shape, settings) == (True, True)
+    assert plans.ways(shape, settings) == (True, True, 1024)
 
 
 def test_the_dense_copy_is_taken_where_it_fits(shape):

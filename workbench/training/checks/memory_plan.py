@@ -49,6 +49,9 @@ WORK_SPACE = 3 * 32 * 2**20
 the stream where decode steps are recorded. Elsewhere it keeps less.
 """
 
+TOKENS = (4096, 2048, 1024, 512)
+"""Micro-batches of auto on a card: a longer packed row does not meet the attention in one call."""
+
 _Row = dict[str, Any]
 
 
@@ -104,14 +107,29 @@ def plan(model: str, settings: RunSettings, *, card: int | None = None) -> dict[
 def _told(
     source: Source, settings: RunSettings, device: torch.device, dtype: torch.dtype, room: int
 ) -> dict[str, Any]:
-    """The plan; where recomputing is left open, without it if that fits, and off a card always."""
-    told = _Plan(source, settings, device, dtype, room).as_dict()
-    left_open = settings.gradient_checkpointing == "auto" and on_card(device)
-    learning = sum(p["bytes"] for p in told["parts"] if p["phase"] == "optimise")
-    if left_open and learning > room:  # elsewhere nothing is recorded to be computed again
-        twice = settings.changed(gradient_checkpointing=True)
-        return _Plan(source, twice, device, dtype, room).as_dict()
-    return told
+    """The plan; what is left open on a card is as large as fits, before layers are computed twice.
+
+    Of the two largest micro-batches, where both fit, the one that leaves a base in 4 bits the room
+    to lie dense. Where nothing fits it is the plan of what takes the least.
+    """
+    open_card = on_card(device)
+    sizes = TOKENS if open_card and not settings.micro_batch_tokens else (settings.tokens_at_once,)
+    once = {"gradient_checkpointing": settings.recomputes}
+    tries = [once | {"micro_batch_tokens": tokens} for tokens in sizes]
+    if open_card and settings.gradient_checkpointing == "auto":
+        tries = tries[:2]
+        tries += [
+            {"gradient_checkpointing": True, "micro_batch_tokens": tokens} for tokens in sizes
+        ]
+    told, fitting = dict[str, Any](), dict[str, Any]()
+    for number, tried in enumerate(tries):
+        told = _Plan(source, settings.changed(**tried), device, dtype, room).as_dict()
+        learning = sum(p["bytes"] for p in told["parts"] if p["phase"] == "optimise")
+        if learning <= room and (not fitting or told["unpacks"]):
+            fitting = told
+        if fitting and (number or fitting["unpacks"] or settings.quantization != "nf4"):
+            break
+    return fitting or told
 
 
 class Ways(NamedTuple):
@@ -120,10 +138,12 @@ class Ways(NamedTuple):
     Attributes:
         recomputes: layers are computed twice.
         unpacks: the base in 4 bits lies dense beside itself, to train on.
+        tokens: padded tokens of a micro-batch.
     """
 
     recomputes: bool
     unpacks: bool
+    tokens: int
 
 
 def ways(model: str, settings: RunSettings) -> Ways:
@@ -132,13 +152,14 @@ def ways(model: str, settings: RunSettings) -> Ways:
     Raises:
         ConfigError: CUDA was asked for and is absent.
     """
+    as_set = Ways(settings.recomputes, False, settings.tokens_at_once)
     if not on_card(pick_device(settings.device)):
-        return Ways(settings.recomputes, False)
+        return as_set
     try:
         told = plan(model, settings)
-    except ModelError:  # such as an encoder: as was set
-        return Ways(settings.recomputes, False)
-    return Ways(told["recomputes"], told["unpacks"])
+    except ModelError:  # such as an encoder
+        return as_set
+    return Ways(told["recomputes"], told["unpacks"], told["micro_batch_tokens"])
 
 
 def micro_batch(settings: RunSettings) -> MicroBatchShape:
@@ -151,9 +172,7 @@ def micro_batch(settings: RunSettings) -> MicroBatchShape:
     elif isinstance(settings, ComparisonSettings):
         batch = 2 * (batch or SIZES[0])  # both answers
     length = settings.max_length
-    return MicroBatchShape(
-        max(1, min(batch, settings.micro_batch_tokens // length)), length, answer
-    )
+    return MicroBatchShape(max(1, min(batch, settings.tokens_at_once // length)), length, answer)
 
 
 class _GroupedProducts(TorchFunctionMode):
@@ -309,6 +328,7 @@ class _Plan:
         facts = self.shape._asdict() | {"device": self.device.type}
         facts |= {"dtype": str(self.base.dtype).removeprefix("torch.")}
         facts |= {"recomputes": self.settings.recomputes, "unpacks": unpacks}
+        facts |= {"micro_batch_tokens": self.settings.tokens_at_once}
         facts |= {"quantization": self.settings.quantization, "model": self.source.reference}
         return {"parts": rows, "free": self.free, "trained": self.trained, **facts}
 

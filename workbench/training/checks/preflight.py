@@ -202,7 +202,7 @@ def _frozen(
     reward = trainer.reward
     assert reward is not None  # PPO's own always is
     read = reward.read(rows, messages)
-    scores = reward.scores(read, tokens=trainer.settings.micro_batch_tokens).total
+    scores = reward.scores(read, tokens=trainer.settings.tokens_at_once).total
     return [torch.cat(_logprobs(trainer, rows, trainer.reference)), scores]
 
 

@@ -74,7 +74,7 @@ def own_micro_batches(
 ) -> list[list[int]]:
     """This process's share of some episodes, as they go through the model."""
     share = team.share(numbers, [len(rows[i].ids) for i in numbers])
-    return in_batches(rows, share, base, tokens=settings.micro_batch_tokens)
+    return in_batches(rows, share, base, tokens=settings.tokens_at_once)
 
 
 def mini_batches(

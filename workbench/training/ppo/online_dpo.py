@@ -185,7 +185,7 @@ class OnlineDPOTrainer(DirectTrainer[OnlineDPOSettings]):
     def _scored(self, rows: list[Encoded], messages: list[list[Message]]) -> Answered:
         self.safe_point()
         settings = self.settings
-        tokens = settings.micro_batch_tokens
+        tokens = settings.tokens_at_once
         scores = scored_answers(rows, messages, self.reward, tokens=tokens, team=self.team)
         ended = self._ended(rows)
         paid = end_rewards(

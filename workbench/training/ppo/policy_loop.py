@@ -95,7 +95,7 @@ class PolicyLoop(StepLoop[P]):
 
     def put_back(self, before: dict[str, Any]) -> None:
         """Take back a state, but for how much goes through the model at once: that was too much."""
-        sizes = {"micro_batch_tokens": self.settings.micro_batch_tokens}
+        sizes = {"micro_batch_tokens": self.settings.tokens_at_once}
         self.load({**before, **sizes, "rows_at_once": self.rows_at_once})
 
     def sample(
@@ -153,7 +153,7 @@ class PolicyLoop(StepLoop[P]):
             reference=self.reference,
             value=self.value,
             temperature=self.temperature,
-            tokens=self.settings.micro_batch_tokens,
+            tokens=self.settings.tokens_at_once,
             safe_point=self.safe_point,
             team=self.team,
         )

@@ -123,7 +123,7 @@ def attribution(
             left = left - set(units[unit])
             kept.append(left)
     rows = [row, *(_only(row, some) for some in kept)]
-    scores = [float(s) for s in scorer.scores(rows, tokens=settings.micro_batch_tokens)]
+    scores = [float(s) for s in scorer.scores(rows, tokens=settings.tokens_at_once)]
     whole, without, along = scores[0], scores[1 : 1 + len(spans)], scores[1 + len(spans) :]
     changes: list[list[float]] = [[] for _ in units]
     for index, order in enumerate(orders):

@@ -190,7 +190,7 @@ class Member:
     def groups(self, batch: Sequence[EncodedComparison]) -> list[list[EncodedComparison]]:
         """This process's micro-batches of whole comparisons, similar lengths together."""
         sizes = [self.scoring.tokens(comparison.sequences) for comparison in batch]
-        return own_groups(batch, sizes, self.team, tokens=self.settings.micro_batch_tokens)
+        return own_groups(batch, sizes, self.team, tokens=self.settings.tokens_at_once)
 
     def score(self, group: Sequence[EncodedComparison]) -> Tensor:
         """Raw score ``(S,)`` of each answer of each comparison."""

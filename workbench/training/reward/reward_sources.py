@@ -108,7 +108,7 @@ class ModelReward:
     def mean_scores(self, rows: Sequence[Encoded], prompts: Sequence[list[Message]]) -> Tensor:
         """Normalised scores ``(B,)`` of a policy's answers, mean over the members."""
         read = self.read(rows, prompts)
-        return self._members(read, self.settings.micro_batch_tokens).mean(0)
+        return self._members(read, self.settings.tokens_at_once).mean(0)
 
     def scores(self, read: Sequence[Any], *, tokens: int) -> RewardScores:
         """The model's score, or the members' reduced to one."""

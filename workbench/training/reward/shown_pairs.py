@@ -87,7 +87,7 @@ class ShownPairs:
         """
         sizes = [self.member.scoring.tokens(one.sequences) for one in self.comparisons]
         scores = dict[int, Tensor]()
-        for group in token_batches(sizes, tokens=self.member.settings.micro_batch_tokens):
+        for group in token_batches(sizes, tokens=self.member.settings.tokens_at_once):
             raw = self.member.score([self.comparisons[i] for i in group]).float().cpu()
             each = [len(self.comparisons[i].answers) for i in group]
             scores |= dict(zip(group, torch.split(raw, each), strict=True))
