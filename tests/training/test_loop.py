@@ -10,14 +10,22 @@ import torch
 import workbench.training.checkpoint as checkpoint_module
 from workbench.errors import DataError, ModelError, RunError
 from workbench.events import Finished, NoControls, Notice, Phase, Progress, Saved
-from workbench.settings import SFTSettings
-from workbench.training import sft
+from workbench.settings import DPOSettings, PPOSettings, RewardSettings, SFTSettings
+from workbench.training import loop, sft
 from workbench.training.checkpoint import checkpoints
+from workbench.training.checks.memory_plan import Ways
+from workbench.training.dpo import DPOTrainer
+from workbench.training.ppo.ppo import PPOTrainer
+from workbench.training.reward.reward import RewardTrainer
 
 from ..models.tiny import assistant, tiny_settings, user
-from .conftest import Steering, bytes_of, forget_after, metrics
+from .conftest import PROMPTS, Steering, bytes_of, forget_after, metrics
 
 ROWS = [{"prompt": user(f"say {w}"), "response": assistant(f"{w} {w}")} for w in "abcdefg"]
+PAIRS = [
+    {"prompt": user(f"say {w}"), "chosen": assistant(f"{w} {w}"), "rejected": assistant("h")}
+    for w in "abcdefg"
+]
 
 
 def settings(**changes):
@@ -287,6 +295,48 @@ def test_where_memory_runs_out_the_step_is_done_again_in_smaller_parts(tiny, pla
     resumed = sft.SFTTrainer(str(tiny), ROWS, settings(micro_batch_tokens=40), place("scarce"))
     list(resumed.run())
     assert resumed.settings.micro_batch_tokens == 20  # it is part of the checkpoint
+
+
+KINDS = {
+    "reward": lambda model, judge, where: RewardTrainer(
+        model, PAIRS, left_open(RewardSettings), where
+    ),
+    "reward, two members": lambda model, judge, where: RewardTrainer(
+        model, PAIRS, left_open(RewardSettings, members=2), where
+    ),
+    "sft": lambda model, judge, where: sft.SFTTrainer(model, ROWS, left_open(SFTSettings), where),
+    "dpo": lambda model, judge, where: DPOTrainer(
+        model, PAIRS, left_open(DPOSettings, response_length=8), where
+    ),
+    "ppo": lambda model, judge, where: PPOTrainer(
+        model, judge, PROMPTS, left_open(PPOSettings, response_length=8), where
+    ),
+}
+
+
+def left_open(kind, **changes):
+    return tiny_settings(kind, steps=2, micro_batch_tokens=0, **changes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_trainer_takes_and_tells_the_micro_batch_that_was_planned(
+    tiny, reward, place, monkeypatch, kind
+):
+    """On a CPU 2048; elsewhere what the plan says, and after a checkpoint what that says."""
+    assert KINDS[kind](str(tiny), reward, place("cpu")).settings.micro_batch_tokens == 2048
+    monkeypatch.setattr(loop, "ways", lambda *_: Ways(True, False, 48))
+    trainer = KINDS[kind](str(tiny), reward, place("card"))
+    told = trainer._setup()
+    assert (told.data["micro_batch_tokens"], told.data["recomputes"]) == (48, True)
+    assert "48 tokens at once, layers computed twice" in told.message
+    members = getattr(trainer, "members", [])
+    assert {one.settings.micro_batch_tokens for one in (trainer, *members)} == {48}
+    state = trainer.state()
+    monkeypatch.setattr(loop, "ways", lambda *_: Ways(False, False, 96))
+    resumed = KINDS[kind](str(tiny), reward, place("larger"))
+    assert resumed.settings.micro_batch_tokens == 96
+    resumed.load(state)
+    assert resumed.settings.micro_batch_tokens == 48
 
 
 def test_a_sequence_that_does_not_fit_alone_ends_the_run(tiny, place):

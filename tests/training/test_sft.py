@@ -238,6 +238,8 @@ def test_what_was_really_loaded_is_told_first(tiny, place):
         "dtype": "float32",
         "quantization": "none",
         "trainable": 2 * ranks,
+        "micro_batch_tokens": 2048,
+        "recomputes": False,
         "learning_rate": 2e-2,
         "heldout_examples": 0,
         "self_test": load(tiny).tested,

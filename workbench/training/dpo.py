@@ -288,7 +288,7 @@ class DPOTrainer(DirectTrainer[DPOSettings]):
         comparisons, notices = encode_comparisons(self.base, rows, settings)
         self.notices += notices
         batch = batch_for(len(comparisons), settings.batch_size, once=settings.once)
-        self.settings = settings = settings.changed(batch_size=batch)
+        self.settings = settings = self.settings.changed(batch_size=batch)
         self.hold(*split(comparisons, settings))
         self._watch_prompts_of(rows)
         self.about = {"comparisons": self.learned, "kept aside": len(self.heldout)}

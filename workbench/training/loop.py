@@ -242,10 +242,14 @@ class StepLoop(ABC, Generic[S]):
             "dtype": str(base.dtype).removeprefix("torch."),
             "quantization": base.quantization,
             "trainable": sum(p.numel() for p in self.optimiser.parameters),
+            "micro_batch_tokens": self.settings.tokens_at_once,
+            "recomputes": base.recomputes,
             "self_test": base.tested,
         }
+        twice = ", layers computed twice" if base.recomputes else ""
         text = (
             "{base} on {device}, {dtype}, quantization {quantization}, {trainable:,} trained; "
+            f"{{micro_batch_tokens:,}} tokens at once{twice}; "
             "what is computed is {self_test[nats]:.0e} from the model's own forward at most "
             "({self_test[bound]:g} allowed)"
         )

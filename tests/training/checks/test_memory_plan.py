@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -227,6 +228,40 @@ def test_room_for_a_dense_base_goes_before_a_larger_micro_batch(shape, monkeypat
     ):
         told = plans.plan(shape, settings, card=card)
         assert (told["micro_batch_tokens"], told["unpacks"]) == (tokens, unpacks)
+
+
+def test_for_a_dense_base_alone_layers_are_not_computed_twice(shape, monkeypatch):
+    """A size that was asked for and fits as it is; computed twice, a dense base would fit too."""
+    monkeypatch.setattr(plans, "SHARE", 1.0)
+    settings = tiny_settings(batch_size=64, mini_batches=1, max_length=64, response_length=60)
+    settings = settings.changed(quantization="nf4", micro_batch_tokens=2048)
+    card = peak(plans.plan(shape, settings.changed(gradient_checkpointing=False), card=1))
+    twice = plans.plan(shape, settings.changed(gradient_checkpointing=True), card=card)
+    told = plans.plan(shape, settings.changed(gradient_checkpointing="auto"), card=card)
+    assert (twice["unpacks"], told["recomputes"], told["unpacks"]) == (True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("length", "sizes"),
+    [(64, [512, 1024, 2048, 4096]), (1500, [2048, 4096]), (4096, [4096]), (9000, [4096])],
+)
+def test_no_micro_batch_is_tried_that_the_longest_row_would_overflow(
+    shape, monkeypatch, length, sizes
+):
+    """That row goes alone: its peak is the same, and planning it again takes seconds."""
+    tried = []
+
+    def made(source, settings, *rest):
+        tried.append((settings.micro_batch_tokens, settings.recomputes))
+        part = {"phase": "optimise", "part": "all", "bytes": 2}
+        return SimpleNamespace(as_dict=lambda: {"parts": [part], "unpacks": False})
+
+    monkeypatch.setattr(plans, "_Plan", made)
+    settings = tiny_settings(batch_size=64, mini_batches=1, max_length=length, response_length=8)
+    settings = settings.changed(gradient_checkpointing="auto", micro_batch_tokens=0)
+    plans.plan(shape, settings, card=1)  # which holds nothing: all are tried
+    largest = sizes[::-1]
+    assert tried == [(t, False) for t in largest[:2]] + [(t, True) for t in largest]
 
 
 def test_the_base_is_unpacked_to_train_on_where_that_fits(shape):

@@ -115,7 +115,7 @@ def test_a_sampler_of_another_distribution_shows_in_its_kl(tiny, reward, place, 
 def test_so_they_are_on_a_card_with_joined_layers(tiny, reward, place, monkeypatch, unpacks):
     """In half precision, on a dense copy of the base and without; a CPU stands for the card."""
     as_on_a_card(monkeypatch)
-    monkeypatch.setattr(loop, "ways", lambda *_: Ways(False, unpacks))
+    monkeypatch.setattr(loop, "ways", lambda *_: Ways(False, unpacks, 40))
     how = {"quantization": "nf4", "dtype": "bfloat16", "kl_coef": 0.0}
     made = trainer(tiny, reward, place(), **how)
     first = made.train_step().metrics

@@ -19,7 +19,7 @@ from workbench.models.forward import lay, response_hidden, response_logprobs, re
 from workbench.settings import PPOSettings
 from workbench.training.checkpoint import load_checkpoint
 from workbench.training.checks.live_bytes import LiveBytes, address, all_tensors
-from workbench.training.checks.memory_plan import micro_batch, plan
+from workbench.training.checks.memory_plan import micro_batch, plan, ways
 from workbench.training.out_of_memory import give_back, ran_out
 from workbench.training.ppo.ppo import PPOTrainer
 from workbench.training.update_time import UpdateTimes
@@ -91,6 +91,10 @@ def measured_preflight(
         WorkbenchError: what the run itself would raise at its start.
     """
     began = time.perf_counter()
+    how = ways(model, settings)  # of the run: the short update's own would be others
+    settings = settings.changed(
+        micro_batch_tokens=how.tokens, gradient_checkpointing=how.recomputes
+    )
     times = UpdateTimes(model, settings, prompts)
     tell(0, PARTS, f"{times.words}; loading the model")
     others = {address(tensor) for tensor in all_tensors()}  # not this run's: a notebook's, a test's
@@ -271,7 +275,10 @@ def _longest(
         fits = False
     give_back()
     name = f"the longest micro-batch fits ({shape.rows} × {shape.length} tokens)"
-    advice = "lower micro_batch_tokens or max_length, or set gradient_checkpointing=True"
+    advice = (
+        f"lower micro_batch_tokens (it is {settings.micro_batch_tokens}) or max_length, or set "
+        "gradient_checkpointing=True"
+    )
     twice = ", layers computed twice" if trainer.base.recomputes else ""
     checks = [Check(name, fits, f"it does{twice}" if fits else "memory ran out", advice)]
     if fits:

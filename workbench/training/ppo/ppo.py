@@ -88,7 +88,7 @@ class PPOTrainer(PolicyLoop[PPOSettings]):
         self.kl_coef = settings.kl_coef
         self.clip_range = settings.clip_range
         self.shaping = Shaping(settings)
-        self.watch = Watch(heldout, self.roles, settings, self.encoder)
+        self.watch = Watch(heldout, self.roles, self.settings, self.encoder)
         built = self.build_reward(reward)
         self.scorer, self.reward_name = built.scorer, built.source.name
         self.value = add_value(self.roles, settings, built.scorer, built.weight)

@@ -50,7 +50,7 @@ class RewardTrainer(StepLoop[RewardSettings]):
         super().__init__(model, settings, place)
         comparisons, notices = encode_comparisons(self.base, rows, settings)
         batch = batch_for(len(comparisons), settings.batch_size, once=settings.once)
-        self.settings = settings = settings.changed(batch_size=batch)
+        self.settings = settings = self.settings.changed(batch_size=batch)
         scoring, about_scoring = how_scored(self.base)
         self.notices += [*notices, *about_scoring]
         source = self.base.source
