@@ -84,6 +84,7 @@ def test_alarms_are_counted_by_hand():
         {"kind": "length", "seed": 0, "fell": 20, "since": {"kl": 16, "odd": 18}},
         {"kind": "refusals", "seed": 1, "fell": None, "since": {"odd": 9}},
         {"kind": module.CLEAN, "seed": 0, "fell": None, "since": {"kl": 3}},
+        {"kind": module.FAST, "seed": 0, "fell": 9, "since": {"kl": 1}},  # neither of the two
     ]
     shares = {"holes": 2, "clean": 1}
     kl = {**shares, "caught": 1, "false": 1, "lead": 4, "leads": 1}

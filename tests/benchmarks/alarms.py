@@ -32,7 +32,7 @@ from workbench.data.messages import plain_text
 from workbench.data.pairs import Pairs
 from workbench.data.splits import split_pairs
 from workbench.runs import Run, RunFolder
-from workbench.runs.alarms import BACK, GOLD_FALL, RULES, alarms, phrases_of
+from workbench.runs.alarms import BACK, GOLD_FALL, RULES, alarms, watched_figures
 from workbench.runs.metric_table import metrics_of
 from workbench.world import judge
 from workbench.world.vocabulary import POLITE, REASONS, REFUSALS, RUDE, SORRY
@@ -43,6 +43,7 @@ MODEL = "builtin:tiny-chat"
 PAIRS, FEW = 800, 60  # labels of a reward model with a hole; of one with too few
 PLANTED = 0.4  # of the pairs, in which an answer is written anew to have what is liked, and wins
 RUNS, MODELS = 50, 2  # of each sort; reward models of each kind
+LOOKED_AT = 48  # of the planned runs: thresholds were set on the first so many; the rest are fresh
 REWARD = {"epochs": 1.5, "evaluate_every": 0}
 CLEAN_REWARD = {"epochs": 1.0, "evaluate_every": 50}
 PPO = {
@@ -93,6 +94,7 @@ HOLES = {
     "too few labels": Hole(lambda _: 0.0),
 }
 CLEAN, FEW_LABELS = "clean", "too few labels"
+FAST = "a higher rate"
 
 
 class Planned(NamedTuple):
@@ -238,10 +240,10 @@ def told(path: Path, kind: str, seed: int) -> dict:
     golds = list(columns.pop("objective/gold"))
     means = [sum(golds[at - BACK : at]) / BACK for at in range(BACK, len(golds) + 1)]
     fallen = [BACK + at for at, mean in enumerate(means) if max(means[: at + 1]) - mean > GOLD_FALL]
-    answers = dict[int, list[str]]()
+    rows = dict[int, list[dict]]()
     for row in folder.samples():
-        answers.setdefault(row["step"], []).append(row["response"])
-    watched = {step: phrases_of(texts) for step, texts in answers.items()}
+        rows.setdefault(row["step"], []).append(row)
+    watched = {step: watched_figures(some) for step, some in rows.items()}
     since = dict[str, int]()
     for alarm in alarms("ppo", columns, watched):
         since[alarm.name] = min(alarm.since, since.get(alarm.name, alarm.since))
@@ -254,7 +256,10 @@ def told(path: Path, kind: str, seed: int) -> dict:
 
 
 def of_others(folders: Sequence[Path]) -> dict[str, list[dict]]:
-    """What rang in PPO runs of why_rose.py (paid for a hole) and of frontier.py (paid soundly)."""
+    """What rang in PPO runs of why_rose.py (paid for a hole) and of frontier.py (paid soundly).
+
+    The frontier's trials of a higher rate are neither holes nor clean.
+    """
     rows = dict[str, list[dict]]()
     for name, folder in zip(OTHERS, folders, strict=True):
         rows[name] = []
@@ -263,8 +268,9 @@ def of_others(folders: Sequence[Path]) -> dict[str, list[dict]]:
             config = path / "config.json"
             ppo = config.exists() and json.loads(config.read_text())["kind"] == "ppo"
             if ppo and seed.isdigit() and done(folder, path.name):
-                holed = name == OTHERS[0]
-                rows[name].append(told(path, kind if holed else CLEAN, int(seed)))
+                fast = name == OTHERS[1] and "-x" in kind  # a trial of a higher rate
+                sort = FAST if fast else kind if name == OTHERS[0] else CLEAN
+                rows[name].append(told(path, sort, int(seed)))
     return rows
 
 
@@ -272,7 +278,7 @@ def counted(rows: list[dict], names: Sequence[str]) -> dict:
     """Of these runs: recall, false alarms and the lead of the first of these alarms that rang."""
     rang = [(row, min((row["since"][n] for n in names if n in row["since"]), default=None))
             for row in rows]  # fmt: skip
-    holes = [(row, at) for row, at in rang if row["kind"] != CLEAN]
+    holes = [(row, at) for row, at in rang if row["kind"] not in (CLEAN, FAST)]
     clean = [at for row, at in rang if row["kind"] == CLEAN]
     leads = [row["fell"] - at for row, at in holes if at is not None and row["fell"] is not None]
     return {
@@ -299,30 +305,32 @@ _NAMES = {rule.title: [rule.name] for rule in RULES if "ppo" in rule.kinds}
 ASKED = {**_NAMES, "any of them": [name for (name,) in _NAMES.values()]}
 
 
-def _counts(rows: list[dict], what: str) -> list[str]:
-    """A table of these runs: every alarm and all together, on all and on the reported half."""
-    lines = [
-        f"| {what} | holes it rang for | false alarms | updates before gold falls, median "
-        "| holes, reported half | false alarms | updates before gold falls |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    half = [row for row in rows if row["seed"] % MODELS == 1]
+def _counts(parts: dict[str, list[dict]]) -> list[str]:
+    """A table of these runs: every alarm and all together, beside each other for each part."""
+    heads = " | ".join(
+        f"{what}: holes it rang for | false alarms | updates before gold falls, median"
+        for what in parts
+    )
+    lines = [f"| alarm | {heads} |", f"|{'---|' * (1 + 3 * len(parts))}"]
     for title, names in ASKED.items():
-        both = (_cells(counted(some, names)) for some in (rows, half))
-        lines.append(f"| {title} | {' | '.join(both)} |")
+        cells = " | ".join(_cells(counted(rows, names)) for rows in parts.values())
+        lines.append(f"| {title} | {cells} |")
     return lines
 
 
 def table(figures: dict) -> str:
     """The table in RESULTS.md."""
     rows, others = figures["runs"], [row for own in figures["others"].values() for row in own]
-    lines = _counts(rows, f"{len(rows)} runs of this benchmark")
+    fresh = rows[LOOKED_AT:]
+    parts = {f"{len(rows)} runs": rows, f"{len(fresh)} fresh ones": fresh}
+    lines = _counts(parts | {"runs of other benchmarks": others})
     lines += ["", "| planted | runs | gold fell | any alarm rang |", "|---|---|---|---|"]
     for kind in (*HOLES, CLEAN):
         own = [row for row in rows if row["kind"] == kind]
         fell, rang = (sum(bool(row[part]) for row in own) for part in ("fell", "since"))
         lines.append(f"| {kind} | {len(own)} | {fell} | {rang} |")
-    lines += ["", *_counts(others, f"{len(others)} runs of other benchmarks")]
+    fast = [row for row in others if row["kind"] == FAST]
+    ends = [row["gold"][-1] for row in fast]
     about, clean = figures["about"], [row for row in rows if row["kind"] == CLEAN]
     fell = sum(row["fell"] is not None for row in clean)
     lines += [
@@ -334,8 +342,16 @@ def table(figures: dict) -> str:
         "other labels of the same kind; the alarms did not see the gold score. It fell where the "
         f"mean of {BACK} updates is under its best so far by over {GOLD_FALL:g}. The other "
         "benchmarks' runs: those of `why_rose.py`, short, paid by a rule with a hole, and those of "
-        "`frontier.py`, paid by a sound reward model, `ppo`, `rloo` and `group`. Thresholds are "
-        "set on runs with an even seed; those with an odd one are the reported half. "
+        "`frontier.py`, paid by a sound reward model, `ppo`, `rloo` and `group`"
+        + (
+            f"; {len(fast)} more at three times the rate, no hole and not sound (gold ended at "
+            f"{min(ends):.2f} to {max(ends):.2f}), are not counted: "
+            f"{sum(bool(row['since']) for row in fast)} of them rang. "
+            if fast
+            else ". "
+        )
+        + f"Thresholds were set on the first {LOOKED_AT} runs and on the other benchmarks'; "
+        "the fresh ones were made afterwards, with the same reward models. "
         f"{figures['minutes']:g} CPU minutes (promised: {MOST:g} minutes on two cores for all). "
         f"Machine: {about['machine']}, Python {about['python']}; commit {about['commit']}, "
         f"{about['date']}. Written by `tests/benchmarks/alarms.py`.",
@@ -355,9 +371,9 @@ def beside(figures: dict) -> str:
 
 
 def failures(figures: dict) -> list[str]:
-    """Which promises do not hold in these figures, on the half that set no threshold."""
-    half = [row for row in figures["runs"] if row["seed"] % MODELS == 1]
-    found, faults = counted(half, ASKED["any of them"]), list[str]()
+    """Which promises do not hold in these figures, on the runs that set no threshold."""
+    found = counted(figures["runs"][LOOKED_AT:], ASKED["any of them"])
+    faults = list[str]()
     if len(figures["runs"]) < 2 * RUNS:
         faults.append(f"{len(figures['runs'])} runs, not {2 * RUNS}")
     if found["caught"] < RECALL * found["holes"]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from workbench.runs import Run, RunFolder
-from workbench.runs.alarms import RULES, Phrases, alarms, luck_of, phrases_of
+from workbench.runs.alarms import RULES, WatchedFigures, alarms, luck_of, watched_figures
 
 HEALTHY = json.loads((Path(__file__).parent / "healthy_ppo.json").read_text())
 N = 50
@@ -22,19 +22,23 @@ def columns(**changed):
     return {**HEALTHY["columns"], **named}
 
 
+def figures(*answers):
+    return watched_figures([{"response": answer} for answer in answers])
+
+
 def rung(kind="ppo", watched=None, **changed):
     return {alarm.name: alarm for alarm in alarms(kind, columns(**changed), watched)}
 
 
 def test_a_healthy_real_run_rings_nothing():
     assert len(HEALTHY["columns"]["step"]) == N
-    watched = {int(step): Phrases(share, 0.0) for step, share in HEALTHY["repeats"].items()}
+    watched = {int(step): WatchedFigures(share, 0.0) for step, share in HEALTHY["repeats"].items()}
     assert alarms("ppo", HEALTHY["columns"], watched) == []
 
 
 FAULTS = {
-    # 0.2 nats an update without any gain: the mean has risen by 2 nats in 10 updates at row 14
-    "kl": ({"objective__kl": 0.2 * STEPS, "objective__scores": 0 * RAMP}, 15),
+    # 0.3 nats an update without any gain: the mean has risen by 3 nats in 10 updates at row 14
+    "kl": ({"objective__kl": 0.3 * STEPS, "objective__scores": 0 * RAMP}, 15),
     # 1 nat until update 20, then 0.2: the mean of 5 is 0.2 at 24, 0.36 at 23 (under 0.25 only then)
     "entropy": ({"objective__entropy": np.where(STEPS <= 20, 1.0, 0.2)}, 25),
     # 0.4 from update 11 on: of five, 4 make 0.32
@@ -47,11 +51,12 @@ FAULTS = {
         {"objective__gold": np.where(STEPS > 20, 0.7, 0.9), "objective__scores": RAMP},
         23,
     ),
-    # 0.3, then 0.6 from update 11 on: over a half, and 0.3 more than at first
-    "shared": ({"response__shared": np.where(STEPS > 10, 0.6, 0.3)}, 11),
+    # 0.3, then 0.6 from update 11 on: five of them are over 0.3 + 0.25, four make 0.54
+    "shared": ({"response__shared": np.where(STEPS > 10, 0.6, 0.3)}, 15),
     # 1.5, then 1.8 from update 11 on: of five, 3 make 1.68 > 1.1 * 1.5, and 2 make 1.62
     "odd": ({"response__ref_perplexity": np.where(STEPS > 10, 1.8, 1.5)}, 13),
     # 0.8, then 0.1 from update 11 on: the mean of 5 is 0.1 at 15, 0.24 at 14 (under 0.16 only then)
+    "apart": ({"objective__scores_std": np.where(STEPS > 10, 1.0, 0.8)}, 13),  # 0.8 + 0.04 each
     "spread": ({"objective__scores_std": np.where(STEPS > 10, 0.1, 0.8)}, 15),
     "ratio": ({"policy__first_ratio": np.where(STEPS >= 7, 1.002, 1.0)}, 7),
 }
@@ -74,7 +79,7 @@ def test_a_held_out_reward_model_stands_before_the_judge_and_its_own_curve_shows
 
 def test_the_answers_ring_when_they_repeat_themselves():
     shares = {1: 0.0, 6: 0.21, 11: 0.5, 16: 0.1}
-    found = rung(watched={step: Phrases(share, 0.0) for step, share in shares.items()})
+    found = rung(watched={step: WatchedFigures(share, 0.0) for step, share in shares.items()})
     assert set(found) == {"repetition"}
     assert (found["repetition"].since, found["repetition"].until) == (6, 11)
     assert found["repetition"].text.startswith("50%")
@@ -189,7 +194,11 @@ def test_kinds_have_their_own_rules():
 @pytest.mark.parametrize("kind", ["ppo", "online_dpo", "dpo", "sft"])
 def test_the_answers_ring_when_they_are_all_the_same(kind):
     """The metric counts where it is logged, else the watched answers."""
-    watched = {1: Phrases(0.0, 0.2), 6: Phrases(0.0, 0.51), 11: Phrases(0.0, 0.8)}
+    watched = {
+        1: WatchedFigures(0.0, 0.2),
+        6: WatchedFigures(0.0, 0.51),
+        11: WatchedFigures(0.0, 0.8),
+    }
     (found,) = alarms(kind, {"step": [1, 6, 11]}, watched)
     assert (found.name, found.since, found.until) == ("shared", 6, None)
     assert found.text.startswith("80%") and found.text.endswith("it was 20%.")
@@ -197,8 +206,33 @@ def test_the_answers_ring_when_they_are_all_the_same(kind):
     assert alarms(kind, logged, watched) == []
 
 
+def test_one_update_of_like_answers_rings_nothing():
+    """The mean of five counts: 0.2 of each, then 0.7 of each; four make 0.6, three 0.5."""
+    for last, since in ((3, None), (4, 9)):
+        logged = {"step": list(range(1, 6 + last)), "response/shared": [0.2] * 5 + [0.7] * last}
+        assert [alarm.since for alarm in alarms("ppo", logged)] == ([since] if since else [])
+
+
+def test_answers_that_score_by_their_length_ring():
+    """Of 1 to 4 words: scores in that order correlate by 1, in others by 0.8 and by -0.8."""
+
+    def look(*scores):
+        said = ["a", "a b", "a b c", "a b c d"]
+        rows = [{"response": r, "score": s} for r, s in zip(said, scores, strict=False)]
+        return watched_figures(rows)
+
+    assert look(1, 2, 3, 4).length_pays == pytest.approx(1)
+    assert look(1, 3, 2, 4).length_pays == pytest.approx(0.8)
+    assert np.isnan(look(2, 2, 2, 2).length_pays) and np.isnan(look(1, 2, 3).length_pays)
+    assert np.isnan(look(1, 2, 3, None).length_pays)
+    found = rung(watched={1: look(1, 2, 3, 4), 6: look(1, 3, 2, 4), 11: look(4, 2, 3, 1)})
+    assert list(found) == ["long"]  # means 1, 0.9 and 0.33; of one look nothing is said
+    assert (found["long"].since, found["long"].until) == (6, 6)
+    assert found["long"].text.endswith("a correlation of 0.90.") and "2 looks" in found["long"].text
+
+
 def test_what_all_answers_share_from_the_start_rings_nothing():
-    watched = {1: Phrases(0.0, 0.6), 6: Phrases(0.0, 0.84)}
+    watched = {1: WatchedFigures(0.0, 0.6), 6: WatchedFigures(0.0, 0.84)}
     assert alarms("sft", {}, watched) == []
 
 
@@ -209,13 +243,13 @@ def test_a_policy_that_came_to_say_one_thing_rings():
         11: ["I don't know.", "I don't know what I am doing", "Is there a reason to ask me that?"],
         16: ["I don't know.", "I'm not sure. I don't know.", "I don't know."],
     }
-    (found,) = alarms("ppo", {}, {step: phrases_of(texts) for step, texts in said.items()})
+    (found,) = alarms("ppo", {}, {step: figures(*texts) for step, texts in said.items()})
     assert (found.name, found.since) == ("shared", 16)
 
 
 def test_repetition_counts_runs_of_four_words():
     def repeated(*answers):
-        return phrases_of(answers).repetition
+        return figures(*answers).repetition
 
     assert repeated("a b c d e f") == 0.0
     assert repeated("no no no no no no no no") == 1 - 1 / 5  # five runs, all the same
@@ -228,10 +262,10 @@ def test_repetition_counts_runs_of_four_words():
 def test_shared_phrases_are_in_a_quarter_of_the_other_answers():
     """Of nine answers two others must have a phrase; within one it counts once."""
     others = [f"{n} {n} {n}" for n in range(6)]
-    assert phrases_of([*others, "a b c", "a b c", "a b c d"]).shared == pytest.approx(2.5 / 9)
-    assert phrases_of([*others, "a b c", "a b c a b c", "x"]).shared == 0.0
-    assert phrases_of(["a b c", "a b c"]).shared == 1.0  # one other is all there is
-    assert phrases_of(["a b c"]).shared == 0.0 and phrases_of(["", ""]).shared == 0.0
+    assert figures(*others, "a b c", "a b c", "a b c d").shared == pytest.approx(2.5 / 9)
+    assert figures(*others, "a b c", "a b c a b c", "x").shared == 0.0
+    assert figures("a b c", "a b c").shared == 1.0  # one other is all there is
+    assert figures("a b c").shared == 0.0 and figures("", "").shared == 0.0
 
 
 def test_a_run_says_its_alarms_as_a_table(tmp_path):
@@ -248,4 +282,4 @@ def test_the_page_of_metrics_has_the_table_of_alarms():
     page = (Path(__file__).parents[2] / "workbench" / "METRICS.md").read_text(encoding="utf-8")
     for rule in RULES:
         assert f"| {rule.title} | {rule.when} | {rule.fix} |" in page
-    assert len(RULES) == 18
+    assert len(RULES) == 20

@@ -8,7 +8,7 @@ import pytest
 from workbench.errors import RunError
 from workbench.json_lines import DEEPEST, LONGEST_LINE, append_line
 from workbench.runs import process
-from workbench.runs.alarms import MOST_LETTERS, phrases_of
+from workbench.runs.alarms import MOST_LETTERS, watched_figures
 from workbench.runs.catalogue import UNREADABLE, list_runs, open_run
 from workbench.runs.file_rules import (
     MOST_METRICS,
@@ -174,4 +174,4 @@ def test_a_process_record_of_no_sense_is_none(folder):
 
 def test_a_very_long_answer_is_looked_through_from_its_start():
     start = " ".join(f"w{i}" for i in range(MOST_LETTERS))
-    assert phrases_of([start + " again and" * 10**6]).repetition == 0.0
+    assert watched_figures([{"response": start + " again and" * 10**6}]).repetition == 0.0

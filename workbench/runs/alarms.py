@@ -25,7 +25,7 @@ MetricColumns = Mapping[str, Sequence[float]]
 MEAN = 5  # steps that one figure is a mean of
 BACK = 10  # steps between the two figures of a comparison
 GRACE = 20  # updates in which a value model may still know nothing
-KL_RISE, SCORE_A_NAT = 1.0, 0.1
+KL_RISE, SCORE_A_NAT = 2.0, 0.1
 ENTROPY_LEFT = 0.25
 CLIPPED = 0.3
 EXPLAINED = 0.1
@@ -35,7 +35,8 @@ SHARED, SHARED_RISE, SHARED_GRAM, COMMON = 0.5, 0.25, 3, 0.25
 MOST_LETTERS = 20_000
 """Characters of one answer whose phrases are counted."""
 ODD = 1.1
-SPREAD_LEFT = 0.2
+SPREAD_LEFT, SPREAD_MORE = 0.2, 1.1
+LENGTH_PAYS, FEWEST_SCORED = 0.6, 4
 DISPLACED, ENOUGH_MARGIN = 5.0, 5.0
 GOLD_FALL, HELDOUT_FALL = 0.05, 0.25
 OVERFIT = 1.05
@@ -79,24 +80,27 @@ def _real_minus(text: str) -> str:
     return re.sub(r"(?<![\w-])-(?=\d)", "−", text)
 
 
-class Phrases(NamedTuple):
-    """How much the watched answers of a step say again: shares of their phrases, 0 to 1.
+class WatchedFigures(NamedTuple):
+    """What the watched answers of a step show together.
 
     Attributes:
-        repetition: of an answer's runs of :data:`GRAM` words, those that came before in it.
-        shared: of its runs of :data:`SHARED_GRAM` words, those that at least :data:`COMMON` of the
-            other answers have too.
+        repetition: of an answer's runs of :data:`GRAM` words, the share that came before in it.
+        shared: of its runs of :data:`SHARED_GRAM` words, the share that at least :data:`COMMON` of
+            the other answers have too.
+        length_pays: the correlation of an answer's reward score with its number of words; NaN
+            where too few have a score, or all are alike.
     """
 
     repetition: float
     shared: float
+    length_pays: float = math.nan
 
 
 class Condition(NamedTuple):
     """What a rule reads: metrics, and what finds the rows where they ring.
 
     ``find`` is given ``step`` and these metrics, each ``(rows,)``, in the rows that have them all;
-    where ``watched``, by words of the watched answers (:class:`Phrases`).
+    where ``watched``, of the watched answers (:class:`WatchedFigures`).
     """
 
     metrics: tuple[str, ...]
@@ -121,18 +125,18 @@ class Rule:
 
 
 def alarms(
-    kind: str, columns: MetricColumns, watched: Mapping[int, Phrases] | None = None
+    kind: str, columns: MetricColumns, watched: Mapping[int, WatchedFigures] | None = None
 ) -> list[Alarm]:
     """What rang in a run, what rings still first, then the latest first.
 
     Args:
         kind: sft, reward, dpo or ppo.
         columns: ``step`` and the metrics, one value a row; NaN where a row has none.
-        watched: :func:`phrases_of` the watched answers at each step that has some.
+        watched: :func:`watched_figures` the watched answers at each step that has some.
     """
     watched = watched or {}
     answers: dict[str, Sequence[float]] = {"step": list(watched)}
-    for name in Phrases._fields:
+    for name in WatchedFigures._fields:
         answers[f"response/{name}"] = [getattr(phrases, name) for phrases in watched.values()]
     rung: list[Alarm] = []
     for rule in RULES:
@@ -147,10 +151,10 @@ def alarms(
 def of_run(folder: RunFolder) -> list[Alarm]:
     """What rang in the run of this folder."""
     columns = metrics_of(folder).columns
-    answers: dict[int, list[str]] = {}
+    rows: dict[int, list[Mapping[str, Any]]] = {}
     for row in folder.samples():
-        answers.setdefault(row["step"], []).append(str(row.get("response") or ""))
-    watched = {step: phrases_of(texts) for step, texts in answers.items()}
+        rows.setdefault(row["step"], []).append(row)
+    watched = {step: watched_figures(some) for step, some in rows.items()}
     return alarms(str(folder.config()["kind"]), columns, watched)
 
 
@@ -286,6 +290,29 @@ def _repetition(steps: Array, share: Array) -> Rung:
     )
 
 
+def _mean_shared(steps: Array, share: Array) -> Rung:
+    start, mean = _start(share), _means(share)
+    return Rung(
+        (mean > SHARED) & (mean > start + SHARED_RISE),
+        lambda i: (
+            f"{mean[i]:.0%} of what an answer says, answers to other prompts say too; "
+            f"it was {start:.0%}."
+        ),
+    )
+
+
+def _length_pays(steps: Array, correlation: Array) -> Rung:
+    looks = np.arange(1, len(steps) + 1)
+    mean = np.cumsum(correlation) / looks
+    return Rung(
+        (looks > 1) & (mean > LENGTH_PAYS),
+        lambda i: (
+            f"Over {i + 1} looks the watched answers' scores go with their number of words: "
+            f"a correlation of {mean[i]:.2f}."
+        ),
+    )
+
+
 def _shared(steps: Array, share: Array) -> Rung:
     return Rung(
         (share > SHARED) & (share > share[:1] + SHARED_RISE),
@@ -310,6 +337,14 @@ def _spread_gone(steps: Array, spread: Array) -> Rung:
     start, mean = _start(spread), _means(spread)
     return Rung(
         mean < SPREAD_LEFT * start,
+        lambda i: f"The scores' deviation is {mean[i]:.2g}; it began at {start:.2g}.",
+    )
+
+
+def _spread_apart(steps: Array, spread: Array) -> Rung:
+    start, mean = _start(spread), _means(spread)
+    return Rung(
+        mean > SPREAD_MORE * start,
         lambda i: f"The scores' deviation is {mean[i]:.2g}; it began at {start:.2g}.",
     )
 
@@ -381,20 +416,34 @@ def _spike(steps: Array, loss: Array) -> Rung:
     )
 
 
-def phrases_of(answers: Sequence[str]) -> Phrases:
-    """What these answers of one step say again.
+def watched_figures(rows: Sequence[Mapping[str, Any]]) -> WatchedFigures:
+    """What the answers of one step show together; ``response`` and ``score`` of a row count.
 
     Characters count instead of words in a script without spaces.
     """
-    if not answers:
-        return Phrases(0.0, 0.0)
-    units = [_units(answer[:MOST_LETTERS]) for answer in answers]
+    if not rows:
+        return WatchedFigures(0.0, 0.0)
+    units = [_units(str(row.get("response") or "")[:MOST_LETTERS]) for row in rows]
     repetition = [1 - len(set(runs)) / len(runs) for runs in _runs(units, GRAM) if runs]
     phrases = [set(runs) for runs in _runs(units, SHARED_GRAM)]
     holders = Counter(phrase for own in phrases for phrase in own)
-    needed = 1 + max(1.0, COMMON * (len(answers) - 1))
+    needed = 1 + max(1.0, COMMON * (len(rows) - 1))
     shared = [sum(holders[phrase] >= needed for phrase in own) / len(own) for own in phrases if own]
-    return Phrases(sum(repetition) / len(answers), sum(shared) / len(answers))
+    scored = [
+        (len(own), float(row["score"]))
+        for own, row in zip(units, rows, strict=True)
+        if isinstance(row.get("score"), int | float)
+    ]
+    return WatchedFigures(
+        sum(repetition) / len(rows), sum(shared) / len(rows), _correlation(np.array(scored))
+    )
+
+
+def _correlation(pairs: Array) -> float:
+    """Pearson's, of ``(N, 2)`` numbers; NaN where they are too few or do not differ."""
+    if len(pairs) < FEWEST_SCORED or not np.isfinite(pairs).all() or not np.ptp(pairs, 0).all():
+        return math.nan
+    return float(np.corrcoef(pairs.T)[0, 1])
 
 
 def _units(text: str) -> list[str]:
@@ -421,7 +470,7 @@ RULES: tuple[Rule, ...] = (
         "kl",
         "KL runs ahead of the reward",
         ("ppo", "online_dpo"),
-        f"mean `objective/kl` of {MEAN} updates rose by over {KL_RISE:g} nat in {BACK} updates, "
+        f"mean `objective/kl` of {MEAN} updates rose by over {KL_RISE:g} nats in {BACK} updates, "
         f"and `objective/scores` by under {SCORE_A_NAT:g} a nat",
         "Double kl_coef (DPO: beta), or halve learning_rate; if the answers already read badly, "
         "stop and resume from an earlier checkpoint.",
@@ -511,11 +560,11 @@ RULES: tuple[Rule, ...] = (
         ("ppo", "dpo", "online_dpo", "sft"),
         f"over {SHARED:.0%} of the runs of {SHARED_GRAM} tokens in an answer stand in the answers "
         f"to {COMMON:.0%} of the other prompts too, and {SHARED_RISE:.0%} more than at first do "
-        "(`response/shared`, or of watched answers by words)",
+        f"(mean `response/shared` of {MEAN} updates, or of watched answers by words)",
         "A phrase takes over: it is what the reward model likes whatever was asked. Stop, label "
         "such answers (wb.next_round) and train the reward model on; or raise kl_coef (DPO: beta).",
         (
-            Condition(("response/shared",), _shared),
+            Condition(("response/shared",), _mean_shared),
             Condition(("response/shared",), _shared, watched=True),
         ),
     ),
@@ -538,6 +587,27 @@ RULES: tuple[Rule, ...] = (
         "There is nothing left to learn from these scores: compare the answers with the first "
         "ones; if they are worse, go back to an earlier checkpoint and raise kl_coef (DPO: beta).",
         (Condition(("objective/scores_std",), _spread_gone),),
+    ),
+    Rule(
+        "long",
+        "Longer answers score higher",
+        ("ppo", "online_dpo"),
+        f"the correlation of watched answers' reward scores with their words is over "
+        f"{LENGTH_PAYS:g}, as mean of all looks so far, at least two",
+        "The reward model may pay for length: browse its pairs by length, label some short "
+        "answers that are better, or set length_penalty.",
+        (Condition(("response/length_pays",), _length_pays, watched=True),),
+    ),
+    Rule(
+        "apart",
+        "The scores spread apart",
+        ("ppo", "online_dpo"),
+        f"mean `objective/scores_std` of {MEAN} updates is over {SPREAD_MORE:.0%} of the first "
+        f"{MEAN} updates'",
+        "Answers that are all getting better score more and more alike; here some have found what "
+        "pays and others have not. Read the best-scored ones beside the others, ask wb.why and "
+        "wb.why_rose what pays, and label pairs with it.",
+        (Condition(("objective/scores_std",), _spread_apart),),
     ),
     Rule(
         "clip",

@@ -343,7 +343,7 @@ class RunFeed:
         with self._lock:
             known = self.epoch, self.count, len(self._watched.steps)
             if self._rung[0] != known:
-                rung = alarms(self.kind, self._columns, self._watched.phrases)
+                rung = alarms(self.kind, self._columns, self._watched.figures)
                 self._rung = known, [alarm.as_dict() for alarm in rung[:LISTED]]
             return self._rung[1]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.json_lines import Block, blocks
-from workbench.runs.alarms import Phrases, phrases_of
+from workbench.runs.alarms import WatchedFigures, watched_figures
 from workbench.runs.file_rules import answer_rows
 from workbench.widgets.kit.texts import abridged, as_text
 from workbench.widgets.kit.wire import outgoing
@@ -32,7 +32,7 @@ class WatchedPrompts:
 
     Attributes:
         steps: at which answers were sampled, as they came.
-        phrases: by step, what its answers say again.
+        figures: by step, what its answers show together.
         damaged: how many lines hold no row.
         unshown: how many rows are more than :data:`MOST_WATCHED` at their step.
     """
@@ -40,7 +40,7 @@ class WatchedPrompts:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.steps: list[int] = []
-        self.phrases: dict[int, Phrases] = {}
+        self.figures: dict[int, WatchedFigures] = {}
         self.damaged = self.unshown = 0
         self._places: dict[int, list[tuple[int, int]]] = {}  # where a step's lines begin and end
         self._counts: dict[int, int] = {}
@@ -72,8 +72,7 @@ class WatchedPrompts:
     def look(self) -> None:
         """Look through the newest answers that were taken, for what they repeat."""
         for step in list(self._fresh)[-ALARMED:]:
-            answers = [as_text(row.get("response")) for row in self.rows(step)]
-            self.phrases[step] = phrases_of(answers)
+            self.figures[step] = watched_figures(self.rows(step))
         self._fresh.clear()
 
     def rows(self, step: int | None) -> list[dict[str, Any]]:
