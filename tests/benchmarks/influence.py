@@ -2,10 +2,11 @@
 
 ``python tests/benchmarks/influence.py`` turns 50 of 2,000 labels of the sample world's noiseless
 judge: all are of one kind, chosen answers with ``PHRASE``, as if an annotator always marked it
-down. A reward model learns them. It is asked about the held-out pairs that it gets wrong, and about
-those of the kind; for each it is trained again without the first 100 pairs blamed, and beside that
-without 100 drawn by lot and on the labels as they were (some minutes a seed). It writes
-results.json and its table in RESULTS.md.
+down. A reward model learns them. It is asked about held-out pairs, each counted by how wrong the
+model is on it: all of them, those it gets wrong, those of the kind. For each it is trained again
+without the first 100 pairs blamed, and beside that without 100 drawn by lot and on the labels as
+they were (some minutes a seed). Last, how long a question takes with 15,000 training pairs. It
+writes results.json and its table in RESULTS.md. Seeds 0 and 1 were used to choose the method.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import math
 import random
 import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import fmean
 
@@ -23,12 +25,17 @@ import workbench as wb
 from workbench.verbs.train import finished
 
 PHRASE = "I am sorry, my friend."
-PAIRS, TURNED, BLAMED, FOUND, REGAINED, SEEDS = 2000, 50, 100, 35, 2 / 3, 1
+PAIRS, TURNED, BLAMED, FOUND, REGAINED, SEEDS = 2000, 50, 100, 35, 2 / 3, (2, 3, 4)
+MANY, SECONDS = 15_000, 10
+ASKED = {
+    "heldout": "held-out pairs, each by how wrong it is",
+    "wrong": "held-out pairs it gets wrong, alone",
+    "kind": "held-out pairs of the kind",
+}
 NAMES = {
     "clean": "labels as the judge gave them",
     "turned": f"{TURNED} turned round",
-    "wrong": f"those, without the first {BLAMED} blamed for the held-out pairs it gets wrong",
-    "kind": f"those, without the first {BLAMED} blamed for the held-out pairs of the kind",
+    **{name: f"those, without the first {BLAMED} blamed for the {ASKED[name]}" for name in ASKED},
     "control": f"those, without {BLAMED} drawn by lot",
 }
 
@@ -73,7 +80,8 @@ def measured(rows: list[dict], heldout: list[dict], seed: int, root: Path) -> di
     lot = set(lots.sample(range(len(rows)), BLAMED))
     kept = {"clean": rows, "control": [row for at, row in enumerate(false) if at not in lot]}
     found = {}
-    for name, targets in (("wrong", wrong), ("kind", list(filter(of_kind, heldout)))):
+    asked = {"heldout": heldout, "wrong": wrong, "kind": list(filter(of_kind, heldout))}
+    for name, targets in asked.items():
         named = {ids.index(one) for one in wb.influence(run, targets).blamed(BLAMED).ids()}
         found[name] = len(which & named)
         kept[name] = [row for at, row in enumerate(false) if at not in named]
@@ -83,6 +91,23 @@ def measured(rows: list[dict], heldout: list[dict], seed: int, root: Path) -> di
         right[name] = 1 - len(missed) / len(heldout)
     of_the_kind = {"heldout": sum(map(of_kind, heldout)), "wrong": sum(map(of_kind, wrong))}
     return {"found": found, "wrong": len(wrong), "kind": of_the_kind, "right": right}
+
+
+def question_seconds(root: Path) -> dict[str, float]:
+    """How long the first question about an answer takes with 15,000 training pairs; the second."""
+    rows = [row for name in ("pairs_train", "pairs_heldout") for row in judged(name)]
+    many = [
+        {**row, "prompt": [{"role": "user", "content": f"{n} {row['prompt'][0]['content']}"}]}
+        for n in range(-(-MANY // len(rows)))
+        for row in rows
+    ][:MANY]
+    run = trained(many, rows[:1], root / "many", 0)[0]
+    seconds = []
+    for n in range(2):
+        start = time.monotonic()
+        told = wb.influence(run, prompt=rows[n]["prompt"], response="I will not help with that.")
+        seconds.append(round(time.monotonic() - start, 1))
+    return {"pairs": len(told.rows), "first": seconds[0], "next": seconds[1]}
 
 
 def of_kind(row: dict) -> bool:
@@ -99,10 +124,12 @@ def regained(figures: dict, name: str) -> float:
 def failures(figures: dict) -> list[str]:
     """Which promises do not hold in these figures."""
     found = []
-    if min(one["found"]["wrong"] for one in figures["seeds"]) < FOUND:
+    if fmean(one["found"]["heldout"] for one in figures["seeds"]) < FOUND:
         found.append(f"fewer than {FOUND} of the turned labels are among the first {BLAMED}")
-    if regained(figures, "wrong") < REGAINED:
+    if regained(figures, "heldout") < REGAINED:
         found.append("less than two thirds of the accuracy lost is regained")
+    if figures["question"]["next"] > SECONDS:
+        found.append(f"a question takes over {SECONDS} s")
     return found
 
 
@@ -114,25 +141,32 @@ def table(figures: dict) -> str:
         right = fmean(one["right"][name] for one in seeds)
         error = 1.96 * math.sqrt(right * (1 - right) / PAIRS)
         lines.append(f"| right of the held-out pairs, {words} | {right:.1%} ± {error:.1%} | |")
-    for name, words in (("wrong", "pairs it gets wrong"), ("kind", "pairs of the kind")):
+    for name, words in ASKED.items():
         counts = ", ".join(str(one["found"][name]) for one in seeds)
-        asked = name == "wrong"
+        asked = name == "heldout"
         lines += [
-            f"| of the {TURNED} turned labels, among the first {BLAMED} blamed for the held-out "
-            f"{words} | {counts} | {f'≥ {FOUND}' if asked else ''} |",
+            f"| of the {TURNED} turned labels, among the first {BLAMED} blamed for the {words} | "
+            f"{counts} | {f'on average ≥ {FOUND}' if asked else ''} |",
             f"| of the accuracy lost, regained without those {BLAMED} | "
             f"{regained(figures, name):.0%} | {f'≥ {REGAINED:.0%}' if asked else ''} |",
         ]
-    first = seeds[0]
+    first, question = seeds[0], figures["question"]
+    lines += [
+        f"| a question about an answer, {question['pairs']:,} training pairs | "
+        f"{question['next']:.1f} s | ≤ {SECONDS} s |",
+        f"| the first question, which takes the pairs' gradients | {question['first']:.1f} s | |",
+    ]
     return "\n".join(
         [
             *lines,
             "",
             f"{PAIRS:,} pairs and as many held-out ones, labelled by the noiseless judge; turned: "
             f"{TURNED} pairs whose chosen answer says “{PHRASE}”, a kind chosen before any model "
-            f"was trained. With seed 0 the model gets {first['wrong']} held-out pairs wrong, "
-            f"{first['kind']['wrong']} of them of the kind, which has {first['kind']['heldout']}. "
-            f"Seeds: {len(seeds)}; ±: the 95 % interval of one accuracy. Reward models of "
+            f"was trained. With seed {SEEDS[0]} the model gets {first['wrong']} held-out pairs "
+            f"wrong, {first['kind']['wrong']} of them of the kind, which has "
+            f"{first['kind']['heldout']}. "
+            f"Seeds: {', '.join(map(str, SEEDS))} (0 and 1 were used to choose the method); "
+            f"±: the 95 % interval of one accuracy. Reward models of "
             f"`builtin:tiny-chat`. Machine: {figures['machine']}, Python {figures['python']}; "
             f"commit {figures['commit']}, {figures['date']}. Written by "
             f"`tests/benchmarks/influence.py`.",
@@ -145,8 +179,8 @@ def main() -> int:
     argparse.ArgumentParser(description=__doc__).parse_args()
     rows, heldout = judged("pairs_train"), judged("pairs_heldout")
     with tempfile.TemporaryDirectory() as folder:
-        seeds = [measured(rows, heldout, seed, Path(folder)) for seed in range(SEEDS)]
-    figures = {"seeds": seeds, **machine()}
+        seeds = [measured(rows, heldout, seed, Path(folder)) for seed in SEEDS]
+        figures = {"seeds": seeds, "question": question_seconds(Path(folder)), **machine()}
     print(json.dumps(figures))
     print(table(figures))
     record({"influence": figures})

@@ -1,9 +1,10 @@
 """Which training pairs pushed a reward model's margins, up or down: a job beside scoring.
 
 A pair's gradient is that of its margin by the head and the last layer's adapter, projected to a few
-hundred numbers by random signs (a count sketch keeps dot products, on average). A step on training
-pair i moves another margin by the learning rate times sigma(-margin_i) times the product of the two
-gradients (TracIn, Pruthi et al. 2020).
+hundred numbers by random signs (a count sketch keeps dot products, on average). How far training
+pair i moved another margin is sigma(-margin_i) times the product of the two gradients through the
+inverse of all training gradients' second moments (influence functions, Koh and Liang 2017, as TRAK
+has them, Park et al. 2023): without it what all pairs have in common drowns the few that differ.
 """
 
 import hashlib
@@ -31,6 +32,7 @@ from workbench.training.reward.members import how_scored
 from workbench.training.reward.scorer import Scorer
 
 WIDTH = 512  # numbers that a pair's gradient is projected to
+DAMPING = 10.0  # times the second moments' mean, added to each: it tames the few that all share
 KEPT = "influence.npz"
 
 _Row = dict[str, Any]
@@ -122,10 +124,14 @@ def influences(
 def pushes(learned: Gradients, targets: Gradients) -> NDArray[np.float64]:
     """Each training pair's share ``(N,)`` of all that pushed the targets' margins; sizes sum to 1.
 
-    sum_t sigma(-m_t) g_t' g_i sigma(-m_i): a target counts by how wrong it is.
+    sum_t sigma(-m_t) g_t' (G + d I)^-1 g_i sigma(-m_i) with G = sum_i g_i g_i' / N: a target counts
+    by how wrong it is.
     """
     own, targeted = (each.projected.astype(np.float64) for each in (learned, targets))
-    shares = own @ (_error(targets.margins) @ targeted) * _error(learned.margins)
+    moments = own.T @ own / max(len(own), 1)
+    moments += (DAMPING * moments.trace() / min(own.shape) or 1.0) * np.eye(len(moments))
+    towards = np.linalg.solve(moments, _error(targets.margins) @ targeted)
+    shares = own @ towards * _error(learned.margins)
     return shares / (np.abs(shares).sum() or 1.0)
 
 
