@@ -8,8 +8,9 @@ has them, Park et al. 2023): without it what all pairs have in common drowns the
 """
 
 import hashlib
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -50,6 +51,20 @@ class Gradients(NamedTuple):
     margins: NDArray[np.float32]
 
 
+class Kept(NamedTuple):
+    """What stands beside a reward run.
+
+    Attributes:
+        rows: the numbers of the training rows that it learned from.
+        aside: those of the rows that it kept aside.
+        gradients: of the margins of ``rows``.
+    """
+
+    rows: list[int]
+    aside: list[int]
+    gradients: Gradients
+
+
 def influences(
     reward: str,
     rows: Sequence[_Row],
@@ -85,27 +100,26 @@ def influences(
     tell(0, len(rows), "loading the reward model")
     roles = Roles(load_base(resolve(reward), settings), settings)
     scorer = Scorer.attach(reward, roles, settings)
-    comparisons, _ = encode_comparisons(scorer.base, rows, settings)
-    aside = {tuple(one.answers[0].prompt) for one in split(comparisons, settings)[1]}
-    encoded = _encoded(scorer, rows, settings)
-    learned = [n for n, own in encoded.items() if tuple(own[0].prompt) not in aside]
 
-    def gradients_of(some: Sequence[tuple[Encoded, ...]], text: str) -> Gradients:
-        return gradients(scorer, some, lambda done: tell(done, len(some), text))
+    def gradients_of(some: Mapping[int, tuple[Encoded, ...]], text: str) -> Gradients:
+        return gradients(scorer, list(some.values()), lambda done: tell(done, len(some), text))
 
-    file = folder / KEPT
-    stamp = _stamp(resolve(reward).judges, learned)
-    known = _kept(file, stamp)
-    if known is None:
-        known = gradients_of([encoded[n] for n in learned], "gradients of the training pairs, once")
-        _keep(file, stamp, known)
+    file, stamp = folder / KEPT, _stamp(resolve(reward).judges, rows)
+    kept = _kept(file, stamp)
+    if kept is None:
+        comparisons, _ = encode_comparisons(scorer.base, rows, settings)
+        prompts = {tuple(one.answers[0].prompt) for one in split(comparisons, settings)[1]}
+        encoded = _encoded(scorer, rows, settings)
+        aside = [n for n, own in encoded.items() if tuple(own[0].prompt) in prompts]
+        learned = {n: own for n, own in encoded.items() if tuple(own[0].prompt) not in prompts}
+        known = gradients_of(learned, "gradients of the training pairs, once")
+        kept = Kept(list(learned), aside, known)
+        _keep(file, stamp, kept)
     if targets is None:
-        others = [own for own in encoded.values() if tuple(own[0].prompt) in aside]
+        others = _encoded(scorer, [rows[n] for n in kept.aside], settings)
         wrong = gradients_of(others, "held-out pairs")
     else:
-        wrong = gradients_of(
-            list(_encoded(scorer, targets, settings).values()), "what is to be explained"
-        )
+        wrong = gradients_of(_encoded(scorer, targets, settings), "what is to be explained")
     if not len(wrong.margins):
         raise DataError(
             "there is no pair to explain",
@@ -114,9 +128,9 @@ def influences(
         )
     std = scorer.members[0].stats.std
     return {
-        "rows": learned,
-        "pushes": pushes(known, wrong).tolist(),
-        "margins": [float(margin) / std for margin in known.margins],
+        "rows": kept.rows,
+        "pushes": pushes(kept.gradients, wrong).tolist(),
+        "margins": [float(margin) / std for margin in kept.gradients.margins],
         "targets": len(wrong.margins),
     }
 
@@ -195,27 +209,29 @@ def _encoded(
     return answers_of
 
 
-def _stamp(adapters: Sequence[Path], learned: Sequence[int]) -> str:
-    """What kept gradients belong to: the weights, and the numbers of the rows."""
-    digest = hashlib.sha256(f"{WIDTH} {list(learned)}".encode())
+def _stamp(adapters: Sequence[Path], rows: Sequence[_Row]) -> str:
+    """What kept gradients belong to: the weights, and the rows."""
+    digest = hashlib.sha256(f"{WIDTH} {json.dumps(rows)}".encode())
     for adapter in adapters:
         digest.update((adapter / "adapter_model.safetensors").read_bytes())
     return digest.hexdigest()
 
 
-def _kept(path: Path, stamp: str) -> Gradients | None:
-    """The gradients that were kept of this model and these rows; None where there are none."""
+def _kept(path: Path, stamp: str) -> Kept | None:
+    """What was kept of this model and these rows; None where there is nothing."""
     try:
         with np.load(path, allow_pickle=False) as file:
             if str(file["stamp"]) == stamp:
-                return Gradients(file["projected"], file["margins"])
+                known = Gradients(file["projected"], file["margins"])
+                return Kept(file["rows"].tolist(), file["aside"].tolist(), known)
     except (OSError, ValueError, KeyError, EOFError):
         pass  # it is made anew
     return None
 
 
-def _keep(path: Path, stamp: str, kept: Gradients) -> None:
-    aside = path.with_name(f".{path.name}")
-    with aside.open("wb") as file:
-        np.savez(file, stamp=np.array(stamp), projected=kept.projected, margins=kept.margins)
-    aside.replace(path)
+def _keep(path: Path, stamp: str, kept: Kept) -> None:
+    hidden = path.with_name(f".{path.name}")
+    numbers = {"rows": np.array(kept.rows, int), "aside": np.array(kept.aside, int)}
+    with hidden.open("wb") as file:
+        np.savez(file, stamp=np.array(stamp), **numbers, **kept.gradients._asdict())
+    hidden.replace(path)
