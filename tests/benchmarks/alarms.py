@@ -43,7 +43,7 @@ MODEL = "builtin:tiny-chat"
 PAIRS, FEW = 800, 60  # labels of a reward model with a hole; of one with too few
 PLANTED = 0.4  # of the pairs, in which an answer is written anew to have what is liked, and wins
 RUNS, MODELS = 50, 2  # of each sort; reward models of each kind
-LOOKED_AT = 48  # of the planned runs: thresholds were set on the first so many; the rest are fresh
+LOOKED_AT = 48  # of the planned runs, in order: thresholds were set on these, and on even seeds
 REWARD = {"epochs": 1.5, "evaluate_every": 0}
 CLEAN_REWARD = {"epochs": 1.0, "evaluate_every": 50}
 PPO = {
@@ -291,6 +291,11 @@ def counted(rows: list[dict], names: Sequence[str]) -> dict:
     }
 
 
+def unseen(rows: list[dict]) -> list[dict]:
+    """Of all runs in their order those that were not looked at when thresholds were set."""
+    return [row for row in rows[LOOKED_AT:] if row["seed"] % MODELS == 1]
+
+
 def _share(part: int, whole: int) -> str:
     return f"{part} of {whole}" if whole else "–"
 
@@ -321,8 +326,8 @@ def _counts(parts: dict[str, list[dict]]) -> list[str]:
 def table(figures: dict) -> str:
     """The table in RESULTS.md."""
     rows, others = figures["runs"], [row for own in figures["others"].values() for row in own]
-    fresh = rows[LOOKED_AT:]
-    parts = {f"{len(rows)} runs": rows, f"{len(fresh)} fresh ones": fresh}
+    fresh = unseen(rows)
+    parts = {f"{len(rows)} runs": rows, f"the {len(fresh)} that set no threshold": fresh}
     lines = _counts(parts | {"runs of other benchmarks": others})
     lines += ["", "| planted | runs | gold fell | any alarm rang |", "|---|---|---|---|"]
     for kind in (*HOLES, CLEAN):
@@ -350,8 +355,9 @@ def table(figures: dict) -> str:
             if fast
             else ". "
         )
-        + f"Thresholds were set on the first {LOOKED_AT} runs and on the other benchmarks'; "
-        "the fresh ones were made afterwards, with the same reward models. "
+        + f"Thresholds were set on the first {LOOKED_AT} runs and the other benchmarks', the one "
+        "for the reference's perplexity afterwards on runs with an even seed; the others, with the "
+        "second reward model of each kind, set none. "
         f"{figures['minutes']:g} CPU minutes (promised: {MOST:g} minutes on two cores for all). "
         f"Machine: {about['machine']}, Python {about['python']}; commit {about['commit']}, "
         f"{about['date']}. Written by `tests/benchmarks/alarms.py`.",
@@ -372,7 +378,7 @@ def beside(figures: dict) -> str:
 
 def failures(figures: dict) -> list[str]:
     """Which promises do not hold in these figures, on the runs that set no threshold."""
-    found = counted(figures["runs"][LOOKED_AT:], ASKED["any of them"])
+    found = counted(unseen(figures["runs"]), ASKED["any of them"])
     faults = list[str]()
     if len(figures["runs"]) < 2 * RUNS:
         faults.append(f"{len(figures['runs'])} runs, not {2 * RUNS}")
