@@ -157,7 +157,7 @@ def table(figures: dict) -> str:
     ):
         for name, on in NAMES.items():
             share, error = right(figures, name, part)
-            lines.append(f"| right of the {words}, {on} | {share:.1%} ± {error:.1%} | |")
+            lines.append(f"| right of {words}, {on} | {share:.1%} ± {error:.1%} | |")
     for name, words in ASKED.items():
         counts = ", ".join(str(one["found"][name]) for one in seeds)
         asked = name == "heldout"
