@@ -443,7 +443,8 @@ def _correlation(pairs: Array) -> float:
     """Pearson's, of ``(N, 2)`` numbers; NaN where they are too few or do not differ."""
     if len(pairs) < FEWEST_SCORED or not np.isfinite(pairs).all() or not np.ptp(pairs, 0).all():
         return math.nan
-    return float(np.corrcoef(pairs.T)[0, 1])
+    words, scores = (pairs - pairs.mean(0)).T
+    return float(words @ scores / np.sqrt((words @ words) * (scores @ scores)))
 
 
 def _units(text: str) -> list[str]:
