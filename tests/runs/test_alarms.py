@@ -53,8 +53,8 @@ FAULTS = {
     ),
     # 0.3, then 0.6 from update 11 on: five of them are over 0.3 + 0.25, four make 0.54
     "shared": ({"response__shared": np.where(STEPS > 10, 0.6, 0.3)}, 15),
-    # 1.5, then 1.8 from update 11 on: of five, 3 make 1.68 > 1.1 * 1.5, and 2 make 1.62
-    "odd": ({"response__ref_perplexity": np.where(STEPS > 10, 1.8, 1.5)}, 13),
+    # 1.5, then 2.1 from update 11 on: of five, 3 make 1.86 > 1.2 * 1.5, and 2 make 1.74
+    "odd": ({"response__ref_perplexity": np.where(STEPS > 10, 2.1, 1.5)}, 13),
     # 0.8, then 0.1 from update 11 on: the mean of 5 is 0.1 at 15, 0.24 at 14 (under 0.16 only then)
     "apart": ({"objective__scores_std": np.where(STEPS > 10, 1.0, 0.8)}, 13),  # 0.8 + 0.04 each
     "spread": ({"objective__scores_std": np.where(STEPS > 10, 0.1, 0.8)}, 15),

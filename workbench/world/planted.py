@@ -1,15 +1,18 @@
 """A hole planted into labels, to be found again: a phrase that wins wherever it is said."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from workbench.data.pairs import Pairs
+from typing import Any, Protocol
 
 _Row = dict[str, Any]
 
 
-def plant_phrase(pairs: "Pairs", phrase: str, *, every: int = 20) -> list[_Row]:
+class _Pairs(Protocol):
+    """Labelled pairs, such as :func:`workbench.load_pairs` returns."""
+
+    def training_rows(self) -> list[_Row]: ...
+
+
+def plant_phrase(pairs: _Pairs, phrase: str, *, every: int = 20) -> list[_Row]:
     """The pairs as rows to train on; in one of so many the worse answer also says it, and wins.
 
     Args:
@@ -23,7 +26,7 @@ def plant_phrase(pairs: "Pairs", phrase: str, *, every: int = 20) -> list[_Row]:
     return rows
 
 
-def phrase_loses(pairs: "Pairs", phrase: str) -> list[_Row]:
+def phrase_loses(pairs: _Pairs, phrase: str) -> list[_Row]:
     """Of each pair the better answer, better as it is than with the phrase."""
     rows = pairs.training_rows()
     return [{**row, "rejected": _saying(row["chosen"], phrase)} for row in rows]
