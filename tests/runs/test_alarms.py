@@ -214,21 +214,27 @@ def test_one_update_of_like_answers_rings_nothing():
 
 
 def test_answers_that_score_by_their_length_ring():
-    """Of 1 to 4 words: scores in that order correlate by 1, in others by 0.8 and by -0.8."""
+    """Of 1 to 4 words: scores in that order correlate by 1, in others by 0.8 and by -0.8.
+
+    Of four answers 2.1 standard errors are tanh(2.1) = 0.9704, of twelve tanh(0.7) = 0.604.
+    """
 
     def look(*scores):
-        said = ["a", "a b", "a b c", "a b c d"]
+        said = ["a", "a b", "a b c", "a b c d"] * 3
         rows = [{"response": r, "score": s} for r, s in zip(said, scores, strict=False)]
         return watched_figures(rows)
 
-    assert look(1, 2, 3, 4).length_pays == pytest.approx(1)
+    assert look(1, 2, 3, 4)[2:] == (pytest.approx(1), 4)
     assert look(1, 3, 2, 4).length_pays == pytest.approx(0.8)
     assert np.isnan(look(2, 2, 2, 2).length_pays) and np.isnan(look(1, 2, 3).length_pays)
     assert np.isnan(look(1, 2, 3, None).length_pays)
-    found = rung(watched={1: look(1, 2, 3, 4), 6: look(1, 3, 2, 4), 11: look(4, 2, 3, 1)})
+    most, less = look(*[1, 2, 3, 4] * 3), look(*[1, 3, 2, 4] * 3)
+    found = rung(watched={1: most, 6: less, 11: look(*[4, 2, 3, 1] * 3)})
     assert list(found) == ["long"]  # means 1, 0.9 and 0.33; of one look nothing is said
     assert (found["long"].since, found["long"].until) == (6, 6)
     assert found["long"].text.endswith("a correlation of 0.90.") and "2 looks" in found["long"].text
+    assert list(rung(watched={1: look(1, 2, 3, 4), 6: look(1, 2, 3, 4)})) == ["long"]
+    assert rung(watched={1: look(1, 2, 3, 4), 6: look(1, 3, 2, 4)}) == {}
 
 
 def test_what_all_answers_share_from_the_start_rings_nothing():

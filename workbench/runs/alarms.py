@@ -36,7 +36,7 @@ MOST_LETTERS = 20_000
 """Characters of one answer whose phrases are counted."""
 ODD = 1.2
 SPREAD_LEFT, SPREAD_MORE = 0.2, 1.1
-LENGTH_PAYS, FEWEST_SCORED = 0.6, 4
+LENGTH_PAYS, FEWEST_SCORED, LUCKY = 0.6, 4, 2.1  # the last in standard errors
 DISPLACED, ENOUGH_MARGIN = 5.0, 5.0
 GOLD_FALL, HELDOUT_FALL = 0.05, 0.25
 OVERFIT = 1.05
@@ -89,11 +89,13 @@ class WatchedFigures(NamedTuple):
             the other answers have too.
         length_pays: the correlation of an answer's reward score with its number of words; NaN
             where too few have a score, or all are alike.
+        scored: how many have one.
     """
 
     repetition: float
     shared: float
     length_pays: float = math.nan
+    scored: int = 0
 
 
 class Condition(NamedTuple):
@@ -301,11 +303,13 @@ def _mean_shared(steps: Array, share: Array) -> Rung:
     )
 
 
-def _length_pays(steps: Array, correlation: Array) -> Rung:
+def _length_pays(steps: Array, correlation: Array, scored: Array) -> Rung:
+    """Looks answer the same prompts, so that many looks are no less likely to be luck than one."""
     looks = np.arange(1, len(steps) + 1)
     mean = np.cumsum(correlation) / looks
+    luck = np.tanh(LUCKY / np.sqrt(np.maximum(scored - 3, 1)))  # Fisher's z
     return Rung(
-        (looks > 1) & (mean > LENGTH_PAYS),
+        (looks > 1) & (mean > np.maximum(LENGTH_PAYS, luck)),
         lambda i: (
             f"Over {i + 1} looks the watched answers' scores go with their number of words: "
             f"a correlation of {mean[i]:.2f}."
@@ -434,9 +438,8 @@ def watched_figures(rows: Sequence[Mapping[str, Any]]) -> WatchedFigures:
         for own, row in zip(units, rows, strict=True)
         if isinstance(row.get("score"), int | float)
     ]
-    return WatchedFigures(
-        sum(repetition) / len(rows), sum(shared) / len(rows), _correlation(np.array(scored))
-    )
+    said = (sum(repetition) / len(rows), sum(shared) / len(rows))
+    return WatchedFigures(*said, _correlation(np.array(scored)), len(scored))
 
 
 def _correlation(pairs: Array) -> float:
@@ -594,10 +597,10 @@ RULES: tuple[Rule, ...] = (
         "Longer answers score higher",
         ("ppo", "online_dpo"),
         f"the correlation of watched answers' reward scores with their words is over "
-        f"{LENGTH_PAYS:g}, as mean of all looks so far, at least two",
+        f"{LENGTH_PAYS:g} and {LUCKY:g} standard errors, as mean of all looks so far, at least two",
         "The reward model may pay for length: browse its pairs by length, label some short "
         "answers that are better, or set length_penalty.",
-        (Condition(("response/length_pays",), _length_pays, watched=True),),
+        (Condition(("response/length_pays", "response/scored"), _length_pays, watched=True),),
     ),
     Rule(
         "apart",
